@@ -1,0 +1,72 @@
+# `make` or `make help` lists what there is.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+WORKERS ?= 1
+SEGUE_DATA ?= ../shared/data/pets160
+ENCODER ?= pack
+export PORT WORKERS SEGUE_DATA
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types bench train export evaluate lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/.run ## Start everything on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=1 VAR=var
+	@exec $(BIN)/python scripts/run.py
+
+test: $(VENV)/.dev ## Run all tests over real services: ARGS="-k mask" chooses some
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Style, shell scripts' syntax, Dockerfile, compose file
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@for script in deploy/*.sh .ci/run; do sh -n $$script || exit 1; done
+	@$(BIN)/hadolint Dockerfile
+	@S3_SECRET_KEY=x $(BIN)/docker-compose config -q
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(BIN)/mypy
+
+bench: $(VENV)/.dev ## Speed, as ratios measured side by side in one run
+	@$(BIN)/python scripts/bench/bench.py
+
+bench-web: $(VENV)/.dev ## The web server's worker classes compared
+	@$(BIN)/python scripts/bench/web_servers.py
+
+train: $(VENV)/.dev ## Train the network (40 minutes on 2 cores): ENCODER=pack|imagenet|none|FILE
+	@$(BIN)/python -m model.train --encoder $(ENCODER)
+
+export: $(VENV)/.dev ## Make the int8 file of the trained weights
+	@$(BIN)/python -m model.export
+
+evaluate: $(VENV)/.dev ## Measure the shipped model through its engine
+	@$(BIN)/python -m model.evaluate
+
+lock: | $(BIN)/python ## Resolve the dependencies anew into requirements/
+	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--upgrade --extra dev --extra lock pyproject.toml -o requirements/dev.txt
+	@for part in web worker local client; do \
+		$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+			--extra $$part --extra lock -c requirements/dev.txt pyproject.toml -o requirements/$$part.txt || exit 1; done
+
+clean: ## Remove the environment and all state
+	@rm -rf $(VENV) var
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Segue needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/local.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what serving needs into $(VENV) (a minute or two)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/local.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what the tests need into $(VENV) (a few minutes)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,40 @@
+"""Everything that outlives a request, and everything web and worker must agree on."""
+
+from dataclasses import dataclass
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from storage.jobs import RedisJobs
+from storage.objects import MinioObjects
+from storage.settings import Settings
+from storage.tickets import Tickets, celery_app
+
+
+@dataclass(frozen=True)
+class Storage:
+    settings: Settings
+    objects: MinioObjects
+    jobs: RedisJobs
+    tickets: Tickets
+
+
+def connect(settings: Settings) -> Storage:
+    """The one way to the object store, Redis and the ticket queue. Opens no connection yet."""
+    client = redis.Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        socket_timeout=5,
+        socket_connect_timeout=2,
+        socket_keepalive=True,
+        health_check_interval=25,
+        # Every script may be repeated: claims and finishes by their token, the others change nothing twice.
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+    )
+    return Storage(
+        settings,
+        MinioObjects(settings),
+        RedisJobs(client, settings),
+        Tickets(celery_app(settings.redis_url)),
+    )

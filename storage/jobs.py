@@ -1,0 +1,361 @@
+"""A job and its fate: the record, the pending set and the leases in Redis.
+
+Every transition is one Lua script (storage/lua/), so it happens whole and has one winner:
+
+    enqueue: → queued      claim: queued → running      finish: running → succeeded | failed | canceled | expired
+    release, and the sweep of a lost lease: running → queued
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
+from enum import StrEnum
+from importlib.resources import files
+from typing import Any, cast
+
+import redis
+from redis.client import PubSub
+
+from storage import keys
+from storage.keys import SEGMENT_QUEUE, Lane
+from storage.problems import Problem
+from storage.settings import Settings
+
+SCHEMA = 1
+DRAINER_MS = 5_000
+LOSSES_ALONE_MAKE_POISON = 3
+IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
+IDEMPOTENCY_BUSY_MS = 30_000
+SCRIPTS = (
+    "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve"
+)  # fmt: skip
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What was asked for. Stored with the upload, so the object alone can bring the job back. Times in ms UTC."""
+
+    id: str
+    tenant: str
+    lane: Lane
+    model: str
+    created_ms: int
+    deadline_ms: int
+    filename: str
+    sha256: str
+    bytes: int
+    width: int  # upright
+    height: int
+    format: str
+    key_hash: str = ""  # of the Idempotency-Key, with its request's fingerprint
+    fingerprint: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        return cls.from_fields(json.loads(text))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Spec:
+        """From JSON or from Redis' strings."""
+        read = {"int": int, "str": str, "Lane": Lane}
+        known = {entry.name: read[str(entry.type)] for entry in dataclass_fields(cls)}
+        values: dict[str, Any] = {name: known[name](value) for name, value in fields.items() if name in known}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. Stored with the result object too. `result`, `timings_ms` and `error` as in the API."""
+
+    status: Status
+    model: dict[str, str] | None = None
+    result: dict[str, Any] | None = None
+    timings_ms: dict[str, int] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def of_problem(cls, job_id: str, problem: Problem, timings_ms: dict[str, int] | None = None) -> Outcome:
+        """The end of a job without a mask."""
+        by_code = {"canceled": Status.CANCELED, "expired": Status.EXPIRED}
+        status = by_code.get(problem.code, Status.FAILED)
+        return cls(status, timings_ms=timings_ms or {}, error=problem.to_dict(f"/v1/jobs/{job_id}"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Outcome:
+        fields = json.loads(text)
+        return cls(**{**fields, "status": Status(fields["status"])})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A record: the spec and where it stands. Times in ms UTC, 0 where it has not happened."""
+
+    spec: Spec
+    status: Status
+    revision: int
+    attempt: int = 1
+    started_ms: int = 0
+    finished_ms: int = 0
+    micro_batch: int = 0
+    result_key: str = ""
+    outcome: Outcome | None = None
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, str]) -> Job:
+        numbers = ("attempt", "started_ms", "finished_ms", "micro_batch")
+        return cls(
+            spec=Spec.from_fields(fields),
+            status=Status(fields["status"]),
+            revision=int(fields["revision"]),
+            result_key=fields.get("result_key", ""),
+            outcome=Outcome.from_json(fields["outcome"]) if fields.get("outcome") else None,
+            **{name: int(fields[name]) for name in numbers if name in fields},
+        )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a holder hands in for one job: its outcome and the result object that holds it."""
+
+    job_id: str
+    result_key: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One sweep: ids put back in line, and (id, verdict) leased to the sweeper to be ended."""
+
+    put_back: list[str]
+    ending: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """The queue at one moment; `ms_per_image` and `micro_batch` are moving averages, None before the first image."""
+
+    pending: dict[Lane, int]
+    running: dict[Lane, int]
+    oldest_created_ms: dict[Lane, int | None]
+    workers: int
+    ms_per_image: float | None
+    micro_batch: float | None
+
+    @property
+    def images_per_s(self) -> float:
+        return self.workers * 1000 / self.ms_per_image if self.ms_per_image else 0.0
+
+    @property
+    def backlog_s(self) -> float | None:
+        """Seconds until everything waiting or running is done; None while no pace or no worker is known."""
+        waiting = sum(self.pending.values()) + sum(self.running.values())
+        if not waiting:
+            return 0.0
+        return waiting / self.images_per_s if self.images_per_s else None
+
+
+def _script(name: str) -> str:
+    """A script with the prelude after its first line.
+
+    That line says whether it runs on a full Redis (allow-oom): draining must go on, accepting must not.
+    """
+    folder = files("storage") / "lua"
+    first, rest = (folder / f"{name}.lua").read_text().split("\n", 1)
+    return "\n".join((first, (folder / "prelude.lua").read_text(), rest))
+
+
+class RedisJobs:
+    """The pending set and the records. Raises redis.RedisError when Redis does not answer."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self.client = client
+        self._settings = settings
+        self._scripts = {name: client.register_script(_script(name)) for name in SCRIPTS}
+
+    def _run(self, name: str, *args: str | int | float) -> Any:
+        return self._scripts[name](args=list(args))
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._settings.lease_s * 1000)
+
+    def enqueue(self, spec: Spec) -> int:
+        """Put the job of a durable upload in line; a known job stays as it is. → how many tickets are missing."""
+        fields = [str(part) for pair in asdict(spec).items() for part in pair]
+        _, missing = self._run(
+            "enqueue", spec.id, spec.lane, spec.tenant, spec.created_ms, spec.deadline_ms,
+            self._settings.micro_batch, spec.key_hash, spec.fingerprint, IDEMPOTENCY_TTL_MS,
+            *fields, "pixels", spec.pixels,
+        )  # fmt: skip
+        return int(missing)
+
+    def get(self, job_id: str) -> Job | None:
+        fields = cast(dict[str, str], self.client.hgetall(keys.job(job_id)))
+        return Job.from_fields(fields) if fields else None
+
+    def claim(self, token: str, drainer: str, worker: str) -> list[Job]:
+        """Lease the next micro-batch to `token`; the same token gets the same jobs. Empty: the drainer is gone."""
+        limits = self._settings
+        records = self._run(
+            "claim", token, drainer, worker, limits.micro_batch, limits.micro_batch_pixels,
+            limits.micro_batch_bytes, self._lease_ms, DRAINER_MS,
+        )  # fmt: skip
+        return [Job.from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records]
+
+    def extend(self, token: str, drainer: str, worker: str, job_ids: Sequence[str]) -> list[str]:
+        """Renew the leases after progress. → for each id "held", "canceled" or "lost"."""
+        return list(self._run("extend", token, drainer, worker, self._lease_ms, DRAINER_MS, *job_ids))
+
+    def finish(self, token: str, worker: str, busy_ms: int, finished: Sequence[Finished]) -> list[str]:
+        """End the jobs whose results are stored. → for each "won", "lost" to another attempt, or "unknown".
+
+        A repetition answers the same. Unknown: Redis was lost meanwhile and the result object is all there is.
+
+        `busy_ms`: wall time this micro-batch took of the worker, 0 where no worker was at it.
+        """
+        rows = [part for f in finished for part in (f.job_id, f.outcome.status, f.result_key, f.outcome.to_json())]
+        return list(self._run("finish", token, worker, busy_ms, self._settings.retention_s * 1000, *rows))
+
+    def release(self, token: str, job_ids: Sequence[str]) -> int:
+        """Give leased jobs back unharmed. → how many were still held."""
+        return int(self._run("release", token, *job_ids)) if job_ids else 0
+
+    def cancel(self, job_id: str, token: str) -> str:
+        """→ "leased" (the caller writes the result and finishes), "marked", a terminal status, or "unknown"."""
+        return str(self._run("cancel", job_id, token, self._lease_ms))
+
+    def sweep(self, token: str, at_most: int = 200) -> Swept:
+        """Put lost leases back in line and lease to `token` what has to be ended."""
+        back, ending = self._run("sweep", token, self._lease_ms, at_most, LOSSES_ALONE_MAKE_POISON)
+        return Swept(list(back), [(job_id, verdict) for job_id, verdict in ending])
+
+    def tickets_missing(self, leaving_drainer: str = "") -> int:
+        return int(self._run("tickets", leaving_drainer, self._settings.micro_batch))
+
+    def reindex(self, job_ids: Sequence[str]) -> list[str]:
+        """Put open jobs back in line that are neither waiting nor leased. → their ids."""
+        return list(self._run("reindex", *job_ids)) if job_ids else []
+
+    def restore(self, spec: Spec, outcome: Outcome, result_key: str, finished_ms: int) -> bool:
+        """Write the record of an ended job again from its objects. → False where a record exists."""
+        fields = {
+            **asdict(spec), "pixels": spec.pixels, "attempt": 1, "finished_ms": finished_ms,
+            "result_key": result_key, "outcome": outcome.to_json(),
+        }  # fmt: skip
+        flat = [str(part) for pair in fields.items() for part in pair]
+        return bool(self._run("restore", spec.id, outcome.status, self._settings.retention_s * 1000, *flat))
+
+    def reserve(self, spec: Spec) -> tuple[str, str]:
+        """Bind the spec's idempotency key to its id, unless it has one. → state and the key's job id.
+
+        "reserved": go on under that id; "done": it was accepted before; "busy": another request is at it; "reused":
+        the key came with another request.
+        """
+        state, job_id = self._run(
+            "reserve", spec.tenant, spec.key_hash, spec.fingerprint, spec.id, IDEMPOTENCY_BUSY_MS, IDEMPOTENCY_TTL_MS
+        )
+        return str(state), str(job_id)
+
+    def unreserve(self, spec: Spec) -> None:
+        """The request failed: its repetition may go on under the same id at once."""
+        if spec.key_hash:
+            self.client.hset(keys.idempotency(spec.tenant, spec.key_hash), "busy_until", "0")
+
+    def events(self) -> PubSub:
+        """A subscription to every change of every job: messages "job id, space, new status"."""
+        channel: PubSub = self.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        channel.subscribe(keys.EVENTS)
+        return channel
+
+    def beat(self, worker: str, alive_ms: int) -> tuple[int, int]:
+        """Show that the worker lives, for `alive_ms`. → (tickets waiting, ms since its child last made progress)."""
+        seconds, micros = self.client.time()
+        now_ms = seconds * 1000 + micros // 1000
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.zadd(keys.WORKERS, {worker: now_ms + alive_ms})
+            pipe.zremrangebyscore(keys.WORKERS, "-inf", now_ms)
+            pipe.llen(SEGMENT_QUEUE)
+            pipe.zscore(keys.PROGRESS, worker)
+            *_, tickets, progress_ms = pipe.execute()
+        return tickets, now_ms - int(progress_ms or 0)
+
+    def forget_worker(self, worker: str) -> None:
+        self.client.zrem(keys.WORKERS, worker)
+        self.client.zrem(keys.PROGRESS, worker)
+
+    def open_ids(self) -> Iterator[list[str]]:
+        """Every job that has not ended, in portions."""
+        cursor = 0
+        while True:
+            cursor, page = cast(tuple[int, list[tuple[str, float]]], self.client.zscan(keys.OPEN, cursor, count=500))
+            yield [job_id for job_id, _ in page]
+            if not cursor:
+                return
+
+    def without_record(self, job_ids: Sequence[str]) -> list[str]:
+        with self.client.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.exists(keys.job(job_id))
+            return [job_id for job_id, there in zip(job_ids, pipe.execute(), strict=True) if not there]
+
+    def intact(self) -> bool:
+        """False when this Redis may have lost something: it was started anew, or its keys were deleted."""
+        return bool(self.client.get(keys.EPOCH) == self._run_id())
+
+    def mark_intact(self) -> None:
+        self.client.set(keys.EPOCH, self._run_id())
+
+    def _run_id(self) -> str:
+        return str(self.client.info("server")["run_id"])
+
+    def queue(self) -> QueueState:
+        """One round trip, the same cost at any length."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for lane in Lane:
+                pipe.zcard(keys.lane(lane))
+                pipe.zcard(keys.leases(lane))
+                pipe.zrange(keys.lane(lane), 0, 0, withscores=True)
+            pipe.time()
+            pipe.zrange(keys.WORKERS, 0, -1, withscores=True)
+            pipe.hmget(keys.RATE, "ms_per_image", "micro_batch")
+            *lanes, (seconds, _), workers, rate = pipe.execute()
+        rows = {lane: lanes[3 * i : 3 * i + 3] for i, lane in enumerate(Lane)}
+        return QueueState(
+            pending={lane: row[0] for lane, row in rows.items()},
+            running={lane: row[1] for lane, row in rows.items()},
+            oldest_created_ms={lane: int(row[2][0][1]) if row[2] else None for lane, row in rows.items()},
+            workers=sum(expiry > seconds * 1000 for _, expiry in workers),
+            ms_per_image=float(rate[0]) if rate[0] else None,
+            micro_batch=float(rate[1]) if rate[1] else None,
+        )

@@ -1,0 +1,75 @@
+"""Names of jobs and of everything stored under them."""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import UUID
+
+import uuid_utils
+
+SEGMENT_QUEUE, CONTROL_QUEUE = "segment", "control"  # Celery queues, and so the names of their Redis lists
+PREFIX = "segue:"  # of every Redis key of ours; storage/lua/prelude.lua has the same
+EVENTS = f"{PREFIX}events"
+WORKERS = f"{PREFIX}workers"
+OPEN = f"{PREFIX}open"
+RATE = f"{PREFIX}rate"
+EPOCH = f"{PREFIX}epoch"
+PROGRESS = f"{PREFIX}progress"
+
+_JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+
+
+class Lane(StrEnum):
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+def new_job_id() -> str:
+    """`job_` and a UUIDv7 in hex: ids sort by the time they were made."""
+    return f"job_{uuid_utils.uuid7().hex}"
+
+
+def is_job_id(text: str) -> bool:
+    return _JOB_ID.fullmatch(text) is not None and UUID(text[4:]).version == 7
+
+
+def hour(job_id: str) -> str:
+    """`yyyymmddhh` (UTC) of the id's own time, so an id alone finds its objects."""
+    milliseconds = int(job_id[4:16], 16)
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y%m%d%H")
+
+
+def upload(tenant: str, job_id: str) -> str:
+    return f"{hour(job_id)}/{tenant}/{job_id}"
+
+
+def results(tenant: str, job_id: str) -> str:
+    """Prefix of a job's result objects."""
+    return f"{hour(job_id)}/{tenant}/{job_id}/"
+
+
+def result(tenant: str, job_id: str, token: str, suffix: str) -> str:
+    """The lease token in the name: a zombie attempt can never overwrite the winner's mask."""
+    return f"{results(tenant, job_id)}{token}.{suffix}"
+
+
+def owner(key: str) -> tuple[str, str] | None:
+    """Tenant and job id of an upload's or a result's key; None for a key that is neither."""
+    parts = key.split("/")
+    return (parts[1], parts[2]) if len(parts) in (3, 4) and is_job_id(parts[2]) else None
+
+
+def job(job_id: str) -> str:
+    return f"{PREFIX}job:{job_id}"
+
+
+def lane(name: Lane) -> str:
+    return f"{PREFIX}pending:{name}"
+
+
+def leases(name: Lane) -> str:
+    return f"{PREFIX}leases:{name}"
+
+
+def idempotency(tenant: str, key_hash: str) -> str:
+    return f"{PREFIX}idem:{tenant}:{key_hash}"

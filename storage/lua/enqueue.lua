@@ -1,0 +1,21 @@
+#!lua
+-- A durable upload becomes a waiting job. Repeating it changes nothing.
+-- ARGV: id, lane, tenant, created_ms, deadline_ms, micro_batch, idempotency hash or '', fingerprint, key ttl ms,
+--       field, value, … of the record
+-- → {created 0|1, tickets missing}
+local id, lane, tenant, created_ms, deadline_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local micro_batch, hash, fingerprint, ttl = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
+
+if hash ~= '' then
+  local idem = P .. 'idem:' .. tenant .. ':' .. hash
+  redis.call('HSET', idem, 'id', id, 'fingerprint', fingerprint, 'busy_until', '0')
+  redis.call('PEXPIRE', idem, ttl)
+end
+local created = redis.call('EXISTS', record(id)) == 0
+if created then
+  redis.call('HSET', record(id), unpack(ARGV, 10))
+  write(id, 'queued', 'attempt', '1', 'losses', '0', 'losses_alone', '0')
+  redis.call('ZADD', P .. 'open', deadline_ms, id)
+  wait_in_line(id, lane, tenant, created_ms)
+end
+return { created and 1 or 0, tickets_missing(micro_batch) }

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- A stage made progress: the leases and the drainer live on.
+-- ARGV: token, drainer, worker, lease_ms, drainer_ms, id, …
+-- → for each id 'held', 'canceled' (its holder is to stop) or 'lost'
+local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
+local lease_ms, drainer_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
+-- XX: a drainer whose last claim found nothing is gone and must stay gone, or a submit would send no ticket.
+redis.call('ZADD', P .. 'drainers', 'XX', NOW + drainer_ms, drainer)
+redis.call('ZADD', P .. 'progress', NOW, worker)
+local states = {}
+for i = 6, #ARGV do
+  local id = ARGV[i]
+  local j = read(id, 'status', 'token', 'lane', 'cancel')
+  if j[1] ~= 'running' or j[2] ~= token then
+    table.insert(states, 'lost')
+  else
+    redis.call('ZADD', P .. 'leases:' .. j[3], NOW + lease_ms, id)
+    table.insert(states, j[4] == '1' and 'canceled' or 'held')
+  end
+end
+return states

@@ -1,0 +1,45 @@
+#!lua flags=allow-oom
+-- Lost leases go back into line; what has to end (cancelled, past its deadline, poisonous) is leased to the sweeper.
+-- ARGV: token, lease_ms, at most, losses alone that make poison
+-- → {{id put back, …}, {{id, verdict}, …}}
+local token, lease_ms, at_most, poison = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local back, ending = {}, {}
+
+local function verdict(id)
+  local j = read(id, 'cancel', 'deadline_ms', 'losses_alone')
+  if j[1] == '1' then return 'canceled' end
+  if tonumber(j[2]) <= NOW then return 'expired' end
+  if tonumber(j[3]) >= poison then return 'poisoned' end
+end
+
+local function seize(id, lane, why)
+  lease(id, lane, token, lease_ms, 'micro_batch', 0)
+  table.insert(ending, { id, why })
+end
+
+for _, lane in ipairs({ 'interactive', 'bulk' }) do
+  local leases = P .. 'leases:' .. lane
+  for _, id in ipairs(redis.call('ZRANGE', leases, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, at_most)) do
+    local j = read(id, 'status', 'micro_batch')
+    if j[1] ~= 'running' then
+      redis.call('ZREM', leases, id)
+    else
+      -- Companions of 0 mean that a sweeper held it, not a worker: that is nothing against the image.
+      if j[2] ~= '0' then redis.call('HINCRBY', record(id), 'losses', 1) end
+      if j[2] == '1' then redis.call('HINCRBY', record(id), 'losses_alone', 1) end
+      local why = verdict(id)
+      if why then seize(id, lane, why) else requeue(id); table.insert(back, id) end
+    end
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGE', P .. 'open', '-inf', NOW, 'BYSCORE', 'LIMIT', 0, at_most)) do
+  local j = read(id, 'status', 'lane', 'tenant')
+  if j[1] == 'queued' then
+    leave_line(id, j[2], j[3])
+    seize(id, j[2], 'expired')
+  elseif j[1] ~= 'running' then
+    redis.call('ZREM', P .. 'open', id)
+  end
+end
+return { back, ending }

@@ -1,0 +1,160 @@
+"""The object store: uploads, results and models, over the `minio` SDK, on any S3 server.
+
+What is in here is the truth. An upload carries its job's spec and a result its outcome as metadata, so that records
+can be made again from the objects alone.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from storage import keys
+from storage.jobs import Outcome, Spec, Status
+from storage.problems import Unavailable
+from storage.settings import Settings
+
+UPLOADS, RESULTS, MODELS = "uploads", "results", "models"
+BUCKETS = (UPLOADS, RESULTS, MODELS)
+# The SDK's own defaults are five minutes and five retries.
+TIMEOUT = urllib3.Timeout(connect=2, read=20)
+RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)
+OUTAGES = (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError)
+MISSING = ("NoSuchKey", "NoSuchObject")
+ALREADY_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+
+
+class Missing(Exception):
+    """The object is not there."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One object in a listing: its key and its time of writing, ms UTC."""
+
+    key: str
+    modified_ms: int
+
+
+class MinioObjects:
+    """Every method raises Unavailable when the store does not answer; what is not there is None."""
+
+    def __init__(self, settings: Settings, connections: int = 32) -> None:
+        url = urlsplit(settings.s3_url)
+        self._prefix = settings.bucket_prefix
+        self._client = Minio(
+            url.netloc,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            secure=url.scheme == "https",
+            region=settings.s3_region,  # saves the SDK a look-up, which least-privilege identities may not do
+            http_client=urllib3.PoolManager(
+                timeout=TIMEOUT, retries=RETRIES, maxsize=connections, cert_reqs="CERT_REQUIRED"
+            ),
+        )
+
+    def make_buckets(self) -> None:
+        for bucket in BUCKETS:
+            with _translated():
+                if not self._client.bucket_exists(self._prefix + bucket):
+                    self._client.make_bucket(self._prefix + bucket)
+
+    def ready(self) -> bool:
+        try:
+            with _translated():
+                return self._client.bucket_exists(self._prefix + UPLOADS)
+        except Unavailable:
+            return False
+
+    def put(
+        self, bucket: str, key: str, content: bytes, content_type: str, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        with _translated():
+            self._client.put_object(
+                self._prefix + bucket, key, io.BytesIO(content), len(content), content_type, dict(metadata or {})
+            )
+
+    def get(self, bucket: str, key: str) -> bytes | None:
+        response = None
+        try:
+            with _translated():
+                response = self._client.get_object(self._prefix + bucket, key)
+                return bytes(response.read())
+        except Missing:
+            return None
+        finally:
+            if response is not None:
+                response.close()
+                response.release_conn()
+
+    def metadata(self, bucket: str, key: str, name: str) -> str | None:
+        """One field of an object's user metadata; None where the object is not there."""
+        try:
+            with _translated():
+                headers = self._client.stat_object(self._prefix + bucket, key).metadata or {}
+        except Missing:
+            return None
+        lower = {header.lower(): value for header, value in headers.items()}
+        return str(lower.get(f"x-amz-meta-{name}", ""))
+
+    def listing(self, bucket: str, prefix: str) -> Iterator[Listed]:
+        with _translated():
+            for item in self._client.list_objects(self._prefix + bucket, prefix, recursive=True):
+                if item.object_name and item.last_modified:
+                    yield Listed(item.object_name, int(item.last_modified.timestamp() * 1000))
+
+    def remove(self, bucket: str, key: str) -> None:
+        """No error where nothing is there."""
+        with _translated():
+            self._client.remove_object(self._prefix + bucket, key)
+
+    def put_upload(self, spec: Spec, content: bytes) -> None:
+        """After this the job is accepted, whatever happens to Redis."""
+        key = keys.upload(spec.tenant, spec.id)
+        self.put(UPLOADS, key, content, "application/octet-stream", {"spec": spec.to_json()})
+
+    def get_upload(self, spec: Spec) -> bytes | None:
+        return self.get(UPLOADS, keys.upload(spec.tenant, spec.id))
+
+    def spec(self, tenant: str, job_id: str) -> Spec | None:
+        text = self.metadata(UPLOADS, keys.upload(tenant, job_id), "spec")
+        return Spec.from_json(text) if text else None
+
+    def put_result(self, spec: Spec, token: str, outcome: Outcome, mask: bytes = b"") -> str:
+        """Stores the mask PNG, or the problem document of a job that has none. → its key."""
+        if outcome.status is Status.SUCCEEDED:
+            suffix, content, kind = "png", mask, "image/png"
+        else:
+            suffix, kind = outcome.status.value, "application/problem+json"
+            content = json.dumps(outcome.error).encode()
+        key = keys.result(spec.tenant, spec.id, token, suffix)
+        self.put(RESULTS, key, content, kind, {"outcome": outcome.to_json()})
+        return key
+
+    def results(self, tenant: str, job_id: str) -> list[Listed]:
+        """A job's result objects, the oldest first: without a record the oldest one is the truth."""
+        return sorted(self.listing(RESULTS, keys.results(tenant, job_id)), key=lambda listed: listed.modified_ms)
+
+    def outcome(self, key: str) -> Outcome | None:
+        text = self.metadata(RESULTS, key, "outcome")
+        return Outcome.from_json(text) if text else None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The SDK's and urllib3's errors as Missing or Unavailable; their texts stay in the cause, and so in our logs."""
+    try:
+        yield
+    except S3Error as error:
+        if error.code in MISSING:
+            raise Missing(error.code) from error
+        if error.code not in ALREADY_THERE:
+            raise Unavailable(f"object store: {error.code}") from error
+    except OUTAGES as error:
+        raise Unavailable(f"object store: {type(error).__name__}") from error

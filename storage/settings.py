@@ -1,0 +1,70 @@
+"""Every setting, read from the environment once and passed on. Nothing else looks at the environment."""
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """`S3_SECRET_KEY_FILE=/run/secrets/s3` instead of `S3_SECRET_KEY=…`, for any setting."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        return (Path(path).read_text().strip() if path else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {name: self.get_field_value(None, name)[0] for name in self.settings_cls.model_fields}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+class Settings(BaseSettings):
+    """The environment's names are these fields in upper case; `.env.example` lists them with their meaning."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    s3_url: str = "http://127.0.0.1:8333"
+    s3_access_key: str = "segue"
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_region: str = "us-east-1"
+    bucket_prefix: str = "segue-"
+    port: int = 8000
+    bind: str = "127.0.0.1"
+    web_processes: int = Field(default=1, ge=1)
+
+    max_upload_bytes: int = 10 * 1024 * 1024
+    max_upload_pixels: int = 25_000_000
+    max_upload_side: int = 10_000
+    deadline_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
+    retention_s: int = Field(default=7 * 24 * 3600, ge=60)
+    max_waiters: int = Field(default=2000, ge=0)
+
+    micro_batch: int = Field(default=16, ge=1, le=64)
+    micro_batch_pixels: int = 64_000_000
+    micro_batch_bytes: int = 64 * 1024 * 1024
+    lease_s: float = Field(default=30, gt=0)
+    ticket_s: float = Field(default=5, gt=0)
+    sweep_s: float = Field(default=2, gt=0)
+    reconcile_s: float = Field(default=30, gt=0)
+    adopt_s: float = Field(default=300, gt=0)
+    adopt_after_s: float = Field(default=60, ge=0)
+    stall_s: float = Field(default=60, gt=0)
+    model_cache: Path = Path("var/models")
+    log_level: str = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+    def replace(self, **changes: Any) -> Self:
+        return self.model_copy(update=changes)

@@ -1,0 +1,47 @@
+"""Celery's sending side. A ticket is one message that says "there is work"; it names no job and may be lost."""
+
+import logging
+
+from celery import Celery
+
+from storage.keys import SEGMENT_QUEUE
+
+SEGMENT_BATCH = "worker.segment_batch"
+SWEEP, RECONCILE, ADOPT = "worker.sweep", "worker.reconcile", "worker.adopt"
+
+log = logging.getLogger(__name__)
+
+
+def celery_app(redis_url: str) -> Celery:
+    """What the sending and the working side must agree on."""
+    app = Celery("segue", broker=redis_url)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],  # never pickle: a message must not be able to run code
+        task_ignore_result=True,  # the job's record is the result
+        task_publish_retry=False,  # a request must not wait for Redis; the sweeper sends what is missing
+        task_default_queue=SEGMENT_QUEUE,
+        broker_transport_options={
+            "visibility_timeout": 600,  # far above any task's time, so no live ticket gets a twin
+            "socket_timeout": 10,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+    )
+    return app
+
+
+class Tickets:
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def send(self, count: int = 1) -> None:
+        """Send up to `count` tickets. A failure is logged and no error: the sweeper tops up."""
+        try:
+            for _ in range(count):
+                # By the queue's name alone Celery uses the default exchange, which has no bindings that a FLUSHALL
+                # could delete: a message sent to a named one would then reach nobody, without an error.
+                self._app.send_task(SEGMENT_BATCH, queue=SEGMENT_QUEUE)
+        except Exception as error:  # whatever the broker's library raises, the job itself is safe
+            log.warning("ticket not sent, the sweeper will: %s", type(error).__name__)

@@ -1,0 +1,73 @@
+"""Real Redis and S3 for every test; data and browser where they are there, obligatory in CI."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import services
+
+import storage
+from storage import Storage
+from storage.objects import BUCKETS, MinioObjects
+from storage.problems import Unavailable
+from storage.settings import Settings
+
+SHIPPED_MODEL = services.ROOT / "model" / "weights" / "pets" / "1"
+DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    folder, secret = tmp_path_factory.mktemp("services"), secrets.token_hex(8)
+    redis = services.start_redis(folder)
+    s3 = services.start_s3(folder, secret)
+    made = Settings(
+        redis_url=f"redis://127.0.0.1:{redis.port}/0",
+        s3_url=f"http://127.0.0.1:{s3.port}",
+        s3_secret_key=secret,
+        bucket_prefix="test-",
+        model_cache=folder / "models",
+    )
+    objects = storage.connect(made).objects
+    services.wait_until(lambda: _can_make_buckets(objects), "the object store")
+    yield made
+    redis.stop()
+    s3.stop()
+
+
+def _can_make_buckets(objects: MinioObjects) -> bool:
+    try:
+        objects.make_buckets()
+    except Unavailable:
+        return False
+    return True
+
+
+@pytest.fixture
+def connection(settings: Settings) -> Iterator[Storage]:
+    """Storage over an empty Redis; the buckets keep what other tests left."""
+    made = storage.connect(settings)
+    made.jobs.client.flushall()
+    yield made
+    made.jobs.client.close()
+
+
+@pytest.fixture
+def empty_store(connection: Storage) -> Storage:
+    for bucket in BUCKETS:
+        for listed in connection.objects.listing(bucket, ""):
+            connection.objects.remove(bucket, listed.key)
+    return connection
+
+
+@pytest.fixture(scope="session")
+def pets() -> Path:
+    """The folder of real photos; skips by name where it is absent, unless SEGUE_DATA promises it in CI."""
+    root = Path(os.environ.get("SEGUE_DATA") or DEFAULT_DATA)
+    if not root.is_dir():
+        if os.environ.get("CI") and os.environ.get("SEGUE_DATA"):
+            pytest.fail(f"SEGUE_DATA names {root}, which is not there")
+        pytest.skip(f"SEGUE_DATA: no photos in {root}")
+    return root

@@ -1,0 +1,88 @@
+"""Real services for the tests, started on free loopback ports and ended by the pid that was started."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 60
+
+
+@dataclass
+class Service:
+    """A started process and the first of its ports."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` free ports in a row, each + 10000 free as well (SeaweedFS' gRPC)."""
+    while True:
+        first = random.randrange(20000, 45000, 20)
+        if all(_is_free(first + i) and _is_free(first + i + 10000) for i in range(count)):
+            return first
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def environment(**changes: object) -> dict[str, str]:
+    """This interpreter's tools first on the PATH, and nothing of the caller's Segue settings."""
+    ours = ("REDIS", "S3_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE")
+    base = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**base, "PATH": path, **{key: str(value) for key, value in changes.items()}}
+
+
+def start(command: list[str], env: dict[str, str], port: int, log: Path) -> Service:
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output)
+    service = Service(process, port)
+    try:
+        wait_until(lambda: process.poll() is not None or not _is_free(port), f"{command[0]} on port {port}")
+    except TimeoutError:
+        service.stop()
+        raise
+    if process.poll() is not None:
+        raise RuntimeError(f"{command[0]} ended: {log.read_text()[-2000:]}")
+    return service
+
+
+def start_redis(folder: Path, port: int | None = None) -> Service:
+    port = port or free_ports(1)
+    return start(["deploy/redis.sh"], environment(VAR=folder, REDIS_PORT=port), port, folder / "redis.log")
+
+
+def start_s3(folder: Path, secret: str, port: int | None = None) -> Service:
+    port = port or free_ports(4)
+    env = environment(VAR=folder, S3_PORT=port, S3_ACCESS_KEY="segue", S3_SECRET_KEY=secret)
+    return start(["deploy/s3.sh"], env, port, folder / "s3.log")
+
+
+def wait_until(met: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
+    give_up = time.monotonic() + timeout_s
+    while not met():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"{what}: not within {timeout_s:.0f} s")
+        time.sleep(0.05)

@@ -1,0 +1,40 @@
+"""Jobs as the web would make them."""
+
+import hashlib
+import time
+from typing import Any
+
+import pictures
+
+from storage import Storage, keys
+from storage.jobs import Spec
+from storage.keys import Lane
+from storage.photos import read_header
+from storage.problems import Problem
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def spec(content: bytes = b"", **changes: Any) -> Spec:
+    now_ms = time.time_ns() // 1_000_000
+    fields: dict[str, Any] = {
+        "id": keys.new_job_id(), "tenant": "local", "lane": Lane.INTERACTIVE, "model": "stable",
+        "created_ms": now_ms, "deadline_ms": now_ms + DAY_MS, "filename": "a.jpg",
+        "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content) or 1000, "width": 64, "height": 48,
+        "format": "JPEG",
+    }  # fmt: skip
+    return Spec(**{**fields, **changes})
+
+
+def submit(connection: Storage, content: bytes | None = None, **changes: Any) -> Spec:
+    """Upload and enqueue, without a ticket."""
+    content = pictures.jpeg() if content is None else content
+    try:
+        header = read_header(content, connection.settings)
+        changes = {"width": header.width, "height": header.height, **changes}
+    except Problem:
+        pass  # a damaged image on purpose
+    made = spec(content, **changes)
+    connection.objects.put_upload(made, content)
+    connection.jobs.enqueue(made)
+    return made

@@ -1,0 +1,361 @@
+"""The pending set, the leases and the records, over a real Redis."""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from specs import spec
+
+from storage import Storage, keys
+from storage.jobs import Finished, Job, Outcome, RedisJobs, Spec, Status
+from storage.keys import SEGMENT_QUEUE, Lane
+from storage.problems import Problem
+
+DONE = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "1"}, {"width": 64}, {"infer": 3})
+
+
+@pytest.fixture
+def jobs(connection: Storage) -> RedisJobs:
+    return connection.jobs
+
+
+def enqueue(jobs: RedisJobs, **changes: Any) -> Spec:
+    made = spec(**changes)
+    jobs.enqueue(made)
+    return made
+
+
+def claim(jobs: RedisJobs, token: str = "") -> list[Job]:
+    return jobs.claim(token or uuid4().hex, "drainer", "worker")
+
+
+def claimed_ids(jobs: RedisJobs) -> list[str]:
+    return [job.id for job in claim(jobs)]
+
+
+def expire_leases(jobs: RedisJobs) -> None:
+    for lane in Lane:
+        for job_id in jobs.client.zrange(keys.leases(lane), 0, -1):
+            jobs.client.zadd(keys.leases(lane), {job_id: 1})
+
+
+def status(jobs: RedisJobs, job_id: str) -> Status:
+    job = jobs.get(job_id)
+    assert job is not None
+    return job.status
+
+
+def test_a_job_is_read_as_it_was_enqueued(jobs: RedisJobs) -> None:
+    made = enqueue(jobs, filename="größe 猫.jpg", lane=Lane.BULK)
+    job = jobs.get(made.id)
+    assert job is not None
+    assert job.spec == made
+    assert (job.status, job.attempt, job.started_ms) == (Status.QUEUED, 1, 0)
+
+
+def test_enqueueing_again_changes_nothing(jobs: RedisJobs) -> None:
+    made = enqueue(jobs)
+    [job] = claim(jobs)
+    jobs.enqueue(made)
+    assert status(jobs, job.id) is Status.RUNNING
+    assert jobs.queue().pending[Lane.INTERACTIVE] == 0
+
+
+def test_unknown_job(jobs: RedisJobs) -> None:
+    assert jobs.get(keys.new_job_id()) is None
+
+
+def test_claims_come_in_the_order_of_creation(jobs: RedisJobs) -> None:
+    made = [enqueue(jobs, created_ms=1000 + i).id for i in range(40)]
+    claimed = [claimed_ids(jobs) for _ in range(4)]
+    assert [len(ids) for ids in claimed] == [16, 16, 8, 0]
+    assert sum(claimed, []) == made
+
+
+def test_the_same_token_gets_the_same_jobs(jobs: RedisJobs) -> None:
+    for _ in range(20):
+        enqueue(jobs)
+    first = [job.id for job in claim(jobs, "token")]
+    assert [job.id for job in claim(jobs, "token")] == first
+    assert len(claim(jobs, "another")) == 4
+
+
+def test_tenants_take_turns(jobs: RedisJobs) -> None:
+    for _ in range(100):
+        enqueue(jobs, tenant="many")
+    few = [enqueue(jobs, tenant="few").id for _ in range(3)]
+    one = enqueue(jobs, tenant="one").id
+    ids = claimed_ids(jobs)
+    assert len(ids) == 16
+    assert {*few, one} <= set(ids)
+    assert ids.index(one) <= 2
+
+
+def test_interactive_goes_first_and_every_fourth_claim_is_bulk(jobs: RedisJobs) -> None:
+    for _ in range(100):
+        enqueue(jobs, lane=Lane.BULK, tenant="b")
+        enqueue(jobs, lane=Lane.INTERACTIVE, tenant="i")
+    lanes = [[job.spec.lane for job in claim(jobs)][0] for _ in range(4)]
+    assert lanes == [Lane.INTERACTIVE] * 3 + [Lane.BULK]
+
+
+def test_a_claim_fills_up_from_the_other_lane(jobs: RedisJobs) -> None:
+    for _ in range(3):
+        enqueue(jobs, lane=Lane.INTERACTIVE)
+        enqueue(jobs, lane=Lane.BULK)
+    assert [job.spec.lane for job in claim(jobs)] == [Lane.INTERACTIVE] * 3 + [Lane.BULK] * 3
+
+
+@pytest.mark.parametrize(("size", "expected"), [({"width": 5000, "height": 5000}, 2), ({"bytes": 10_000_000}, 6)])
+def test_a_claim_stops_at_its_pixels_and_bytes(jobs: RedisJobs, size: dict[str, int], expected: int) -> None:
+    for _ in range(8):
+        enqueue(jobs, **size)
+    assert len(claim(jobs)) == expected
+
+
+def test_a_claim_holds_one_model(jobs: RedisJobs) -> None:
+    for i in range(6):
+        enqueue(jobs, model="ab"[i % 2], tenant="ab"[i % 2], created_ms=i)
+    models = [{job.spec.model for job in claim(jobs)} for _ in range(3)]
+    assert models == [{"a"}, {"b"}, set()]
+
+
+def test_finish_has_one_winner_and_may_be_repeated_by_it(jobs: RedisJobs) -> None:
+    enqueue(jobs)
+    [job] = claim(jobs, "winner")
+    ended = [Finished(job.id, "key", DONE)]
+    assert jobs.finish("zombie", "w", 5, ended) == ["lost"]
+    assert jobs.finish("winner", "w", 5, ended) == ["won"]
+    assert jobs.finish("winner", "w", 5, ended) == ["won"]
+    assert jobs.finish("zombie", "w", 5, ended) == ["lost"]
+    after = jobs.get(job.id)
+    assert after is not None
+    assert (after.status, after.outcome, after.result_key) == (Status.SUCCEEDED, DONE, "key")
+    assert jobs.finish("winner", "w", 5, [Finished(keys.new_job_id(), "key", DONE)]) == ["unknown"]
+
+
+def test_revisions_only_grow(jobs: RedisJobs) -> None:
+    made = enqueue(jobs)
+    seen = [jobs.get(made.id)]
+    claim(jobs, "t")
+    seen.append(jobs.get(made.id))
+    jobs.release("t", [made.id])
+    seen.append(jobs.get(made.id))
+    revisions = [job.revision for job in seen if job]
+    assert revisions == sorted(set(revisions))
+    assert len(revisions) == 3
+
+
+def test_a_released_job_keeps_its_place_and_its_record(jobs: RedisJobs) -> None:
+    made = [enqueue(jobs, created_ms=i).id for i in range(20)]
+    first = [job.id for job in claim(jobs, "t")]
+    assert jobs.release("t", first) == 16
+    assert jobs.release("t", first) == 0
+    assert claimed_ids(jobs) == made[:16]
+
+
+def test_extending_tells_what_is_held_cancelled_or_lost(jobs: RedisJobs) -> None:
+    held, canceled, lost = (enqueue(jobs, created_ms=i).id for i in range(3))
+    claim(jobs, "t")
+    assert jobs.cancel(canceled, "other") == "marked"
+    jobs.client.delete(keys.job(lost))
+    assert jobs.extend("t", "drainer", "w", [held, canceled, lost]) == ["held", "canceled", "lost"]
+
+
+def test_cancelling_a_waiting_job_leases_it_to_the_caller(jobs: RedisJobs) -> None:
+    made = enqueue(jobs)
+    assert jobs.cancel(made.id, "t") == "leased"
+    assert jobs.cancel(made.id, "t") == "leased"
+    assert claim(jobs) == []
+    ended = Outcome.of_problem(made.id, Problem("canceled", "…"))
+    assert jobs.finish("t", "web", 0, [Finished(made.id, "key", ended)]) == ["won"]
+    assert jobs.cancel(made.id, "t") == "canceled"
+    assert jobs.cancel(keys.new_job_id(), "t") == "unknown"
+
+
+def test_a_lost_lease_goes_back_in_line(jobs: RedisJobs) -> None:
+    made = enqueue(jobs)
+    claim(jobs, "t")
+    assert jobs.sweep("s").put_back == []
+    expire_leases(jobs)
+    assert jobs.sweep("s").put_back == [made.id]
+    assert jobs.finish("t", "w", 1, [Finished(made.id, "key", DONE)]) == ["lost"]
+    assert claimed_ids(jobs) == [made.id]
+
+
+def test_lost_jobs_run_among_few_then_alone_and_three_losses_alone_are_poison(jobs: RedisJobs) -> None:
+    made = [enqueue(jobs, created_ms=i).id for i in range(16)]
+    sizes, endings = [], []
+    for _ in range(5):
+        sizes.append(len(claim(jobs)))
+        expire_leases(jobs)
+        endings += jobs.sweep("s").ending
+    assert sizes == [16, 8, 1, 1, 1]
+    assert endings == [(made[0], "poisoned")]
+
+
+def test_a_sweepers_own_lost_lease_counts_against_nobody(jobs: RedisJobs) -> None:
+    made = enqueue(jobs)
+    jobs.cancel(made.id, "crashed web")
+    expire_leases(jobs)
+    assert jobs.sweep("s").ending == [(made.id, "canceled")]
+    assert jobs.client.hget(keys.job(made.id), "losses") == "0"
+
+
+def test_a_waiting_job_past_its_deadline_is_ended_and_not_run(jobs: RedisJobs) -> None:
+    made = enqueue(jobs, deadline_ms=1)
+    assert claim(jobs) == []
+    assert jobs.sweep("s").ending == [(made.id, "expired")]
+    assert jobs.sweep("s").ending == []
+
+
+def test_open_jobs_in_no_line_are_put_back(jobs: RedisJobs) -> None:
+    queued, running, ended = (enqueue(jobs, created_ms=i) for i in range(3))
+    jobs.release("t", [job.id for job in claim(jobs, "t") if job.id == queued.id])
+    jobs.finish("t", "w", 1, [Finished(ended.id, "key", DONE)])
+    ids = [queued.id, running.id, ended.id]
+    assert jobs.reindex(ids) == []
+    for lane in Lane:
+        jobs.client.delete(keys.lane(lane), f"{keys.lane(lane)}:local", keys.leases(lane), f"segue:turns:{lane}")
+    assert jobs.reindex(ids) == ids[:2]
+    assert claimed_ids(jobs) == ids[:2]
+
+
+def test_open_ids_are_listed(jobs: RedisJobs) -> None:
+    made = {enqueue(jobs).id for _ in range(30)}
+    assert {job_id for page in jobs.open_ids() for job_id in page} == made
+    assert jobs.without_record([*made, "job_x"]) == ["job_x"]
+
+
+def test_a_record_is_restored_once(jobs: RedisJobs) -> None:
+    made = spec()
+    assert jobs.restore(made, DONE, "key", 7)
+    assert not jobs.restore(made, Outcome(Status.FAILED), "other", 8)
+    job = jobs.get(made.id)
+    assert job is not None
+    assert (job.spec, job.outcome, job.result_key, job.finished_ms) == (made, DONE, "key", 7)
+
+
+def test_an_idempotency_key_has_one_job(jobs: RedisJobs) -> None:
+    first = spec(key_hash="k", fingerprint="f")
+    again, other = spec(key_hash="k", fingerprint="f"), spec(key_hash="k", fingerprint="g")
+    assert jobs.reserve(first) == ("reserved", first.id)
+    assert jobs.reserve(again) == ("busy", first.id)
+    jobs.unreserve(first)
+    assert jobs.reserve(again) == ("reserved", first.id)
+    jobs.enqueue(first)
+    assert jobs.reserve(again) == ("done", first.id)
+    assert jobs.reserve(other) == ("reused", first.id)
+    assert jobs.reserve(spec(tenant="another", key_hash="k", fingerprint="g"))[0] == "reserved"
+
+
+def test_tickets_are_wanted_for_what_nobody_drains(jobs: RedisJobs) -> None:
+    assert jobs.enqueue(spec()) == 1
+    jobs.client.rpush(SEGMENT_QUEUE, "a ticket")
+    assert jobs.enqueue(spec()) == 0
+    for _ in range(33):
+        jobs.enqueue(spec())
+    assert jobs.tickets_missing() == 2  # 35 jobs are three micro-batches
+    claim(jobs)
+    assert jobs.tickets_missing() == 0  # 19 are left: the ticket and the drainer
+    assert jobs.tickets_missing("drainer") == 1
+
+
+def test_the_state_of_the_queue(jobs: RedisJobs) -> None:
+    assert jobs.queue().backlog_s == 0
+    enqueue(jobs, created_ms=5, lane=Lane.BULK)
+    enqueue(jobs, created_ms=9)
+    assert jobs.queue().backlog_s is None  # no worker is known
+    jobs.beat("w", 10_000)
+    [job] = [job for job in claim(jobs, "t") if job.spec.lane is Lane.INTERACTIVE]
+    jobs.finish("t", "w", 100, [Finished(job.id, "key", DONE)])
+    queue = jobs.queue()
+    assert (queue.pending, queue.running) == (dict.fromkeys(Lane, 0), {Lane.INTERACTIVE: 0, Lane.BULK: 1})
+    assert (queue.workers, queue.images_per_s, queue.backlog_s) == (1, 10.0, 0.1)
+    jobs.forget_worker("w")
+    assert jobs.queue().workers == 0
+
+
+def test_a_full_redis_refuses_new_jobs_and_still_drains(jobs: RedisJobs) -> None:
+    enqueue(jobs)
+    jobs.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(redis.OutOfMemoryError):
+            jobs.enqueue(spec())
+        [job] = claim(jobs, "t")
+        assert jobs.finish("t", "w", 1, [Finished(job.id, "key", DONE)]) == ["won"]
+    finally:
+        jobs.client.config_set("maxmemory", 0)
+
+
+def test_another_redis_or_an_emptied_one_is_noticed(jobs: RedisJobs) -> None:
+    assert not jobs.intact()
+    jobs.mark_intact()
+    assert jobs.intact()
+    jobs.client.flushall()
+    assert not jobs.intact()
+
+
+class Interleaved:
+    """Submitters and drainers advanced a Redis call at a time in random order; tickets are real list entries.
+
+    `forgetful` breaks the rule under test: the empty claim and the drainer's removal become two calls.
+    """
+
+    def __init__(self, jobs: RedisJobs, seed: int, forgetful: bool) -> None:
+        self.jobs, self.rng, self.forgetful = jobs, random.Random(seed), forgetful
+
+    def submitter(self) -> Iterator[None]:
+        missing = self.jobs.enqueue(spec())
+        yield
+        for _ in range(missing):
+            self.jobs.client.rpush(SEGMENT_QUEUE, "ticket")
+
+    def drainer(self) -> Iterator[None]:
+        if not self.jobs.client.lpop(SEGMENT_QUEUE):
+            return
+        name = uuid4().hex
+        held: list[tuple[str, list[Job]]] = []
+        while True:
+            token = uuid4().hex
+            claimed = self.jobs.claim(token, name, "w")
+            if self.forgetful and not claimed:
+                self.jobs.client.zadd("segue:drainers", {name: 9e15})
+            yield
+            if claimed:
+                held.append((token, claimed))
+            if not held:
+                break
+            token, batch = held.pop(0)
+            self.jobs.extend(token, name, "w", [job.id for job in batch])
+            yield
+            self.jobs.finish(token, "w", 1, [Finished(job.id, "k", DONE) for job in batch])
+            if not claimed:
+                break
+        if self.forgetful:
+            yield
+            self.jobs.client.zrem("segue:drainers", name)
+
+    def run(self) -> int:
+        """→ how many jobs are left although nothing is under way."""
+        actors = [self.submitter(), self.submitter(), self.drainer()]
+        while actors:
+            actor = self.rng.choice(actors)
+            if next(actor, actor) is actor:
+                actors.remove(actor)
+        while self.jobs.client.llen(SEGMENT_QUEUE):
+            for _ in self.drainer():
+                pass
+        return sum(self.jobs.queue().pending.values())
+
+
+def test_no_job_is_stranded_when_submits_meet_leaving_drainers(jobs: RedisJobs) -> None:
+    stranded = sum(Interleaved(jobs, seed, forgetful=False).run() for seed in range(10_000))
+    assert stranded == 0
+
+
+def test_that_test_would_see_a_stranded_job(jobs: RedisJobs) -> None:
+    assert any(Interleaved(jobs, seed, forgetful=True).run() for seed in range(300))

@@ -1,0 +1,156 @@
+"""The policy for images: what is refused by its header, and what a decoded photo looks like."""
+
+import io
+import resource
+import struct
+import zlib
+
+import numpy as np
+import pictures
+import pytest
+from PIL import Image, PngImagePlugin
+
+from storage.photos import FORMATS, Header, decode, read_header
+from storage.problems import Problem
+from storage.settings import Settings
+
+SETTINGS = Settings()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, *chunks: bytes) -> bytes:
+    """A PNG that declares a size; its pixels are as empty as the caller makes them."""
+    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + png_chunk(b"IEND", b"")
+
+
+def text_bomb(megabytes: int) -> bytes:
+    content = b"k\0\0" + zlib.compress(b"\0" * (megabytes * 1024 * 1024), 9)
+    return png(10, 10, png_chunk(b"zTXt", content), png_chunk(b"IDAT", zlib.compress(b"\0" * 310)))
+
+
+REFUSED = {
+    "empty": (b"", "unprocessable_image"),
+    "text renamed .jpg": (b"hello, I am a photo", "unsupported_media_type"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_media_type"),
+    "pdf": (b"%PDF-1.7\n", "unsupported_media_type"),
+    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported_media_type"),
+    "tiff": (pictures.encoded(pictures.photo(), "TIFF"), "unsupported_media_type"),
+    "gif": (pictures.encoded(pictures.photo(), "GIF"), "unsupported_media_type"),
+    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported_media_type"),
+    "jpeg of two bytes": (b"\xff\xd8\xff", "unprocessable_image"),
+    "truncated header": (pictures.jpeg()[:100], "unprocessable_image"),
+    "riff that is no webp": (b"RIFF\x10\0\0\0WAVEfmt ", "unprocessable_image"),
+    "bomb of 30000 x 30000": (
+        png(30000, 30000, png_chunk(b"IDAT", zlib.compress(b"\0" * 10**6))),
+        "unprocessable_image",
+    ),
+    "one side too long": (png(10001, 1), "unprocessable_image"),
+    "too many pixels": (png(5001, 5000), "unprocessable_image"),
+    "text chunk of 200 MB": (text_bomb(200), "unprocessable_image"),
+    "too many bytes": (b"\xff\xd8\xff" + b"\0" * SETTINGS.max_upload_bytes, "payload_too_large"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_the_header(name: str) -> None:
+    content, code = REFUSED[name]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Problem) as caught:
+        read_header(content, SETTINGS)
+    assert caught.value.code == code
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # kB
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_allowed_formats(kind: str) -> None:
+    content = pictures.encoded(pictures.photo(33, 21), kind)
+    assert read_header(content, SETTINGS) == Header(kind, 33, 21)
+    header, photo = decode(content, SETTINGS)
+    assert (header.width, header.height) == photo.size == (33, 21)
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_orientation_is_turned_upright(tag: int, kind: str) -> None:
+    upright = pictures.photo(90, 60)
+    lossless = {"JPEG": {"quality": 98, "subsampling": 0}, "PNG": {}, "WEBP": {"lossless": True}}[kind]
+    content = pictures.with_orientation(upright, tag, kind=kind, **lossless)
+    header, photo = decode(content, SETTINGS)
+    assert (header.width, header.height) == photo.size == (90, 60)
+    difference = np.abs(np.asarray(photo, int) - np.asarray(upright, int))
+    assert difference.mean() < 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (10000, 1), (1, 10000), (3, 7)])
+def test_odd_sizes(size: tuple[int, int]) -> None:
+    _, photo = decode(pictures.encoded(pictures.photo(*size), "PNG"), SETTINGS, at_least=256)
+    assert photo.size == size
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    grey = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+    if mode == "I;16":
+        image, kind = Image.fromarray(grey.astype(np.uint16) * 257), "PNG"
+    else:
+        image, kind = Image.fromarray(grey).convert("RGB").convert(mode), "JPEG" if mode == "CMYK" else "PNG"
+    _, photo = decode(pictures.encoded(image, kind), SETTINGS)
+    assert (photo.mode, photo.size) == ("RGB", (64, 64))
+    blocks = [a.reshape(8, 8, 8, 8).mean((1, 3)) for a in (np.asarray(photo.convert("L"), float), grey)]
+    assert np.abs(blocks[0] - blocks[1]).max() < 12  # in blocks: mode 1 is dithered
+
+
+def test_alpha_lies_over_white() -> None:
+    image = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    image.putpixel((0, 0), (255, 0, 0, 255))
+    _, photo = decode(pictures.encoded(image, "PNG"), SETTINGS)
+    assert photo.getpixel((0, 0)) == (255, 0, 0)
+    assert photo.getpixel((3, 3)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_the_first_frame_counts(kind: str) -> None:
+    frames = [Image.new("RGB", (20, 10), color) for color in ("red", "blue")]
+    content = pictures.encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    _, photo = decode(content, SETTINGS)
+    red, _, blue = np.asarray(photo).reshape(-1, 3).mean(0)
+    assert red > 200 > 50 > blue
+
+
+def test_a_large_jpeg_is_decoded_small_and_told_in_full() -> None:
+    header, photo = decode(pictures.jpeg(2000, 1500), SETTINGS, at_least=256)
+    assert (header.width, header.height) == (2000, 1500)
+    assert photo.size == (500, 375)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_damage_behind_the_header_fails_the_decode(kind: str) -> None:
+    whole = pictures.encoded(pictures.photo(400, 300), kind)
+    with pytest.raises(Problem) as caught:
+        decode(whole[: len(whole) * 2 // 3], SETTINGS)
+    assert caught.value.code in ("image_decode_failed", "unprocessable_image")
+
+
+def test_an_orientation_behind_the_pixels_does_not_decode_them_in_the_web() -> None:
+    """Pillow's own getexif() would: the declared pixels are not there, and nobody notices."""
+    exif = Image.Exif()
+    exif[pictures.ORIENTATION] = 6
+    content = png(30, 20, png_chunk(b"IDAT", b"broken"), png_chunk(b"eXIf", exif.tobytes()[6:]))
+    assert read_header(content, SETTINGS) == Header("PNG", 30, 20)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_broken_exif_is_no_orientation() -> None:
+    buffer = io.BytesIO()
+    pictures.photo(30, 20).save(buffer, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff")
+    assert read_header(buffer.getvalue(), SETTINGS) == Header("JPEG", 30, 20)
+
+
+def test_text_may_be_long_but_not_endless() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("comment", "x" * 100_000, zip=True)
+    assert read_header(pictures.encoded(pictures.photo(), "PNG", pnginfo=info), SETTINGS).format == "PNG"

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from storage.settings import Settings
+
+EXAMPLE = Path(__file__).parents[2] / ".env.example"
+
+
+def test_the_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICRO_BATCH", "8")
+    assert Settings().micro_batch == 8
+
+
+def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hush\n")
+    monkeypatch.setenv("S3_SECRET_KEY_FILE", str(tmp_path / "secret"))
+    settings = Settings()
+    assert settings.s3_secret_key.get_secret_value() == "hush"
+    assert "hush" not in repr(settings)
+
+
+def test_the_variable_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("from the file")
+    monkeypatch.setenv("S3_SECRET_KEY_FILE", str(tmp_path / "secret"))
+    monkeypatch.setenv("S3_SECRET_KEY", "from the variable")
+    assert Settings().s3_secret_key.get_secret_value() == "from the variable"
+
+
+def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICRO_BATCH", "0")
+    with pytest.raises(ValidationError, match="micro_batch"):
+        Settings()
+
+
+def test_the_example_names_every_setting_with_its_default() -> None:
+    lines = [line.lstrip("# ") for line in EXAMPLE.read_text().splitlines() if "=" in line]
+    named = dict(line.split("=", 1) for line in lines)
+    for name, field in Settings.model_fields.items():
+        assert name.upper() in named, f".env.example lacks {name.upper()}"
+        if name != "s3_secret_key":
+            assert str(field.default) == named[name.upper()].split("  #")[0].strip(), name
