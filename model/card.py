@@ -1,0 +1,45 @@
+"""The card of a model version: what it is, what it was made from, how good it is, and the digests of its files."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from model.labels import Label
+
+CARD = "card.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """`input_size`: side in pixels; `files`: name → sha256 of everything the engines load."""
+
+    name: str
+    version: str
+    input_size: int
+    labels: tuple[Label, ...]
+    files: dict[str, str]
+    trained_on: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Card":
+        fields = json.loads((folder / CARD).read_text())
+        return cls(**{**fields, "labels": tuple(Label.from_dict(entry) for entry in fields["labels"])})
+
+    def save(self, folder: Path) -> None:
+        fields = {**asdict(self), "labels": [label.to_dict() for label in self.labels]}
+        (folder / CARD).write_text(json.dumps(fields, indent=2) + "\n")
+
+    def damaged(self, folder: Path) -> list[str]:
+        """Names of the files that are missing or whose sha256 is another."""
+        return [
+            name
+            for name, digest in self.files.items()
+            if not (folder / name).is_file() or sha256(folder / name) != digest
+        ]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

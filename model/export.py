@@ -1,0 +1,130 @@
+"""Trained weights to the int8 file the CPU engine runs.
+
+    make export        # var/training/unet.weights.h5 → model/weights/pets/{version}/
+
+Two exact rewrites first. BatchNorm: a scale and a shift per channel, folded into the convolution before it (the
+converter does the encoder's). Conv2DTranspose(3x3, stride 2, same): the output pixels of each parity see their own taps
+of the kernel, so it equals four small dense convolutions whose outputs are interleaved (depth_to_space); LiteRT runs
+those several times faster than its transposed convolution.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from model.card import Card, sha256
+from model.data import examples, squeezed
+from model.labels import PETS
+from model.litert import FILE
+from model.unet import INPUT_SIZE, build_unet
+
+CALIBRATION_PHOTOS = 200
+Floats = NDArray[np.float32]
+
+
+def fold_batchnorm(kernel: Floats, norm: keras.layers.BatchNormalization) -> tuple[Floats, Floats]:
+    """kernel[h,w,out,in] and its BatchNorm → the kernel and bias[out] of the same function."""
+    gamma, beta, mean, variance = norm.get_weights()
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return kernel * scale[None, None, :, None], beta - mean * scale
+
+
+def phases(kernel: Floats) -> list[tuple[Floats, int, int]]:
+    """kernel[3,3,out,in] of a stride-2 transposed convolution → four (kernel[kh,kw,in,out], pad top, pad left).
+
+    Output row 2m sums input rows m - 1 (tap 2) and m (tap 0), row 2m + 1 only row m (tap 1); columns alike.
+    """
+    taps = ((2, 0), (1,))
+    dense = np.transpose(kernel, (0, 1, 3, 2))
+    return [(dense[list(rows)][:, list(columns)], len(rows) - 1, len(columns) - 1) for rows in taps for columns in taps]
+
+
+def transposed_by_phases(x: tf.Tensor, kernel: Floats, bias: Floats, activation: Callable[..., tf.Tensor]) -> tf.Tensor:
+    """n x n x in → 2n x 2n x out, equal to Conv2DTranspose(3, strides=2, padding="same") with `bias`."""
+    parts = [
+        activation(tf.nn.conv2d(x, taps, 1, [[0, 0], [top, 0], [left, 0], [0, 0]]) + bias)
+        for taps, top, left in phases(kernel)
+    ]
+    return tf.nn.depth_to_space(tf.concat(parts, -1), 2)
+
+
+def rewritten(unet: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The same function as `unet` in inference mode, decoder folded and split into phases."""
+    encoder = unet.get_layer("encoder")
+    transposed = [layer for layer in unet.layers if isinstance(layer, keras.layers.Conv2DTranspose)]
+    norms = [layer for layer in unet.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    blocks = [fold_batchnorm(layer.get_weights()[0], norm) for layer, norm in zip(transposed[:-1], norms, strict=True)]
+    last_kernel, last_bias = transposed[-1].get_weights()
+
+    def forward(image: tf.Tensor) -> tf.Tensor:
+        *skips, x = encoder(image, training=False)
+        for (kernel, bias), skip in zip(blocks, reversed(skips), strict=True):
+            x = tf.concat([transposed_by_phases(x, kernel, bias, tf.nn.relu), skip], -1)
+        return transposed_by_phases(x, last_kernel, last_bias, tf.identity)
+
+    return forward
+
+
+def to_int8(unet: keras.Model, photos: Iterator[Floats]) -> bytes:
+    """An int8 LiteRT file: uint8[n,128,128,3] pixels in, int8[n,128,128,classes] logits out.
+
+    `photos`: float32[1,128,128,3] in [-1, 1], real ones, from which the ranges are measured.
+    """
+    shape = tf.TensorSpec((1, INPUT_SIZE, INPUT_SIZE, 3), tf.float32)
+    # Without freezing, the file would hold no weights.
+    frozen = convert_variables_to_constants_v2(tf.function(rewritten(unet)).get_concrete_function(shape))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([photo] for photo in photos)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.int8
+    content: bytes = converter.convert()
+    (entry,) = tf.lite.Interpreter(model_content=content).get_input_details()
+    scale, zero = entry["quantization"]
+    # A pixel p stands for p / 127.5 - 1: only then can the engine be fed pixels as they are.
+    if abs(scale * 127.5 - 1) > 0.01 or zero not in (127, 128):
+        raise ValueError(f"the input's range is not [-1, 1]: scale {scale}, zero point {zero}")
+    return content
+
+
+def calibration_photos(root: Path) -> Iterator[Floats]:
+    pairs = examples(root, "trainval")
+    for photo, _ in squeezed(pairs[:: max(1, len(pairs) // CALIBRATION_PHOTOS)], INPUT_SIZE):
+        pixels = photo[None].astype(np.float32) / np.float32(127.5) - 1
+        # Every photo shows the whole range, so that the input's scale is exactly a pixel's.
+        pixels[0, 0, 0], pixels[0, 0, 1] = -1, 1
+        yield pixels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGUE_DATA", ".")))
+    parser.add_argument("--weights", type=Path, default=Path("var/training/unet.weights.h5"))
+    parser.add_argument("--out", type=Path, default=Path("model/weights/pets/1"))
+    parser.add_argument("--trained-on", default="Oxford-IIIT Pet, official trainval photos")
+    options = parser.parse_args()
+
+    unet = build_unet(len(PETS))
+    unet.load_weights(options.weights)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / FILE).write_bytes(to_int8(unet, calibration_photos(options.data)))
+    Card(
+        name=options.out.parent.name,
+        version=options.out.name,
+        input_size=INPUT_SIZE,
+        labels=PETS,
+        files={FILE: sha256(options.out / FILE)},
+        trained_on=options.trained_on,
+    ).save(options.out)
+    print(f"{options.out / FILE}: {(options.out / FILE).stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
