@@ -1,0 +1,142 @@
+"""Everything on one machine: `make run`.
+
+Starts the Procfile's processes under a supervisor that brings a dead one back, prepares the object store, waits until
+uploads are accepted, and prints the address. State lies under $VAR; a second run goes on where the first one stopped.
+SIGTERM or Ctrl-C ends all of it.
+"""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 90
+# Whoever stores is started first and stopped last.
+PRIORITIES = {"redis": 1, "s3": 1}
+PROGRAM = """
+[program:{name}]
+command=/bin/sh -c '{command}'
+directory={root}
+numprocs={count}
+process_name=%(program_name)s_%(process_num)d
+priority={priority}
+autorestart=true
+startretries=1000000
+stopwaitsecs=30
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={logs}/%(program_name)s_%(process_num)d.log
+"""
+
+
+def main() -> int:
+    var = Path(os.environ.get("VAR") or ROOT / "var").resolve()
+    env = environment(var)
+    if taken := [name for name in ("PORT", "REDIS_PORT", "S3_PORT") if not is_free(int(env[name]))]:
+        wanted = ", ".join(f"{name}={env[name]}" for name in taken)
+        print(f"Already in use: {wanted}. Stop what listens there or choose others.", file=sys.stderr)
+        return 1
+    config = var / "supervisord.conf"
+    config.write_text(supervisor_config(var, int(env["WORKERS"])))
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
+        env=env,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: supervisor.terminate())
+    started = time.monotonic()
+    if not make_ready(env, supervisor, started + PATIENCE_S):
+        print(f"Segue did not get ready: see {var}/log", file=sys.stderr)
+        supervisor.terminate()
+        return supervisor.wait() or 1
+    seconds = time.monotonic() - started
+    print(f"Segue is ready after {seconds:.1f} s: http://127.0.0.1:{env['PORT']}  (logs: {var}/log)", flush=True)
+    return supervisor.wait()
+
+
+def environment(var: Path) -> dict[str, str]:
+    """What the Procfile's lines need; the caller's own settings go before ours."""
+    for folder in ("log", "secrets", "models"):
+        (var / folder).mkdir(parents=True, exist_ok=True)
+    secret = var / "secrets" / "s3_secret_key"
+    if not secret.exists():
+        secret.touch(mode=0o600)
+        secret.write_text(secrets.token_urlsafe(32))
+    given = {key: value for key, value in os.environ.items() if value}
+    ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", "WORKERS": "1", **given}
+    return {
+        "S3_ACCESS_KEY": "segue",
+        "S3_SECRET_KEY_FILE": str(secret),
+        "MODEL_CACHE": str(var / "models"),
+        "REDIS_URL": f"redis://127.0.0.1:{ports['REDIS_PORT']}/0",
+        "S3_URL": f"http://127.0.0.1:{ports['S3_PORT']}",
+        **ports,
+        "VAR": str(var),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+
+
+def supervisor_config(var: Path, workers: int) -> str:
+    head = f"[supervisord]\nlogfile={var}/log/supervisord.log\npidfile={var}/supervisord.pid\n"
+    sections = [
+        PROGRAM.format(
+            name=name,
+            command=f"exec {command}".replace("'", "'\\''").replace("%", "%%"),
+            root=ROOT,
+            count=workers if name == "worker" else 1,
+            priority=PRIORITIES.get(name, 10),
+            logs=var / "log",
+        )
+        for name, command in procfile().items()
+    ]
+    return head + "".join(sections)
+
+
+def procfile() -> dict[str, str]:
+    lines = (ROOT / "Procfile").read_text().splitlines()
+    pairs = (line.partition(":") for line in lines if line and not line.startswith("#"))
+    return {name.strip(): command.strip() for name, _, command in pairs}
+
+
+def make_ready(env: dict[str, str], supervisor: "subprocess.Popen[bytes]", give_up: float) -> bool:
+    """Set the object store up as soon as it answers, then wait for the web and a worker."""
+    segue = [sys.executable, "-m", "segue", "setup"]
+    while time.monotonic() < give_up and supervisor.poll() is None:
+        if not is_free(int(env["S3_PORT"])):
+            done = subprocess.run(segue, env=env, cwd=ROOT, capture_output=True, check=False)
+            if done.returncode == 0:
+                return is_ready(int(env["PORT"]), supervisor, give_up)
+        time.sleep(0.1)
+    return False
+
+
+def is_ready(port: int, supervisor: "subprocess.Popen[bytes]", give_up: float) -> bool:
+    while time.monotonic() < give_up and supervisor.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+                if json.load(answer)["workers"]:
+                    return True
+        except (OSError, urllib.error.URLError):
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Sweep, reconcile and adopt, over real Redis and a real object store."""
+
+from datetime import timedelta
+
+import pictures
+import pytest
+from conftest import SHIPPED_MODEL
+from specs import spec, submit
+
+from storage import Storage, keys
+from storage.jobs import Outcome, Status
+from storage.keys import SEGMENT_QUEUE, Lane
+from storage.objects import UPLOADS
+from worker.engines import Engines, publish
+from worker.housekeeping import NARROW, adopt, adopt_after_loss, reconcile, sweep
+from worker.pipeline import Pipeline
+
+
+def status(connection: Storage, job_id: str) -> Status | None:
+    job = connection.jobs.get(job_id)
+    return job.status if job else None
+
+
+def test_a_sweep_sends_missing_tickets(connection: Storage) -> None:
+    submit(connection)
+    sweep(connection)
+    sweep(connection)
+    assert connection.jobs.client.llen(SEGMENT_QUEUE) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected", "code"),
+    [
+        ("cancel", "1", Status.CANCELED, "canceled"),
+        ("deadline_ms", "1", Status.EXPIRED, "expired"),
+        ("losses_alone", "2", Status.FAILED, "poisoned"),
+    ],
+)
+def test_a_lost_job_that_has_to_end_is_ended(
+    connection: Storage, field: str, value: str, expected: Status, code: str
+) -> None:
+    made = submit(connection)
+    connection.jobs.claim("t", "drainer", "worker")
+    connection.jobs.client.hset(keys.job(made.id), field, value)
+    connection.jobs.client.zadd(keys.leases(Lane.INTERACTIVE), {made.id: 1})
+    sweep(connection)
+    job = connection.jobs.get(made.id)
+    assert job is not None
+    assert job.status is expected
+    assert job.outcome is not None
+    assert job.outcome.error is not None
+    assert job.outcome.error["code"] == code
+    assert connection.objects.outcome(job.result_key) == job.outcome
+
+
+def test_reconcile_puts_back_what_lost_its_place(connection: Storage) -> None:
+    made = [submit(connection).id for _ in range(30)]
+    connection.jobs.client.delete(keys.lane(Lane.INTERACTIVE), f"{keys.lane(Lane.INTERACTIVE)}:local")
+    assert reconcile(connection) == 30
+    assert [job.id for job in connection.jobs.claim("t", "d", "w")] == sorted(made)[:16]
+
+
+def test_uploads_without_record_or_result_are_adopted(empty_store: Storage) -> None:
+    made = [submit(empty_store) for _ in range(20)]
+    ended = spec(b"x")
+    empty_store.objects.put_upload(ended, b"x")
+    empty_store.objects.put_result(ended, "t", Outcome(Status.SUCCEEDED), b"mask")
+    empty_store.jobs.client.flushall()
+    assert adopt(empty_store, NARROW, older_than_s=60) == 0
+    assert adopt(empty_store, NARROW, older_than_s=0) == 20
+    assert adopt(empty_store, NARROW, older_than_s=0) == 0
+    for one in made:
+        job = empty_store.jobs.get(one.id)
+        assert job is not None
+        assert (job.spec, job.status) == (one, Status.QUEUED)
+    assert status(empty_store, ended.id) is None  # ended: a GET restores it
+    assert empty_store.jobs.client.llen(SEGMENT_QUEUE) == 2
+
+
+def test_the_window_bounds_what_is_listed(empty_store: Storage) -> None:
+    """An upload of five hours ago is found by a wide look only."""
+    made = spec(b"x")
+    five_hours_ms = 5 * 3600 * 1000
+    old_id = f"job_{int(made.id[4:16], 16) - five_hours_ms:012x}{made.id[16:]}"
+    old = spec(b"x", id=old_id)
+    empty_store.objects.put_upload(old, b"x")
+    assert adopt(empty_store, NARROW, older_than_s=0) == 0
+    assert adopt(empty_store, timedelta(hours=6), older_than_s=0) == 1
+
+
+def test_an_emptied_redis_is_rebuilt_once(empty_store: Storage) -> None:
+    adopt_after_loss(empty_store)
+    made = [submit(empty_store, pictures.jpeg(seed=i)) for i in range(5)]
+    adopt_after_loss(empty_store)
+    empty_store.jobs.client.flushall()
+    adopt_after_loss(empty_store)
+    assert [status(empty_store, one.id) for one in made] == [Status.QUEUED] * 5
+    publish(empty_store.objects, SHIPPED_MODEL)
+    Pipeline(empty_store, Engines(empty_store.objects, empty_store.settings.model_cache), "worker").run("drainer")
+    assert [status(empty_store, one.id) for one in made] == [Status.SUCCEEDED] * 5
+    empty_store.jobs.client.flushall()
+    adopt_after_loss(empty_store)
+    assert [status(empty_store, one.id) for one in made] == [None] * 5  # their results are there
+
+
+def test_an_idempotency_key_comes_back_with_its_job(empty_store: Storage) -> None:
+    made = submit(empty_store, key_hash="k" * 32, fingerprint="f" * 32)
+    empty_store.jobs.client.flushall()
+    adopt(empty_store, NARROW, older_than_s=0)
+    again = spec(key_hash="k" * 32, fingerprint="f" * 32)
+    assert empty_store.jobs.reserve(again) == ("done", made.id)
+
+
+def test_strange_objects_are_left_alone(empty_store: Storage) -> None:
+    hour = keys.hour(keys.new_job_id())
+    empty_store.objects.put(UPLOADS, f"{hour}/local/not-a-job", b"?", "text/plain")
+    foreign = keys.upload("local", keys.new_job_id())
+    empty_store.objects.put(UPLOADS, foreign, b"?", "text/plain", {"spec": '{"schema": 99}'})
+    made = submit(empty_store)
+    empty_store.jobs.client.flushall()
+    assert adopt(empty_store, NARROW, older_than_s=0) == 1
+    assert status(empty_store, made.id) is Status.QUEUED

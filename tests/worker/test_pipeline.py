@@ -1,0 +1,282 @@
+"""One drainer's run over real Redis, a real object store and the shipped model."""
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pictures
+import pytest
+import redis
+from conftest import SHIPPED_MODEL
+from numpy.typing import NDArray
+from PIL import Image
+from specs import submit
+
+from model.segmenter import Segmenter
+from storage import Storage, connect, keys
+from storage.jobs import Job, Status
+from storage.keys import SEGMENT_QUEUE
+from storage.objects import MODELS, RESULTS
+from storage.problems import Unavailable
+from worker.engines import ALIASES, Engines, ModelUnavailable, publish
+from worker.pipeline import Pipeline
+
+
+@pytest.fixture
+def published(connection: Storage) -> Storage:
+    publish(connection.objects, SHIPPED_MODEL)
+    return connection
+
+
+@pytest.fixture
+def engines(published: Storage) -> Engines:
+    return Engines(published.objects, published.settings.model_cache)
+
+
+@pytest.fixture
+def pipeline(published: Storage, engines: Engines) -> Pipeline:
+    return Pipeline(published, engines, "worker")
+
+
+def job(connection: Storage, job_id: str) -> Job:
+    found = connection.jobs.get(job_id)
+    assert found is not None
+    return found
+
+
+def offline(content: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft("RGB", (256, 256))
+        full = Image.open(io.BytesIO(content)).size
+        segmenter = Segmenter(SHIPPED_MODEL)
+        from model.images import to_mask
+
+        return to_mask(segmenter.engine.logits(segmenter.to_input(image.convert("RGB"))[None])[0], *full)
+
+
+def test_a_job_becomes_the_mask_the_model_makes_offline(published: Storage, pipeline: Pipeline) -> None:
+    content = pictures.jpeg(300, 200)
+    made = submit(published, content)
+    pipeline.run("drainer")
+    done = job(published, made.id)
+    assert done.status is Status.SUCCEEDED
+    png = published.objects.get(RESULTS, done.result_key)
+    assert png is not None
+    with Image.open(io.BytesIO(png)) as image:
+        np.testing.assert_array_equal(np.asarray(image), offline(content))
+    assert done.outcome is not None
+    assert done.outcome.result is not None
+    assert sum(entry["pixels"] for entry in done.outcome.result["classes"]) == 300 * 200
+    assert set(done.outcome.timings_ms) == {"fetch", "decode", "infer", "encode", "store"}
+    assert published.objects.outcome(done.result_key) is not None
+
+
+def test_a_truncated_image_fails_alone_in_its_micro_batch(published: Storage, pipeline: Pipeline) -> None:
+    contents = [pictures.jpeg(), pictures.truncated_jpeg(), pictures.jpeg(seed=1)]
+    made = [submit(published, content) for content in contents]
+    pipeline.run("drainer")
+    done = [job(published, one.id) for one in made]
+    assert [one.status for one in done] == [Status.SUCCEEDED, Status.FAILED, Status.SUCCEEDED]
+    assert [one.micro_batch for one in done] == [3, 3, 3]
+    error = done[1].outcome.error if done[1].outcome else None
+    assert error is not None
+    assert (error["code"], error["instance"]) == ("image_decode_failed", f"/v1/jobs/{made[1].id}")
+
+
+def test_many_jobs_run_in_full_micro_batches(published: Storage, pipeline: Pipeline) -> None:
+    made = [submit(published, pictures.jpeg(seed=i)) for i in range(40)]
+    pipeline.run("drainer")
+    done = [job(published, one.id) for one in made]
+    assert {one.status for one in done} == {Status.SUCCEEDED}
+    assert [one.micro_batch for one in done] == [16] * 32 + [8] * 8
+    assert published.jobs.tickets_missing() == 0
+
+
+def test_odd_sizes_and_orientations_keep_their_upright_size(published: Storage, pipeline: Pipeline) -> None:
+    made = {
+        (1, 1): submit(published, pictures.encoded(pictures.photo(1, 1), "PNG")),
+        (10000, 1): submit(published, pictures.encoded(pictures.photo(10000, 1), "PNG")),
+        (90, 60): submit(published, pictures.with_orientation(pictures.photo(90, 60), 6, kind="JPEG")),
+    }
+    pipeline.run("drainer")
+    for size, one in made.items():
+        content = published.objects.get(RESULTS, job(published, one.id).result_key)
+        assert content is not None
+        assert Image.open(io.BytesIO(content)).size == size
+
+
+def test_an_upload_that_is_gone_fails_its_job(published: Storage, pipeline: Pipeline) -> None:
+    made = submit(published)
+    published.objects.remove("uploads", keys.upload(made.tenant, made.id))
+    pipeline.run("drainer")
+    done = job(published, made.id)
+    assert done.status is Status.FAILED
+    assert done.outcome is not None
+    assert done.outcome.error is not None
+    assert done.outcome.error["code"] == "storage_error"
+
+
+class Breaking:
+    """An engine that raises where `bad` says so, else the real one."""
+
+    def __init__(self, engine: Any, bad: Callable[[NDArray[np.uint8]], bool]) -> None:
+        self.engine, self.bad, self.passes = engine, bad, 0
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.passes += 1
+        if any(self.bad(image) for image in images):
+            raise RuntimeError("the forward pass broke")
+        result: NDArray[np.float32] = self.engine.logits(images)
+        return result
+
+
+def test_a_forward_pass_that_raises_is_bisected(published: Storage, engines: Engines, pipeline: Pipeline) -> None:
+    segmenter = engines.get("stable")
+    black = pictures.encoded(Image.new("RGB", (64, 64)), "PNG")
+    broken = Breaking(segmenter.engine, lambda image: not image.any())
+    segmenter.engine = broken
+    made = [submit(published, black if i == 5 else pictures.jpeg(seed=i)) for i in range(16)]
+    pipeline.run("drainer")
+    statuses = [job(published, one.id).status for one in made]
+    assert statuses == [Status.FAILED if i == 5 else Status.SUCCEEDED for i in range(16)]
+    assert broken.passes == 9  # 16, then both halves of 16, 8, 4 and 2
+
+
+def test_a_broken_encoding_fails_its_job_alone(
+    published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import worker.pipeline as module
+
+    real = module.to_mask_png
+    monkeypatch.setattr(module, "to_mask_png", lambda mask, *rest: real(mask, *rest) if mask.shape[0] != 7 else 1 / 0)
+    made = [submit(published, pictures.jpeg(9, height)) for height in (6, 7, 8)]
+    pipeline.run("drainer")
+    statuses = [job(published, one.id).status for one in made]
+    assert statuses == [Status.SUCCEEDED, Status.FAILED, Status.SUCCEEDED]
+
+
+def test_without_a_model_the_claim_is_released(connection: Storage, tmp_path: Path) -> None:
+    connection.objects.remove(MODELS, ALIASES)
+    made = submit(connection)
+    Pipeline(connection, Engines(connection.objects, tmp_path), "worker").run("drainer")
+    waiting = job(connection, made.id)
+    assert waiting.status is Status.QUEUED
+    assert connection.jobs.client.hget(keys.job(made.id), "losses") == "0"
+    publish(connection.objects, SHIPPED_MODEL)
+    Pipeline(connection, Engines(connection.objects, tmp_path), "worker").run("drainer")
+    assert job(connection, made.id).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("method", ["get_upload", "put_result"])
+def test_an_outage_of_the_store_releases_the_work(
+    published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def down(*_: object) -> None:
+        raise Unavailable("object store: down")
+
+    made = [submit(published, pictures.jpeg(seed=i)) for i in range(20)]
+    with monkeypatch.context() as broken:
+        broken.setattr(published.objects, method, down)
+        pipeline.run("drainer")
+    assert {job(published, one.id).status for one in made} == {Status.QUEUED}
+    pipeline.run("drainer")
+    assert {job(published, one.id).status for one in made} == {Status.SUCCEEDED}
+
+
+def test_a_job_cancelled_while_it_runs_ends_cancelled(published: Storage, engines: Engines, pipeline: Pipeline) -> None:
+    made = [submit(published, pictures.jpeg(seed=i)) for i in range(3)]
+
+    def cancel_second(_: NDArray[np.uint8]) -> bool:
+        published.jobs.cancel(made[1].id, "web")
+        return False
+
+    segmenter = engines.get("stable")
+    segmenter.engine = Breaking(segmenter.engine, cancel_second)
+    pipeline.run("drainer")
+    statuses = [job(published, one.id).status for one in made]
+    assert statuses == [Status.SUCCEEDED, Status.CANCELED, Status.SUCCEEDED]
+
+
+def test_a_zombie_neither_wins_nor_leaves_its_mask(published: Storage, engines: Engines, pipeline: Pipeline) -> None:
+    """The lease runs out during the forward pass and another worker is faster."""
+    made = submit(published)
+    segmenter = engines.get("stable")
+    real, other = segmenter.engine, Pipeline(published, Engines(published.objects, published.settings.model_cache), "2")
+
+    def lose_the_lease(_: NDArray[np.uint8]) -> bool:
+        published.jobs.client.zadd(keys.leases(made.lane), {made.id: 1})
+        published.jobs.sweep("sweeper")
+        other.run("another drainer")
+        return False
+
+    segmenter.engine = Breaking(real, lose_the_lease)
+    pipeline.run("drainer")
+    done = job(published, made.id)
+    assert done.status is Status.SUCCEEDED
+    assert [listed.key for listed in published.objects.results(made.tenant, made.id)] == [done.result_key]
+
+
+def test_a_drainer_whose_time_is_spent_sends_the_next_ticket(published: Storage) -> None:
+    hurried = connect(published.settings.replace(ticket_s=0.001))
+    made = [submit(published, pictures.jpeg(seed=i)) for i in range(20)]
+    Pipeline(hurried, Engines(hurried.objects, hurried.settings.model_cache), "worker").run("drainer")
+    statuses = [job(published, one.id).status for one in made]
+    assert statuses == [Status.SUCCEEDED] * 16 + [Status.QUEUED] * 4
+    assert published.jobs.client.llen(SEGMENT_QUEUE) == 1
+
+
+def test_redis_lost_in_the_middle_loses_no_result(
+    published: Storage, engines: Engines, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from storage.recovery import recover
+
+    made = submit(published)
+    real = published.objects.put_result
+
+    def then_flush(*arguments: Any) -> str:
+        key = real(*arguments)
+        published.jobs.client.flushall()
+        return key
+
+    monkeypatch.setattr(published.objects, "put_result", then_flush)
+    pipeline.run("drainer")
+    assert published.jobs.get(made.id) is None
+    back = recover(published.objects, published.jobs, made.tenant, made.id)
+    assert back is not None
+    assert back.status is Status.SUCCEEDED
+
+
+def test_redis_down_is_no_crash(published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(*_: object) -> None:
+        raise redis.ConnectionError("down")
+
+    made = submit(published)
+    with monkeypatch.context() as broken:
+        broken.setattr(published.jobs, "finish", down)
+        pipeline.run("drainer")
+    assert job(published, made.id).status is Status.QUEUED
+    pipeline.run("drainer")
+    assert job(published, made.id).status is Status.SUCCEEDED
+
+
+def test_engines_keep_two_versions_and_refuse_a_damaged_one(published: Storage, tmp_path: Path) -> None:
+    for version in ("2", "3", "4"):
+        folder = tmp_path / "source" / version
+        shutil.copytree(SHIPPED_MODEL, folder)
+        card = (folder / "card.json").read_text().replace('"version": "1"', f'"version": "{version}"')
+        (folder / "card.json").write_text(card)
+        assert publish(published.objects, folder) == f"pets/{version}"
+    published.objects.put(MODELS, "pets/4/int8.tflite", b"damaged", "application/octet-stream")
+    engines = Engines(published.objects, tmp_path / "cache")
+    assert engines.get("stable").card.version == "1"
+    second = engines.get("pets/2")
+    assert engines.get("pets/3").card.version == "3"
+    assert engines.get("pets/2") is second
+    with pytest.raises(ModelUnavailable, match="damaged"):
+        engines.get("pets/4")
+    with pytest.raises(ModelUnavailable, match="no card.json"):
+        engines.get("pets/99")
+    assert engines.get("pets/2") is second

@@ -1,0 +1,23 @@
+import time
+
+from storage import Storage
+from worker import watch
+from worker.watch import Stall
+
+
+def test_a_stall_needs_waiting_tickets_and_a_child_that_does_not_move() -> None:
+    stall = Stall(limit_s=60)
+    assert not stall.seen(tickets=0, idle_s=1000, now=0)
+    assert not stall.seen(tickets=3, idle_s=1000, now=10)  # they have only begun to wait
+    assert not stall.seen(tickets=3, idle_s=5, now=100)  # it moves
+    assert stall.seen(tickets=1, idle_s=95, now=105)
+    assert not stall.seen(tickets=0, idle_s=200, now=200)
+    assert not stall.seen(tickets=1, idle_s=300, now=300)
+
+
+def test_a_watched_worker_shows_up(connection: Storage) -> None:
+    watch.start(connection.jobs, "me", connection.settings)
+    give_up = time.monotonic() + 10
+    while not connection.jobs.queue().workers and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert connection.jobs.queue().workers == 1

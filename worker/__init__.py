@@ -1,0 +1,1 @@
+"""Celery workers: segmentation in micro-batches, and housekeeping."""

@@ -1,0 +1,71 @@
+"""Composition root of the working side.
+
+celery -A worker.app worker -Q segment                                  # one a core or GPU: scale this one
+celery -A worker.app worker -B -P threads -c 4 -Q control               # housekeeper; several are harmless
+"""
+
+import functools
+import logging
+import os
+import socket
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery, signals
+
+import storage
+from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE
+from storage.settings import Settings
+from storage.tickets import ADOPT, RECONCILE, SWEEP, celery_app
+from worker import watch
+
+settings = Settings()
+app: Celery = celery_app(settings.redis_url)
+app.conf.update(
+    include=["worker.tasks"],  # only a worker imports them, so this module stays light
+    task_acks_late=True,  # a killed worker's ticket is not acknowledged and may come back
+    worker_prefetch_multiplier=1,  # with the next line: no second ticket waits behind a stuck one
+    worker_disable_prefetch=True,
+    worker_concurrency=1,  # one process a core or GPU; replicas are the way to more
+    worker_pool_start_method="spawn",  # forking a process with a loaded runtime hangs
+    worker_proc_alive_timeout=60,  # 4 s by default, less than a cold start on a busy machine
+    task_time_limit=60,  # of a ticket, which gives way after 5 s; the last resort against a hang
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # the leases decide, not the broker's connection
+    worker_enable_remote_control=False,  # nobody may command a worker through the queue
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # a worker outlives any outage of Redis
+    beat_schedule={
+        name: {
+            "task": task,
+            "schedule": timedelta(seconds=seconds),
+            # A late one is worth nothing: after an outage they would all come at once.
+            "options": {"queue": CONTROL_QUEUE, "expires": seconds},
+        }
+        for name, task, seconds in (
+            ("sweep", SWEEP, settings.sweep_s),
+            ("reconcile", RECONCILE, settings.reconcile_s),
+            ("adopt", ADOPT, settings.adopt_s),
+        )
+    },
+)
+
+
+@functools.cache
+def connection() -> storage.Storage:
+    """This process' connection, made by its first task and not inherited from its parent."""
+    return storage.connect(settings)
+
+
+@signals.setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # a line for every ticket and every sweep
+
+
+@signals.worker_ready.connect
+def _start_watching(**_: Any) -> None:
+    if SEGMENT_QUEUE in app.amqp.queues.consume_from:
+        watch.start(connection().jobs, f"{socket.gethostname()}-{os.getpid()}", settings)

@@ -1,0 +1,234 @@
+"""A drainer's work: claim → fetch → decode → infer → encode → store → finish, one direction, stages overlapping.
+
+While the engine runs one micro-batch, threads fetch and decode the next and encode and store the one before. Whatever
+goes wrong with one image is that image's own outcome; whatever goes wrong with a part (object store, model) gives
+the leases back and counts against nobody.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import redis
+from numpy.typing import NDArray
+
+from model.images import confidence, to_mask, to_mask_png
+from model.segmenter import Segmenter
+from storage import Storage
+from storage.jobs import Finished, Job, Outcome, Status
+from storage.objects import RESULTS
+from storage.photos import decode
+from storage.problems import Problem, Unavailable
+from worker.engines import Engines, ModelUnavailable
+
+FETCHERS, STORERS = 3, 3
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Item:
+    """One job on its way: what the stages have made of it so far."""
+
+    job: Job
+    pixels: NDArray[np.uint8] | None = None  # [size,size,3]
+    logits: NDArray[np.float32] | None = None  # [size,size,classes]
+    problem: Problem | None = None
+    timings_ms: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.timings_ms[stage] = round((time.perf_counter() - started) * 1000)
+
+
+@dataclass
+class MicroBatch:
+    """The items of one claim, all of one model, with the futures of the stage they are in."""
+
+    token: str
+    segmenter: Segmenter
+    items: list[Item]
+    claimed_at: float
+    fetching: list[Future[None]] = field(default_factory=list)
+    storing: list[Future[Finished]] = field(default_factory=list)
+
+
+class Pipeline:
+    """Lives as long as its process. `worker` names it; a drainer names one ticket's run."""
+
+    def __init__(self, storage: Storage, engines: Engines, worker: str) -> None:
+        self._storage, self._engines, self._worker = storage, engines, worker
+        self._fetchers = ThreadPoolExecutor(FETCHERS, "fetch")
+        self._storers = ThreadPoolExecutor(STORERS, "store")
+        self._finished_at = 0.0
+
+    def run(self, drainer: str) -> None:
+        """Work until nothing waits or the ticket's time is spent; then send the next ticket if work is left."""
+        give_way = time.monotonic() + self._storage.settings.ticket_s
+        held: list[MicroBatch] = []  # claimed and not yet handed in
+        try:
+            self._drain(drainer, give_way, held)
+            if time.monotonic() >= give_way:
+                self._storage.tickets.send(min(1, self._storage.jobs.tickets_missing(drainer)))
+        except (Unavailable, ModelUnavailable, redis.RedisError) as error:
+            log.warning("work put back, the sweeper's next ticket tries again: %s", error)
+        finally:
+            for batch in held:
+                self._give_back(batch)
+
+    def _drain(self, drainer: str, give_way: float, held: list[MicroBatch]) -> None:
+        batch, previous = self._claim(drainer, held), None
+        while batch or previous:
+            following = None
+            if batch:
+                self._wait_decoded(batch, drainer)
+                # Claimed now, its photos are fetched and decoded while the engine runs.
+                following = self._claim(drainer, held) if time.monotonic() < give_way else None
+                self._infer(batch.segmenter, [item for item in batch.items if item.pixels is not None])
+                self._extend(batch, drainer)
+            if previous:
+                self._finish(previous, held)
+            if batch:
+                self._store(batch)
+            batch, previous = following, batch
+
+    def _claim(self, drainer: str, held: list[MicroBatch]) -> MicroBatch | None:
+        token = uuid4().hex
+        jobs = self._storage.jobs.claim(token, drainer, self._worker)
+        if not jobs:
+            return None
+        try:
+            segmenter = self._engines.get(jobs[0].spec.model)
+        except BaseException:
+            self._storage.jobs.release(token, [job.id for job in jobs])
+            raise
+        batch = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic())
+        held.append(batch)
+        batch.fetching = [self._fetchers.submit(self._fetch, segmenter, item) for item in batch.items]
+        return batch
+
+    def _fetch(self, segmenter: Segmenter, item: Item) -> None:
+        """Stages fetch and decode. The full-size frame lives in here only: one a thread."""
+        spec = item.job.spec
+        with item.timed("fetch"):
+            content = self._storage.objects.get_upload(spec)
+        if content is None:
+            item.problem = Problem("storage_error", "The upload is not in the object store any more.")
+            return
+        try:
+            with item.timed("decode"):
+                # Twice the network's input is enough to scale down from without aliasing.
+                _, photo = decode(content, self._storage.settings, at_least=2 * segmenter.card.input_size)
+                item.pixels = segmenter.to_input(photo)
+        except Problem as problem:
+            item.problem = problem
+
+    def _wait_decoded(self, batch: MicroBatch, drainer: str) -> None:
+        for future in batch.fetching:
+            future.result()
+        self._extend(batch, drainer)
+
+    def _extend(self, batch: MicroBatch, drainer: str) -> None:
+        """Renew the leases because a stage was finished; what was cancelled or lost meanwhile is let go."""
+        ids = [item.job.id for item in batch.items]
+        states = self._storage.jobs.extend(batch.token, drainer, self._worker, ids)
+        for item, state in zip(batch.items, states, strict=True):
+            if state == "canceled":
+                item.pixels = item.logits = None
+                item.problem = Problem("canceled", "It was cancelled while it was running.")
+        batch.items = [item for item, state in zip(batch.items, states, strict=True) if state != "lost"]
+
+    def _infer(self, segmenter: Segmenter, items: Sequence[Item]) -> None:
+        """One forward pass. If it raises, the halves are tried, down to the one image that is to blame."""
+        if not items:
+            return
+        started = time.perf_counter()
+        try:
+            logits = segmenter.engine.logits(np.stack([item.pixels for item in items if item.pixels is not None]))
+        except Exception:
+            if len(items) == 1:
+                log.exception("%s: forward pass failed", items[0].job.id)
+                items[0].problem = Problem("internal", "The model failed on this image.")
+                return
+            middle = len(items) // 2
+            self._infer(segmenter, items[:middle])
+            self._infer(segmenter, items[middle:])
+            return
+        elapsed = round((time.perf_counter() - started) * 1000)
+        for item, one in zip(items, logits, strict=True):
+            item.logits, item.timings_ms["infer"] = one, elapsed
+
+    def _store(self, batch: MicroBatch) -> None:
+        batch.storing = [self._storers.submit(self._store_one, batch, item) for item in batch.items]
+
+    def _store_one(self, batch: MicroBatch, item: Item) -> Finished:
+        """Stages encode and store: the result object, then what `finish` is to be told."""
+        mask, outcome = self._encode(batch.segmenter, item)
+        with item.timed("store"):
+            key = self._storage.objects.put_result(item.job.spec, batch.token, outcome, mask)
+        return Finished(item.job.id, key, outcome)
+
+    def _encode(self, segmenter: Segmenter, item: Item) -> tuple[bytes, Outcome]:
+        if item.problem is None:
+            try:
+                return succeeded(item, segmenter)
+            except Exception:
+                log.exception("%s: encoding failed", item.job.id)
+        problem = item.problem or Problem("internal", "The mask could not be encoded.")
+        return b"", Outcome.of_problem(item.job.id, problem, item.timings_ms)
+
+    def _finish(self, batch: MicroBatch, held: list[MicroBatch]) -> None:
+        finished = [future.result() for future in batch.storing]
+        now = time.monotonic()
+        busy_ms = round((now - max(self._finished_at, batch.claimed_at)) * 1000)
+        self._finished_at = now
+        answers = self._storage.jobs.finish(batch.token, self._worker, max(1, busy_ms), finished) if finished else []
+        held.remove(batch)
+        for answer, one in zip(answers, finished, strict=True):
+            if answer == "lost":
+                log.warning("%s: another attempt was faster", one.job_id)
+                self._storage.objects.remove(RESULTS, one.result_key)
+            elif one.outcome.error:
+                log.warning("%s: %s", one.job_id, one.outcome.error["code"])
+
+    def _give_back(self, batch: MicroBatch) -> None:
+        futures: list[Future[Any]] = [*batch.fetching, *batch.storing]
+        for future in futures:
+            future.cancel()
+        try:
+            self._storage.jobs.release(batch.token, [item.job.id for item in batch.items])
+        except redis.RedisError as error:
+            log.warning("leases of %s run out by themselves: %s", batch.token, error)
+
+
+def succeeded(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
+    """The mask at the photo's upright size as a PNG, and what is told about it."""
+    spec, card, logits = item.job.spec, segmenter.card, item.logits
+    if logits is None:
+        raise ValueError("no logits: it never went through the engine")
+    with item.timed("encode"):
+        mask = to_mask(logits, spec.width, spec.height)
+        model = {"name": card.name, "version": card.version}
+        text = {"segue:job": spec.id, "segue:model": f"{card.name}/{card.version}"}
+        content = to_mask_png(mask, card.labels, text)
+    counts = np.bincount(mask.ravel(), minlength=len(card.labels))
+    result: dict[str, Any] = {
+        "width": spec.width,
+        "height": spec.height,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "classes": [
+            {**label.to_dict(), "pixels": int(count), "fraction": round(int(count) / mask.size, 6)}
+            for label, count in zip(card.labels, counts, strict=True)
+        ],
+        "confidence": round(confidence(logits), 4),
+    }
+    return content, Outcome(Status.SUCCEEDED, model, result, item.timings_ms)
