@@ -14,7 +14,6 @@ from storage.objects import BUCKETS, MinioObjects
 from storage.problems import Unavailable
 from storage.settings import Settings
 
-SHIPPED_MODEL = services.ROOT / "model" / "weights" / "pets" / "1"
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
-from conftest import SHIPPED_MODEL
+from services import SHIPPED_MODEL
 
 from model.card import Card
 from model.evaluate import Scores, evaluate
@@ -37,7 +37,7 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
     with (folder / "int8.tflite").open("r+b") as file:
         file.seek(1_000_000)
         file.write(b"\xff\xff\xff\xff")
-    with pytest.raises(ValueError, match="damaged: int8.tflite"):
+    with pytest.raises(ValueError, match=r"damaged: int8\.tflite"):
         Segmenter(folder)
     (folder / "int8.tflite").unlink()
     assert Card.load(folder).damaged(folder) == ["int8.tflite"]

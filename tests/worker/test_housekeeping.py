@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pictures
 import pytest
-from conftest import SHIPPED_MODEL
+from services import SHIPPED_MODEL
 from specs import spec, submit
 
 from storage import Storage, keys

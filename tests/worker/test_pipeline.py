@@ -10,7 +10,7 @@ import numpy as np
 import pictures
 import pytest
 import redis
-from conftest import SHIPPED_MODEL
+from services import SHIPPED_MODEL
 from numpy.typing import NDArray
 from PIL import Image
 from specs import submit
@@ -277,6 +277,6 @@ def test_engines_keep_two_versions_and_refuse_a_damaged_one(published: Storage, 
     assert engines.get("pets/2") is second
     with pytest.raises(ModelUnavailable, match="damaged"):
         engines.get("pets/4")
-    with pytest.raises(ModelUnavailable, match="no card.json"):
+    with pytest.raises(ModelUnavailable, match=r"no card\.json"):
         engines.get("pets/99")
     assert engines.get("pets/2") is second

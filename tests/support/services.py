@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "1"
 PATIENCE_S = 60
 
 

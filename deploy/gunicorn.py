@@ -1,0 +1,21 @@
+"""gunicorn's settings: `gunicorn -c deploy/gunicorn.py 'web.app:create_app()'`."""
+
+# ruff: noqa: E402
+from gevent import monkey
+
+monkey.patch_all()  # before anything imports ssl or sockets; gunicorn itself would do it too late
+
+from storage.settings import Settings
+
+_settings = Settings()
+
+bind = f"{_settings.bind}:{_settings.port}"
+workers = _settings.web_processes
+worker_class = "gevent"  # docs/decisions/0003: threads stall on slow sockets and waiting clients
+worker_connections = 4000
+keepalive = 75  # longer than a polite client's pause between two polls
+graceful_timeout = 20
+timeout = 60
+limit_request_line = 8190
+limit_request_fields = 100
+control_socket_disable = True

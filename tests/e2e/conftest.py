@@ -1,0 +1,111 @@
+"""What `make run` starts, started by the tests."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import services
+
+
+class Stack:
+    """scripts/run.py in a process group of its own, and a client for it."""
+
+    def __init__(self, var: Path, workers: int = 2) -> None:
+        self.var = var
+        first = services.free_ports(8)
+        self.port, self.redis_port = first + 5, first + 6
+        self.env = services.environment(
+            VAR=var, PORT=self.port, REDIS_PORT=self.redis_port, S3_PORT=first, WORKERS=workers, LEASE_S=6
+        )
+        self.process: subprocess.Popen[str] | None = None
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=70)
+
+    def start(self) -> str:
+        """→ the line that says it is ready."""
+        self.process = subprocess.Popen(
+            [sys.executable, "scripts/run.py"], env=self.env, cwd=services.ROOT, stdout=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def stop(self) -> int:
+        """SIGTERM to the whole group, as a terminal or an init system does it. → exit code"""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGTERM)
+        code = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def submit(self, content: bytes, **options: Any) -> dict[str, Any]:
+        answer = self.http.post("/v1/jobs", content=content, headers={"Content-Type": "image/jpeg"}, params=options)
+        assert answer.status_code == 202, answer.text
+        return dict(answer.json())
+
+    def finished(self, job: dict[str, Any], timeout_s: float = 60) -> dict[str, Any]:
+        give_up = time.monotonic() + timeout_s
+        while job["status"] in ("queued", "running"):
+            assert time.monotonic() < give_up, f"{job['id']} is still {job['status']}"
+            answer = self.http.get(job["links"]["self"], headers={"Prefer": "wait=10"})
+            if answer.status_code == 503:
+                time.sleep(0.5)
+                continue
+            job = answer.json()
+        return job
+
+    def all_finished(self, jobs: list[dict[str, Any]], timeout_s: float = 60) -> list[dict[str, Any]]:
+        give_up = time.monotonic() + timeout_s
+        return [self.finished(job, max(1, give_up - time.monotonic())) for job in jobs]
+
+    def submit_all(self, contents: list[bytes]) -> list[dict[str, Any]]:
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(self.submit, contents))
+
+    def mask(self, job: dict[str, Any]) -> Any:
+        import numpy as np
+        from PIL import Image
+
+        content = self.http.get(job["links"]["mask"]).content
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image)
+
+    def pids(self, program: str) -> list[int]:
+        """Of the processes that run a Procfile line, by the supervisor's children."""
+        supervisor = int((self.var / "supervisord.pid").read_text())
+        return [pid for pid in children(supervisor) if program in command_line(pid)]
+
+    def queue(self) -> dict[str, Any]:
+        return dict(json.loads(self.http.get("/v1/queue").text))
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    made = Stack(tmp_path_factory.mktemp("stack"))
+    line = made.start()
+    assert line.startswith("Segue is ready"), (made.var / "log" / "supervisord.log").read_text()
+    yield made
+    made.http.close()
+    assert made.stop() == 0

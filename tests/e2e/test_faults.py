@@ -1,0 +1,120 @@
+"""Damage done for real to a running stack. Every accepted job still ends with its mask."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pictures
+import pytest
+import redis
+import services
+from conftest import Stack, children, command_line
+
+
+def photos(count: int) -> list[bytes]:
+    return [pictures.jpeg(320, 240, seed) for seed in range(count)]
+
+
+def test_a_killed_worker_comes_back_and_loses_nothing(stack: Stack) -> None:
+    jobs = stack.submit_all(photos(150))
+    victims = stack.pids("-Q segment")
+    assert len(victims) == 2
+    services.wait_until(lambda: stack.queue()["lanes"]["interactive"]["running"], "a worker at work")
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    assert stack.http.get("/").status_code == 200
+    ended = stack.all_finished(jobs, 90)
+    assert {job["status"] for job in ended} == {"succeeded"}
+    assert not set(victims) & set(stack.pids("-Q segment"))
+
+
+def test_a_killed_pool_child_loses_nothing(stack: Stack) -> None:
+    jobs = stack.submit_all(photos(150))
+    services.wait_until(lambda: stack.queue()["lanes"]["interactive"]["running"], "a worker at work")
+    for worker in stack.pids("-Q segment"):
+        for child in children(worker):
+            os.kill(child, signal.SIGKILL)
+    assert {job["status"] for job in stack.all_finished(jobs, 90)} == {"succeeded"}
+
+
+def test_everything_in_redis_deleted_with_fifty_jobs_queued(stack: Stack) -> None:
+    workers = [child for worker in stack.pids("-Q segment") for child in children(worker)] + stack.pids("-Q segment")
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    jobs = stack.submit_all(photos(50))
+    with redis.Redis(port=stack.redis_port) as client:
+        client.flushall()
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    assert {job["status"] for job in stack.all_finished(jobs, 60)} == {"succeeded"}
+
+
+def test_redis_killed_and_back(stack: Stack) -> None:
+    jobs = stack.submit_all(photos(60))
+    [server] = [pid for pid in stack.pids("-server") if str(stack.redis_port) in command_line(pid)]
+    os.kill(server, signal.SIGKILL)
+    assert {job["status"] for job in stack.all_finished(jobs, 90)} == {"succeeded"}
+
+
+def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
+    """SIGTERM to the group ends everything in good order; nothing stays behind, nothing is lost."""
+    first = Stack(tmp_path, workers=1)
+    assert first.start().startswith("Segue is ready")
+    started = first.pids("")
+    done = first.finished(first.submit(pictures.jpeg()))
+    for pid in first.pids("-Q segment"):  # so that jobs are left for the second run
+        for child in children(pid):
+            os.kill(child, signal.SIGSTOP)
+    left = first.submit_all(photos(5))
+    for pid in first.pids("-Q segment"):
+        for child in children(pid):
+            os.kill(child, signal.SIGKILL)
+    assert first.stop() == 0
+    assert len(started) == 5
+    services.wait_until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all", 5)
+
+    assert first.start().startswith("Segue is ready")
+    assert first.http.get(done["links"]["mask"]).status_code == 200
+    assert {job["status"] for job in first.all_finished(left, 60)} == {"succeeded"}
+    assert first.stop() == 0
+    first.http.close()
+
+
+def test_ports_in_use_are_named(stack: Stack, tmp_path: Path) -> None:
+    again = subprocess.run(
+        [sys.executable, "scripts/run.py"], env={**stack.env, "VAR": str(tmp_path)}, cwd=services.ROOT,
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert again.returncode == 1
+    assert f"PORT={stack.port}" in again.stderr
+
+
+@pytest.mark.parametrize("line", ["web", "worker", "housekeeper"])
+def test_every_procfile_line_runs_on_its_own(stack: Stack, tmp_path: Path, line: str) -> None:
+    """Given only the environment: the object store and Redis of the stack."""
+    commands = dict(
+        entry.split(": ", 1) for entry in (services.ROOT / "Procfile").read_text().splitlines() if ": " in entry
+    )
+    secret = (stack.var / "secrets" / "s3_secret_key").read_text()
+    port = services.free_ports(1)
+    env = {
+        **stack.env, "VAR": str(tmp_path), "PORT": str(port), "S3_SECRET_KEY": secret, "S3_ACCESS_KEY": "segue",
+        "REDIS_URL": f"redis://127.0.0.1:{stack.redis_port}/0", "MODEL_CACHE": str(tmp_path),
+        "S3_URL": f"http://127.0.0.1:{stack.env['S3_PORT']}",
+    }  # fmt: skip
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["sh", "-c", f"exec {commands[line]}"], env=env, cwd=services.ROOT, stdout=output, stderr=output
+        )
+    try:
+        sign = {"web": "Booting worker", "worker": "ready.", "housekeeper": "ready."}[line]
+        services.wait_until(lambda: sign in log.read_text(), line, 30)
+        time.sleep(0.5)
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0, log.read_text()

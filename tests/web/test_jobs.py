@@ -1,0 +1,273 @@
+"""/v1/jobs: accept, wait, mask."""
+
+import hashlib
+import io
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pictures
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+from werkzeug.test import TestResponse
+
+from storage import Storage, connect, keys
+from storage.jobs import Status
+from storage.keys import SEGMENT_QUEUE
+from storage.objects import RESULTS, MinioObjects
+from storage.problems import Unavailable
+from web.app import create_app
+
+Work = Callable[[], None]
+
+
+def post(client: FlaskClient, content: bytes | None = None, name: str = "cat.jpg", **more: Any) -> TestResponse:
+    headers = more.pop("headers", {})
+    data = {"image": (io.BytesIO(pictures.jpeg() if content is None else content), name), **more}
+    return client.post("/v1/jobs", data=data, headers=headers)
+
+
+def code(answer: TestResponse) -> str:
+    assert answer.content_type == "application/problem+json"
+    problem = answer.get_json()
+    assert problem["status"] == answer.status_code
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert set(problem) >= {"type", "title", "status", "detail", "instance", "code", "retryable"}
+    return str(problem["code"])
+
+
+def test_an_upload_is_accepted_stored_and_in_line(client: FlaskClient, connection: Storage) -> None:
+    content = pictures.jpeg(120, 80)
+    answer = post(client, content, "My cat.jpg")
+    job = answer.get_json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == job["links"]["self"] == f"/v1/jobs/{job['id']}"
+    assert 1 <= int(answer.headers["Retry-After"]) <= 30
+    assert (job["object"], job["status"], job["attempt"], job["priority"]) == ("job", "queued", 1, "interactive")
+    assert job["input"] == {
+        "filename": "My cat.jpg", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content),
+        "width": 120, "height": 80, "format": "JPEG",
+    }  # fmt: skip
+    stored = connection.jobs.get(job["id"])
+    assert stored is not None
+    assert connection.objects.get_upload(stored.spec) == content
+    assert connection.jobs.client.llen(SEGMENT_QUEUE) == 1
+
+
+def test_a_raw_body_with_options_in_the_query(client: FlaskClient, connection: Storage) -> None:
+    answer = client.post(
+        "/v1/jobs?priority=bulk&deadline_s=60", data=pictures.jpeg(), headers={"Content-Type": "image/jpeg"}
+    )
+    job = connection.jobs.get(answer.get_json()["id"])
+    assert job is not None
+    assert (answer.status_code, job.spec.lane, job.spec.filename) == (202, "bulk", "")
+    assert job.spec.deadline_ms - job.spec.created_ms == 60_000
+
+
+def test_a_finished_job_and_its_mask(client: FlaskClient, work: Work) -> None:
+    made = post(client, pictures.jpeg(120, 80)).get_json()
+    assert code(client.get(f"/v1/jobs/{made['id']}/mask")) == "job_not_finished"
+    work()
+    answer = client.get(made["links"]["self"])
+    job = answer.get_json()
+    assert (answer.status_code, job["status"], job["error"]) == (200, "succeeded", None)
+    assert "Retry-After" not in answer.headers
+    assert job["model"] == {"name": "pets", "version": "1"}
+    assert job["micro_batch"] == {"size": 1}
+    assert set(job["timings_ms"]) == {"queued", "fetch", "decode", "infer", "encode", "store", "total"}
+    assert job["created_at"].endswith("Z")
+    assert job["created_at"] <= job["started_at"] <= job["finished_at"]
+
+    mask = client.get(job["links"]["mask"])
+    assert mask.content_type == "image/png"
+    assert hashlib.sha256(mask.data).hexdigest() == job["result"]["sha256"]
+    with Image.open(io.BytesIO(mask.data)) as image:
+        assert image.size == (job["result"]["width"], job["result"]["height"]) == (120, 80)
+        ids = np.asarray(image)
+    for entry in job["result"]["classes"]:
+        assert (ids == entry["id"]).sum() == entry["pixels"]
+    assert "immutable" in mask.headers["Cache-Control"]
+    assert mask.headers["Repr-Digest"].startswith("sha-256=:")
+    again = client.get(job["links"]["mask"], headers={"If-None-Match": mask.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_the_overlay_lies_upright_over_the_photo(client: FlaskClient, work: Work) -> None:
+    upright = pictures.photo(120, 80)
+    content = pictures.with_orientation(upright, 6, kind="JPEG", quality=95)
+    job = post(client, content).get_json()
+    work()
+    mask = Image.open(io.BytesIO(client.get(f"/v1/jobs/{job['id']}/mask").data))
+    ids, colours = np.asarray(mask), np.asarray(mask.convert("RGB"), float)
+
+    def overlay(alpha: float) -> np.ndarray:
+        answer = client.get(f"/v1/jobs/{job['id']}/mask?format=overlay&alpha={alpha}")
+        assert answer.content_type == "image/jpeg"
+        return np.asarray(Image.open(io.BytesIO(answer.data)).convert("RGB"), float)
+
+    assert np.abs(overlay(0) - np.asarray(upright, float)).mean() < 6
+    painted = ids != 1  # all but the background
+    assert np.abs(overlay(1) - colours)[painted].mean() < 40 if painted.any() else True
+    assert np.abs(overlay(1) - np.asarray(upright, float))[~painted].mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [("format=gif", "format"), ("format=overlay&alpha=2", "alpha"), ("format=overlay&alpha=x", "alpha")],
+)
+def test_a_wrong_rendering_is_refused(client: FlaskClient, work: Work, query: str, detail: str) -> None:
+    job = post(client).get_json()
+    work()
+    answer = client.get(f"/v1/jobs/{job['id']}/mask?{query}")
+    assert code(answer) == "invalid_request"
+    assert detail in answer.get_json()["detail"]
+
+
+def test_a_damaged_image_fails_with_its_reason(client: FlaskClient, work: Work) -> None:
+    job = post(client, pictures.truncated_jpeg()).get_json()
+    work()
+    failed = client.get(job["links"]["self"]).get_json()
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "image_decode_failed")
+    assert "mask" not in failed["links"]
+    assert code(client.get(f"/v1/jobs/{job['id']}/mask")) == "already_terminal"
+
+
+def test_waiting_for_the_end(client: FlaskClient, app: Flask, work: Work) -> None:
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(post, client, headers={"Prefer": "respond-async, wait=30"})
+        started = time.monotonic()
+        while not app.extensions["storage"].jobs.queue().pending["interactive"]:
+            assert time.monotonic() - started < 10
+        work()
+        answer = waiting.result()
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "succeeded")
+    assert answer.headers["Preference-Applied"] == "wait=30"
+    assert time.monotonic() - started < 25
+
+
+def test_a_wait_that_is_not_met_answers_what_is(client: FlaskClient) -> None:
+    answer = post(client, headers={"Prefer": "wait=1"})
+    assert (answer.status_code, answer.get_json()["status"]) == (202, "queued")
+    seen = client.get(answer.headers["Location"], headers={"Prefer": "wait=1"})
+    assert (seen.status_code, seen.get_json()["status"]) == (200, "queued")
+    same = client.get(
+        answer.headers["Location"], headers={"Prefer": "wait=1", "If-None-Match": answer.headers["ETag"]}
+    )
+    assert (same.status_code, same.data) == (304, b"")
+
+
+def test_the_long_poll_answers_at_the_next_change(client: FlaskClient, connection: Storage) -> None:
+    posted = post(client)
+    timer = threading.Timer(0.5, lambda: connection.jobs.claim("t", "d", "w"))
+    timer.start()
+    started = time.monotonic()
+    answer = client.get(
+        posted.headers["Location"], headers={"Prefer": "wait=30", "If-None-Match": posted.headers["ETag"]}
+    )
+    timer.join()
+    assert answer.get_json()["status"] == "running"
+    assert time.monotonic() - started < 4  # by the event, not by re-reading
+
+
+def test_past_the_bound_a_wait_answers_at_once(connection: Storage) -> None:
+    client = create_app(connection.settings.replace(max_waiters=0)).test_client()
+    started = time.monotonic()
+    assert post(client, headers={"Prefer": "wait=30"}).status_code == 202
+    assert time.monotonic() - started < 10
+
+
+def test_an_idempotency_key_makes_one_job(client: FlaskClient) -> None:
+    content, headers = pictures.jpeg(), {"Idempotency-Key": "abc"}
+    first, again = post(client, content, headers=headers), post(client, content, headers=headers)
+    assert first.get_json()["id"] == again.get_json()["id"]
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert code(post(client, pictures.jpeg(seed=1), headers=headers)) == "idempotency_key_reused"
+    assert code(post(client, content, headers=headers, priority="bulk")) == "idempotency_key_reused"
+    assert post(client, content).get_json()["id"] != first.get_json()["id"]
+
+
+def test_requests_with_one_key_at_once_make_one_job(app: Flask) -> None:
+    content, headers = pictures.jpeg(), {"Idempotency-Key": "race"}
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: post(app.test_client(), content, headers=headers), range(16)))
+    assert len({answer.get_json()["id"] for answer in answers if answer.status_code == 202}) == 1
+    others = {code(answer) for answer in answers if answer.status_code != 202}
+    assert others <= {"idempotency_in_progress"}
+    assert all(a.headers["Retry-After"] == "1" for a in answers if a.status_code == 409)
+
+
+def test_a_failed_try_is_repeated_onto_the_same_job(
+    client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved = []
+
+    def down(self: MinioObjects, spec: Any, content: bytes) -> None:
+        reserved.append(spec.id)
+        raise Unavailable("object store: down")
+
+    headers = {"Idempotency-Key": "again"}
+    content = pictures.jpeg()
+    with monkeypatch.context() as broken:
+        broken.setattr(MinioObjects, "put_upload", down)
+        failed = post(client, content, headers=headers)
+    assert (failed.status_code, code(failed)) == (503, "unavailable")
+    assert post(client, content, headers=headers).get_json()["id"] == reserved[0]
+
+
+def test_a_record_that_redis_lost_comes_back_from_the_objects(
+    client: FlaskClient, connection: Storage, work: Work
+) -> None:
+    queued = post(client).get_json()["id"]
+    connection.jobs.client.flushall()
+    assert client.get(f"/v1/jobs/{queued}").get_json()["status"] == "queued"
+    work()
+    before = client.get(f"/v1/jobs/{queued}").get_json()
+    connection.jobs.client.flushall()
+    after = client.get(f"/v1/jobs/{queued}").get_json()
+    assert after["status"] == "succeeded"
+    assert after["result"] == before["result"]
+    assert after["revision"] > before["revision"]
+    assert client.get(f"/v1/jobs/{queued}/mask").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["", "/mask"])
+@pytest.mark.parametrize("job_id", ["nonsense", "job_1", "job_" + "0" * 32, "new"])
+def test_unknown_jobs(client: FlaskClient, job_id: str, path: str) -> None:
+    chosen = keys.new_job_id() if job_id == "new" else job_id
+    assert code(client.get(f"/v1/jobs/{chosen}{path}")) == "not_found"
+
+
+def test_another_tenants_job_looks_unknown(client: FlaskClient, connection: Storage) -> None:
+    from specs import submit
+
+    theirs = submit(connection, tenant="somebody")
+    assert code(client.get(f"/v1/jobs/{theirs.id}")) == "not_found"
+
+
+def test_a_mask_that_is_gone(client: FlaskClient, connection: Storage, work: Work) -> None:
+    made = post(client).get_json()["id"]
+    work()
+    job = connection.jobs.get(made)
+    assert job is not None
+    assert job.status is Status.SUCCEEDED
+    connection.objects.remove(RESULTS, job.result_key)
+    assert code(client.get(f"/v1/jobs/{made}/mask")) == "gone"
+
+
+def test_a_part_that_is_down_is_a_503_that_says_when_to_return(settings: Any) -> None:
+    for change in ({"redis_url": "redis://127.0.0.1:9/0"}, {"s3_url": "http://127.0.0.1:9"}):
+        client = create_app(settings.replace(**change)).test_client()
+        started = time.monotonic()
+        answer = post(client)
+        assert (answer.status_code, code(answer), answer.headers["Retry-After"]) == (503, "unavailable", "2")
+        assert time.monotonic() - started < 10
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.get_json()["status"]) == (503, "unavailable")
+        assert client.get("/healthz").status_code == 200
+        connect(settings).jobs.client.close()

@@ -1,0 +1,1 @@
+"""The HTTP API and the page. Never imports the worker, the model or TensorFlow."""

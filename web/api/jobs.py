@@ -1,0 +1,173 @@
+"""One image and its fate."""
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from storage import Storage, keys
+from storage.jobs import Job, Spec
+from storage.objects import RESULTS
+from storage.problems import Problem, Unavailable
+from storage.recovery import recover
+from web.connection import LOCAL_TENANT, connected, waiting
+from web.documents import job_document, retry_after_s
+from web.formats import in_thread, overlay
+from web.uploads import read_upload, to_spec
+
+LONGEST_WAIT_S = 60
+DEFAULT_ALPHA = 0.55
+_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?=$|[,;\s])")
+
+blueprint = Blueprint("jobs", __name__)
+
+
+@blueprint.post("/v1/jobs")
+def create() -> Response:
+    """Accept one image: upload stored, then record and place in line, then ticket, then 202, in this order."""
+    storage, upload = connected(), read_upload(request)
+    spec = to_spec(upload, LOCAL_TENANT, storage.settings, request.headers.get("Idempotency-Key", ""))
+    replayed = False
+    if spec.key_hash:
+        state, job_id = storage.jobs.reserve(spec)
+        _check_reserved(state)
+        replayed, spec = state == "done", replace(spec, id=job_id)
+    if not replayed:
+        _accept(storage, spec, upload.content)
+    wait_s = _preferred_wait()
+    job = waiting().until(_ended, spec.id, wait_s) or _find(spec.id)
+    response = _answer(job, wait_s, location=True)
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
+    try:
+        storage.objects.put_upload(spec, content)
+    except Unavailable:
+        storage.jobs.unreserve(spec)
+        raise
+    storage.tickets.send(storage.jobs.enqueue(spec))
+
+
+@blueprint.get("/v1/jobs/<job_id>")
+def status(job_id: str) -> Response:
+    """The job; with `Prefer: wait=n` as soon as it has ended, or differs from `If-None-Match`."""
+    job, wait_s, known = _find(job_id), _preferred_wait(), request.if_none_match
+    if wait_s and not job.status.final:
+        settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
+        job = waiting().until(settled, job.id, wait_s) or job
+    response = _answer(job, wait_s)
+    if known.contains(_etag(job)):
+        response.status_code = 304
+        response.set_data(b"")
+    return response
+
+
+def _ended(job: Job) -> bool:
+    return job.status.final
+
+
+@blueprint.get("/v1/jobs/<job_id>/mask")
+def mask(job_id: str) -> Response:
+    """The stored palette PNG (`format=index`), or the photo under its colours (`format=overlay`, `alpha=0..1`)."""
+    job = _find(job_id)
+    wanted, alpha = request.args.get("format", "index"), _alpha()
+    if wanted not in ("index", "overlay"):
+        raise Problem("invalid_request", "format: one of index, overlay.")
+    result = _result(job)
+    etag = result["sha256"] if wanted == "index" else f"{result['sha256']}-overlay-{alpha}"
+    if request.if_none_match.contains(etag):
+        response = Response(status=304)
+    else:
+        response = _index(job) if wanted == "index" else _overlay(job, alpha)
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = "private, immutable, max-age=86400"
+    return response
+
+
+def _index(job: Job) -> Response:
+    content = _mask_png(job)
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    return Response(content, content_type="image/png", headers={"Repr-Digest": f"sha-256=:{digest}:"})
+
+
+def _overlay(job: Job, alpha: float) -> Response:
+    storage = connected()
+    photo = storage.objects.get_upload(job.spec)
+    if photo is None:
+        raise Problem("gone", "The photo is not stored any more.")
+    names = [entry["name"] for entry in _result(job)["classes"]]
+    rendered = in_thread(overlay, photo, _mask_png(job), names, alpha, storage.settings)
+    return Response(rendered, content_type="image/jpeg")
+
+
+def _mask_png(job: Job) -> bytes:
+    content = connected().objects.get(RESULTS, job.result_key)
+    if content is None:
+        raise Problem("gone", "The mask is not stored any more.")
+    return content
+
+
+def _result(job: Job) -> dict[str, Any]:
+    """What is told about the mask. Raises Problem while there is none."""
+    if not job.status.final:
+        raise Problem("job_not_finished", "Ask again later.", retry_after_s(connected().jobs.queue()))
+    if job.outcome is None or job.outcome.result is None:
+        raise Problem("already_terminal", f"The job ended as {job.status}: its `error` says why.")
+    return job.outcome.result
+
+
+def _alpha() -> float:
+    try:
+        alpha = float(request.args.get("alpha", DEFAULT_ALPHA))
+    except ValueError:
+        alpha = -1
+    if not 0 <= alpha <= 1:
+        raise Problem("invalid_request", "alpha: a number from 0 to 1.")
+    return alpha
+
+
+def _find(job_id: str) -> Job:
+    """The record; if Redis has lost it, made again from the objects. Raises Problem `not_found`."""
+    storage = connected()
+    if keys.is_job_id(job_id):
+        job = storage.jobs.get(job_id) or recover(storage.objects, storage.jobs, LOCAL_TENANT, job_id)
+        if job and job.spec.tenant == LOCAL_TENANT:
+            return job
+    raise Problem("not_found", "There is no such job.")
+
+
+def _check_reserved(state: str) -> None:
+    if state == "reused":
+        raise Problem("idempotency_key_reused", "This Idempotency-Key came with another image or other options.")
+    if state == "busy":
+        raise Problem("idempotency_in_progress", "The first request with this key is still running.", 1)
+
+
+def _preferred_wait() -> int:
+    """Seconds of `Prefer: wait=n` (RFC 7240), at most a minute; 0 without."""
+    found = _WAIT.search(request.headers.get("Prefer", ""))
+    return min(LONGEST_WAIT_S, int(found.group(1))) if found else 0
+
+
+def _answer(job: Job, wait_s: int, location: bool = False) -> Response:
+    """200 with an ended job or for a GET, 202 with an accepted one; unfinished ones say when to ask again."""
+    response = jsonify(job_document(job))
+    if location:
+        response.status_code = 200 if job.status.final else 202
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if not job.status.final:
+        response.headers["Retry-After"] = str(retry_after_s(connected().jobs.queue()))
+    response.set_etag(_etag(job))
+    if wait_s:
+        response.headers["Preference-Applied"] = f"wait={wait_s}"
+    return response
+
+
+def _etag(job: Job) -> str:
+    return str(job.revision)

@@ -1,0 +1,34 @@
+"""How long the queue is and how fast it moves."""
+
+import time
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from storage.keys import Lane
+from web.connection import connected
+
+blueprint = Blueprint("queue", __name__)
+
+
+@blueprint.get("/v1/queue")
+def state() -> Response:
+    queue = connected().jobs.queue()
+    now_ms = time.time_ns() // 1_000_000
+
+    def of_lane(lane: Lane) -> dict[str, Any]:
+        oldest = queue.oldest_created_ms[lane]
+        return {
+            "pending": queue.pending[lane],
+            "running": queue.running[lane],
+            "oldest_age_s": max(0.0, round((now_ms - oldest) / 1000, 3)) if oldest else None,
+        }
+
+    return jsonify(
+        object="queue",
+        lanes={lane.value: of_lane(lane) for lane in Lane},
+        workers=queue.workers,
+        images_per_s=round(queue.images_per_s, 2),
+        mean_micro_batch=round(queue.micro_batch, 2) if queue.micro_batch else None,
+        backlog_s=round(queue.backlog_s, 2) if queue.backlog_s is not None else None,
+    )

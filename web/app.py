@@ -1,0 +1,55 @@
+"""Composition root of the web side: `gunicorn -c deploy/gunicorn.py 'web.app:create_app()'`."""
+
+import logging
+import secrets
+
+from flask import Flask, Response, g, request
+
+import storage
+from storage.settings import Settings
+from web import errors, health, pages
+from web.api import jobs, queue
+from web.uploads import ENVELOPE_BYTES
+from web.waiting import Waiting
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    settings = settings or Settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    app = Flask("web")
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_upload_bytes + ENVELOPE_BYTES,
+        MAX_FORM_PARTS=20,
+        MAX_FORM_MEMORY_SIZE=64 * 1024,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    connection = app.extensions["storage"] = storage.connect(settings)
+    app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
+    for blueprint in (jobs.blueprint, queue.blueprint, health.blueprint, pages.blueprint):
+        app.register_blueprint(blueprint)
+    errors.register(app)
+    app.before_request(_name_request)
+    app.after_request(_add_headers)
+    return app
+
+
+def _name_request() -> None:
+    """The caller's X-Request-ID if it is harmless, else a new one: in the answer, in problems and in the log."""
+    given = request.headers.get("X-Request-ID", "")
+    harmless = 0 < len(given) <= 64 and REQUEST_ID_CHARACTERS.issuperset(given)
+    g.request_id = given if harmless else secrets.token_hex(8)
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers["X-Request-ID"] = g.get("request_id", "")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -1,0 +1,57 @@
+"""Every error leaves as application/problem+json (RFC 9457), and tells nothing of our insides."""
+
+import json
+import logging
+from typing import Any
+
+import redis
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from storage.problems import KINDS, Problem, Unavailable
+
+OUTAGE_RETRY_S = 2
+# What Flask and Werkzeug raise by themselves.
+CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
+
+log = logging.getLogger(__name__)
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(Problem, answer)
+    app.register_error_handler(Unavailable, _outage)
+    app.register_error_handler(redis.RedisError, _outage)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _bug)
+
+
+def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    document = problem.to_dict(request.path, g.get("request_id"))
+    response = problem_response(document)
+    response.headers.update(headers or {})
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    return response
+
+
+def problem_response(document: dict[str, Any]) -> Response:
+    return Response(json.dumps(document), document["status"], content_type="application/problem+json")
+
+
+def _outage(error: Exception) -> Response:
+    log.warning("%s %s: %s", request.method, request.path, error)
+    return answer(Problem("unavailable", "Try again shortly; nothing was lost.", OUTAGE_RETRY_S))
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status >= 500:
+        return _bug(error)
+    code = CODES_BY_STATUS.get(status, "invalid_request")
+    allowed = error.valid_methods if isinstance(error, MethodNotAllowed) else None
+    return answer(Problem(code, KINDS[code].title + "."), {"Allow": ", ".join(allowed)} if allowed else {})
+
+
+def _bug(error: Exception) -> Response:
+    log.error("%s %s [%s]", request.method, request.path, g.get("request_id"), exc_info=error)
+    return answer(Problem("internal", "The error was logged under this request's id."))

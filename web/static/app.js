@@ -1,0 +1,125 @@
+// submit → watch → show: one photo's way through the page.
+"use strict";
+
+const WAIT_S = 25;
+const NOTHING_SENT = { detail: "The server cannot be reached." };
+
+const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+const retryAfter = (response) => Number(response.headers.get("Retry-After")) || 1;
+
+function card(file) {
+  const element = document.getElementById("job").content.cloneNode(true).firstElementChild;
+  element.querySelector(".photo").src = URL.createObjectURL(file);
+  element.querySelector(".photo").alt = file.name;
+  element.querySelector(".name").textContent = file.name;
+  document.getElementById("jobs").prepend(element);
+  return element;
+}
+
+function tell(element, status, text) {
+  element.dataset.status = status;
+  element.querySelector(".status").textContent = text;
+  const progress = element.querySelector("progress");
+  if (status === "queued" || status === "running") progress.removeAttribute("value");
+  progress.hidden = status === "succeeded" || status === "failed";
+}
+
+// XMLHttpRequest and not fetch: only it tells how much of an upload has left. The same key makes a repetition harmless.
+function send(element, file, key) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const form = new FormData();
+    form.append("image", file);
+    request.open("POST", "/v1/jobs");
+    request.setRequestHeader("Idempotency-Key", key);
+    request.responseType = "json";
+    request.upload.onprogress = (event) => {
+      element.querySelector("progress").value = (100 * event.loaded) / event.total;
+    };
+    request.onerror = () => reject(NOTHING_SENT);
+    request.onload = () => {
+      if (request.status < 300) resolve(request.response);
+      else reject({ ...(request.response ?? NOTHING_SENT), retryAfter: Number(request.getResponseHeader("Retry-After")) });
+    };
+    request.send(form);
+  });
+}
+
+async function submit(element, file) {
+  const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16)).join("-");
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await send(element, file, key);
+    } catch (problem) {
+      if (attempt === 5 || problem.retryable === false) throw problem;
+      await pause(problem.retryAfter || attempt);
+    }
+  }
+}
+
+async function watch(element, job) {
+  while (job.status === "queued" || job.status === "running") {
+    tell(element, job.status, job.status === "queued" ? "waiting in line" : "being segmented");
+    try {
+      const response = await fetch(job.links.self, {
+        headers: { Prefer: `wait=${WAIT_S}`, "If-None-Match": `"${job.revision}"` },
+        cache: "no-store",
+      });
+      if (response.status === 200) job = await response.json();
+      else if (response.status !== 304) await pause(retryAfter(response));
+    } catch {
+      await pause(2); // the server is away: the job is not
+    }
+  }
+  return job;
+}
+
+function swatch(color) {
+  const square = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const fill = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  fill.setAttribute("width", "100%");
+  fill.setAttribute("height", "100%");
+  fill.setAttribute("fill", `rgb(${color.join(",")})`);
+  square.append(fill);
+  return square;
+}
+
+async function show(element, job) {
+  if (job.status !== "succeeded") return tell(element, "failed", job.error?.detail ?? job.status);
+  const mask = element.querySelector(".mask");
+  mask.src = job.links.overlay;
+  await mask.decode();
+  mask.hidden = false;
+  for (const entry of job.result.classes) {
+    const item = document.createElement("li");
+    item.append(swatch(entry.color), `${entry.name} ${(100 * entry.fraction).toFixed(1)} %`);
+    element.querySelector(".classes").append(item);
+  }
+  element.querySelector(".download").href = job.links.mask;
+  element.querySelector(".links").hidden = false;
+  tell(element, "succeeded", `done in ${(job.timings_ms.total / 1000).toFixed(2)} s`);
+}
+
+async function segment(file) {
+  const element = card(file);
+  try {
+    await show(element, await watch(element, await submit(element, file)));
+  } catch (problem) {
+    tell(element, "failed", problem.detail ?? "The mask could not be shown.");
+  }
+}
+
+const drop = document.getElementById("drop");
+const segmentAll = (files) => Array.from(files).forEach(segment);
+drop.addEventListener("submit", (event) => event.preventDefault());
+document.getElementById("file").addEventListener("change", (event) => {
+  segmentAll(event.target.files);
+  event.target.value = "";
+});
+for (const name of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(name, (event) => {
+    event.preventDefault();
+    drop.classList.toggle("over", name === "dragover");
+    if (name === "drop") segmentAll(event.dataTransfer.files);
+  });
+}

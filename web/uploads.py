@@ -1,0 +1,99 @@
+"""One upload out of a request: its bytes, its name, its options, checked before anything is stored."""
+
+import hashlib
+import time
+import unicodedata
+from dataclasses import dataclass
+
+from flask import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from storage import keys
+from storage.jobs import Spec
+from storage.keys import Lane
+from storage.photos import read_header
+from storage.problems import Problem
+from storage.settings import Settings
+
+ENVELOPE_BYTES = 64 * 1024  # what multipart headers and option fields may add to the image
+IMAGE_FIELD = "image"
+LONGEST_FILENAME_BYTES = 255  # as in a file system
+LONGEST_DEADLINE_S = 7 * 24 * 3600
+STABLE = "stable"
+
+
+class Options(BaseModel):
+    """Form fields or query parameters beside the image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Lane = Lane.INTERACTIVE
+    deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
+
+
+@dataclass(frozen=True)
+class Upload:
+    content: bytes
+    filename: str
+    options: Options
+
+
+def read_upload(request: Request) -> Upload:
+    """Multipart with one `image` part, or a raw image body with the options in the query. Raises Problem."""
+    if request.mimetype == "multipart/form-data":
+        files = [file for _, file in request.files.items(multi=True)]
+        if len(files) != 1 or IMAGE_FIELD not in request.files:
+            raise Problem("invalid_request", f"Send exactly one file, in the field `{IMAGE_FIELD}`.")
+        content, filename = files[0].stream.read(), files[0].filename or ""
+        fields = [*request.args.items(multi=True), *request.form.items(multi=True)]
+    elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
+        content, filename = request.get_data(cache=False), ""
+        fields = list(request.args.items(multi=True))
+    else:
+        raise Problem("unsupported_media_type", "Send multipart/form-data or the image itself as image/*.")
+    return Upload(content, clean_filename(filename), _options(fields))
+
+
+def _options(fields: list[tuple[str, str]]) -> Options:
+    if len({name for name, _ in fields}) != len(fields):
+        raise Problem("invalid_request", "A field was sent twice.")
+    try:
+        return Options.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:64]
+        raise Problem("invalid_request", f"{where}: {first['msg']}") from error
+
+
+def clean_filename(name: str) -> str:
+    """A name is only ever shown: without control and bidirectional characters, at most 255 bytes, never a path."""
+    visible = "".join(c for c in name.replace("\\", "/").rpartition("/")[2] if unicodedata.category(c)[0] != "C")
+    return visible.encode(errors="ignore")[:LONGEST_FILENAME_BYTES].decode(errors="ignore")
+
+
+def to_spec(upload: Upload, tenant: str, settings: Settings, idempotency_key: str) -> Spec:
+    """Checks the image's header and describes the job. Raises Problem."""
+    header = read_header(upload.content, settings)
+    digest = hashlib.sha256(upload.content).hexdigest()
+    now_ms = time.time_ns() // 1_000_000
+    return Spec(
+        id=keys.new_job_id(),
+        tenant=tenant,
+        lane=upload.options.priority,
+        model=STABLE,
+        created_ms=now_ms,
+        deadline_ms=now_ms + (upload.options.deadline_s or settings.deadline_s) * 1000,
+        filename=upload.filename,
+        sha256=digest,
+        bytes=len(upload.content),
+        width=header.width,
+        height=header.height,
+        format=header.format,
+        key_hash=_short_hash(f"POST /v1/jobs {idempotency_key}") if idempotency_key else "",
+        # Tells whether a repeated key comes with the same request.
+        fingerprint=_short_hash(digest + upload.options.model_dump_json()) if idempotency_key else "",
+    )
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
