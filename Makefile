@@ -9,7 +9,7 @@ ENCODER ?= pack
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types bench train export evaluate lock clean
+.PHONY: help run test bench-web lint types bench train export evaluate lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

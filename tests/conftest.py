@@ -2,11 +2,13 @@
 
 import os
 import secrets
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import services
+from stack import Stack
 
 import storage
 from storage import Storage
@@ -62,6 +64,17 @@ def empty_store(connection: Storage) -> Storage:
 
 
 @pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """What `make run` starts, with two workers."""
+    made = Stack(tmp_path_factory.mktemp("stack"))
+    line = made.start()
+    assert line.startswith("Segue is ready"), (made.var / "log" / "supervisord.log").read_text()
+    yield made
+    made.http.close()
+    assert made.stop() == 0
+
+
+@pytest.fixture(scope="session")
 def pets() -> Path:
     """The folder of real photos; skips by name where it is absent, unless SEGUE_DATA promises it in CI."""
     root = Path(os.environ.get("SEGUE_DATA") or DEFAULT_DATA)
@@ -70,3 +83,14 @@ def pets() -> Path:
             pytest.fail(f"SEGUE_DATA names {root}, which is not there")
         pytest.skip(f"SEGUE_DATA: no photos in {root}")
     return root
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Minutes per part, so that a part that grows is seen."""
+    minutes: defaultdict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                part = Path(report.nodeid.partition("::")[0]).parent.name or "tests"
+                minutes[part] += report.duration / 60
+    terminalreporter.write_line("minutes: " + ", ".join(f"{part} {spent:.1f}" for part, spent in minutes.items()))

@@ -28,6 +28,7 @@ from storage.settings import Settings
 
 POSTS, THREADS, SLOW, WAITERS = 400, 8, 200, 400
 PHOTO = pictures.jpeg(640, 480)
+SLOW_HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
 CLASSES = {"gevent": [], "gthread, 16 threads": ["--threads", "16"], "sync": []}
 
 
@@ -54,7 +55,9 @@ def slow_sockets(port: int, count: int) -> Iterator[None]:
     for _ in range(count):
         with contextlib.suppress(OSError):
             sockets.append(socket.create_connection(("127.0.0.1", port), timeout=5))
-            sockets[-1].sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n")
+            sockets[-1].sendall(
+                b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
+            )
 
     def dribble() -> None:
         while not stop.wait(0.5):

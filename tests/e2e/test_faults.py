@@ -11,7 +11,7 @@ import pictures
 import pytest
 import redis
 import services
-from conftest import Stack, children, command_line
+from stack import Stack, children, command_line
 
 
 def photos(count: int) -> list[bytes]:

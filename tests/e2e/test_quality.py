@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import pictures
 import pytest
-from conftest import Stack
 from PIL import Image
 from services import SHIPPED_MODEL
+from stack import Stack
 
 from model.card import Card
 from model.data import full_size_examples
 from model.evaluate import Scores
 
+# Photos whose mask is steady: on some others (Abyssinian_47, Siamese_209) re-encoding alone moves 2 % of the pixels.
 NAMED = (
-    "Abyssinian_47", "Abyssinian_63", "Bengal_58", "Birman_86", "Bombay_76",
-    "Egyptian_Mau_47", "Maine_Coon_28", "Siamese_63", "american_bulldog_8", "american_bulldog_96",
+    "Abyssinian_95", "Birman_86", "Bombay_76", "Maine_Coon_28", "Maine_Coon_245",
+    "Sphynx_247", "boxer_98", "german_shorthaired_195", "keeshond_30", "pomeranian_73",
 )  # fmt: skip
 PET = 0
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from services import SHIPPED_MODEL
 from flask import Flask
 from flask.testing import FlaskClient
+from services import SHIPPED_MODEL
 
 from storage import Storage
 from web.app import create_app

@@ -155,9 +155,7 @@ def test_a_wait_that_is_not_met_answers_what_is(client: FlaskClient) -> None:
     assert (answer.status_code, answer.get_json()["status"]) == (202, "queued")
     seen = client.get(answer.headers["Location"], headers={"Prefer": "wait=1"})
     assert (seen.status_code, seen.get_json()["status"]) == (200, "queued")
-    same = client.get(
-        answer.headers["Location"], headers={"Prefer": "wait=1", "If-None-Match": answer.headers["ETag"]}
-    )
+    same = client.get(answer.headers["Location"], headers={"Prefer": "wait=1", "If-None-Match": answer.headers["ETag"]})
     assert (same.status_code, same.data) == (304, b"")
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pictures
 import pytest
 import redis
-from services import SHIPPED_MODEL
 from numpy.typing import NDArray
 from PIL import Image
+from services import SHIPPED_MODEL
 from specs import submit
 
 from model.segmenter import Segmenter

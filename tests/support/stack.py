@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
+import numpy as np
 import services
+from numpy.typing import NDArray
+from PIL import Image
 
 
 class Stack:
@@ -72,10 +73,8 @@ class Stack:
         with ThreadPoolExecutor(8) as pool:
             return list(pool.map(self.submit, contents))
 
-    def mask(self, job: dict[str, Any]) -> Any:
-        import numpy as np
-        from PIL import Image
-
+    def mask(self, job: dict[str, Any]) -> NDArray[np.uint8]:
+        """The class ids of a succeeded job."""
         content = self.http.get(job["links"]["mask"]).content
         with Image.open(io.BytesIO(content)) as image:
             return np.asarray(image)
@@ -99,13 +98,3 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except OSError:
         return ""
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    made = Stack(tmp_path_factory.mktemp("stack"))
-    line = made.start()
-    assert line.startswith("Segue is ready"), (made.var / "log" / "supervisord.log").read_text()
-    yield made
-    made.http.close()
-    assert made.stop() == 0

@@ -1,0 +1,27 @@
+# Targets `web` and `worker`: the same code, each with its own dependencies, as a user without rights.
+ARG PYTHON_IMAGE=python:3.11-slim
+
+FROM ${PYTHON_IMAGE} AS base
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app PATH=/venv/bin:$PATH VAR=/tmp MODEL_CACHE=/tmp/models
+WORKDIR /app
+RUN python -m venv /venv && useradd --system --uid 10001 segue
+
+FROM base AS web
+COPY requirements/web.txt requirements/web.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements/web.txt
+COPY deploy/gunicorn.py deploy/gunicorn.py
+COPY storage storage
+COPY web web
+USER 10001
+EXPOSE 8000
+CMD ["sh", "-c", "exec gunicorn -c deploy/gunicorn.py 'web.app:create_app()'"]
+
+FROM base AS worker
+COPY requirements/worker.txt requirements/worker.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements/worker.txt
+COPY segue.py segue.py
+COPY storage storage
+COPY model model
+COPY worker worker
+USER 10001
+CMD ["sh", "-c", "exec nice -n 5 celery -A worker.app worker -Q segment --without-gossip --without-mingle --without-heartbeat"]

@@ -1,0 +1,165 @@
+"""What a job costs, beside what its bare work costs, in one run: `make bench`
+
+Wall times on shared machines swing; the ratios and the CPU milliseconds are what to compare.
+"""
+
+import http.client
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+import numpy as np
+import pictures
+from PIL import Image
+from services import ROOT, SHIPPED_MODEL
+from stack import Stack, children, command_line
+
+from model.data import full_size_examples
+from model.images import to_mask, to_mask_png
+from model.segmenter import Segmenter
+from storage.photos import decode
+from storage.settings import Settings
+
+SIZE = (640, 480)
+JOBS, CLIENTS, IDLE_JOBS, BARE = 500, 8, 30, 160
+PROCESSES = {"web": "gunicorn", "workers": "-Q segment", "housekeeper": "-Q control", "redis": "-server", "s3": "weed"}
+
+
+def photos() -> list[bytes]:
+    """640x480 JPEGs: the data pack's full-size photos where they are there, else made-up ones."""
+    root = Path(os.environ.get("SEGUE_DATA") or ROOT / "../shared/data/pets160")
+    if not root.is_dir():
+        return [pictures.jpeg(*SIZE, seed) for seed in range(36)]
+    images = [pair.open()[0].resize(SIZE, Image.Resampling.LANCZOS) for pair in full_size_examples(root)]
+    return [pictures.encoded(image, quality=90) for image in images]
+
+
+def bare_work(contents: list[bytes]) -> tuple[float, float]:
+    """Decode, infer in micro-batches, encode, in one thread of this process. → images a second, CPU ms an image."""
+    segmenter, settings = Segmenter(SHIPPED_MODEL), Settings()
+    size = 2 * segmenter.card.input_size
+    wall, cpu = time.perf_counter(), time.process_time()
+    for start in range(0, BARE, settings.micro_batch):
+        batch = [contents[i % len(contents)] for i in range(start, start + settings.micro_batch)]
+        inputs = [segmenter.to_input(decode(content, settings, size)[1]) for content in batch]
+        for logits in segmenter.engine.logits(np.stack(inputs)):
+            to_mask_png(to_mask(logits, *SIZE), segmenter.card.labels, {})
+    return BARE / (time.perf_counter() - wall), (time.process_time() - cpu) * 1000 / BARE
+
+
+class Client:
+    """One keep-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=70)
+
+    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes, str]:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.connection.request(method, path, body, names)
+        answer = self.connection.getresponse()
+        return answer.status, answer.read(), answer.headers.get("Location", "")
+
+    def submit(self, content: bytes) -> str:
+        status, body, location = self.request("POST", "/v1/jobs", content, Content_Type="image/jpeg")
+        if status not in (200, 202):
+            raise RuntimeError(body.decode())
+        return location
+
+    def wait(self, location: str) -> None:
+        while True:
+            _, body, _ = self.request("GET", location, Prefer="wait=30")
+            if b'"status":"succeeded"' in body:
+                return
+            if b'"status":"queued"' not in body and b'"status":"running"' not in body:
+                raise RuntimeError(body.decode())
+
+
+def idle_latency_ms(stack: Stack, content: bytes) -> list[float]:
+    """POST until the mask's bytes are here, nothing else under way."""
+    client, times = Client(stack.port), []
+    for _ in range(IDLE_JOBS):
+        started = time.perf_counter()
+        location = client.submit(content)
+        client.wait(location)
+        client.request("GET", f"{location}/mask")
+        times.append((time.perf_counter() - started) * 1000)
+        time.sleep(0.05)
+    return times
+
+
+def throughput(stack: Stack, contents: list[bytes]) -> tuple[float, float]:
+    """JOBS single uploads by CLIENTS connections. → images a second until the last is done, uploads a second."""
+
+    def submit_some(number: int) -> list[str]:
+        client = Client(stack.port)
+        return [client.submit(contents[i % len(contents)]) for i in range(number, JOBS, CLIENTS)]
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        locations = [location for part in pool.map(submit_some, range(CLIENTS)) for location in part]
+    submitted = time.perf_counter() - started
+    client = Client(stack.port)
+    for location in reversed(locations):
+        client.wait(location)
+    return JOBS / (time.perf_counter() - started), JOBS / submitted
+
+
+def cpu_ms(stack: Stack) -> dict[str, float]:
+    """CPU milliseconds so far, by process type with its children."""
+    return {name: sum(tree_ms(pid) for pid in stack.pids(mark)) for name, mark in PROCESSES.items()}
+
+
+def tree_ms(pid: int) -> float:
+    if not command_line(pid):
+        return 0.0
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+    return own + sum(tree_ms(child) for child in children(pid))
+
+
+@contextmanager
+def running(workers: int) -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Stack(Path(folder), workers)
+        print(stack.start().strip())
+        try:
+            yield stack
+        finally:
+            stack.http.close()
+            stack.stop()
+
+
+def report(stack: Stack, workers: int, contents: list[bytes], bare: float) -> None:
+    throughput(stack, contents[:1])  # warms engines and connections
+    idle = idle_latency_ms(stack, contents[0])
+    who = f"{workers} worker(s)"
+    print(f"{who}, idle: POST to mask {statistics.median(idle):.0f} ms median, {max(idle):.0f} ms worst of {len(idle)}")
+    before = cpu_ms(stack)
+    done, submitted = throughput(stack, contents)
+    spent = {name: (after - before[name]) / JOBS for name, after in cpu_ms(stack).items()}
+    share, mean = done / (bare * min(workers, os.cpu_count() or 1)), stack.queue()["mean_micro_batch"]
+    print(f"{who}, {JOBS} jobs: {done:.0f} images/s, {share:.2f} of {workers} x bare work; accepted {submitted:.0f}/s")
+    print(f"  mean micro-batch {mean}; CPU ms an image: " + ", ".join(f"{name} {ms:.1f}" for name, ms in spent.items()))
+
+
+def main() -> None:
+    contents = photos()
+    bare, cpu = bare_work(contents)
+    print(
+        f"bare work at {SIZE[0]}x{SIZE[1]} (decode, infer, encode; 1 thread): {bare:.0f} images/s, {cpu:.1f} CPU ms each"
+    )
+    for workers in (1, 2):
+        with running(workers) as stack:
+            report(stack, workers, contents, bare)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The page in a real browser."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pictures
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from stack import Stack
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("no chromium on the PATH")
+        pytest.skip("no chromium on the PATH")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    """Open on the stack's page; whatever the browser complains of fails the test."""
+    opened = browser.new_page(base_url=f"http://127.0.0.1:{stack.port}")
+    complaints: list[str] = []
+    expected = "the server responded with a status of 4"  # a refused upload, reported by the browser itself
+    opened.on(
+        "console",
+        lambda message: (
+            complaints.append(message.text) if message.type == "error" and expected not in message.text else None
+        ),
+    )
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto("/")
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def test_a_photo_chosen_with_the_button_gets_its_mask_over_it(page: Page, pets: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Choose photos").click()
+    chooser.value.set_files(pets / "fullsize_test_photos" / "boxer_98.jpg")
+    card = page.locator(".job")
+    expect(card.locator(".status")).to_contain_text("done in", timeout=30_000)
+    expect(card.locator(".name")).to_have_text("boxer_98.jpg")
+    mask, photo = card.locator("img.mask"), card.locator("img.photo")
+    expect(mask).to_be_visible()
+    assert mask.bounding_box() == photo.bounding_box()
+    size = "element => [element.naturalWidth, element.naturalHeight]"
+    assert mask.evaluate(size) == photo.evaluate(size) == [500, 347]
+    assert card.locator(".classes li").count() == 3
+    with page.expect_download() as download:
+        card.get_by_text("Mask (PNG)").click()
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_photos_dropped_together_are_all_done_and_a_bad_one_says_why(page: Page) -> None:
+    contents = {
+        "good.jpg": pictures.jpeg(200, 150),
+        "<b>bad</b>.jpg": b"no image",
+        "cut.jpg": pictures.truncated_jpeg(),
+    }
+    drop = """(files) => {
+        const carried = new DataTransfer();
+        for (const [name, bytes] of files) carried.items.add(new File([new Uint8Array(bytes)], name));
+        document.getElementById("drop").dispatchEvent(
+            new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
+    }"""
+    page.evaluate(drop, [[name, list(content)] for name, content in contents.items()])
+    told = {
+        "good.jpg": "done in",
+        "<b>bad</b>.jpg": "The content is not a JPEG, PNG or WebP image.",
+        "cut.jpg": "The image data is damaged or incomplete.",
+    }
+    for name, text in told.items():
+        card = page.locator(".job", has=page.get_by_text(name, exact=True))
+        expect(card.locator(".status")).to_contain_text(text, timeout=30_000)

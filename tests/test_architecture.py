@@ -1,0 +1,78 @@
+"""The arrows between the packages, each looked at in a fresh interpreter, and what keeps them simple."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import services
+
+FORBIDDEN = {
+    "web.app": ("worker", "model", "tensorflow", "keras", "ai_edge_litert", "numpy", "cv2"),
+    "worker.app": ("web", "flask", "tensorflow", "keras", "model", "ai_edge_litert"),
+    "worker.tasks": ("web", "flask", "tensorflow", "keras", "ai_edge_litert"),
+    "worker.pipeline": ("web", "flask", "tensorflow", "keras"),
+    "worker.engines": ("web", "flask", "tensorflow", "keras"),
+    "storage": ("web", "worker", "model", "flask", "tensorflow", "numpy"),
+    "storage.photos": ("web", "worker", "model", "flask", "numpy"),
+    "storage.recovery": ("web", "worker", "model", "flask"),
+    "model.segmenter": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
+    "model.evaluate": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
+    "segue": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
+}
+
+
+@pytest.mark.parametrize("module", FORBIDDEN)
+def test_arrows(module: str) -> None:
+    code = f"import sys, {module}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=services.ROOT, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & set(FORBIDDEN[module])
+
+
+def test_the_web_starts_quickly() -> None:
+    """CPU seconds, not wall: import and create_app() in a fresh interpreter."""
+    code = "import time; from web.app import create_app; create_app(); print(time.process_time())"
+    env = services.environment(S3_SECRET_KEY="secret")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=services.ROOT, env=env, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 2
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = [
+        path.relative_to(services.ROOT).as_posix()
+        for package in ("storage", "web", "worker")
+        for path in (services.ROOT / package).rglob("*.py")
+        if re.search(r"os\.environ|getenv", path.read_text())
+    ]
+    assert readers == ["storage/settings.py"]
+
+
+def test_files_and_functions_stay_small() -> None:
+    for package in ("storage", "web", "worker", "model"):
+        for path in (services.ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_redis_keys_have_one_prefix() -> None:
+    from storage import keys
+
+    prelude = (services.ROOT / "storage/lua/prelude.lua").read_text()
+    assert f"local P = '{keys.PREFIX}'" in prelude
+    assert f"local TICKETS = '{keys.SEGMENT_QUEUE}'" in prelude
+
+
+def test_waiting_is_patient_but_not_endless() -> None:
+    """The tests' own helper: without an end a hung service would hang the suite."""
+    started = time.monotonic()
+    with pytest.raises(TimeoutError, match="never"):
+        services.wait_until(lambda: False, "never", 0.2)
+    assert time.monotonic() - started < 5
+
+
+def test_no_test_folder_shadows_a_package() -> None:
+    assert not list((services.ROOT / "tests").rglob("__init__.py"))
+    assert Path(services.ROOT / "storage" / "__init__.py").is_file()
