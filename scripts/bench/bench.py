@@ -153,9 +153,7 @@ def report(stack: Stack, workers: int, contents: list[bytes], bare: float) -> No
 def main() -> None:
     contents = photos()
     bare, cpu = bare_work(contents)
-    print(
-        f"bare work at {SIZE[0]}x{SIZE[1]} (decode, infer, encode; 1 thread): {bare:.0f} images/s, {cpu:.1f} CPU ms each"
-    )
+    print(f"bare work at {SIZE[0]}x{SIZE[1]} (decode, infer, encode): {bare:.0f} images/s, {cpu:.1f} CPU ms each")
     for workers in (1, 2):
         with running(workers) as stack:
             report(stack, workers, contents, bare)
