@@ -1,4 +1,4 @@
-"""A job and its fate: the record, the pending set and the leases in Redis.
+"""All jobs in Redis: their records, the pending set, the leases.
 
 Every transition is one Lua script (storage/lua/), so it happens whole and has one winner:
 
@@ -8,23 +8,21 @@ Every transition is one Lua script (storage/lua/), so it happens whole and has o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from dataclasses import fields as dataclass_fields
-from enum import StrEnum
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any, cast
 
 import redis
 from redis.client import PubSub
+from redis.exceptions import LockError
 
 from storage import keys
+from storage.job import Finished, Job, Outcome, QueueState, Spec, Swept
 from storage.keys import SEGMENT_QUEUE, Lane
-from storage.problems import Problem
 from storage.settings import Settings
 
-SCHEMA = 1
 DRAINER_MS = 5_000
 LOSSES_ALONE_MAKE_POISON = 3
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
@@ -32,157 +30,6 @@ IDEMPOTENCY_BUSY_MS = 30_000
 SCRIPTS = (
     "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve"
 )  # fmt: skip
-
-
-class Status(StrEnum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELED = "canceled"
-    EXPIRED = "expired"
-
-    @property
-    def final(self) -> bool:
-        return self not in (Status.QUEUED, Status.RUNNING)
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What was asked for. Stored with the upload, so the object alone can bring the job back. Times in ms UTC."""
-
-    id: str
-    tenant: str
-    lane: Lane
-    model: str
-    created_ms: int
-    deadline_ms: int
-    filename: str
-    sha256: str
-    bytes: int
-    width: int  # upright
-    height: int
-    format: str
-    key_hash: str = ""  # of the Idempotency-Key, with its request's fingerprint
-    fingerprint: str = ""
-    schema: int = SCHEMA
-
-    @property
-    def pixels(self) -> int:
-        return self.width * self.height
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Spec:
-        return cls.from_fields(json.loads(text))
-
-    @classmethod
-    def from_fields(cls, fields: dict[str, Any]) -> Spec:
-        """From JSON or from Redis' strings."""
-        read = {"int": int, "str": str, "Lane": Lane}
-        known = {entry.name: read[str(entry.type)] for entry in dataclass_fields(cls)}
-        values: dict[str, Any] = {name: known[name](value) for name, value in fields.items() if name in known}
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended. Stored with the result object too. `result`, `timings_ms` and `error` as in the API."""
-
-    status: Status
-    model: dict[str, str] | None = None
-    result: dict[str, Any] | None = None
-    timings_ms: dict[str, int] = field(default_factory=dict)
-    error: dict[str, Any] | None = None
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
-
-    @classmethod
-    def of_problem(cls, job_id: str, problem: Problem, timings_ms: dict[str, int] | None = None) -> Outcome:
-        """The end of a job without a mask."""
-        by_code = {"canceled": Status.CANCELED, "expired": Status.EXPIRED}
-        status = by_code.get(problem.code, Status.FAILED)
-        return cls(status, timings_ms=timings_ms or {}, error=problem.to_dict(f"/v1/jobs/{job_id}"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Outcome:
-        fields = json.loads(text)
-        return cls(**{**fields, "status": Status(fields["status"])})
-
-
-@dataclass(frozen=True)
-class Job:
-    """A record: the spec and where it stands. Times in ms UTC, 0 where it has not happened."""
-
-    spec: Spec
-    status: Status
-    revision: int
-    attempt: int = 1
-    started_ms: int = 0
-    finished_ms: int = 0
-    micro_batch: int = 0
-    result_key: str = ""
-    outcome: Outcome | None = None
-
-    @property
-    def id(self) -> str:
-        return self.spec.id
-
-    @classmethod
-    def from_fields(cls, fields: dict[str, str]) -> Job:
-        numbers = ("attempt", "started_ms", "finished_ms", "micro_batch")
-        return cls(
-            spec=Spec.from_fields(fields),
-            status=Status(fields["status"]),
-            revision=int(fields["revision"]),
-            result_key=fields.get("result_key", ""),
-            outcome=Outcome.from_json(fields["outcome"]) if fields.get("outcome") else None,
-            **{name: int(fields[name]) for name in numbers if name in fields},
-        )
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a holder hands in for one job: its outcome and the result object that holds it."""
-
-    job_id: str
-    result_key: str
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Swept:
-    """One sweep: ids put back in line, and (id, verdict) leased to the sweeper to be ended."""
-
-    put_back: list[str]
-    ending: list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class QueueState:
-    """The queue at one moment; `ms_per_image` and `micro_batch` are moving averages, None before the first image."""
-
-    pending: dict[Lane, int]
-    running: dict[Lane, int]
-    oldest_created_ms: dict[Lane, int | None]
-    workers: int
-    ms_per_image: float | None
-    micro_batch: float | None
-
-    @property
-    def images_per_s(self) -> float:
-        return self.workers * 1000 / self.ms_per_image if self.ms_per_image else 0.0
-
-    @property
-    def backlog_s(self) -> float | None:
-        """Seconds until everything waiting or running is done; None while no pace or no worker is known."""
-        waiting = sum(self.pending.values()) + sum(self.running.values())
-        if not waiting:
-            return 0.0
-        return waiting / self.images_per_s if self.images_per_s else None
 
 
 def _script(name: str) -> str:
@@ -328,6 +175,18 @@ class RedisJobs:
             for job_id in job_ids:
                 pipe.exists(keys.job(job_id))
             return [job_id for job_id, there in zip(job_ids, pipe.execute(), strict=True) if not there]
+
+    @contextmanager
+    def alone(self, name: str, at_most_s: float) -> Iterator[bool]:
+        """Whether nobody else is in the block of this name; held for `at_most_s` in case its holder dies."""
+        lock = self.client.lock(f"{keys.PREFIX}lock:{name}", timeout=at_most_s)
+        chosen = lock.acquire(blocking=False)
+        try:
+            yield chosen
+        finally:
+            with suppress(LockError):  # it ran out, or went with the rest of Redis
+                if chosen:
+                    lock.release()
 
     def intact(self) -> bool:
         """False when this Redis may have lost something: it was started anew, or its keys were deleted."""

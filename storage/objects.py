@@ -1,7 +1,7 @@
 """The object store: uploads, results and models, over the `minio` SDK, on any S3 server.
 
-What is in here is the truth. An upload carries its job's spec and a result its outcome as metadata, so that records
-can be made again from the objects alone.
+What is in here is the truth. An upload carries its job's spec as metadata, a mask its outcome in a text chunk, so that
+records can be made again from the objects alone.
 """
 
 import io
@@ -14,13 +14,15 @@ from urllib.parse import urlsplit
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
+from PIL import Image
 
 from storage import keys
-from storage.jobs import Outcome, Spec, Status
+from storage.job import Outcome, Spec, Status
 from storage.problems import Unavailable
 from storage.settings import Settings
 
 UPLOADS, RESULTS, MODELS = "uploads", "results", "models"
+OUTCOME_TEXT = "segue:outcome"  # the PNG text chunk of a mask
 BUCKETS = (UPLOADS, RESULTS, MODELS)
 # The SDK's own defaults are five minutes and five retries.
 TIMEOUT = urllib3.Timeout(connect=2, read=20)
@@ -94,7 +96,7 @@ class MinioObjects:
                 response.release_conn()
 
     def metadata(self, bucket: str, key: str, name: str) -> str | None:
-        """One field of an object's user metadata; None where the object is not there."""
+        """One field of an object's user metadata (S3 allows 2 KiB in all); None where the object is not there."""
         try:
             with _translated():
                 headers = self._client.stat_object(self._prefix + bucket, key).metadata or {}
@@ -134,7 +136,7 @@ class MinioObjects:
             suffix, kind = outcome.status.value, "application/problem+json"
             content = json.dumps(outcome.error).encode()
         key = keys.result(spec.tenant, spec.id, token, suffix)
-        self.put(RESULTS, key, content, kind, {"outcome": outcome.to_json()})
+        self.put(RESULTS, key, content, kind)
         return key
 
     def results(self, tenant: str, job_id: str) -> list[Listed]:
@@ -142,8 +144,14 @@ class MinioObjects:
         return sorted(self.listing(RESULTS, keys.results(tenant, job_id)), key=lambda listed: listed.modified_ms)
 
     def outcome(self, key: str) -> Outcome | None:
-        text = self.metadata(RESULTS, key, "outcome")
-        return Outcome.from_json(text) if text else None
+        """How a job ended, read from its result object alone: from the mask's text chunk, or the problem document."""
+        content = self.get(RESULTS, key)
+        if content is None:
+            return None
+        if not key.endswith(".png"):
+            return Outcome(Status(key.rpartition(".")[2]), error=json.loads(content))
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as mask:
+            return Outcome.from_json(mask.info[OUTCOME_TEXT]).with_digest(content)
 
 
 @contextmanager

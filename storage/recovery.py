@@ -2,7 +2,8 @@
 
 import logging
 
-from storage.jobs import Job, RedisJobs, Spec
+from storage.job import Job, Spec
+from storage.jobs import RedisJobs
 from storage.objects import Listed, MinioObjects
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.jobs import Job, QueueState, Status
+from storage.job import Job, QueueState, Status
 
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 

@@ -9,7 +9,7 @@ from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage import keys
-from storage.jobs import Spec
+from storage.job import Spec
 from storage.keys import Lane
 from storage.photos import read_header
 from storage.problems import Problem

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import redis
 
-from storage.jobs import Job, RedisJobs
+from storage.job import Job
+from storage.jobs import RedisJobs
 
 REREAD_S = 5.0  # an event may be lost with its connection; the record cannot
 RECONNECT_S = 0.5

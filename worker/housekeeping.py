@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from storage import Storage, keys
-from storage.jobs import Finished, Outcome
+from storage.job import Finished, Outcome
 from storage.objects import RESULTS, UPLOADS, Listed
 from storage.problems import Problem
 from storage.recovery import recover
 
 NARROW, WIDE = timedelta(hours=1), timedelta(days=7)  # no deadline is longer, so nothing open is older
 ADOPTERS = 8
+ADOPTION_S = 300.0  # after that another housekeeper may try
 VERDICTS = {
     "canceled": Problem("canceled", "It was cancelled."),
     "expired": Problem("expired", "It was not finished before its deadline."),
@@ -91,9 +92,12 @@ def adopt_after_loss(storage: Storage) -> None:
     """If this Redis is another than before, or was emptied, look through everything that can still be open."""
     if storage.jobs.intact():
         return
-    started = time.monotonic()
-    adopted = adopt(storage, WIDE, older_than_s=0)
-    storage.jobs.mark_intact()
+    with storage.jobs.alone("adopt", ADOPTION_S) as chosen:  # a sweep is due every few seconds, one look is enough
+        if not chosen:
+            return
+        started = time.monotonic()
+        adopted = adopt(storage, WIDE, older_than_s=0)
+        storage.jobs.mark_intact()
     log.warning("Redis is new or was emptied: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
 
 

@@ -5,7 +5,6 @@ goes wrong with one image is that image's own outcome; whatever goes wrong with 
 the leases back and counts against nobody.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -22,8 +21,8 @@ from numpy.typing import NDArray
 from model.images import confidence, to_mask, to_mask_png
 from model.segmenter import Segmenter
 from storage import Storage
-from storage.jobs import Finished, Job, Outcome, Status
-from storage.objects import RESULTS
+from storage.job import Finished, Job, Outcome, Status
+from storage.objects import OUTCOME_TEXT, RESULTS
 from storage.photos import decode
 from storage.problems import Problem, Unavailable
 from worker.engines import Engines, ModelUnavailable
@@ -131,6 +130,9 @@ class Pipeline:
                 item.pixels = segmenter.to_input(photo)
         except Problem as problem:
             item.problem = problem
+        except Exception:
+            log.exception("%s: preparing failed", item.job.id)
+            item.problem = Problem("internal", "The photo could not be prepared.")
 
     def _wait_decoded(self, batch: MicroBatch, drainer: str) -> None:
         for future in batch.fetching:
@@ -211,24 +213,24 @@ class Pipeline:
 
 
 def succeeded(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
-    """The mask at the photo's upright size as a PNG, and what is told about it."""
+    """The mask at the photo's upright size as a PNG that carries what is told about it."""
     spec, card, logits = item.job.spec, segmenter.card, item.logits
     if logits is None:
         raise ValueError("no logits: it never went through the engine")
     with item.timed("encode"):
         mask = to_mask(logits, spec.width, spec.height)
+        counts = np.bincount(mask.ravel(), minlength=len(card.labels))
         model = {"name": card.name, "version": card.version}
-        text = {"segue:job": spec.id, "segue:model": f"{card.name}/{card.version}"}
+        result: dict[str, Any] = {
+            "width": spec.width,
+            "height": spec.height,
+            "classes": [
+                {**label.to_dict(), "pixels": int(count), "fraction": round(int(count) / mask.size, 6)}
+                for label, count in zip(card.labels, counts, strict=True)
+            ],
+            "confidence": round(confidence(logits), 4),
+        }
+        outcome = Outcome(Status.SUCCEEDED, model, result, item.timings_ms)
+        text = {"segue:job": spec.id, "segue:model": f"{card.name}/{card.version}", OUTCOME_TEXT: outcome.to_json()}
         content = to_mask_png(mask, card.labels, text)
-    counts = np.bincount(mask.ravel(), minlength=len(card.labels))
-    result: dict[str, Any] = {
-        "width": spec.width,
-        "height": spec.height,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "classes": [
-            {**label.to_dict(), "pixels": int(count), "fraction": round(int(count) / mask.size, 6)}
-            for label, count in zip(card.labels, counts, strict=True)
-        ],
-        "confidence": round(confidence(logits), 4),
-    }
-    return content, Outcome(Status.SUCCEEDED, model, result, item.timings_ms)
+    return content, outcome.with_digest(content)

@@ -11,7 +11,8 @@ import redis
 from specs import spec
 
 from storage import Storage, keys
-from storage.jobs import Finished, Job, Outcome, RedisJobs, Spec, Status
+from storage.job import Finished, Job, Outcome, Spec, Status
+from storage.jobs import RedisJobs
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.problems import Problem
 

@@ -1,12 +1,13 @@
 """The object store's contract, over a real S3 server."""
 
+import pictures
 import pytest
 from pydantic import SecretStr
 from specs import spec
 
 from storage import Storage
-from storage.jobs import Outcome, Status
-from storage.objects import RESULTS, UPLOADS, MinioObjects
+from storage.job import Outcome, Status
+from storage.objects import OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
 from storage.settings import Settings
 
@@ -35,15 +36,16 @@ def test_what_is_not_there_is_none(connection: Storage) -> None:
 
 def test_results_keep_their_outcome_and_the_oldest_stands_first(connection: Storage) -> None:
     made = spec()
-    good = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "1"}, {"width": 3}, {"infer": 2})
+    many = [{"id": i, "name": f"class {i} größe", "pixels": i} for i in range(200)]  # far more than metadata could hold
+    good = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "1"}, {"width": 4, "classes": many}, {"infer": 2})
+    mask = pictures.mask_png({OUTCOME_TEXT: good.to_json()})
     bad = Outcome.of_problem(made.id, Problem("image_decode_failed", "The image is damaged."))
-    first = connection.objects.put_result(made, "token-b", good, b"mask")
+    first = connection.objects.put_result(made, "token-b", good, mask)
     second = connection.objects.put_result(made, "token-a", bad)
     assert {listed.key for listed in connection.objects.results(made.tenant, made.id)} == {first, second}
-    assert connection.objects.outcome(first) == good
+    assert connection.objects.outcome(first) == good.with_digest(mask)
     assert connection.objects.outcome(second) == bad
-    assert connection.objects.get(RESULTS, first) == b"mask"
-    assert b"image_decode_failed" in (connection.objects.get(RESULTS, second) or b"")
+    assert connection.objects.get(RESULTS, first) == mask
     assert (first.endswith("token-b.png"), second.endswith("token-a.failed")) == (True, True)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 ORIENTATION = 274
 
@@ -24,6 +25,13 @@ def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
 
 def jpeg(width: int = 64, height: int = 48, seed: int = 0) -> bytes:
     return encoded(photo(width, height, seed), quality=90)
+
+
+def mask_png(text: dict[str, str]) -> bytes:
+    chunks = PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+    return encoded(Image.new("P", (4, 3)), "PNG", pnginfo=chunks)
 
 
 def truncated_jpeg() -> bytes:

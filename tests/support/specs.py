@@ -7,7 +7,7 @@ from typing import Any
 import pictures
 
 from storage import Storage, keys
-from storage.jobs import Spec
+from storage.job import Spec
 from storage.keys import Lane
 from storage.photos import read_header
 from storage.problems import Problem

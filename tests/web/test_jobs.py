@@ -17,7 +17,7 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from storage import Storage, connect, keys
-from storage.jobs import Status
+from storage.job import Status
 from storage.keys import SEGMENT_QUEUE
 from storage.objects import RESULTS, MinioObjects
 from storage.problems import Unavailable

@@ -8,7 +8,7 @@ from services import SHIPPED_MODEL
 from specs import spec, submit
 
 from storage import Storage, keys
-from storage.jobs import Outcome, Status
+from storage.job import Outcome, Status
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.objects import UPLOADS
 from worker.engines import Engines, publish
@@ -64,7 +64,7 @@ def test_uploads_without_record_or_result_are_adopted(empty_store: Storage) -> N
     made = [submit(empty_store) for _ in range(20)]
     ended = spec(b"x")
     empty_store.objects.put_upload(ended, b"x")
-    empty_store.objects.put_result(ended, "t", Outcome(Status.SUCCEEDED), b"mask")
+    empty_store.objects.put_result(ended, "t", Outcome(Status.SUCCEEDED), pictures.mask_png({}))
     empty_store.jobs.client.flushall()
     assert adopt(empty_store, NARROW, older_than_s=60) == 0
     assert adopt(empty_store, NARROW, older_than_s=0) == 20

@@ -17,7 +17,7 @@ from specs import submit
 
 from model.segmenter import Segmenter
 from storage import Storage, connect, keys
-from storage.jobs import Job, Status
+from storage.job import Job, Status
 from storage.keys import SEGMENT_QUEUE
 from storage.objects import MODELS, RESULTS
 from storage.problems import Unavailable

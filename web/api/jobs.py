@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from storage import Storage, keys
-from storage.jobs import Job, Spec
+from storage.job import Job, Spec
 from storage.objects import RESULTS
 from storage.problems import Problem, Unavailable
 from storage.recovery import recover

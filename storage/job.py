@@ -1,0 +1,170 @@
+"""One job: what was asked for, where it stands, how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from dataclasses import fields as dataclass_fields
+from enum import StrEnum
+from typing import Any
+
+from storage.keys import Lane
+from storage.problems import Problem
+
+SCHEMA = 1
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What was asked for. Stored with the upload, so the object alone can bring the job back. Times in ms UTC."""
+
+    id: str
+    tenant: str
+    lane: Lane
+    model: str
+    created_ms: int
+    deadline_ms: int
+    filename: str
+    sha256: str
+    bytes: int
+    width: int  # upright
+    height: int
+    format: str
+    key_hash: str = ""  # of the Idempotency-Key, with its request's fingerprint
+    fingerprint: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        return cls.from_fields(json.loads(text))
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Spec:
+        """From JSON or from Redis' strings."""
+        read = {"int": int, "str": str, "Lane": Lane}
+        known = {entry.name: read[str(entry.type)] for entry in dataclass_fields(cls)}
+        values: dict[str, Any] = {name: known[name](value) for name, value in fields.items() if name in known}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended. It is in the result object too. `result`, `timings_ms` and `error` as in the API."""
+
+    status: Status
+    model: dict[str, str] | None = None
+    result: dict[str, Any] | None = None
+    timings_ms: dict[str, int] = field(default_factory=dict)
+    error: dict[str, Any] | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    def with_digest(self, mask: bytes) -> Outcome:
+        """The mask carries its outcome, so the outcome it carries cannot hold the mask's own digest."""
+        return replace(self, result={**(self.result or {}), "sha256": hashlib.sha256(mask).hexdigest()})
+
+    @classmethod
+    def of_problem(cls, job_id: str, problem: Problem, timings_ms: dict[str, int] | None = None) -> Outcome:
+        """The end of a job without a mask."""
+        by_code = {"canceled": Status.CANCELED, "expired": Status.EXPIRED}
+        status = by_code.get(problem.code, Status.FAILED)
+        return cls(status, timings_ms=timings_ms or {}, error=problem.to_dict(f"/v1/jobs/{job_id}"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Outcome:
+        fields = json.loads(text)
+        return cls(**{**fields, "status": Status(fields["status"])})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A record: the spec and where it stands. Times in ms UTC, 0 where it has not happened."""
+
+    spec: Spec
+    status: Status
+    revision: int
+    attempt: int = 1
+    started_ms: int = 0
+    finished_ms: int = 0
+    micro_batch: int = 0
+    result_key: str = ""
+    outcome: Outcome | None = None
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, str]) -> Job:
+        numbers = ("attempt", "started_ms", "finished_ms", "micro_batch")
+        return cls(
+            spec=Spec.from_fields(fields),
+            status=Status(fields["status"]),
+            revision=int(fields["revision"]),
+            result_key=fields.get("result_key", ""),
+            outcome=Outcome.from_json(fields["outcome"]) if fields.get("outcome") else None,
+            **{name: int(fields[name]) for name in numbers if name in fields},
+        )
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a holder hands in for one job: its outcome and the result object that holds it."""
+
+    job_id: str
+    result_key: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Swept:
+    """One sweep: ids put back in line, and (id, verdict) leased to the sweeper to be ended."""
+
+    put_back: list[str]
+    ending: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """The queue at one moment; `ms_per_image` and `micro_batch` are moving averages, None before the first image."""
+
+    pending: dict[Lane, int]
+    running: dict[Lane, int]
+    oldest_created_ms: dict[Lane, int | None]
+    workers: int
+    ms_per_image: float | None
+    micro_batch: float | None
+
+    @property
+    def images_per_s(self) -> float:
+        return self.workers * 1000 / self.ms_per_image if self.ms_per_image else 0.0
+
+    @property
+    def backlog_s(self) -> float | None:
+        """Seconds until everything waiting or running is done; None while no pace or no worker is known."""
+        waiting = sum(self.pending.values()) + sum(self.running.values())
+        if not waiting:
+            return 0.0
+        return waiting / self.images_per_s if self.images_per_s else None

@@ -1,0 +1,60 @@
+"""The documents and the code cannot drift apart."""
+
+import re
+
+import pytest
+from services import ROOT
+
+from storage.problems import KINDS
+from storage.settings import Settings
+from web.app import create_app
+
+README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
+
+
+def steps() -> list[tuple[str, str]]:
+    """The README's `file:function` pairs."""
+    return re.findall(r"`([\w/]+\.(?:py|js)):(\w+)`", README)
+
+
+def test_the_path_of_one_image_is_there() -> None:
+    assert len(steps()) > 12
+
+
+@pytest.mark.parametrize(("path", "function"), steps())
+def test_every_step_of_the_path_exists(path: str, function: str) -> None:
+    text = (ROOT / path).read_text()
+    assert re.search(rf"^\s*(?:async )?(?:def|function) {function}\(", text, re.MULTILINE)
+
+
+def test_every_route_is_in_the_api_document() -> None:
+    app = create_app(Settings(s3_secret_key="secret"))
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint == "static":
+            continue
+        path = re.sub(r"<(?:\w+:)?job_id>", "{id}", rule.rule)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            assert f"`{method} {path}`" in API, f"{method} {path}"
+
+
+def test_every_code_is_in_the_api_document() -> None:
+    for code in KINDS:
+        assert f"`{code}`" in API
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_commands_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake ([a-z-]+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_map_names_every_folder() -> None:
+    for folder in ("web", "worker", "storage", "model", "scripts", "deploy", "tests", "docs"):
+        assert f"| `{folder}/` |" in README
