@@ -156,10 +156,10 @@ def _preferred_wait() -> int:
 
 
 def _answer(job: Job, wait_s: int, location: bool = False) -> Response:
-    """200 with an ended job or for a GET, 202 with an accepted one; unfinished ones say when to ask again."""
+    """202 for an upload, unless its end was waited for and came; unfinished ones say when to ask again."""
     response = jsonify(job_document(job))
     if location:
-        response.status_code = 200 if job.status.final else 202
+        response.status_code = 200 if wait_s and job.status.final else 202
         response.headers["Location"] = f"/v1/jobs/{job.id}"
     if not job.status.final:
         response.headers["Retry-After"] = str(retry_after_s(connected().jobs.queue()))
