@@ -23,11 +23,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     app = Flask("web")
-    app.config.update(
-        MAX_CONTENT_LENGTH=settings.max_upload_bytes + ENVELOPE_BYTES,
-        MAX_FORM_PARTS=20,
-        MAX_FORM_MEMORY_SIZE=64 * 1024,
-    )
+    most = settings.max_upload_bytes + ENVELOPE_BYTES
+    # Werkzeug holds its parser's buffer to the form memory size too, and that grows by every byte of a file in which no
+    # line ends: a lower limit would refuse photos by chance.
+    app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_MEMORY_SIZE=most, MAX_FORM_PARTS=20)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     connection = app.extensions["storage"] = storage.connect(settings)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)

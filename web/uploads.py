@@ -45,6 +45,7 @@ def read_upload(request: Request) -> Upload:
         if len(files) != 1 or IMAGE_FIELD not in request.files:
             raise Problem("invalid_request", f"Send exactly one file, in the field `{IMAGE_FIELD}`.")
         content, filename = files[0].stream.read(), files[0].filename or ""
+        files[0].close()  # a large one lies in a temporary file
         fields = [*request.args.items(multi=True), *request.form.items(multi=True)]
     elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
         content, filename = request.get_data(cache=False), ""

@@ -59,6 +59,15 @@ def test_an_upload_is_accepted_stored_and_in_line(client: FlaskClient, connectio
     assert connection.jobs.client.llen(SEGMENT_QUEUE) == 1
 
 
+@pytest.mark.parametrize("padding", [b"\n" + b"\0" * 3_000_000, b"\r\n--" * 300_000, bytes(range(256)) * 8_000])
+def test_what_a_photos_bytes_are_does_not_matter(client: FlaskClient, connection: Storage, padding: bytes) -> None:
+    """Long stretches without a line's end, or with nothing but what looks like a multipart boundary."""
+    content = pictures.jpeg() + padding
+    job = connection.jobs.get(post(client, content).get_json()["id"])
+    assert job is not None
+    assert connection.objects.get_upload(job.spec) == content
+
+
 def test_a_raw_body_with_options_in_the_query(client: FlaskClient, connection: Storage) -> None:
     answer = client.post(
         "/v1/jobs?priority=bulk&deadline_s=60", data=pictures.jpeg(), headers={"Content-Type": "image/jpeg"}
