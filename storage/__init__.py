@@ -6,6 +6,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from storage.batches import Batches
 from storage.jobs import RedisJobs
 from storage.objects import MinioObjects
 from storage.settings import Settings
@@ -17,6 +18,7 @@ class Storage:
     settings: Settings
     objects: MinioObjects
     jobs: RedisJobs
+    batches: Batches
     tickets: Tickets
 
 
@@ -32,9 +34,5 @@ def connect(settings: Settings) -> Storage:
         # Every script may be repeated: claims and finishes by their token, the others change nothing twice.
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
     )
-    return Storage(
-        settings,
-        MinioObjects(settings),
-        RedisJobs(client, settings),
-        Tickets(celery_app(settings.redis_url)),
-    )
+    objects, jobs = MinioObjects(settings), RedisJobs(client, settings)
+    return Storage(settings, objects, jobs, Batches(objects, jobs), Tickets(celery_app(settings.redis_url)))

@@ -46,6 +46,8 @@ class Spec:
     format: str
     key_hash: str = ""  # of the Idempotency-Key, with its request's fingerprint
     fingerprint: str = ""
+    batch_id: str = ""
+    custom_id: str = ""  # the item's name in its batch, a relative path
     schema: int = SCHEMA
 
     @property

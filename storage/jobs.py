@@ -8,7 +8,7 @@ Every transition is one Lua script (storage/lua/), so it happens whole and has o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.resources import files
@@ -28,7 +28,8 @@ LOSSES_ALONE_MAKE_POISON = 3
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 IDEMPOTENCY_BUSY_MS = 30_000
 SCRIPTS = (
-    "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve"
+    "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve",
+    "retry",
 )  # fmt: skip
 
 
@@ -102,7 +103,23 @@ class RedisJobs:
         """→ "leased" (the caller writes the result and finishes), "marked", a terminal status, or "unknown"."""
         return str(self._run("cancel", job_id, token, self._lease_ms))
 
-    def sweep(self, token: str, at_most: int = 200) -> Swept:
+    def cancel_soon(self, job_ids: Iterable[str]) -> None:
+        """Cancel many, their results left to others: a waiting one goes to the sweeper, as a lease just run out."""
+        for job_id in job_ids:
+            self._run("cancel", job_id, "", 0)
+
+    def retry(self, job_id: str, deadline_ms: int) -> bool:
+        """Another attempt for a job that ended without a mask. → whether it had"""
+        return bool(self._run("retry", job_id, deadline_ms))
+
+    def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
+        """One round trip."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(keys.job(job_id))
+            return [Job.from_fields(fields) if fields else None for fields in pipe.execute()]
+
+    def sweep(self, token: str, at_most: int = 1000) -> Swept:
         """Put lost leases back in line and lease to `token` what has to be ended."""
         back, ending = self._run("sweep", token, self._lease_ms, at_most, LOSSES_ALONE_MAKE_POISON)
         return Swept(list(back), [(job_id, verdict) for job_id, verdict in ending])
@@ -140,7 +157,7 @@ class RedisJobs:
             self.client.hset(keys.idempotency(spec.tenant, spec.key_hash), "busy_until", "0")
 
     def events(self) -> PubSub:
-        """A subscription to every change of every job: messages "job id, space, new status"."""
+        """A subscription to every change of every job: messages "job id, new status, batch id or nothing"."""
         channel: PubSub = self.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         channel.subscribe(keys.EVENTS)
         return channel

@@ -1,5 +1,6 @@
 """Names of jobs and of everything stored under them."""
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,7 +17,7 @@ RATE = f"{PREFIX}rate"
 EPOCH = f"{PREFIX}epoch"
 PROGRESS = f"{PREFIX}progress"
 
-_JOB_ID = re.compile(r"job_[0-9a-f]{32}")
+_ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
 
 
 class Lane(StrEnum):
@@ -29,12 +30,35 @@ def new_job_id() -> str:
     return f"job_{uuid_utils.uuid7().hex}"
 
 
+def new_batch_id() -> str:
+    return f"bat_{uuid_utils.uuid7().hex}"
+
+
+def batch_job_id(batch_id: str, custom_id: str) -> str:
+    """The id of a batch's item, always the same: a repeated append makes no second job.
+
+    A UUIDv7 of the batch's time whose random bits are the names' digest.
+    """
+    digest = int.from_bytes(hashlib.sha256(f"{batch_id} {custom_id}".encode()).digest()[:16])
+    version_and_variant = (0x7 << 76) | (0x2 << 62)
+    random_bits = digest & ((1 << 80) - 1) & ~((0xF << 76) | (0x3 << 62))
+    return f"job_{batch_id[4:16]}{version_and_variant | random_bits:020x}"
+
+
 def is_job_id(text: str) -> bool:
-    return _JOB_ID.fullmatch(text) is not None and UUID(text[4:]).version == 7
+    return text.startswith("job_") and _is_id(text)
+
+
+def is_batch_id(text: str) -> bool:
+    return text.startswith("bat_") and _is_id(text)
+
+
+def _is_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None and UUID(text[4:]).version == 7
 
 
 def hour(job_id: str) -> str:
-    """`yyyymmddhh` (UTC) of the id's own time, so an id alone finds its objects."""
+    """Of a job's or batch's id: `yyyymmddhh` (UTC) of the id's own time, so an id alone finds its objects."""
     milliseconds = int(job_id[4:16], 16)
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y%m%d%H")
 
@@ -73,3 +97,23 @@ def leases(name: Lane) -> str:
 
 def idempotency(tenant: str, key_hash: str) -> str:
     return f"{PREFIX}idem:{tenant}:{key_hash}"
+
+
+def batch(batch_id: str) -> str:
+    return f"{PREFIX}batch:{batch_id}"
+
+
+def batch_counts(batch_id: str) -> str:
+    return f"{PREFIX}batch:{batch_id}:counts"
+
+
+def batch_jobs(batch_id: str) -> str:
+    return f"{PREFIX}batch:{batch_id}:jobs"
+
+
+def batch_done(batch_id: str) -> str:
+    return f"{PREFIX}batch:{batch_id}:done"
+
+
+def batch_object(tenant: str, batch_id: str, name: str = "") -> str:
+    return f"{tenant}/{batch_id}/{name}"

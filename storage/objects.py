@@ -21,9 +21,9 @@ from storage.job import Outcome, Spec, Status
 from storage.problems import Unavailable
 from storage.settings import Settings
 
-UPLOADS, RESULTS, MODELS = "uploads", "results", "models"
+UPLOADS, RESULTS, MODELS, BATCHES = "uploads", "results", "models", "batches"
 OUTCOME_TEXT = "segue:outcome"  # the PNG text chunk of a mask
-BUCKETS = (UPLOADS, RESULTS, MODELS)
+BUCKETS = (UPLOADS, RESULTS, MODELS, BATCHES)
 # The SDK's own defaults are five minutes and five retries.
 TIMEOUT = urllib3.Timeout(connect=2, read=20)
 RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)

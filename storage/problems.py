@@ -20,6 +20,7 @@ KINDS = {
     "job_not_finished": Kind(409, "The job has not finished", retryable=True),
     "already_terminal": Kind(409, "The job ended without a mask"),
     "idempotency_in_progress": Kind(409, "The first request with this key is still running", retryable=True),
+    "batch_closed": Kind(409, "Nothing can be added to the batch any more"),
     "gone": Kind(410, "It is not stored any more"),
     "payload_too_large": Kind(413, "The upload is too large"),
     "unsupported_media_type": Kind(415, "Only JPEG, PNG and WebP are accepted"),

@@ -5,6 +5,7 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
+from storage.batch import Batch
 from storage.job import Job, QueueState, Status
 
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
@@ -12,8 +13,7 @@ SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 
 def job_document(job: Job) -> dict[str, Any]:
     spec, outcome = job.spec, job.outcome
-    path = f"/v1/jobs/{job.id}"
-    document: dict[str, Any] = {
+    return {
         "id": job.id,
         "object": "job",
         "status": job.status,
@@ -23,7 +23,7 @@ def job_document(job: Job) -> dict[str, Any]:
         "started_at": timestamp(job.started_ms),
         "finished_at": timestamp(job.finished_ms),
         "input": {
-            "filename": spec.filename,
+            "filename": spec.filename or spec.custom_id.rpartition("/")[2],
             "sha256": spec.sha256,
             "bytes": spec.bytes,
             "width": spec.width,
@@ -32,15 +32,51 @@ def job_document(job: Job) -> dict[str, Any]:
         },
         "model": outcome.model if outcome else None,
         "priority": spec.lane,
+        "batch_id": spec.batch_id or None,
+        "custom_id": spec.custom_id or None,
         "result": outcome.result if outcome else None,
         "timings_ms": _timings(job),
         "micro_batch": {"size": job.micro_batch} if job.micro_batch else None,
         "error": outcome.error if outcome else None,
-        "links": {"self": path},
+        "links": _links(job),
     }
-    if job.status is Status.SUCCEEDED:
-        document["links"] |= {"mask": f"{path}/mask", "overlay": f"{path}/mask?format=overlay"}
-    return document
+
+
+def item_document(number: int, job: Job) -> dict[str, Any]:
+    """One line of a batch's results."""
+    return {
+        "cursor": number,
+        "custom_id": job.spec.custom_id,
+        "job_id": job.id,
+        "status": job.status,
+        "result": job.outcome.result if job.outcome else None,
+        "error": job.outcome.error if job.outcome else None,
+        "links": _links(job),
+    }
+
+
+def batch_document(batch: Batch) -> dict[str, Any]:
+    path = f"/v1/batches/{batch.id}"
+    actions = ("jobs", "close", "cancel", "retry", "events", "results")
+    return {
+        "id": batch.id,
+        "object": "batch",
+        "name": batch.spec.name,
+        "status": batch.status,
+        "priority": batch.spec.lane,
+        "created_at": timestamp(batch.spec.created_ms),
+        "counts": {"total": batch.total, **{status.value: count for status, count in batch.counts.items()}},
+        "rate_per_s": round(batch.rate_per_s, 2) if batch.rate_per_s else None,
+        "eta_s": round(batch.eta_s, 1) if batch.eta_s is not None else None,
+        "links": {"self": path, **{action: f"{path}/{action}" for action in actions}, "archive": f"{path}/archive.zip"},
+    }
+
+
+def _links(job: Job) -> dict[str, str]:
+    path = f"/v1/jobs/{job.id}"
+    if job.status is not Status.SUCCEEDED:
+        return {"self": path}
+    return {"self": path, "mask": f"{path}/mask", "overlay": f"{path}/mask?format=overlay"}
 
 
 def _timings(job: Job) -> dict[str, int]:
@@ -61,7 +97,10 @@ def timestamp(ms: int) -> str | None:
 
 
 def retry_after_s(queue: QueueState) -> int:
-    """How long a polite client waits before it asks again: half of what is expected, spread a little."""
-    expected = queue.backlog_s if queue.backlog_s is not None else LONGEST_RETRY_S
-    spread = expected / 2 * random.uniform(0.8, 1.2)
+    return polite_pause_s(queue.backlog_s)
+
+
+def polite_pause_s(expected_s: float | None) -> int:
+    """How long a client waits before it asks again: half of what is expected, spread a little, 1 to 30 s."""
+    spread = (LONGEST_RETRY_S if expected_s is None else expected_s) / 2 * random.uniform(0.8, 1.2)
     return min(LONGEST_RETRY_S, max(SHORTEST_RETRY_S, math.ceil(spread)))

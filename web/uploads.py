@@ -3,7 +3,7 @@
 import hashlib
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -68,31 +68,56 @@ def _options(fields: list[tuple[str, str]]) -> Options:
 
 def clean_filename(name: str) -> str:
     """A name is only ever shown: without control and bidirectional characters, at most 255 bytes, never a path."""
-    visible = "".join(c for c in name.replace("\\", "/").rpartition("/")[2] if unicodedata.category(c)[0] != "C")
+    visible = _visible(name.replace("\\", "/").rpartition("/")[2])
     return visible.encode(errors="ignore")[:LONGEST_FILENAME_BYTES].decode(errors="ignore")
 
 
+def checked_custom_id(name: str) -> str:
+    """A batch item's relative path, kept as it is. Raises Problem where it is none, or could lead out of a folder."""
+    parts = name.split("/")
+    if not name or len(name.encode(errors="replace")) > LONGEST_FILENAME_BYTES or name != _visible(name):
+        raise Problem("invalid_request", f"A file name has 1 to {LONGEST_FILENAME_BYTES} visible bytes.")
+    if "\\" in name or ".." in parts or "." in parts or "" in parts:
+        raise Problem("invalid_request", "A file name is a relative path with forward slashes.")
+    return name
+
+
+def _visible(text: str) -> str:
+    return "".join(c for c in text if unicodedata.category(c)[0] != "C")
+
+
 def to_spec(upload: Upload, tenant: str, settings: Settings, idempotency_key: str) -> Spec:
-    """Checks the image's header and describes the job. Raises Problem."""
-    header = read_header(upload.content, settings)
-    digest = hashlib.sha256(upload.content).hexdigest()
+    """Checks the image's header and describes the job of a single upload. Raises Problem."""
+    spec = describe(upload.content, settings)
+    return replace(
+        spec,
+        tenant=tenant,
+        lane=upload.options.priority,
+        deadline_ms=spec.created_ms + (upload.options.deadline_s or settings.deadline_s) * 1000,
+        filename=upload.filename,
+        key_hash=_short_hash(f"POST /v1/jobs {idempotency_key}") if idempotency_key else "",
+        # Tells whether a repeated key comes with the same request.
+        fingerprint=_short_hash(spec.sha256 + upload.options.model_dump_json()) if idempotency_key else "",
+    )
+
+
+def describe(content: bytes, settings: Settings) -> Spec:
+    """What the image itself says, everything else at its default. Raises Problem."""
+    header = read_header(content, settings)
     now_ms = time.time_ns() // 1_000_000
     return Spec(
         id=keys.new_job_id(),
-        tenant=tenant,
-        lane=upload.options.priority,
+        tenant="",
+        lane=Lane.INTERACTIVE,
         model=STABLE,
         created_ms=now_ms,
-        deadline_ms=now_ms + (upload.options.deadline_s or settings.deadline_s) * 1000,
-        filename=upload.filename,
-        sha256=digest,
-        bytes=len(upload.content),
+        deadline_ms=now_ms + settings.deadline_s * 1000,
+        filename="",
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
         width=header.width,
         height=header.height,
         format=header.format,
-        key_hash=_short_hash(f"POST /v1/jobs {idempotency_key}") if idempotency_key else "",
-        # Tells whether a repeated key comes with the same request.
-        fingerprint=_short_hash(digest + upload.options.model_dump_json()) if idempotency_key else "",
     )
 
 

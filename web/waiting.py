@@ -6,14 +6,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import redis
 
-from storage.job import Job
 from storage.jobs import RedisJobs
 
 REREAD_S = 5.0  # an event may be lost with its connection; the record cannot
 RECONNECT_S = 0.5
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -29,28 +31,31 @@ class Waiting:
         self._listener: threading.Thread | None = None
         self._listening = threading.Event()
 
-    def until(self, settled: Callable[[Job], bool], job_id: str, timeout_s: float) -> Job | None:
-        """The job as soon as `settled` says so, else as it is after `timeout_s`; None once its record is gone."""
+    def until(self, key: str, read: Callable[[], T | None], settled: Callable[[T], bool], timeout_s: float) -> T | None:
+        """What `read` gives as soon as `settled` says so, else as it is after `timeout_s`; None once it is gone.
+
+        `key`: the job's or batch's id whose events are a reason to read again.
+        """
         if timeout_s <= 0:
-            return self._jobs.get(job_id)
+            return read()
         give_up = time.monotonic() + timeout_s
-        with self._subscribed(job_id) as changed:
+        with self._subscribed(key) as changed:
             while True:
                 changed.clear()
-                job = self._jobs.get(job_id)  # after subscribing: no change falls between
+                value = read()  # after subscribing: no change falls between
                 left = give_up - time.monotonic()
-                if job is None or settled(job) or left <= 0 or self._count > self._most:
-                    return job
+                if value is None or settled(value) or left <= 0 or self._count > self._most:
+                    return value
                 changed.wait(min(left, REREAD_S))
 
     @contextmanager
-    def _subscribed(self, job_id: str) -> Iterator[threading.Event]:
+    def _subscribed(self, key: str) -> Iterator[threading.Event]:
         changed = threading.Event()
         with self._lock:
             if self._listener is None:
                 self._listener = threading.Thread(target=self._listen, name="events", daemon=True)
                 self._listener.start()
-            self._waiters[job_id].add(changed)
+            self._waiters[key].add(changed)
             self._count += 1
         try:
             self._listening.wait(RECONNECT_S)
@@ -58,9 +63,9 @@ class Waiting:
         finally:
             with self._lock:
                 self._count -= 1
-                self._waiters[job_id].discard(changed)
-                if not self._waiters[job_id]:
-                    del self._waiters[job_id]
+                self._waiters[key].discard(changed)
+                if not self._waiters[key]:
+                    del self._waiters[key]
 
     def _listen(self) -> None:
         while True:
@@ -71,15 +76,17 @@ class Waiting:
                     while True:
                         message = channel.get_message(timeout=REREAD_S)
                         if message:
-                            self._wake(str(message["data"]).partition(" ")[0])
+                            job_id, _, batch_id = str(message["data"]).split(" ")
+                            self._wake([job_id, batch_id])
             except redis.RedisError as error:
                 self._listening.clear()
                 log.warning("event subscription lost: %s", type(error).__name__)
                 time.sleep(RECONNECT_S)
 
-    def _wake(self, job_id: str | None) -> None:
+    def _wake(self, keys: list[str] | None) -> None:
+        """Those who wait for one of `keys`, or everybody."""
         with self._lock:
-            chosen = self._waiters.values() if job_id is None else [self._waiters.get(job_id, set())]
-            for waiters in chosen:
-                for changed in waiters:
+            chosen = list(self._waiters) if keys is None else [key for key in keys if key in self._waiters]
+            for key in chosen:
+                for changed in self._waiters[key]:
                     changed.set()

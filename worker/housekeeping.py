@@ -34,8 +34,8 @@ def sweep(storage: Storage) -> None:
     swept = jobs.sweep(token)
     for job_id in swept.put_back:
         log.warning("%s: its worker was lost, back in line", job_id)
-    for job_id, verdict in swept.ending:
-        _end(storage, job_id, token, VERDICTS[verdict])
+    with ThreadPoolExecutor(ADOPTERS) as pool:
+        list(pool.map(lambda ending: _end(storage, ending[0], token, VERDICTS[ending[1]]), swept.ending))
     storage.tickets.send(jobs.tickets_missing())
 
 
@@ -97,6 +97,8 @@ def adopt_after_loss(storage: Storage) -> None:
             return
         started = time.monotonic()
         adopted = adopt(storage, WIDE, older_than_s=0)
+        for tenant, batch_id in storage.batches.since(datetime.now(UTC) - WIDE):
+            storage.batches.get(tenant, batch_id)  # makes it again, with those of its items that had ended
         storage.jobs.mark_intact()
     log.warning("Redis is new or was emptied: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
 

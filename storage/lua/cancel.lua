@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Only a lease holder writes a result: a waiting job is leased to the caller, who writes it; a running one is marked
--- for its holder.
+-- for its holder. A lease of 0 ms is at once the sweeper's, who writes the result instead.
 -- ARGV: id, token, lease_ms   → 'leased', 'marked', the terminal status, or 'unknown'
 local id, token, lease_ms = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local j = read(id, 'status', 'lane', 'tenant', 'token')

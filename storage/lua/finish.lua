@@ -12,7 +12,7 @@ for i = 5, #ARGV, 4 do
     redis.call('ZREM', P .. 'leases:' .. j[3], id)
     redis.call('ZREM', P .. 'open', id)
     write(id, status, 'finished_ms', NOW, 'result_key', key, 'outcome', outcome)
-    redis.call('PEXPIRE', record(id), retention_ms)
+    retain(id, retention_ms)
     won = won + 1
     table.insert(answers, 'won')
   else

@@ -9,6 +9,10 @@
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
 --   segue:claim:{token}             list    ids given to a claim, so that its repetition gets the same
 --   segue:idem:{tenant}:{hash}      hash    idempotency key: job id, fingerprint, busy_until
+--   segue:batch:{id}                hash    name, options, closed, canceled
+--   segue:batch:{id}:counts         hash    jobs by status, and the number of the last that ended
+--   segue:batch:{id}:jobs           zset    its jobs, in the order they were sent
+--   segue:batch:{id}:done           zset    the ended ones, in the order they ended
 -- All times are milliseconds of Redis' own clock: one clock for all machines.
 
 local P = 'segue:'
@@ -26,12 +30,39 @@ local function record(id) return P .. 'job:' .. id end
 
 local function read(id, ...) return redis.call('HMGET', record(id), ...) end
 
+local function ended(status) return status and status ~= 'queued' and status ~= 'running' end
+
+-- The counts follow the records because every change of a status comes through here.
+local function count_in_batch(batch, id, from, to)
+  local counts, done = P .. 'batch:' .. batch .. ':counts', P .. 'batch:' .. batch .. ':done'
+  if from then
+    redis.call('HINCRBY', counts, from, -1)
+  else
+    redis.call('ZADD', P .. 'batch:' .. batch .. ':jobs', redis.call('HGET', record(id), 'created_ms'), id)
+  end
+  redis.call('HINCRBY', counts, to, 1)
+  if ended(to) then redis.call('ZADD', done, redis.call('HINCRBY', counts, 'last', 1), id) end
+  if ended(from) then redis.call('ZREM', done, id) end
+end
+
 -- Writes the fields and raises the revision, which never goes back, not even after Redis was lost.
 local function write(id, status, ...)
-  local old = tonumber(redis.call('HGET', record(id), 'revision') or '0')
-  local revision = math.max(old + 1, NOW)
+  local old = read(id, 'revision', 'status', 'batch_id')
+  local revision, batch = math.max(tonumber(old[1] or '0') + 1, NOW), old[3] or ''
   redis.call('HSET', record(id), 'status', status, 'revision', string.format('%d', revision), ...)
-  redis.call('PUBLISH', P .. 'events', id .. ' ' .. status)
+  if batch ~= '' then count_in_batch(batch, id, old[2], status) end
+  redis.call('PUBLISH', P .. 'events', id .. ' ' .. status .. ' ' .. batch)
+end
+
+-- Ended records, and the batch they are of, are kept for the retention.
+local function retain(id, retention_ms)
+  redis.call('PEXPIRE', record(id), retention_ms)
+  local batch = redis.call('HGET', record(id), 'batch_id')
+  if batch and batch ~= '' then
+    for _, part in ipairs({ '', ':counts', ':jobs', ':done' }) do
+      redis.call('PEXPIRE', P .. 'batch:' .. batch .. part, retention_ms)
+    end
+  end
 end
 
 local function wait_in_line(id, lane, tenant, created_ms)

@@ -5,5 +5,5 @@ local id = ARGV[1]
 if redis.call('EXISTS', record(id)) == 1 then return 0 end
 redis.call('HSET', record(id), unpack(ARGV, 4))
 write(id, ARGV[2])
-redis.call('PEXPIRE', record(id), ARGV[3])
+retain(id, ARGV[3])
 return 1

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +15,10 @@ from storage.recovery import recover
 from web.connection import LOCAL_TENANT, connected, waiting
 from web.documents import job_document, retry_after_s
 from web.formats import in_thread, overlay
+from web.preferences import preferred_wait, with_state
 from web.uploads import read_upload, to_spec
 
-LONGEST_WAIT_S = 60
 DEFAULT_ALPHA = 0.55
-_WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?=$|[,;\s])")
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -37,9 +35,12 @@ def create() -> Response:
         replayed, spec = state == "done", replace(spec, id=job_id)
     if not replayed:
         _accept(storage, spec, upload.content)
-    wait_s = _preferred_wait()
-    job = waiting().until(_ended, spec.id, wait_s) or _find(spec.id)
-    response = _answer(job, wait_s, location=True)
+    wait_s = preferred_wait()
+    job = waiting().until(spec.id, lambda: storage.jobs.get(spec.id), _ended, wait_s) or _find(spec.id)
+    response = _answer(job, wait_s)
+    # 200 only for an end that was waited for: without waiting it would come by chance.
+    response.status_code = 200 if wait_s and job.status.final else 202
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -57,15 +58,11 @@ def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
 @blueprint.get("/v1/jobs/<job_id>")
 def status(job_id: str) -> Response:
     """The job; with `Prefer: wait=n` as soon as it has ended, or differs from `If-None-Match`."""
-    job, wait_s, known = _find(job_id), _preferred_wait(), request.if_none_match
+    job, wait_s, known = _find(job_id), preferred_wait(), request.if_none_match
     if wait_s and not job.status.final:
         settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
-        job = waiting().until(settled, job.id, wait_s) or job
-    response = _answer(job, wait_s)
-    if known.contains(_etag(job)):
-        response.status_code = 304
-        response.set_data(b"")
-    return response
+        job = waiting().until(job.id, lambda: connected().jobs.get(job_id), settled, wait_s) or job
+    return _answer(job, wait_s)
 
 
 def _ended(job: Job) -> bool:
@@ -149,24 +146,12 @@ def _check_reserved(state: str) -> None:
         raise Problem("idempotency_in_progress", "The first request with this key is still running.", 1)
 
 
-def _preferred_wait() -> int:
-    """Seconds of `Prefer: wait=n` (RFC 7240), at most a minute; 0 without."""
-    found = _WAIT.search(request.headers.get("Prefer", ""))
-    return min(LONGEST_WAIT_S, int(found.group(1))) if found else 0
-
-
-def _answer(job: Job, wait_s: int, location: bool = False) -> Response:
-    """202 for an upload, unless its end was waited for and came; unfinished ones say when to ask again."""
+def _answer(job: Job, wait_s: int) -> Response:
+    """An unfinished job's answer says when to ask again."""
     response = jsonify(job_document(job))
-    if location:
-        response.status_code = 200 if wait_s and job.status.final else 202
-        response.headers["Location"] = f"/v1/jobs/{job.id}"
     if not job.status.final:
         response.headers["Retry-After"] = str(retry_after_s(connected().jobs.queue()))
-    response.set_etag(_etag(job))
-    if wait_s:
-        response.headers["Preference-Applied"] = f"wait={wait_s}"
-    return response
+    return with_state(response, _etag(job), wait_s)
 
 
 def _etag(job: Job) -> str:

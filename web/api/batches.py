@@ -1,0 +1,266 @@
+"""A set of images: open, append, close, and what has become of it."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.datastructures import FileStorage
+
+from storage import Storage, keys
+from storage.batch import Batch, BatchSpec
+from storage.batches import CANCELED
+from storage.job import Spec, Status
+from storage.keys import Lane
+from storage.objects import RESULTS
+from storage.problems import Problem
+from web.archive import archive
+from web.connection import LOCAL_TENANT, connected, waiting
+from web.documents import batch_document, item_document, polite_pause_s
+from web.preferences import preferred_wait, with_state
+from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_DEADLINE_S, checked_custom_id, describe
+from web.waiting import Waiting
+
+MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
+UPLOADERS = 4
+RESULTS_PAGE = 500
+EVENT_PAUSE_S, PING_S = 1.0, 15.0
+RETRIED = (Status.FAILED, Status.EXPIRED, Status.CANCELED)
+
+blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
+
+
+class BatchOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Lane = Lane.BULK
+    deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
+
+
+class Opening(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(default="", max_length=255)
+    options: BatchOptions = BatchOptions()
+
+
+@blueprint.post("")
+def create() -> Response:
+    storage = connected()
+    try:
+        opening = Opening.model_validate_json(request.get_data())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:64]
+        raise Problem("invalid_request", f"{where}: {first['msg']}") from error
+    deadline_s = opening.options.deadline_s or storage.settings.deadline_s
+    now_ms = time.time_ns() // 1_000_000
+    spec = BatchSpec(keys.new_batch_id(), LOCAL_TENANT, opening.name, opening.options.priority, deadline_s, now_ms)
+    storage.batches.open(spec)
+    response = jsonify(batch_document(_find(spec.id)))
+    response.status_code = 201
+    response.headers["Location"] = f"/v1/batches/{spec.id}"
+    return response
+
+
+@blueprint.post("/<batch_id>/jobs")
+def append(batch_id: str) -> Response:
+    """Many `image` parts, each named by its custom_id: uploads stored, manifest, records, tickets, then 202."""
+    request.max_content_length = MOST_BYTES + MOST_PARTS * ENVELOPE_BYTES
+    request.max_form_memory_size, request.max_form_parts = request.max_content_length, MOST_PARTS
+    storage, batch = connected(), _find(batch_id)
+    if batch.closed:
+        raise Problem("batch_closed", "Open another one.")
+    parts = request.files.getlist(IMAGE_FIELD)
+    if not parts or set(request.files) != {IMAGE_FIELD} or request.form:
+        raise Problem("invalid_request", f"Send images, each in a field `{IMAGE_FIELD}`.")
+    sent = [_Sent(part.filename or "", part, place) for place, part in enumerate(parts)]
+    known = _known(storage, batch, sent)
+    with ThreadPoolExecutor(UPLOADERS) as pool:
+        outcomes = list(pool.map(lambda one: _store(storage, batch.spec, one, known), sent))
+    accepted = [spec for spec, _ in outcomes if spec]
+    storage.batches.add(batch.spec, [(spec.custom_id, spec.id) for spec in accepted])
+    missing = 0
+    for spec in accepted:
+        missing = storage.jobs.enqueue(spec)
+    storage.tickets.send(missing)
+    return _with_status(jsonify(items=[item for _, item in outcomes]), 202)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    custom_id: str
+    part: FileStorage
+    place: int
+
+
+def _known(storage: Storage, batch: Batch, sent: list[_Sent]) -> set[str]:
+    """The ids of those that were sent before."""
+    ids = [keys.batch_job_id(batch.id, one.custom_id) for one in sent]
+    return set(ids) - set(storage.jobs.without_record(ids))
+
+
+def _store(storage: Storage, batch: BatchSpec, sent: _Sent, known: set[str]) -> tuple[Spec | None, dict[str, Any]]:
+    """Check and store one image of an append; its refusal is its own. → its spec if it is new, and what is answered"""
+    job_id = keys.batch_job_id(batch.id, sent.custom_id)
+    item = {"custom_id": sent.custom_id, "job_id": job_id, "outcome": "known", "error": None}
+    if job_id in known:
+        return None, item
+    try:
+        content = sent.part.stream.read()
+        spec = describe(content, storage.settings)
+        spec = replace(
+            spec,
+            id=job_id,
+            tenant=batch.tenant,
+            lane=batch.lane,
+            created_ms=spec.created_ms + sent.place,  # so that they stand in line as they were sent
+            deadline_ms=spec.created_ms + batch.deadline_s * 1000,
+            batch_id=batch.id,
+            custom_id=checked_custom_id(sent.custom_id),
+        )
+    except Problem as problem:
+        return None, {
+            **item,
+            "job_id": None,
+            "outcome": "refused",
+            "error": problem.to_dict(f"/v1/batches/{batch.id}/jobs"),
+        }
+    finally:
+        sent.part.close()
+    storage.objects.put_upload(spec, content)
+    return spec, {**item, "outcome": "accepted"}
+
+
+@blueprint.post("/<batch_id>/close")
+def close(batch_id: str) -> Response:
+    batch = _find(batch_id)
+    if not batch.closed:
+        connected().batches.close(batch.spec)
+    return _with_status(jsonify(batch_document(_find(batch_id))), 202)
+
+
+@blueprint.post("/<batch_id>/cancel")
+def cancel(batch_id: str) -> Response:
+    """Close it and end what has not ended: waiting items within seconds, running ones before their next stage."""
+    storage, batch = connected(), _find(batch_id)
+    if not batch.status.final:
+        storage.batches.close(batch.spec, CANCELED)
+        for page in storage.batches.job_ids(batch.id):
+            storage.jobs.cancel_soon(page)
+    return _with_status(jsonify(batch_document(_find(batch_id))), 202)
+
+
+@blueprint.post("/<batch_id>/retry")
+def retry(batch_id: str) -> Response:
+    """Another attempt for every item that ended without a mask."""
+    storage, batch = connected(), _find(batch_id)
+    deadline_ms = time.time_ns() // 1_000_000 + batch.spec.deadline_s * 1000
+    for status in RETRIED:
+        for page in storage.batches.job_ids(batch.id, status):
+            for job in filter(None, storage.jobs.get_many(page)):
+                # Before the record: found after a loss of Redis, the old problem would end the job again.
+                storage.objects.remove(RESULTS, job.result_key)
+                storage.jobs.retry(job.id, deadline_ms)
+    if batch.canceled:
+        storage.batches.close(batch.spec)
+    storage.tickets.send(storage.jobs.tickets_missing())
+    return _with_status(jsonify(batch_document(_find(batch_id))), 202)
+
+
+@blueprint.get("/<batch_id>")
+def status(batch_id: str) -> Response:
+    """The batch; with `Prefer: wait=n` as soon as it has ended, or differs from `If-None-Match`."""
+    batch, wait_s, known = _find(batch_id), preferred_wait(), request.if_none_match
+    if wait_s and not batch.status.final:
+        settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
+        batch = waiting().until(batch.id, _reader(batch_id), settled, wait_s) or batch
+    response = jsonify(batch_document(batch))
+    if not batch.status.final:
+        response.headers["Retry-After"] = str(polite_pause_s(batch.eta_s))
+    return with_state(response, _etag(batch), wait_s)
+
+
+@blueprint.get("/<batch_id>/events")
+def events(batch_id: str) -> Response:
+    """Server-sent events: the batch now, then after changes, at most one a second; ends with the terminal one."""
+    stream = _progress(waiting(), _find(batch_id), _reader(batch_id))
+    return Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+def _progress(room: Waiting, batch: Batch, read: Callable[[], Batch | None]) -> Iterator[str]:
+    seen: Batch | None = batch
+    told = ""
+    while seen:  # until its retention ends
+        if _etag(seen) == told:
+            yield ": still here\n\n"
+        else:
+            told = _etag(seen)
+            yield f"id: {told}\nevent: batch.progress\ndata: {json.dumps(batch_document(seen))}\n\n"
+        if seen.status.final:
+            return
+        time.sleep(EVENT_PAUSE_S)
+        seen = room.until(batch.id, read, partial(_differs, told), PING_S)
+
+
+def _differs(told: str, batch: Batch) -> bool:
+    return _etag(batch) != told
+
+
+@blueprint.get("/<batch_id>/results")
+def results(batch_id: str) -> Response:
+    """NDJSON of the ended items in the order they ended, after the cursor `after`; also while the batch runs."""
+    batch, storage = _find(batch_id), connected()
+    try:
+        after = int(request.args.get("after", "0"))
+    except ValueError as error:
+        raise Problem("invalid_request", "after: the cursor of the last line.") from error
+
+    def lines(after: int) -> Iterator[str]:
+        while page := storage.batches.ended(batch.id, after, RESULTS_PAGE):
+            for number, job in page:
+                yield json.dumps(item_document(number, job)) + "\n"
+            after = page[-1][0]
+
+    return Response(lines(after), content_type="application/x-ndjson")
+
+
+@blueprint.get("/<batch_id>/archive.zip")
+def archive_zip(batch_id: str) -> Response:
+    """The masks that are there, in their folders, with manifest.json and coco.json; streamed."""
+    batch = _find(batch_id)
+    headers = {"Content-Disposition": f'attachment; filename="{batch.id}.zip"'}
+    return Response(archive(connected(), batch), content_type="application/zip", headers=headers)
+
+
+def _find(batch_id: str) -> Batch:
+    batch = connected().batches.get(LOCAL_TENANT, batch_id) if keys.is_batch_id(batch_id) else None
+    if batch is None:
+        raise Problem("not_found", "There is no such batch.")
+    return batch
+
+
+def _reader(batch_id: str) -> Callable[[], Batch | None]:
+    """Reads the batch anew, also outside of the request: a stream outlives it."""
+    batches = connected().batches
+    return lambda: batches.get(LOCAL_TENANT, batch_id)
+
+
+def _ended(batch: Batch) -> bool:
+    return batch.status.final
+
+
+def _etag(batch: Batch) -> str:
+    """Changes with every count."""
+    counts = "-".join(str(batch.counts[status]) for status in Status)
+    return f"{batch.status}-{counts}-{batch.last}"
+
+
+def _with_status(response: Response, status: int) -> Response:
+    response.status_code = status
+    return response
