@@ -149,6 +149,45 @@ class Swept:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """A job's place and the pace at which places come up. Estimates, as if nothing else arrived.
+
+    `position`: jobs that would be claimed before it, None once it does not wait; `ms_per_image` of one worker in full
+    micro-batches and its mean deviation, None before the first image.
+    """
+
+    position: int | None
+    running: int
+    workers: int
+    ms_per_image: float | None
+    deviation_ms: float | None
+    micro_batch: int
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until it is done; None while no pace or no worker is known."""
+        if self.ms_per_image is None or not self.workers:
+            return None
+        # What runs already is, taken over many moments, half done; its own micro-batch has to run whole.
+        ahead = (self.position or 0) + self.running / 2 + 1
+        return ahead * self.ms_per_image / 1000 / self.workers
+
+    @property
+    def eta_range_s(self) -> tuple[float, float] | None:
+        """From two deviations faster to three slower: a queue is held up more often than it is sped up."""
+        if self.eta_s is None or not self.ms_per_image:
+            return None
+        share = min(0.4, (self.deviation_ms or 0) / self.ms_per_image)
+        return self.eta_s * (1 - 2 * share), self.eta_s * (1 + 3 * share)
+
+    @property
+    def waiting_reason(self) -> str:
+        if not self.workers:
+            return "no_live_worker"
+        return "behind_others" if (self.position or 0) >= self.micro_batch else "batch_filling"
+
+
+@dataclass(frozen=True)
 class QueueState:
     """The queue at one moment; `ms_per_image` and `micro_batch` are moving averages, None before the first image."""
 

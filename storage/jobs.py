@@ -19,7 +19,7 @@ from redis.client import PubSub
 from redis.exceptions import LockError
 
 from storage import keys
-from storage.job import Finished, Job, Outcome, QueueState, Spec, Swept
+from storage.job import Finished, Job, Outcome, Outlook, QueueState, Spec, Swept
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.settings import Settings
 
@@ -29,7 +29,7 @@ IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 IDEMPOTENCY_BUSY_MS = 30_000
 SCRIPTS = (
     "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve",
-    "retry",
+    "retry", "outlook",
 )  # fmt: skip
 
 
@@ -93,7 +93,11 @@ class RedisJobs:
         `busy_ms`: wall time this micro-batch took of the worker, 0 where no worker was at it.
         """
         rows = [part for f in finished for part in (f.job_id, f.outcome.status, f.result_key, f.outcome.to_json())]
-        return list(self._run("finish", token, worker, busy_ms, self._settings.retention_s * 1000, *rows))
+        return list(
+            self._run(
+                "finish", token, worker, busy_ms, self._settings.retention_s * 1000, self._settings.micro_batch, *rows
+            )
+        )
 
     def release(self, token: str, job_ids: Sequence[str]) -> int:
         """Give leased jobs back unharmed. → how many were still held."""
@@ -214,6 +218,18 @@ class RedisJobs:
 
     def _run_id(self) -> str:
         return str(self.client.info("server")["run_id"])
+
+    def outlook(self, job_id: str) -> Outlook:
+        """When a waiting job will be done, as far as can be told. One round trip, the same cost at any length."""
+        position, running, workers, ms, deviation = self._run("outlook", job_id, self._settings.micro_batch)
+        return Outlook(
+            position=position if position >= 0 else None,
+            running=running,
+            workers=workers,
+            ms_per_image=float(ms) if ms else None,
+            deviation_ms=float(deviation) if deviation else None,
+            micro_batch=self._settings.micro_batch,
+        )
 
     def queue(self) -> QueueState:
         """One round trip, the same cost at any length."""

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage.batch import Batch
-from storage.job import Job, QueueState, Status
+from storage.job import Job, Outlook, Status
 
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 
 
-def job_document(job: Job) -> dict[str, Any]:
+def job_document(job: Job, outlook: Outlook | None = None) -> dict[str, Any]:
+    """`outlook`: of a job that has not ended."""
     spec, outcome = job.spec, job.outcome
     return {
         "id": job.id,
@@ -34,12 +35,28 @@ def job_document(job: Job) -> dict[str, Any]:
         "priority": spec.lane,
         "batch_id": spec.batch_id or None,
         "custom_id": spec.custom_id or None,
+        "queue": _queue(outlook) if outlook and outlook.position is not None else None,
         "result": outcome.result if outcome else None,
         "timings_ms": _timings(job),
         "micro_batch": {"size": job.micro_batch} if job.micro_batch else None,
         "error": outcome.error if outcome else None,
         "links": _links(job),
     }
+
+
+def _queue(outlook: Outlook) -> dict[str, Any]:
+    low, high = outlook.eta_range_s or (None, None)
+    return {
+        "position": outlook.position,
+        "eta_s": _rounded(outlook.eta_s),
+        "eta_low_s": _rounded(low),
+        "eta_high_s": _rounded(high),
+        "waiting_reason": outlook.waiting_reason,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
 
 
 def item_document(number: int, job: Job) -> dict[str, Any]:
@@ -66,8 +83,8 @@ def batch_document(batch: Batch) -> dict[str, Any]:
         "priority": batch.spec.lane,
         "created_at": timestamp(batch.spec.created_ms),
         "counts": {"total": batch.total, **{status.value: count for status, count in batch.counts.items()}},
-        "rate_per_s": round(batch.rate_per_s, 2) if batch.rate_per_s else None,
-        "eta_s": round(batch.eta_s, 1) if batch.eta_s is not None else None,
+        "rate_per_s": _rounded(batch.rate_per_s),
+        "eta_s": _rounded(batch.eta_s),
         "links": {"self": path, **{action: f"{path}/{action}" for action in actions}, "archive": f"{path}/archive.zip"},
     }
 
@@ -94,10 +111,6 @@ def timestamp(ms: int) -> str | None:
     if not ms:
         return None
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def retry_after_s(queue: QueueState) -> int:
-    return polite_pause_s(queue.backlog_s)
 
 
 def polite_pause_s(expected_s: float | None) -> int:

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
 -- The result objects are stored: the holders' jobs become terminal. A compare-and-set on (running, token), so one
 -- attempt wins; repeated by the winner it answers 'won' again.
--- ARGV: token, worker, busy_ms, retention_ms, then for each job: id, status, result key, outcome JSON
+-- ARGV: token, worker, busy_ms, retention_ms, micro_batch, then for each job: id, status, result key, outcome JSON
 -- → for each job 'won', 'lost' (to another attempt) or 'unknown' (Redis was lost: the result object is the truth)
 local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local micro_batch = tonumber(ARGV[5])
 local answers, won = {}, 0
-for i = 5, #ARGV, 4 do
+for i = 6, #ARGV, 4 do
   local id, status, key, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local j = read(id, 'status', 'token', 'lane')
   if j[1] == 'running' and j[2] == token then
@@ -21,13 +22,24 @@ for i = 5, #ARGV, 4 do
   end
 end
 
--- The measured pace: milliseconds of one busy worker per image, and images per micro-batch, as moving averages.
-if busy_ms > 0 and won > 0 then
-  local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'micro_batch')
+-- The measured pace: milliseconds of one busy worker per image, how far single micro-batches lie from it, and images per
+-- micro-batch, as moving averages. An image alone costs several times its share of a full micro-batch, and a queue is worked
+-- off in full ones: once there is a measurement of those, small ones do not count.
+local function pace()
+  local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation', 'micro_batch', 'full')
   local function blend(old, new, weight) return old and old + (new - old) * weight or new end
+  redis.call('HSET', P .. 'rate', 'micro_batch', blend(tonumber(rate[3]), won, 0.1))
+  local full, ms = won * 2 >= micro_batch, busy_ms / won
+  if rate[4] == '1' and not full then return end
+  local old = (rate[4] == '1' or not full) and tonumber(rate[1])
   redis.call('HSET', P .. 'rate',
-    'ms_per_image', blend(tonumber(rate[1]), busy_ms / won, math.min(0.5, won / 64)),
-    'micro_batch', blend(tonumber(rate[2]), won, 0.1))
+    'ms_per_image', blend(old, ms, math.min(0.5, won / 64)),
+    'deviation', old and blend(tonumber(rate[2]), math.abs(ms - old), 0.1) or ms / 4,
+    'full', full and '1' or '0')
+end
+
+if busy_ms > 0 and won > 0 then
+  pace()
   redis.call('ZADD', P .. 'progress', NOW, worker)
 end
 return answers

@@ -13,7 +13,7 @@ from storage.objects import RESULTS
 from storage.problems import Problem, Unavailable
 from storage.recovery import recover
 from web.connection import LOCAL_TENANT, connected, waiting
-from web.documents import job_document, retry_after_s
+from web.documents import job_document, polite_pause_s
 from web.formats import in_thread, overlay
 from web.preferences import preferred_wait, with_state
 from web.uploads import read_upload, to_spec
@@ -113,7 +113,8 @@ def _mask_png(job: Job) -> bytes:
 def _result(job: Job) -> dict[str, Any]:
     """What is told about the mask. Raises Problem while there is none."""
     if not job.status.final:
-        raise Problem("job_not_finished", "Ask again later.", retry_after_s(connected().jobs.queue()))
+        pause_s = polite_pause_s(connected().jobs.outlook(job.id).eta_s)
+        raise Problem("job_not_finished", "Ask again later.", pause_s)
     if job.outcome is None or job.outcome.result is None:
         raise Problem("already_terminal", f"The job ended as {job.status}: its `error` says why.")
     return job.outcome.result
@@ -148,9 +149,10 @@ def _check_reserved(state: str) -> None:
 
 def _answer(job: Job, wait_s: int) -> Response:
     """An unfinished job's answer says when to ask again."""
-    response = jsonify(job_document(job))
-    if not job.status.final:
-        response.headers["Retry-After"] = str(retry_after_s(connected().jobs.queue()))
+    outlook = None if job.status.final else connected().jobs.outlook(job.id)
+    response = jsonify(job_document(job, outlook))
+    if outlook:
+        response.headers["Retry-After"] = str(polite_pause_s(outlook.eta_s))
     return with_state(response, _etag(job), wait_s)
 
 

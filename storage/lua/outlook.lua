@@ -1,0 +1,43 @@
+#!lua flags=allow-oom
+-- How many jobs would be claimed before this one if nothing else arrived, and the pace. O(tenants), at any length.
+-- ARGV: id, micro_batch   → {position (-1: it does not wait), running, live workers, ms per image, deviation}
+local id, n = ARGV[1], tonumber(ARGV[2])
+
+-- Before the job of rank r every other tenant of the lane has r turns, one more if it is ahead in the ring.
+local function place_in_lane(lane, tenant)
+  local rank = redis.call('ZRANK', P .. 'pending:' .. lane .. ':' .. tenant, id)
+  if not rank then return end
+  local turns = redis.call('ZRANGE', P .. 'turns:' .. lane, 0, -1)
+  local place, extra = rank, 1
+  for _, other in ipairs(turns) do
+    if other == tenant then
+      extra = 0
+    else
+      place = place + math.min(redis.call('ZCARD', P .. 'pending:' .. lane .. ':' .. other), rank + extra)
+    end
+  end
+  return place
+end
+
+-- How many claims that begin with the other lane come before the one that reaches this place: of every four claims the
+-- fourth begins with bulk, while both lanes wait.
+local function others_claims(lane, place)
+  local mine = math.floor(place / n) + 1
+  local until_bulk = 3 - tonumber(redis.call('GET', P .. 'claims') or '0') % 4
+  if lane == 'bulk' then return until_bulk + 3 * (mine - 1) end
+  if mine <= until_bulk then return 0 end
+  return 1 + math.floor((mine - until_bulk - 1) / 3)
+end
+
+local position = -1
+local j = read(id, 'status', 'lane', 'tenant')
+local place = j[1] == 'queued' and place_in_lane(j[2], j[3])
+if place then
+  local other = j[2] == 'bulk' and 'interactive' or 'bulk'
+  local waiting = redis.call('ZCARD', P .. 'pending:' .. other)
+  position = place + math.min(waiting, n * others_claims(j[2], place))
+end
+local running = redis.call('ZCARD', P .. 'leases:interactive') + redis.call('ZCARD', P .. 'leases:bulk')
+local workers = redis.call('ZCOUNT', P .. 'workers', NOW, '+inf')
+local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation')
+return { position, running, workers, rate[1] or '', rate[2] or '' }

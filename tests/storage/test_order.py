@@ -1,0 +1,121 @@
+"""In which order jobs are claimed, and that a job's position tells it: lanes, turns of tenants, promises under load."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from specs import spec
+
+from storage import Storage
+from storage.job import Finished, Outcome, Status
+from storage.jobs import RedisJobs
+from storage.keys import Lane
+
+MICRO_BATCH = 16
+
+
+@pytest.fixture
+def jobs(connection: Storage) -> RedisJobs:
+    return connection.jobs
+
+
+def fill(jobs: RedisJobs, tenant: str, lane: Lane, count: int, first_ms: int = 1) -> list[str]:
+    made = [spec(tenant=tenant, lane=lane, created_ms=first_ms + i) for i in range(count)]
+    for one in made:
+        jobs.enqueue(one)
+    return [one.id for one in made]
+
+
+def claims(jobs: RedisJobs) -> Iterator[list[str]]:
+    """Micro-batch after micro-batch, each finished before the next."""
+    while claimed := jobs.claim(token := uuid4().hex, "drainer", "worker"):
+        yield [job.id for job in claimed]
+        jobs.finish(token, "worker", 1, [Finished(job.id, "k", Outcome(Status.SUCCEEDED)) for job in claimed])
+
+
+def test_an_interactive_job_is_claimed_within_two_micro_batches_of_5000_bulk_jobs(jobs: RedisJobs) -> None:
+    fill(jobs, "busy", Lane.BULK, 5000)
+    for already in range(8):  # wherever the share of bulk stands
+        [one] = fill(jobs, "other", Lane.INTERACTIVE, 1)
+        order = claims(jobs)
+        assert any(one in next(order) for _ in range(2)), f"after {already} claims"
+
+
+def test_another_tenants_bulk_job_waits_one_micro_batch_a_tenant_at_most(jobs: RedisJobs) -> None:
+    for tenant in ("a", "b", "c"):
+        fill(jobs, tenant, Lane.BULK, 1000)
+    next(claims(jobs))
+    [one] = fill(jobs, "late", Lane.BULK, 1)
+    order = claims(jobs)
+    assert any(one in next(order) for _ in range(1 + 3))
+
+
+def test_bulk_keeps_its_share_under_interactive_load(jobs: RedisJobs) -> None:
+    fill(jobs, "a", Lane.INTERACTIVE, 400)
+    bulk = set(fill(jobs, "b", Lane.BULK, 400))
+    order = claims(jobs)
+    first = [set(next(order)) for _ in range(16)]
+    assert sum(len(batch & bulk) for batch in first) == 4 * MICRO_BATCH
+
+
+def test_tenants_get_equal_shares(jobs: RedisJobs) -> None:
+    owners = {job_id: tenant for tenant in "abcd" for job_id in fill(jobs, tenant, Lane.BULK, 100 + 50 * "abcd".index(tenant))}
+    order = claims(jobs)
+    seen = [owners[job_id] for _ in range(20) for job_id in next(order)]
+    assert {tenant: seen.count(tenant) for tenant in "abcd"} == dict.fromkeys("abcd", 80)
+
+
+LENGTHS = st.lists(st.integers(0, 60), min_size=1, max_size=5)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(interactive=LENGTHS, bulk=LENGTHS, before=st.integers(0, 6), data=st.data())
+def test_the_position_is_the_claim_order_give_or_take_a_micro_batch(
+    jobs: RedisJobs, interactive: list[int], bulk: list[int], before: int, data: st.DataObject
+) -> None:
+    jobs.client.flushall()
+    for lane, lengths in ((Lane.INTERACTIVE, interactive), (Lane.BULK, bulk)):
+        for number, length in enumerate(lengths):
+            fill(jobs, f"{lane}-{number}", lane, length, first_ms=data.draw(st.integers(1, 50)))
+    order = claims(jobs)
+    for _ in range(before):
+        next(order, [])
+    waiting = [job_id for page in jobs.open_ids() for job_id in page]
+    told = {job_id: jobs.outlook(job_id).position for job_id in waiting}
+    replayed = [job_id for batch in claims(jobs) for job_id in batch]
+    for place, job_id in enumerate(replayed):
+        position = told.get(job_id)
+        if position is not None:  # else it was running when it was asked
+            assert abs(position - place) <= MICRO_BATCH
+
+
+def test_the_outlook(jobs: RedisJobs) -> None:
+    ids = fill(jobs, "a", Lane.BULK, 40)
+    assert jobs.outlook(ids[39]).waiting_reason == "no_live_worker"
+    assert jobs.outlook(ids[39]).eta_s is None
+    jobs.beat("worker", 10_000)
+    claimed = jobs.claim("t", "drainer", "worker")
+    jobs.finish("t", "worker", 160, [Finished(job.id, "k", Outcome(Status.SUCCEEDED)) for job in claimed])
+    last = jobs.outlook(ids[39])
+    assert (last.position, last.running, last.waiting_reason) == (23, 0, "behind_others")
+    assert last.eta_s == pytest.approx(0.24)
+    low, high = last.eta_range_s or (0, 0)
+    assert low < 0.24 < high
+    assert jobs.outlook(ids[16]).waiting_reason == "batch_filling"
+    assert jobs.outlook(ids[0]).position is None
+
+
+def test_small_micro_batches_do_not_spoil_the_pace_of_full_ones(jobs: RedisJobs) -> None:
+    def run(count: int, busy_ms: int) -> None:
+        fill(jobs, "a", Lane.BULK, count)
+        claimed = jobs.claim(token := uuid4().hex, "d", "worker")
+        done = [Finished(job.id, "k", Outcome(Status.SUCCEEDED)) for job in claimed]
+        jobs.finish(token, "worker", busy_ms, done)
+
+    run(1, 50)
+    assert jobs.queue().ms_per_image == 50
+    run(16, 160)
+    run(1, 50)
+    assert jobs.queue().ms_per_image == 10
