@@ -16,11 +16,15 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 90
 # Whoever stores is started first and stopped last.
 PRIORITIES = {"redis": 1, "s3": 1}
+OWN_PORTS = {"REDIS_PORT": "redis", "S3_PORT": "s3"}
+# Given by the caller, these name a server that runs already.
+GIVEN = {"redis": "REDIS_URL", "s3": "S3_URL"}
 PROGRAM = """
 [program:{name}]
 command=/bin/sh -c '{command}'
@@ -40,7 +44,9 @@ stdout_logfile={logs}/%(program_name)s_%(process_num)d.log
 def main() -> int:
     var = Path(os.environ.get("VAR") or ROOT / "var").resolve()
     env = environment(var)
-    if taken := [name for name in ("PORT", "REDIS_PORT", "S3_PORT") if not is_free(int(env[name]))]:
+    ours = procfile()
+    ports = ["PORT", *(port for port, name in OWN_PORTS.items() if name in ours)]
+    if taken := [name for name in ports if not is_free(int(env[name]))]:
         wanted = ", ".join(f"{name}={env[name]}" for name in taken)
         print(f"Already in use: {wanted}. Stop what listens there or choose others.", file=sys.stderr)
         return 1
@@ -104,16 +110,19 @@ def supervisor_config(var: Path, workers: int) -> str:
 
 
 def procfile() -> dict[str, str]:
+    """Name → command of what is to be started here."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     pairs = (line.partition(":") for line in lines if line and not line.startswith("#"))
-    return {name.strip(): command.strip() for name, _, command in pairs}
+    commands = {name.strip(): command.strip() for name, _, command in pairs}
+    return {name: command for name, command in commands.items() if not os.environ.get(GIVEN.get(name, ""))}
 
 
 def make_ready(env: dict[str, str], supervisor: "subprocess.Popen[bytes]", give_up: float) -> bool:
     """Set the object store up as soon as it answers, then wait for the web and a worker."""
     segue = [sys.executable, "-m", "segue", "setup"]
+    store = urlsplit(env["S3_URL"])
     while time.monotonic() < give_up and supervisor.poll() is None:
-        if not is_free(int(env["S3_PORT"])):
+        if not is_free(store.port or 80, store.hostname or ""):
             done = subprocess.run(segue, env=env, cwd=ROOT, capture_output=True, check=False)
             if done.returncode == 0:
                 return is_ready(int(env["PORT"]), supervisor, give_up)
@@ -133,9 +142,9 @@ def is_ready(port: int, supervisor: "subprocess.Popen[bytes]", give_up: float) -
     return False
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        return probe.connect_ex((host, port)) != 0
 
 
 if __name__ == "__main__":

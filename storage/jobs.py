@@ -178,10 +178,6 @@ class RedisJobs:
             *_, tickets, progress_ms = pipe.execute()
         return tickets, now_ms - int(progress_ms or 0)
 
-    def forget_worker(self, worker: str) -> None:
-        self.client.zrem(keys.WORKERS, worker)
-        self.client.zrem(keys.PROGRESS, worker)
-
     def open_ids(self) -> Iterator[list[str]]:
         """Every job that has not ended, in portions."""
         cursor = 0

@@ -12,8 +12,7 @@ from stack import Stack
 
 import storage
 from storage import Storage
-from storage.objects import BUCKETS, MinioObjects
-from storage.problems import Unavailable
+from storage.objects import BUCKETS
 from storage.settings import Settings
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
@@ -32,18 +31,10 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         model_cache=folder / "models",
     )
     objects = storage.connect(made).objects
-    services.wait_until(lambda: _can_make_buckets(objects), "the object store")
+    services.wait_until(lambda: services.prepared(objects), "the object store")
     yield made
     redis.stop()
     s3.stop()
-
-
-def _can_make_buckets(objects: MinioObjects) -> bool:
-    try:
-        objects.make_buckets()
-    except Unavailable:
-        return False
-    return True
 
 
 @pytest.fixture

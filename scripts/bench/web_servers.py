@@ -23,7 +23,6 @@ import pictures
 import services
 
 import storage
-from storage.objects import MinioObjects
 from storage.settings import Settings
 
 POSTS, THREADS, SLOW, WAITERS = 400, 8, 200, 400
@@ -119,7 +118,7 @@ def main() -> None:
             "S3_SECRET_KEY": "secret", "LOG_LEVEL": "ERROR",
         }  # fmt: skip
         objects = storage.connect(Settings(s3_url=shared["S3_URL"], s3_secret_key="secret")).objects
-        services.wait_until(lambda: prepared(objects), "the object store")
+        services.wait_until(lambda: services.prepared(objects), "the object store")
         print(f"{'worker class':22} {'load':34} {'POST/s':>7} {'p95 ms':>8} {'failed':>7} {'CPU ms a POST':>14}")
         try:
             for name, options in CLASSES.items():
@@ -127,13 +126,6 @@ def main() -> None:
         finally:
             redis.stop()
             s3.stop()
-
-
-def prepared(objects: MinioObjects) -> bool:
-    with contextlib.suppress(Exception):
-        objects.make_buckets()
-        return True
-    return False
 
 
 def run_class(name: str, options: list[str], shared: dict[str, str], folder: Path) -> None:

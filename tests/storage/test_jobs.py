@@ -277,7 +277,7 @@ def test_the_state_of_the_queue(jobs: RedisJobs) -> None:
     queue = jobs.queue()
     assert (queue.pending, queue.running) == (dict.fromkeys(Lane, 0), {Lane.INTERACTIVE: 0, Lane.BULK: 1})
     assert (queue.workers, queue.images_per_s, queue.backlog_s) == (1, 10.0, 0.1)
-    jobs.forget_worker("w")
+    jobs.client.delete(keys.WORKERS)
     assert jobs.queue().workers == 0
 
 

@@ -61,7 +61,9 @@ def test_bulk_keeps_its_share_under_interactive_load(jobs: RedisJobs) -> None:
 
 
 def test_tenants_get_equal_shares(jobs: RedisJobs) -> None:
-    owners = {job_id: tenant for tenant in "abcd" for job_id in fill(jobs, tenant, Lane.BULK, 100 + 50 * "abcd".index(tenant))}
+    owners = {
+        job_id: tenant for tenant in "abcd" for job_id in fill(jobs, tenant, Lane.BULK, 100 + 50 * "abcd".index(tenant))
+    }
     order = claims(jobs)
     seen = [owners[job_id] for _ in range(20) for job_id in next(order)]
     assert {tenant: seen.count(tenant) for tenant in "abcd"} == dict.fromkeys("abcd", 80)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from storage.objects import MinioObjects
+from storage.problems import Unavailable
+
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "1"
 PATIENCE_S = 60
@@ -79,6 +82,34 @@ def start_s3(folder: Path, secret: str, port: int | None = None) -> Service:
     port = port or free_ports(4)
     env = environment(VAR=folder, S3_PORT=port, S3_ACCESS_KEY="segue", S3_SECRET_KEY=secret)
     return start(["deploy/s3.sh"], env, port, folder / "s3.log")
+
+
+def start_minio(folder: Path, secret: str) -> Service:
+    """MinIO's server code, as the JuiceFS gateway over a folder. Its root user is `segue`."""
+    port, database = free_ports(1), f"sqlite3://{folder}/meta.db"
+    env = environment(MINIO_ROOT_USER="segue", MINIO_ROOT_PASSWORD=secret)
+    prepare = ["juicefs", "format", "--storage", "file", "--bucket", f"{folder}/files", "--trash-days", "0", database]
+    subprocess.run([*prepare, "tests"], env=env, check=True, capture_output=True)
+    serve = [
+        "juicefs",
+        "gateway",
+        "--no-usage-report",
+        "--no-banner",
+        "--multi-buckets",
+        "--keep-etag",
+        "--object-meta",
+    ]
+    where = ["--metrics", "127.0.0.1:0", "--log", f"{folder}/gateway.log", "--cache-dir", "memory"]
+    return start([*serve, *where, database, f"127.0.0.1:{port}"], env, port, folder / "minio.log")
+
+
+def prepared(objects: MinioObjects) -> bool:
+    """Whether the object store answers by now; then its buckets are there."""
+    try:
+        objects.make_buckets()
+    except Unavailable:
+        return False
+    return True
 
 
 def wait_until(met: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:

@@ -21,12 +21,12 @@ from PIL import Image
 class Stack:
     """scripts/run.py in a process group of its own, and a client for it."""
 
-    def __init__(self, var: Path, workers: int = 2) -> None:
+    def __init__(self, var: Path, workers: int = 2, **settings: object) -> None:
         self.var = var
         first = services.free_ports(8)
         self.port, self.redis_port = first + 5, first + 6
         self.env = services.environment(
-            VAR=var, PORT=self.port, REDIS_PORT=self.redis_port, S3_PORT=first, WORKERS=workers, LEASE_S=6
+            VAR=var, PORT=self.port, REDIS_PORT=self.redis_port, S3_PORT=first, WORKERS=workers, LEASE_S=6, **settings
         )
         self.process: subprocess.Popen[str] | None = None
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=70)
