@@ -4,20 +4,23 @@ Wall times on shared machines swing; the ratios and the CPU milliseconds are wha
 """
 
 import http.client
+import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 import numpy as np
 import pictures
+import queue_cost
 from PIL import Image
 from services import ROOT, SHIPPED_MODEL
 from stack import Stack, children, command_line
@@ -29,7 +32,7 @@ from storage.photos import decode
 from storage.settings import Settings
 
 SIZE = (640, 480)
-JOBS, CLIENTS, IDLE_JOBS, BARE = 500, 8, 30, 160
+JOBS, CLIENTS, IDLE_JOBS, BARE, ETA_JOBS = 500, 8, 30, 160, 2000
 PROCESSES = {"web": "gunicorn", "workers": "-Q segment", "housekeeper": "-Q control", "redis": "-server", "s3": "weed"}
 
 
@@ -112,6 +115,47 @@ def throughput(stack: Stack, contents: list[bytes]) -> tuple[float, float]:
     return JOBS / (time.perf_counter() - started), JOBS / submitted
 
 
+def eta_errors(stack: Stack, contents: list[bytes], meanwhile: Callable[[], None]) -> str:
+    """ETA_JOBS single uploads; what each was told at its submission against what came true."""
+
+    def submit_some(number: int) -> list[dict[str, Any]]:
+        client, told = Client(stack.port), []
+        for i in range(number, ETA_JOBS, CLIENTS):
+            _, body, _ = client.request("POST", "/v1/jobs", contents[i % len(contents)], Content_Type="image/jpeg")
+            told.append(json.loads(body))
+        return told
+
+    with ThreadPoolExecutor(CLIENTS + 1) as pool:
+        changing = pool.submit(meanwhile)
+        told = [job for part in pool.map(submit_some, range(CLIENTS)) for job in part]
+        changing.result()
+    client = Client(stack.port)
+    pairs, inside = [], 0
+    for job in sorted(told, key=lambda job: str(job["id"]), reverse=True):
+        client.wait(job["links"]["self"])
+        actual = json.loads(client.request("GET", job["links"]["self"])[1])["timings_ms"]["total"] / 1000
+        if job["queue"] and job["queue"]["eta_s"] is not None:
+            pairs.append((job["queue"]["eta_s"], actual))
+            inside += job["queue"]["eta_low_s"] <= actual <= job["queue"]["eta_high_s"]
+    errors = [abs(eta - actual) for eta, actual in pairs]
+    relative = [abs(eta - actual) / max(1.0, actual) for eta, actual in pairs]
+    return (
+        f"ETA error of {len(pairs)} submissions: median {statistics.median(errors):.1f} s "
+        f"({statistics.median(relative):.0%}), p90 {statistics.quantiles(errors, n=10)[-1]:.1f} s "
+        f"({statistics.quantiles(relative, n=10)[-1]:.0%}); {inside / len(pairs):.0%} within the range told; "
+        f"waits up to {max(actual for _, actual in pairs):.0f} s"
+    )
+
+
+def come_and_go(stack: Stack) -> None:
+    """A second worker comes, works for a while and is killed."""
+    time.sleep(4)
+    second = stack.run_line("worker", stack.var / "second.log")
+    time.sleep(9)
+    second.kill()
+    second.wait()
+
+
 def cpu_ms(stack: Stack) -> dict[str, float]:
     """CPU milliseconds so far, by process type with its children."""
     return {name: sum(tree_ms(pid) for pid in stack.pids(mark)) for name, mark in PROCESSES.items()}
@@ -157,6 +201,12 @@ def main() -> None:
     for workers in (1, 2):
         with running(workers) as stack:
             report(stack, workers, contents, bare)
+            print(f"{workers} worker(s): {eta_errors(stack, contents, lambda: None)}")
+    with running(1) as stack:
+        throughput(stack, contents[:1])
+        print(f"1 worker, a second comes and is killed: {eta_errors(stack, contents, lambda: come_and_go(stack))}")
+    print("The queue in Redis:")
+    queue_cost.main()
 
 
 if __name__ == "__main__":

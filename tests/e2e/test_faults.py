@@ -95,21 +95,9 @@ def test_ports_in_use_are_named(stack: Stack, tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["web", "worker", "housekeeper"])
 def test_every_procfile_line_runs_on_its_own(stack: Stack, tmp_path: Path, line: str) -> None:
     """Given only the environment: the object store and Redis of the stack."""
-    commands = dict(
-        entry.split(": ", 1) for entry in (services.ROOT / "Procfile").read_text().splitlines() if ": " in entry
-    )
-    secret = (stack.var / "secrets" / "s3_secret_key").read_text()
-    port = services.free_ports(1)
-    env = {
-        **stack.env, "VAR": str(tmp_path), "PORT": str(port), "S3_SECRET_KEY": secret, "S3_ACCESS_KEY": "segue",
-        "REDIS_URL": f"redis://127.0.0.1:{stack.redis_port}/0", "MODEL_CACHE": str(tmp_path),
-        "S3_URL": f"http://127.0.0.1:{stack.env['S3_PORT']}",
-    }  # fmt: skip
     log = tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            ["sh", "-c", f"exec {commands[line]}"], env=env, cwd=services.ROOT, stdout=output, stderr=output
-        )
+    port = str(services.free_ports(1))
+    process = stack.run_line(line, log, VAR=str(tmp_path), PORT=port, MODEL_CACHE=str(tmp_path))
     try:
         sign = {"web": "Booting worker", "worker": "ready.", "housekeeper": "ready."}[line]
         services.wait_until(lambda: sign in log.read_text(), line, 30)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pictures
@@ -18,16 +19,7 @@ def photos(count: int) -> list[bytes]:
 
 def test_workers_join_and_leave_under_load(stack: Stack) -> None:
     """A third worker comes while 300 jobs wait and goes by SIGTERM while it works; it finishes what it has."""
-    [line] = [one for one in (services.ROOT / "Procfile").read_text().splitlines() if one.startswith("worker: ")]
-    env = {
-        **stack.env, "S3_SECRET_KEY": (stack.var / "secrets" / "s3_secret_key").read_text(),
-        "REDIS_URL": f"redis://127.0.0.1:{stack.redis_port}/0", "S3_URL": f"http://127.0.0.1:{stack.env['S3_PORT']}",
-        "MODEL_CACHE": str(stack.var / "models"),
-    }  # fmt: skip
-    with (stack.var / "third.log").open("wb") as log:
-        third = subprocess.Popen(
-            ["sh", "-c", "exec " + line.partition(": ")[2]], env=env, cwd=services.ROOT, stdout=log, stderr=log
-        )
+    third = stack.run_line("worker", stack.var / "third.log")
     try:
         services.wait_until(lambda: stack.queue()["workers"] == 3, "the third worker")
         jobs = stack.submit_all(photos(300))
@@ -42,8 +34,6 @@ def test_workers_join_and_leave_under_load(stack: Stack) -> None:
 
 
 def test_a_thousand_uploads_by_32_threads_fill_the_micro_batches(stack: Stack) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     contents = photos(40)
     with ThreadPoolExecutor(32) as pool:
         jobs = list(pool.map(lambda i: stack.submit(contents[i % 40]), range(1000)))

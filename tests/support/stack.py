@@ -40,6 +40,26 @@ class Stack:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
 
+    def environment(self) -> dict[str, str]:
+        """What another process needs to take part."""
+        return {
+            **self.env,
+            "S3_SECRET_KEY": (self.var / "secrets" / "s3_secret_key").read_text(),
+            "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
+            "S3_URL": f"http://127.0.0.1:{self.env['S3_PORT']}",
+            "MODEL_CACHE": str(self.var / "models"),
+        }
+
+    def run_line(self, name: str, log: Path, **changes: str) -> "subprocess.Popen[bytes]":
+        """A line of the Procfile on its own, beside what runs."""
+        lines = (services.ROOT / "Procfile").read_text().splitlines()
+        [command] = [line.partition(": ")[2] for line in lines if line.startswith(f"{name}: ")]
+        with log.open("wb") as output:
+            return subprocess.Popen(
+                ["sh", "-c", f"exec {command}"], env={**self.environment(), **changes}, cwd=services.ROOT,
+                stdout=output, stderr=output,
+            )  # fmt: skip
+
     def stop(self) -> int:
         """SIGTERM to the whole group, as a terminal or an init system does it. → exit code"""
         assert self.process is not None
