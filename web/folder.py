@@ -1,0 +1,309 @@
+"""A folder of photos through one batch, its masks into another folder: `segue folder`.
+
+Nothing but web.client and rich is needed. All state is in the journal (web/folder_journal.py) and in the masks that are
+there, so that a run that was killed at any point is finished by the same command.
+"""
+
+import hashlib
+import itertools
+import os
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+from web import folder_journal
+from web.client import Batch, ChecksumError, Client, Item, Outcome, ProblemError
+from web.folder_journal import Entry, Journal
+from web.folder_report import Report, printable, progress
+from web.folder_walk import Found, Photo, Refused, read, walk
+
+SUFFIXES = {"index": ".png", "overlay": ".jpg"}
+CHUNK_FILES, CHUNK_BYTES = 16, 16 * 1024**2
+
+Chunk = list[tuple[Photo, bytes]]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class UsageError(ValueError):
+    """The command cannot be carried out as it was given."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted: masks of the photos under `source`, as `{out}/{path}{suffix}`."""
+
+    source: Path
+    out: Path
+    url: str
+    format: str = "index"
+    name: str = ""
+    concurrency: int = 4
+    retry_failed: bool = False
+
+    def check(self) -> None:
+        """Raises UsageError."""
+        if not self.source.is_dir():
+            raise UsageError(f"{self.source} is not a folder.")
+        if self.source.resolve().is_relative_to(self.out.resolve()):
+            raise UsageError("OUT would hold the photos themselves: choose another, or one inside IN.")
+        if self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"{self.out} is not a folder.")
+        if self.format not in SUFFIXES:
+            raise UsageError(f"format: one of {', '.join(SUFFIXES)}.")
+        if self.concurrency < 1:
+            raise UsageError("concurrency: at least 1.")
+        if not self.url.startswith(("http://", "https://")):
+            raise UsageError("url: http://… or https://…")
+
+
+def run(order: Order) -> Report:
+    """Do what is missing. Raises UsageError; what goes wrong later is in the report."""
+    order.check()
+    started, found = time.monotonic(), walk(order.source, order.out)
+    order.out.mkdir(parents=True, exist_ok=True)
+    with (
+        closing(Journal(order.out / folder_journal.NAME)) as journal,
+        Client(order.url) as client,
+        progress(len(found.photos)) as show,
+    ):
+        work = _Run(order, client, journal, found, show)
+        try:
+            work.everything()
+        except (ProblemError, httpx.TransportError, httpx.InvalidURL) as error:
+            work.report.error = str(error) or type(error).__name__
+    work.conclude()
+    work.report.seconds = round(time.monotonic() - started, 1)
+    return work.report
+
+
+class _Run:
+    """Its methods run in one thread, which alone writes the journal; others only send, fetch and write masks."""
+
+    def __init__(
+        self, order: Order, client: Client, journal: Journal, found: Found, show: Callable[[int, int], None]
+    ) -> None:
+        self.order, self.client, self.journal, self.show = order, client, journal, show
+        self.photos = {photo.custom_id: photo for photo in found.photos}
+        self.skipped = dict(found.skipped)
+        self.report = Report(ignored=found.ignored)
+        self.failures: dict[str, str] = {}  # this run's own, by custom_id: the next run tries them again
+        self.lost: set[str] = set()  # batches that the server does not know any more
+        self.replaced: list[Photo] = []  # an open batch holds another content of them
+        self.cursors: dict[str, int] = {}
+        self.early: defaultdict[str, list[Item]] = defaultdict(list)  # finished before the journal has their upload
+        self.settled = sum(self._has_mask(photo) for photo in found.photos)
+
+    def everything(self) -> None:
+        """Send what is missing to the batch that is open, or else to a new one; fetch from all that are unfinished."""
+        batches = [batch for batch_id in list(self.journal.batches) if (batch := self._unfinished(batch_id))]
+        fresh = [photo for photo in self.photos.values() if self._is_fresh(photo)]
+        if batches and batches[-1].status == "open":
+            unseen = [photo for photo in fresh if photo.custom_id not in self.journal.entries]
+            fresh = [photo for photo in fresh if photo.custom_id in self.journal.entries]
+            self._send(unseen, batches[-1])
+        for batch in batches:
+            self._close(batch)
+        if opened := self._send([*fresh, *self.replaced]):
+            self._close(opened)
+            batches.append(opened)
+        for batch in batches:
+            self._finish(batch)
+
+    def _entry(self, photo: Photo) -> Entry | None:
+        """What the journal says about the file as it is now."""
+        entry = self.journal.entries.get(photo.custom_id)
+        return entry if entry and (entry.size, entry.mtime_ns) == (photo.size, photo.mtime_ns) else None
+
+    def _target(self, photo: Photo) -> Path:
+        return self.order.out / f"{photo.relative}{SUFFIXES[self.order.format]}"
+
+    def _has_mask(self, photo: Photo) -> bool:
+        entry = self._entry(photo)
+        return bool(entry and entry.classes is not None and self._target(photo).exists())
+
+    def _is_fresh(self, photo: Photo) -> bool:
+        """Whether it is to be sent."""
+        entry = self._entry(photo)
+        if entry is None:
+            return True
+        if entry.failure:
+            return self.order.retry_failed and (entry.job_id is None or entry.batch in self.lost)
+        return entry.batch in self.lost and not self._has_mask(photo)
+
+    def _unfinished(self, batch_id: str) -> Batch | None:
+        """A batch of an earlier run, if something of it is left to do. The server may have forgotten it."""
+        entries = [(photo, entry) for photo in self.photos.values() if (entry := self._entry(photo))]
+        ours = [(photo, entry) for photo, entry in entries if entry.batch == batch_id and entry.job_id]
+        failed = [photo for photo, entry in ours if entry.failure and self.order.retry_failed]
+        waiting = [photo for photo, entry in ours if not entry.failure and not self._has_mask(photo)]
+        if self.journal.batches[batch_id] and not failed and not waiting:
+            return None
+        try:
+            batch = self.client.batch(batch_id)
+        except ProblemError as error:
+            if error.status not in (404, 410):
+                raise
+            self.lost.add(batch_id)
+            self.journal.add(closed=batch_id)
+            return None
+        self._retry(batch, failed)
+        return batch
+
+    def _retry(self, batch: Batch, failed: list[Photo]) -> None:
+        """Run those again; their earlier ends are passed over."""
+        if failed:
+            self.cursors[batch.id] = max((item.cursor for item in batch.results()), default=0)
+            batch.retry()
+            for photo in failed:
+                self.journal.add(retried=photo.custom_id)
+
+    def _send(self, photos: Iterable[Photo], batch: Batch | None = None) -> Batch | None:
+        """Append them; without a batch one is opened for the first photo that is readable."""
+        chunks = self._chunks(photos)
+        for first in chunks:
+            batch = batch or self._open()
+            requests = itertools.chain([first], chunks)
+            for chunk, outcomes in in_parallel(partial(_append, batch), requests, self.order.concurrency):
+                for (photo, content), outcome in zip(chunk, outcomes, strict=True):
+                    self._sent(photo, content, outcome)
+                self._collect(batch)
+        return batch
+
+    def _open(self) -> Batch:
+        batch = self.client.open_batch(self.order.name or printable(self.order.source.resolve().name) or "folder")
+        self.journal.add(batch=batch.id, url=self.order.url)
+        return batch
+
+    def _close(self, batch: Batch) -> None:
+        if batch.status == "open":
+            batch.close()
+        if not self.journal.batches[batch.id]:
+            self.journal.add(closed=batch.id)
+
+    def _chunks(self, photos: Iterable[Photo]) -> Iterator[Chunk]:
+        """As many as one request may hold; what cannot be read is listed on the way."""
+        chunk: Chunk = []
+        for photo in photos:
+            try:
+                content = read(photo)
+            except Refused as refused:
+                self.settled += 1
+                self.skipped[photo.relative] = str(refused)
+                del self.photos[photo.custom_id]
+                continue
+            if len(chunk) == CHUNK_FILES or sum(len(held) for _, held in chunk) + len(content) > CHUNK_BYTES:
+                yield chunk
+                chunk = []
+            chunk.append((photo, content))
+        if chunk:
+            yield chunk
+
+    def _sent(self, photo: Photo, content: bytes, outcome: Outcome) -> None:
+        if outcome.outcome == "known" and outcome.job_id:
+            if self.client.job(outcome.job_id).input["sha256"] != hashlib.sha256(content).hexdigest():
+                self.replaced.append(photo)  # a killed run sent it, and then it changed
+                return
+        elif outcome.error and outcome.error.get("retryable"):
+            self.failures[photo.custom_id] = str(outcome.error["code"])
+            return
+        self.journal.add(uploaded=photo.custom_id, job_id=outcome.job_id, size=photo.size, mtime_ns=photo.mtime_ns)
+        if outcome.error:
+            self.journal.add(failed=photo.custom_id, code=str(outcome.error["code"]))
+        self.report.uploaded += outcome.outcome == "accepted"
+
+    def _finish(self, batch: Batch) -> None:
+        ended = False
+        while not ended:
+            ended = batch.final  # looked at before reading: what had finished by then is in what is read
+            self._collect(batch)
+            if not ended:
+                batch.poll()
+
+    def _collect(self, batch: Batch) -> None:
+        """Fetch what has finished by now."""
+        for item, photo, failure in in_parallel(self._save, self._news(batch), self.order.concurrency):
+            self.settled += 1
+            if failure:
+                self.failures[photo.custom_id] = failure
+            elif item.result is None:
+                self.journal.add(failed=photo.custom_id, code=str((item.error or {}).get("code", item.status)))
+            else:
+                classes = {entry["name"]: entry["fraction"] for entry in item.result["classes"]}
+                self.journal.add(done=photo.custom_id, sha256=item.result["sha256"], classes=classes)
+                self.report.downloaded += 1
+        self.show(self.settled, self.report.uploaded)
+
+    def _news(self, batch: Batch) -> Iterator[tuple[Item, Photo]]:
+        """What has finished and has no mask here yet."""
+        early = self.early.pop(batch.id, [])
+        for item in itertools.chain(early, batch.results(self.cursors.get(batch.id, 0))):
+            self.cursors[batch.id] = max(item.cursor, self.cursors.get(batch.id, 0))
+            photo = self.photos.get(item.custom_id)
+            entry = self._entry(photo) if photo else None
+            if photo and (entry is None or entry.batch != batch.id):
+                self.early[batch.id].append(item)
+            elif photo and not self._has_mask(photo):
+                yield item, photo
+
+    def _save(self, found: tuple[Item, Photo]) -> tuple[Item, Photo, str]:
+        """Fetch one mask and write it whole; with the reason why not."""
+        item, photo = found
+        try:
+            if item.result is not None:
+                write(self._target(photo), self.client.mask(item, self.order.format))
+        except ProblemError as error:
+            return item, photo, error.code or str(error)
+        except ChecksumError:
+            return item, photo, "checksum"
+        except OSError as error:
+            return item, photo, f"not written: {error.strerror}"
+        return item, photo, ""
+
+    def conclude(self) -> None:
+        """Counts what is there now, the masks of earlier runs among it."""
+        report, totals, done = self.report, Counter[str](), 0
+        for photo in self.photos.values():
+            entry = self._entry(photo)
+            if entry and entry.classes is not None and self._has_mask(photo):
+                totals.update(entry.classes)
+                done += 1
+            elif code := self.failures.get(photo.custom_id) or (entry and entry.failure):
+                report.failed.append({"file": photo.relative, "code": code})
+        report.batches, report.succeeded = list(self.journal.batches), done
+        report.candidates = len(self.photos) + len(self.skipped)
+        report.unfinished = len(self.photos) - done - len(report.failed)
+        report.skipped = [{"file": file, "reason": reason} for file, reason in self.skipped.items()]
+        report.classes = {name: total / done for name, total in totals.items()}
+
+
+def _append(batch: Batch, chunk: Chunk) -> tuple[Chunk, list[Outcome]]:
+    return chunk, batch.append([(photo.custom_id, content) for photo, content in chunk])
+
+
+def write(target: Path, content: bytes) -> None:
+    """All or nothing. The temporary name is the same in every run, so that a killed one leaves nothing behind."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".segue-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part"
+    temporary.write_bytes(content)
+    temporary.replace(target)
+
+
+def in_parallel(function: Callable[[T], R], arguments: Iterable[T], width: int) -> Iterator[R]:
+    """Results in order, at most `width` calls ahead; the arguments are made in the calling thread, as needed."""
+    with ThreadPoolExecutor(width) as pool:
+        ahead: deque[Future[R]] = deque()
+        for argument in arguments:
+            if len(ahead) == width:
+                yield ahead.popleft().result()
+            ahead.append(pool.submit(function, argument))
+        while ahead:
+            yield ahead.popleft().result()

@@ -1,0 +1,92 @@
+"""How far a folder's run is, and what became of it."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+PLAIN_EVERY_S = 10
+
+
+@dataclass
+class Report:
+    """Every candidate is in exactly one of succeeded, failed, unfinished and skipped."""
+
+    batches: list[str] = field(default_factory=list)
+    candidates: int = 0
+    succeeded: int = 0
+    unfinished: int = 0
+    ignored: int = 0
+    uploaded: int = 0  # by this run
+    downloaded: int = 0  # by this run
+    seconds: float = 0
+    classes: dict[str, float] = field(default_factory=dict)  # mean fraction over the masks
+    failed: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None and self.succeeded == self.candidates
+
+    def document(self) -> dict[str, Any]:
+        return {"object": "folder", "ok": self.ok, **asdict(self)}
+
+    def lines(self) -> Iterator[str]:
+        for listed in self.skipped:
+            yield f"skipped  {printable(listed['file'])}: {listed['reason']}"
+        for listed in self.failed:
+            yield f"failed   {printable(listed['file'])}: {printable(listed['code'])}"
+        for name, fraction in sorted(self.classes.items()):
+            yield f"{printable(name):<12} {fraction:6.1%} of the pixels, mean over {self.succeeded} masks"
+        yield (
+            f"{self.candidates} photos: {self.succeeded} masks, {len(self.failed)} failed, {len(self.skipped)} skipped"
+            f", {self.unfinished} unfinished; {self.ignored} other files ignored. "
+            f"This run: {self.uploaded} uploaded, {self.downloaded} downloaded, {self.seconds:.1f} s"
+        )
+        if self.error:
+            yield f"Stopped: {printable(self.error)}. The same command again goes on from here."
+
+
+def printable(text: str) -> str:
+    """A file's name may hold what would steer the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[int, int], None]]:
+    """Yields `show(settled, uploaded)`: a bar on a terminal, else a line now and then; on stderr."""
+    if not sys.stderr.isatty():
+        yield _plain(total)
+        return
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("sending", total=total)
+
+        def show(settled: int, uploaded: int) -> None:
+            bar.update(task, completed=settled, description=f"{uploaded} uploaded")
+
+        yield show
+
+
+def _plain(total: int) -> Callable[[int, int], None]:
+    said = time.monotonic()
+
+    def show(settled: int, uploaded: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PLAIN_EVERY_S:
+            said = time.monotonic()
+            print(f"{uploaded} uploaded, {settled} of {total} done", file=sys.stderr, flush=True)
+
+    return show
