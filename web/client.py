@@ -22,6 +22,7 @@ import httpx
 LONG_POLL_S = 25
 QUICKEST_POLL_S = 0.5  # a batch at work changes all the time: asked again no faster than this
 LONGEST_PAUSE_S = 8.0
+UNFINISHED = ("open", "queued", "running")
 TRANSIENT = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 
 
@@ -60,7 +61,7 @@ class Job(_Document):
 
     @property
     def final(self) -> bool:
-        return self.status not in ("queued", "running")
+        return self.status not in UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ class Item(_Document):
     links: dict[str, str]
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+
+    @property
+    def final(self) -> bool:
+        """False while it runs once more after `Batch.retry`."""
+        return self.status not in UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ class Batch:
 
     @property
     def final(self) -> bool:
-        return self.status not in ("open", "running")
+        return self.status not in UNFINISHED
 
     def append(self, images: Sequence[tuple[str, bytes]]) -> list[Outcome]:
         """Add (custom_id, content) pairs, in order. A custom_id that is there is left alone: repeat freely."""

@@ -139,12 +139,19 @@ class _Run:
             return self.order.retry_failed and (entry.job_id is None or entry.batch in self.lost)
         return entry.batch in self.lost and not self._has_mask(photo)
 
+    def _is_waiting(self, photo: Photo, batch_id: str) -> bool:
+        entry = self._entry(photo)
+        return bool(entry and entry.batch == batch_id and not entry.failure and not self._has_mask(photo))
+
+    def _is_failed(self, photo: Photo, batch_id: str) -> bool:
+        entry = self._entry(photo)
+        return bool(entry and entry.batch == batch_id and entry.failure and entry.job_id)
+
     def _unfinished(self, batch_id: str) -> Batch | None:
         """A batch of an earlier run, if something of it is left to do. The server may have forgotten it."""
-        entries = [(photo, entry) for photo in self.photos.values() if (entry := self._entry(photo))]
-        ours = [(photo, entry) for photo, entry in entries if entry.batch == batch_id and entry.job_id]
-        failed = [photo for photo, entry in ours if entry.failure and self.order.retry_failed]
-        waiting = [photo for photo, entry in ours if not entry.failure and not self._has_mask(photo)]
+        failed = [photo for photo in self.photos.values() if self._is_failed(photo, batch_id)]
+        failed = failed if self.order.retry_failed else []
+        waiting = any(self._is_waiting(photo, batch_id) for photo in self.photos.values())
         if self.journal.batches[batch_id] and not failed and not waiting:
             return None
         try:
@@ -227,6 +234,9 @@ class _Run:
             self._collect(batch)
             if not ended:
                 batch.poll()
+        if any(self._is_waiting(photo, batch.id) for photo in self.photos.values()):
+            self.cursors[batch.id] = 0  # a server that lost its memory on the way has numbered them anew
+            self._collect(batch)
 
     def _collect(self, batch: Batch) -> None:
         """Fetch what has finished by now."""
@@ -251,7 +261,7 @@ class _Run:
             entry = self._entry(photo) if photo else None
             if photo and (entry is None or entry.batch != batch.id):
                 self.early[batch.id].append(item)
-            elif photo and not self._has_mask(photo):
+            elif photo and item.final and not self._has_mask(photo):
                 yield item, photo
 
     def _save(self, found: tuple[Item, Photo]) -> tuple[Item, Photo, str]:

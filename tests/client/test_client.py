@@ -1,0 +1,194 @@
+"""The client against the running stack, and against servers that misbehave."""
+
+import io
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pictures
+import pytest
+import services
+from PIL import Image
+from stack import Stack
+
+from web.client import ChecksumError, Client, Job, ProblemError
+
+SERVER_SIDE = ("flask", "numpy", "tensorflow", "redis", "minio", "celery", "pydantic", "storage", "worker", "model")
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Client]:
+    with Client(f"http://127.0.0.1:{stack.port}") as made:
+        yield made
+
+
+def test_the_client_needs_nothing_of_the_server() -> None:
+    code = "import sys, web.client; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=services.ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not {name.partition(".")[0] for name in loaded} & set(SERVER_SIDE)
+    assert {name for name in loaded if name.startswith("web.")} == {"web.client"}
+
+
+def test_submit_wait_mask(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "größe.jpg").write_bytes(pictures.jpeg(70, 50))
+    job = client.submit(tmp_path / "größe.jpg", priority="bulk", deadline_s=600)
+    assert job.input["filename"] == "größe.jpg"
+    job = client.wait(job, timeout_s=30)
+    assert (job.status, job.final, client.job(job.id).status) == ("succeeded", True, "succeeded")
+    for format_, kind in (("index", "PNG"), ("overlay", "JPEG")):
+        with Image.open(io.BytesIO(client.mask(job, format_))) as mask:
+            assert (mask.format, mask.size) == (kind, (70, 50))
+
+
+def test_a_submit_that_waits_answers_the_end(client: Client) -> None:
+    assert client.submit(pictures.jpeg(), wait_s=30).status == "succeeded"
+
+
+def test_a_refused_image_raises_the_problem_document(client: Client) -> None:
+    with pytest.raises(ProblemError, match="Only JPEG") as caught:
+        client.submit(b"text")
+    assert (caught.value.status, caught.value.code) == (415, "unsupported_media_type")
+    assert caught.value.document["request_id"]
+
+
+def test_a_job_without_a_mask_raises_its_error(client: Client) -> None:
+    job = client.wait(client.submit(pictures.truncated_jpeg()), timeout_s=30)
+    with pytest.raises(ProblemError) as caught:
+        client.mask(job)
+    assert caught.value.code == "image_decode_failed"
+
+
+def test_a_batch_from_open_to_its_results(client: Client) -> None:
+    batch = client.open_batch("holidays")
+    images = [("a/1.jpg", pictures.jpeg(40, 30)), ("b/1.jpg", pictures.truncated_jpeg()), ("x.jpg", b"text")]
+    assert [one.outcome for one in batch.append(images)] == ["accepted", "accepted", "refused"]
+    assert [one.outcome for one in batch.append(images[:1])] == ["known"]
+    batch.close()
+    items = {item.custom_id: item for item in batch}
+    assert {name: item.status for name, item in items.items()} == {"a/1.jpg": "succeeded", "b/1.jpg": "failed"}
+    assert (batch.status, batch.counts.succeeded, batch.counts.total) == ("partially_failed", 1, 2)
+    last = max(item.cursor for item in items.values())
+    assert not list(batch.results(after=last))
+    assert client.mask(items["a/1.jpg"]).startswith(b"\x89PNG")
+    batch.retry()
+    batch.wait(30)
+    assert [item.custom_id for item in client.batch(batch.id).results(after=last)] == ["b/1.jpg"]
+
+
+def test_a_cancelled_batch_ends(client: Client) -> None:
+    batch = client.open_batch("cancelled")
+    batch.append([(f"{i}.jpg", pictures.jpeg(seed=i)) for i in range(30)])
+    batch.cancel()
+    batch.wait(30)
+    assert batch.status in ("canceled", "succeeded", "partially_failed")
+    with pytest.raises(ProblemError) as caught:
+        batch.append([("more.jpg", pictures.jpeg())])
+    assert caught.value.code == "batch_closed"
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@contextmanager
+def server(answer: Callable[[int], Answer], port: int = 0) -> Iterator[tuple[str, list[Any]]]:
+    """Answers the n-th request with answer(n). → its address, the headers of all requests"""
+    seen: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers, body = answer(len(seen))
+            seen.append(self.headers)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    made = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{made.server_port}", seen
+    finally:
+        made.shutdown()
+        thread.join()
+        made.server_close()
+
+
+JOB = b'{"id": "job_1", "status": "queued", "links": {"self": "/v1/jobs/job_1"}, "input": {}, "newer": 1}'
+BUSY = b'{"code": "idempotency_in_progress", "status": 409, "title": "busy"}'
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [(status, {"Retry-After": "0"}, b"<html>") for status in (429, 502, 503, 504)]
+    + [(409, {"Content-Type": "application/problem+json", "Retry-After": "0"}, BUSY)],
+)
+def test_a_server_that_is_briefly_away_is_asked_again_with_the_same_key(refusal: Answer) -> None:
+    with server(lambda n: refusal if n < 2 else (202, {}, JOB)) as (url, seen), Client(url) as client:
+        assert client.submit(b"photo").id == "job_1"
+    assert len(seen) == 3
+    assert len({headers["Idempotency-Key"] for headers in seen}) == 1
+
+
+def test_retry_after_is_honoured() -> None:
+    with server(lambda n: (202, {}, JOB) if n else (503, {"Retry-After": "1"}, b"")) as (url, _), Client(url) as client:
+        started = time.monotonic()
+        client.submit(b"photo")
+        assert time.monotonic() - started >= 1
+
+
+def test_giving_up_within_the_budget() -> None:
+    with (
+        server(lambda _: (503, {"Retry-After": "9"}, b"away")) as (url, seen),
+        Client(url, timeout_s=1) as client,
+        pytest.raises(ProblemError) as caught,
+    ):
+        client.job("job_1")
+    assert (caught.value.status, caught.value.document["detail"], len(seen)) == (503, "away", 1)
+
+
+def test_a_server_that_is_not_there_yet() -> None:
+    port = services.free_ports(1)
+    with Client(f"http://127.0.0.1:{port}", timeout_s=0.5) as client, pytest.raises(httpx.ConnectError):
+        client.job("job_1")
+    with Client(f"http://127.0.0.1:{port}") as client:
+        found: list[Job] = []
+        asking = threading.Thread(target=lambda: found.append(client.job("job_1")))
+        asking.start()
+        time.sleep(0.3)
+        with server(lambda _: (200, {}, JOB), port):
+            asking.join(20)
+    assert [job.id for job in found] == ["job_1"]
+
+
+def test_waiting_for_a_server_that_cannot_wait_does_not_hammer_it() -> None:
+    """It answers every long poll at once: the client waits by Retry-After."""
+    with server(lambda _: (304, {"Retry-After": "1"}, b"")) as (url, seen), Client(url) as client:
+        job = Job("job_1", "queued", {"self": "/v1/jobs/job_1"}, {}, '"1"')
+        with pytest.raises(TimeoutError, match="still queued"):
+            client.wait(job, timeout_s=2)
+    assert 1 <= len(seen) <= 3
+    assert (seen[0]["If-None-Match"], seen[0]["Prefer"]) == ('"1"', "wait=2")
+
+
+def test_a_damaged_mask_is_noticed() -> None:
+    job = Job("job_1", "succeeded", {"mask": "/mask", "overlay": "/overlay"}, {}, "", {"sha256": "0" * 64})
+    with server(lambda _: (200, {}, b"half a mask")) as (url, _), Client(url) as client:
+        with pytest.raises(ChecksumError):
+            client.mask(job)
+        assert client.mask(job, "overlay") == b"half a mask"

@@ -1,0 +1,245 @@
+"""Folders over the running stack, each run a process of its own that cannot import the server's libraries."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+import services
+from PIL import Image
+from stack import Stack
+
+from web.client import Client
+from web.folder_journal import NAME
+
+BLOCKED = (
+    "flask", "numpy", "tensorflow", "keras", "redis", "minio", "celery", "kombu", "PIL", "pydantic", "storage",
+    "worker", "model",
+)  # fmt: skip
+LAUNCH = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({BLOCKED}))
+runpy.run_path('scripts/submit_folder.py', run_name='__main__')
+"""
+# Root reads everything; without these capabilities it is a user like others.
+AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+
+class Folder:
+    """A folder of photos, the one of its masks, and runs of the script on them."""
+
+    def __init__(self, root: Path, port: int) -> None:
+        self.source, self.out, self.port = root / "in", root / "out", port
+        self.source.mkdir()
+
+    def photo(self, name: str, width: int = 40, height: int = 30, seed: int = 0) -> None:
+        path = self.source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(
+            pictures.encoded(pictures.photo(width, height, seed), "PNG" if name.endswith("png") else "JPEG")
+        )
+
+    def start(self, *options: str) -> "subprocess.Popen[str]":
+        order = [str(self.source), "--out", str(self.out), "--url", f"http://127.0.0.1:{self.port}", *options]
+        return subprocess.Popen(
+            [*AS_USER, sys.executable, "-c", LAUNCH, *order], cwd=services.ROOT, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *options: str, code: int = 0) -> dict[str, Any]:
+        process = self.start("--json", *options)
+        stdout, stderr = process.communicate(timeout=50)
+        assert process.returncode == code, stdout + stderr
+        return dict(json.loads(stdout))
+
+    def masks(self) -> set[str]:
+        return {path.relative_to(self.out).as_posix() for path in self.out.rglob("*") if path.is_file()} - {NAME}
+
+    def journal(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.out / NAME).read_text().splitlines()]
+
+    def kill_at(self, kind: str, count: int) -> None:
+        """Start a run and SIGKILL it as soon as the journal has so many lines of the kind."""
+        process, journal = self.start("--concurrency", "2"), self.out / NAME
+        reached = f'{{"{kind}"'
+        services.wait_until(lambda: journal.exists() and journal.read_text().count(reached) >= count, kind, 30)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=10)
+        assert process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def folder(tmp_path: Path, stack: Stack) -> Folder:
+    return Folder(tmp_path, stack.port)
+
+
+def test_a_tree_and_everything_hostile_in_it(folder: Folder, tmp_path: Path) -> None:
+    photos = {"a.jpg": (40, 30), "a.png": (31, 47), "deep/er/B.JPEG": (50, 20), 'odd "é" name.jpg': (33, 44)}
+    photos[f"{'long' * 30}/{'name' * 40}.jpg"] = (20, 21)
+    for name, size in photos.items():
+        folder.photo(name, *size)
+    source = folder.source
+    before = {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
+    (source / "notes.txt").write_text("ignored")
+    (source / "text.jpg").write_text("not an image")
+    (source / "empty.png").touch()
+    (source / "large.webp").write_bytes(b"RIFF0000WEBP" + bytes(10 * 1024**2))
+    (source / "secret.jpg").write_bytes(pictures.jpeg())
+    (source / "secret.jpg").chmod(0)
+    os.mkfifo(source / "pipe.jpg")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "o.jpg").write_bytes(pictures.jpeg())
+    (source / "link.jpg").symlink_to(tmp_path / "outside" / "o.jpg")
+    (source / "folder-link").symlink_to(tmp_path / "outside")
+    (source / "loop").symlink_to(source)
+    (source / "nowhere.jpg").symlink_to("missing.jpg")
+    (source / "broken.jpg").write_bytes(pictures.truncated_jpeg())
+    (source / "header.jpg").write_bytes(b"\xff\xd8\xff and nothing more")
+
+    report = folder.run(code=1)
+    assert folder.masks() == {f"{name}.png" for name in photos}
+    for name, size in photos.items():
+        with Image.open(folder.out / f"{name}.png") as mask:
+            assert (mask.mode, mask.size) == ("P", size)
+    assert {one["file"]: one["reason"].split(":")[0] for one in report["skipped"]} == {
+        "text.jpg": "not an image", "empty.png": "empty", "large.webp": "larger than 10 MiB",
+        "secret.jpg": "Permission denied", "pipe.jpg": "not a regular file", "nowhere.jpg": "No such file or directory",
+        "link.jpg": "a link that leads out of the folder", "folder-link": "a link that leads out of the folder",
+    }  # fmt: skip
+    assert {one["file"]: one["code"] for one in report["failed"]} == {
+        "broken.jpg": "image_decode_failed", "header.jpg": "unprocessable_image",
+    }  # fmt: skip
+    assert (report["candidates"], report["succeeded"], report["ignored"]) == (15, 5, 1)
+    assert sum(report["classes"].values()) == pytest.approx(1, abs=0.01)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+    again = folder.run("--retry-failed", code=1)
+    assert {one["file"]: one["code"] for one in again["failed"]} == {
+        "broken.jpg": "image_decode_failed", "header.jpg": "unprocessable_image",
+    }  # fmt: skip
+    assert [line for line in folder.journal() if "retried" in line] == [{"retried": "broken.jpg"}]
+
+
+def test_the_summary_for_people(folder: Folder) -> None:
+    folder.photo("a.jpg")
+    (folder.source / "esc\x1b[2Jape.jpg").write_text("x")
+    process = folder.start()
+    stdout, _ = process.communicate(timeout=50)
+    assert process.returncode == 1
+    assert "2 photos: 1 masks, 0 failed, 1 skipped, 0 unfinished" in stdout
+    assert "of the pixels, mean over 1 masks" in stdout
+    assert "skipped  esc?[2Jape.jpg: not an image" in stdout
+
+
+@pytest.mark.parametrize(("kind", "count"), [("batch", 1), ("uploaded", 40), ("done", 60)])
+def test_killed_and_run_again(folder: Folder, kind: str, count: int) -> None:
+    names = [f"{i % 7}/{i}.jpg" for i in range(150)]
+    for i, name in enumerate(names):
+        folder.photo(name, 200, 150, seed=i)
+    folder.kill_at(kind, count)
+    with (folder.out / NAME).open("ab") as journal:
+        journal.write(b'{"done": "0/0.j')
+    report = folder.run()
+    assert (report["succeeded"], report["uploaded"] <= 150) == (150, True)
+    assert folder.masks() == {f"{name}.png" for name in names}
+    lines = folder.journal()
+    for once in ("uploaded", "done"):
+        assert Counter(line[once] for line in lines if once in line) == dict.fromkeys(names, 1)
+    assert len([line for line in lines if "batch" in line]) == 1
+
+    again = folder.run("--url", "http://127.0.0.1:1")  # asks nobody
+    assert (again["uploaded"], again["downloaded"], again["succeeded"]) == (0, 0, 150)
+    assert folder.journal() == lines
+    assert again["classes"] == pytest.approx(report["classes"])
+
+
+def test_changed_photos_are_sent_anew_and_lost_masks_fetched_again(folder: Folder) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        folder.photo(name)
+    folder.run()
+    folder.photo("b.jpg", 60, 20, seed=5)
+    folder.photo("d.jpg")
+    (folder.out / "c.jpg.png").unlink()
+    report = folder.run()
+    assert (report["uploaded"], report["downloaded"], report["succeeded"], len(report["batches"])) == (2, 3, 4, 2)
+    with Image.open(folder.out / "b.jpg.png") as mask:
+        assert mask.size == (60, 20)
+
+
+def test_a_photo_that_changed_while_its_batch_was_open(folder: Folder) -> None:
+    """Killed after the server had it, before the journal did; the open batch still holds the earlier content."""
+    folder.photo("late.jpg", 20, 20)
+    folder.out.mkdir()
+    with Client(f"http://127.0.0.1:{folder.port}") as client:
+        batch = client.open_batch("open")
+        batch.append([("late.jpg", (folder.source / "late.jpg").read_bytes())])
+        (folder.out / NAME).write_text(json.dumps({"batch": batch.id, "url": "…"}) + "\n")
+        folder.photo("late.jpg", 50, 20)
+        report = folder.run()
+        assert client.batch(batch.id).status == "succeeded"
+    assert len(report["batches"]) == 2
+    with Image.open(folder.out / "late.jpg.png") as mask:
+        assert mask.size == (50, 20)
+
+
+def test_a_batch_that_the_server_has_forgotten_is_sent_again(folder: Folder) -> None:
+    folder.photo("a.jpg")
+    folder.out.mkdir()
+    lines = [
+        {"batch": "bat_01a203b4d5037207a59836e62a304243", "url": "…"},
+        {"uploaded": "a.jpg", "job_id": "1", "size": (folder.source / "a.jpg").stat().st_size,
+         "mtime_ns": (folder.source / "a.jpg").stat().st_mtime_ns},
+    ]  # fmt: skip
+    (folder.out / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = folder.run()
+    assert (report["uploaded"], report["succeeded"]) == (1, 1)
+
+
+def test_overlays_into_a_folder_inside(folder: Folder) -> None:
+    folder.out = folder.source / "masks"
+    folder.photo("a.png", 45, 35)
+    for _ in range(2):
+        folder.run("--format", "overlay")
+    assert folder.masks() == {"a.png.jpg"}
+    with Image.open(folder.out / "a.png.jpg") as overlay:
+        assert (overlay.format, overlay.size) == ("JPEG", (45, 35))
+
+
+def test_nothing_to_do(folder: Folder) -> None:
+    report = folder.run()
+    assert (report["ok"], report["candidates"], report["batches"]) == (True, 0, [])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--format", "svg"],
+        ["--concurrency", "0"],
+        ["--url", "nowhere"],
+        ["--out", "{in}"],
+        ["--out", "{in}/.."],
+        ["--x"],
+    ],
+)
+def test_usage_errors(folder: Folder, options: list[str]) -> None:
+    process = folder.start(*(option.replace("{in}", str(folder.source)) for option in options))
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, "Usage" in stderr) == (2, True)
+    assert not folder.out.exists()
+
+
+def test_the_segue_command_is_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "segue", "folder", "--help"],
+        cwd=services.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--retry-failed" in done.stdout
