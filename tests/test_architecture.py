@@ -20,7 +20,7 @@ FORBIDDEN = {
     "storage.recovery": ("web", "worker", "model", "flask"),
     "model.segmenter": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
     "model.evaluate": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
-    "web.client": ("storage", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery", "rich"),
+    "web.client": ("storage", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery"),
     "web.folder": ("storage", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery", "typer"),
     "segue": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
 }
