@@ -6,7 +6,9 @@ Wall times on shared machines swing; the ratios and the CPU milliseconds are wha
 import http.client
 import json
 import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -147,6 +149,23 @@ def eta_errors(stack: Stack, contents: list[bytes], meanwhile: Callable[[], None
     )
 
 
+def folder_rate(stack: Stack, contents: list[bytes], folder: Path) -> str:
+    """The folder script over JOBS photos, from its start to its end."""
+    source = folder / "photos"
+    for number in range(JOBS):
+        path = source / f"{number % 10}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents[number % len(contents)])
+    command = [sys.executable, "scripts/submit_folder.py", str(source), "--out", str(folder / "masks")]
+    before, started, cpu = cpu_ms(stack), time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([*command, "--url", str(stack.http.base_url), "--json"], cwd=ROOT, check=True, capture_output=True)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = {name: (now - before[name]) / JOBS for name, now in cpu_ms(stack).items()}
+    spent["script"] = (after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime) * 1000 / JOBS
+    each = ", ".join(f"{name} {ms:.1f}" for name, ms in spent.items())
+    return f"folder script, {JOBS} photos: {JOBS / wall:.0f} images/s; CPU ms an image: {each}"
+
+
 def come_and_go(stack: Stack) -> None:
     """A second worker comes, works for a while and is killed."""
     time.sleep(4)
@@ -201,6 +220,7 @@ def main() -> None:
     for workers in (1, 2):
         with running(workers) as stack:
             report(stack, workers, contents, bare)
+            print(f"{workers} worker(s), {folder_rate(stack, contents, stack.var)}")
             print(f"{workers} worker(s): {eta_errors(stack, contents, lambda: None)}")
     with running(1) as stack:
         throughput(stack, contents[:1])
