@@ -185,7 +185,7 @@ class Client:
             except TRANSIENT as error:
                 failure: Exception = error
             else:
-                if not answer.is_error:
+                if answer.is_success or answer.status_code == httpx.codes.NOT_MODIFIED:
                     return answer
                 problem = failure = ProblemError(_problem(answer))
                 if problem.status not in (429, 502, 503, 504) and problem.code != "idempotency_in_progress":

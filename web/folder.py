@@ -61,7 +61,11 @@ class Order:
             raise UsageError(f"format: one of {', '.join(SUFFIXES)}.")
         if self.concurrency < 1:
             raise UsageError("concurrency: at least 1.")
-        if not self.url.startswith(("http://", "https://")):
+        try:
+            address = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise UsageError(f"url: {error}.") from error
+        if address.scheme not in ("http", "https") or not address.host:
             raise UsageError("url: http://… or https://…")
 
 
@@ -69,20 +73,27 @@ def run(order: Order) -> Report:
     """Do what is missing. Raises UsageError; what goes wrong later is in the report."""
     order.check()
     started, found = time.monotonic(), walk(order.source, order.out)
-    order.out.mkdir(parents=True, exist_ok=True)
     with (
-        closing(Journal(order.out / folder_journal.NAME)) as journal,
+        closing(_journal(order.out)) as journal,
         Client(order.url) as client,
         progress(len(found.photos)) as show,
     ):
         work = _Run(order, client, journal, found, show)
         try:
             work.everything()
-        except (ProblemError, httpx.TransportError, httpx.InvalidURL) as error:
+        except (ProblemError, httpx.HTTPError, OSError) as error:
             work.report.error = str(error) or type(error).__name__
     work.conclude()
     work.report.seconds = round(time.monotonic() - started, 1)
     return work.report
+
+
+def _journal(out: Path) -> Journal:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return Journal(out / folder_journal.NAME)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}.") from error
 
 
 class _Run:
@@ -250,6 +261,7 @@ class _Run:
                 classes = {entry["name"]: entry["fraction"] for entry in item.result["classes"]}
                 self.journal.add(done=photo.custom_id, sha256=item.result["sha256"], classes=classes)
                 self.report.downloaded += 1
+            self.show(self.settled, self.report.uploaded)
         self.show(self.settled, self.report.uploaded)
 
     def _news(self, batch: Batch) -> Iterator[tuple[Item, Photo]]:
