@@ -177,9 +177,8 @@ class _Run:
         return batch
 
     def _retry(self, batch: Batch, failed: list[Photo]) -> None:
-        """Run those again; their earlier ends are passed over."""
+        """Run those again; the server takes their earlier ends out of the results."""
         if failed:
-            self.cursors[batch.id] = max((item.cursor for item in batch.results()), default=0)
             batch.retry()
             for photo in failed:
                 self.journal.add(retried=photo.custom_id)
