@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from enum import StrEnum
@@ -149,36 +150,50 @@ class Swept:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """Milliseconds of one worker per image in full micro-batches: now, the mean deviation, and at its best of late."""
+
+    ms_per_image: float
+    deviation_ms: float
+    best_ms: float
+
+    @property
+    def expected_ms(self) -> float:
+        """Between what is now and what it will be when nothing else arrives: their geometric mean."""
+        return math.sqrt(self.ms_per_image * self.best_ms)
+
+
+@dataclass(frozen=True)
 class Outlook:
     """A job's place and the pace at which places come up. Estimates, as if nothing else arrived.
 
-    `position`: jobs that would be claimed before it, None once it does not wait; `ms_per_image` of one worker in full
-    micro-batches and its mean deviation, None before the first image.
+    `position`: jobs that would be claimed before it, None once it does not wait; `pace`: None before the first image.
     """
 
     position: int | None
     running: int
     workers: int
-    ms_per_image: float | None
-    deviation_ms: float | None
+    pace: Pace | None
     micro_batch: int
 
     @property
     def eta_s(self) -> float | None:
         """Seconds until it is done; None while no pace or no worker is known."""
-        if self.ms_per_image is None or not self.workers:
-            return None
-        # What runs already is, taken over many moments, half done; its own micro-batch has to run whole.
-        ahead = (self.position or 0) + self.running / 2 + 1
-        return ahead * self.ms_per_image / 1000 / self.workers
+        return self._at(self.pace.expected_ms) if self.pace and self.workers else None
 
     @property
     def eta_range_s(self) -> tuple[float, float] | None:
-        """From two deviations faster to three slower: a queue is held up more often than it is sped up."""
-        if self.eta_s is None or not self.ms_per_image:
+        """From one deviation better than at best to two worse than now: a queue is held up rather than sped up."""
+        if not self.pace or not self.workers:
             return None
-        share = min(0.4, (self.deviation_ms or 0) / self.ms_per_image)
-        return self.eta_s * (1 - 2 * share), self.eta_s * (1 + 3 * share)
+        spread = min(self.pace.deviation_ms, self.pace.ms_per_image * 0.4)
+        low_ms = self.pace.best_ms * (1 - spread / self.pace.ms_per_image)
+        return self._at(low_ms), self._at(self.pace.ms_per_image + 2 * spread)
+
+    def _at(self, ms_per_image: float) -> float:
+        # What runs already is, taken over many moments, half done; its own micro-batch has to run whole.
+        ahead = (self.position or 0) + self.running / 2 + 1
+        return ahead * ms_per_image / 1000 / self.workers
 
     @property
     def waiting_reason(self) -> str:

@@ -19,7 +19,7 @@ from redis.client import PubSub
 from redis.exceptions import LockError
 
 from storage import keys
-from storage.job import Finished, Job, Outcome, Outlook, QueueState, Spec, Swept
+from storage.job import Finished, Job, Outcome, Outlook, Pace, QueueState, Spec, Swept
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.settings import Settings
 
@@ -217,13 +217,12 @@ class RedisJobs:
 
     def outlook(self, job_id: str) -> Outlook:
         """When a waiting job will be done, as far as can be told. One round trip, the same cost at any length."""
-        position, running, workers, ms, deviation = self._run("outlook", job_id, self._settings.micro_batch)
+        position, running, workers, ms, deviation, best = self._run("outlook", job_id, self._settings.micro_batch)
         return Outlook(
             position=position if position >= 0 else None,
             running=running,
             workers=workers,
-            ms_per_image=float(ms) if ms else None,
-            deviation_ms=float(deviation) if deviation else None,
+            pace=Pace(float(ms), float(deviation), float(best)) if ms else None,
             micro_batch=self._settings.micro_batch,
         )
 

@@ -25,16 +25,20 @@ end
 -- The measured pace: milliseconds of one busy worker per image, how far single micro-batches lie from it, and images per
 -- micro-batch, as moving averages. An image alone costs several times its share of a full micro-batch, and a queue is worked
 -- off in full ones: once there is a measurement of those, small ones do not count.
+-- `best` is the fastest such average lately: what is to be expected once nothing else takes the workers' cores. It gives way
+-- slowly, so that it follows a lasting change.
 local function pace()
-  local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation', 'micro_batch', 'full')
+  local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation', 'micro_batch', 'full', 'best')
   local function blend(old, new, weight) return old and old + (new - old) * weight or new end
   redis.call('HSET', P .. 'rate', 'micro_batch', blend(tonumber(rate[3]), won, 0.1))
   local full, ms = won * 2 >= micro_batch, busy_ms / won
   if rate[4] == '1' and not full then return end
   local old = (rate[4] == '1' or not full) and tonumber(rate[1])
+  local average = blend(old, ms, math.min(0.5, won / 64))
   redis.call('HSET', P .. 'rate',
-    'ms_per_image', blend(old, ms, math.min(0.5, won / 64)),
+    'ms_per_image', average,
     'deviation', old and blend(tonumber(rate[2]), math.abs(ms - old), 0.1) or ms / 4,
+    'best', old and math.min(average, blend(tonumber(rate[5]), average, 0.002)) or average,
     'full', full and '1' or '0')
 end
 

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- How many jobs would be claimed before this one if nothing else arrived, and the pace. O(tenants), at any length.
--- ARGV: id, micro_batch   → {position (-1: it does not wait), running, live workers, ms per image, deviation}
+-- ARGV: id, micro_batch   → {position (-1: it does not wait), running, live workers, ms per image, deviation, best}
 local id, n = ARGV[1], tonumber(ARGV[2])
 
 -- Before the job of rank r every other tenant of the lane has r turns, one more if it is ahead in the ring.
@@ -39,5 +39,5 @@ if place then
 end
 local running = redis.call('ZCARD', P .. 'leases:interactive') + redis.call('ZCARD', P .. 'leases:bulk')
 local workers = redis.call('ZCOUNT', P .. 'workers', NOW, '+inf')
-local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation')
-return { position, running, workers, rate[1] or '', rate[2] or '' }
+local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation', 'best')
+return { position, running, workers, rate[1] or '', rate[2] or '', rate[3] or '' }

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from specs import spec
 
 from storage import Storage
-from storage.job import Finished, Outcome, Status
+from storage.job import Finished, Outcome, Pace, Status
 from storage.jobs import RedisJobs
 from storage.keys import Lane
 
@@ -121,3 +121,22 @@ def test_small_micro_batches_do_not_spoil_the_pace_of_full_ones(jobs: RedisJobs)
     run(16, 160)
     run(1, 50)
     assert jobs.queue().ms_per_image == 10
+
+
+def test_what_the_pace_was_at_its_best_is_remembered(jobs: RedisJobs) -> None:
+    def run(times: int, busy_ms: int) -> Pace:
+        for _ in range(times):
+            fill(jobs, "a", Lane.BULK, 16)
+            claimed = jobs.claim(token := uuid4().hex, "d", "worker")
+            done = [Finished(job.id, "k", Outcome(Status.SUCCEEDED)) for job in claimed]
+            jobs.finish(token, "worker", busy_ms, done)
+        pace = jobs.outlook("any").pace
+        assert pace
+        return pace
+
+    assert run(10, 160).best_ms == pytest.approx(10)
+    flooded = run(30, 400)
+    assert flooded.ms_per_image == pytest.approx(25, rel=0.01)
+    assert 10 < flooded.best_ms < 11
+    assert flooded.best_ms < flooded.expected_ms < flooded.ms_per_image
+    assert run(30, 80).best_ms == pytest.approx(5, rel=0.2)
