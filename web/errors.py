@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from flask import Flask, Response, g, request
+from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from storage.problems import KINDS, Problem, Unavailable
@@ -23,6 +24,13 @@ def register(app: Flask) -> None:
     app.register_error_handler(redis.RedisError, _outage)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _bug)
+
+
+def invalid(error: ValidationError) -> Problem:
+    """The first thing wrong, by the field's name and without what was sent."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])[:64]
+    return Problem("invalid_request", f"{where}: {first['msg']}")
 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:

@@ -14,6 +14,7 @@ from storage.keys import Lane
 from storage.photos import read_header
 from storage.problems import Problem
 from storage.settings import Settings
+from web.errors import invalid
 
 ENVELOPE_BYTES = 64 * 1024  # what multipart headers and option fields may add to the image
 IMAGE_FIELD = "image"
@@ -61,9 +62,7 @@ def _options(fields: list[tuple[str, str]]) -> Options:
     try:
         return Options.model_validate(dict(fields))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:64]
-        raise Problem("invalid_request", f"{where}: {first['msg']}") from error
+        raise invalid(error) from error
 
 
 def clean_filename(name: str) -> str:

@@ -22,6 +22,7 @@ from storage.problems import Problem
 from web.archive import archive
 from web.connection import LOCAL_TENANT, connected, waiting
 from web.documents import batch_document, item_document, polite_pause_s
+from web.errors import invalid
 from web.preferences import preferred_wait, with_state
 from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_DEADLINE_S, checked_custom_id, describe
 from web.waiting import Waiting
@@ -55,9 +56,7 @@ def create() -> Response:
     try:
         opening = Opening.model_validate_json(request.get_data())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:64]
-        raise Problem("invalid_request", f"{where}: {first['msg']}") from error
+        raise invalid(error) from error
     deadline_s = opening.options.deadline_s or storage.settings.deadline_s
     now_ms = time.time_ns() // 1_000_000
     spec = BatchSpec(keys.new_batch_id(), LOCAL_TENANT, opening.name, opening.options.priority, deadline_s, now_ms)
