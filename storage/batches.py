@@ -68,15 +68,17 @@ class Batches:
         self._jobs.client.hset(keys.batch(spec.id), CLOSED, how)
         self._jobs.client.publish(keys.EVENTS, f"- {how} {spec.id}")
 
-    def job_ids(self, batch_id: str, status: Status | None = None) -> Iterator[list[str]]:
-        """Of the jobs in the order they were sent, in portions; of one status, if given."""
+    def job_ids(self, batch_id: str) -> Iterator[list[str]]:
+        """Of the jobs in the order they were sent, in portions."""
         start, step = 0, 500
         while page := cast(list[str], self._jobs.client.zrange(keys.batch_jobs(batch_id), start, start + step - 1)):
-            if status is None:
-                yield page
-            else:
-                yield [job.id for job in self._jobs.get_many(page) if job and job.status is status]
+            yield page
             start += step
+
+    def jobs(self, batch_id: str) -> Iterator[Job]:
+        """The records in the order they were sent."""
+        for page in self.job_ids(batch_id):
+            yield from filter(None, self._jobs.get_many(page))
 
     def ended(self, batch_id: str, after: int, most: int) -> list[tuple[int, Job]]:
         """Up to `most` ended items with a number above `after`, in the order they ended, with their numbers."""

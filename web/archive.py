@@ -21,7 +21,7 @@ def archive(storage: Storage, batch: Batch) -> Iterator[bytes]:
     stream = ZipStream(sized=False)
     manifest: list[dict[str, Any]] = []
     coco = Coco()
-    for job in _jobs(storage, batch):
+    for job in storage.batches.jobs(batch.id):
         mask = storage.objects.get(RESULTS, job.result_key) if job.status is Status.SUCCEEDED else None
         name = f"{job.spec.custom_id}.png" if mask else None
         manifest.append(_manifest_entry(job, name))
@@ -33,11 +33,6 @@ def archive(storage: Storage, batch: Batch) -> Iterator[bytes]:
     stream.add(json.dumps(coco.document(batch.spec.name)), "coco.json")
     yield from stream.all_files()
     yield from stream.finalize()
-
-
-def _jobs(storage: Storage, batch: Batch) -> Iterator[Job]:
-    for page in storage.batches.job_ids(batch.id):
-        yield from filter(None, storage.jobs.get_many(page))
 
 
 def _manifest_entry(job: Job, name: str | None) -> dict[str, Any]:

@@ -160,12 +160,11 @@ def retry(batch_id: str) -> Response:
     """Another attempt for every item that ended without a mask."""
     storage, batch = connected(), _find(batch_id)
     deadline_ms = time.time_ns() // 1_000_000 + batch.spec.deadline_s * 1000
-    for status in RETRIED:
-        for page in storage.batches.job_ids(batch.id, status):
-            for job in filter(None, storage.jobs.get_many(page)):
-                # Before the record: found after a loss of Redis, the old problem would end the job again.
-                storage.objects.remove(RESULTS, job.result_key)
-                storage.jobs.retry(job.id, deadline_ms)
+    for job in storage.batches.jobs(batch.id):
+        if job.status in RETRIED:
+            # Before the record: found after a loss of Redis, the old problem would end the job again.
+            storage.objects.remove(RESULTS, job.result_key)
+            storage.jobs.retry(job.id, deadline_ms)
     if batch.canceled:
         storage.batches.close(batch.spec)
     storage.tickets.send(storage.jobs.tickets_missing())
