@@ -25,8 +25,13 @@ class Card:
 
     @classmethod
     def load(cls, folder: Path) -> "Card":
-        fields = json.loads((folder / CARD).read_text())
-        return cls(**{**fields, "labels": tuple(Label.from_dict(entry) for entry in fields["labels"])})
+        """Raises FileNotFoundError, or ValueError where the file is no card."""
+        text = (folder / CARD).read_text()
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "labels": tuple(Label.from_dict(entry) for entry in fields["labels"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{folder / CARD} is no model card: {error!r}") from error
 
     def save(self, folder: Path) -> None:
         fields = {**asdict(self), "labels": [label.to_dict() for label in self.labels]}

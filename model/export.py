@@ -16,24 +16,16 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from model.card import Card, sha256
 from model.data import examples, squeezed
+from model.engines import FILES
+from model.fold import Floats, folded
 from model.labels import PETS
-from model.litert import FILE
-from model.unet import INPUT_SIZE, build_unet
+from model.unet import INPUT_SIZE, load_unet, save_float16
 
 CALIBRATION_PHOTOS = 200
-Floats = NDArray[np.float32]
-
-
-def fold_batchnorm(kernel: Floats, norm: keras.layers.BatchNormalization) -> tuple[Floats, Floats]:
-    """kernel[h,w,out,in] and its BatchNorm → the kernel and bias[out] of the same function."""
-    gamma, beta, mean, variance = norm.get_weights()
-    scale = gamma / np.sqrt(variance + norm.epsilon)
-    return kernel * scale[None, None, :, None], beta - mean * scale
 
 
 def phases(kernel: Floats) -> list[tuple[Floats, int, int]]:
@@ -56,12 +48,11 @@ def transposed_by_phases(x: tf.Tensor, kernel: Floats, bias: Floats, activation:
 
 
 def rewritten(unet: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The same function as `unet` in inference mode, decoder folded and split into phases."""
-    encoder = unet.get_layer("encoder")
-    transposed = [layer for layer in unet.layers if isinstance(layer, keras.layers.Conv2DTranspose)]
-    norms = [layer for layer in unet.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    blocks = [fold_batchnorm(layer.get_weights()[0], norm) for layer, norm in zip(transposed[:-1], norms, strict=True)]
-    last_kernel, last_bias = transposed[-1].get_weights()
+    """The same function as `unet` in inference mode, BatchNorms folded and the decoder split into phases."""
+    plain = folded(unet)
+    encoder = plain.get_layer("encoder")
+    transposed = [layer for layer in plain.layers if isinstance(layer, keras.layers.Conv2DTranspose)]
+    *blocks, (last_kernel, last_bias) = [layer.get_weights() for layer in transposed]
 
     def forward(image: tf.Tensor) -> tf.Tensor:
         *skips, x = encoder(image, training=False)
@@ -111,19 +102,20 @@ def main() -> None:
     parser.add_argument("--trained-on", default="Oxford-IIIT Pet, official trainval photos")
     options = parser.parse_args()
 
-    unet = build_unet(len(PETS))
-    unet.load_weights(options.weights)
+    unet = load_unet(options.weights, len(PETS))
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / FILE).write_bytes(to_int8(unet, calibration_photos(options.data)))
+    (options.out / FILES["litert"]).write_bytes(to_int8(unet, calibration_photos(options.data)))
+    save_float16(unet, options.out / FILES["tensorflow"])
     Card(
         name=options.out.parent.name,
         version=options.out.name,
         input_size=INPUT_SIZE,
         labels=PETS,
-        files={FILE: sha256(options.out / FILE)},
+        files={name: sha256(options.out / name) for name in FILES.values()},
         trained_on=options.trained_on,
     ).save(options.out)
-    print(f"{options.out / FILE}: {(options.out / FILE).stat().st_size / 1e6:.1f} MB")
+    for name in FILES.values():
+        print(f"{options.out / name}: {(options.out / name).stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,49 +1,61 @@
 """The CPU engine: LiteRT (the TensorFlow Lite runtime) with int8 weights."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-FILE = "int8.tflite"
-# A micro-batch is padded to the next of these: each has its own interpreter, planned and packed once.
-BATCH_SIZES = (1, 4, 16)
+from model.engines import BATCH_SIZES, in_micro_batches
 
 
 class LiteRTEngine:
-    """One thread: one process a core beats one process with two threads by a third and more."""
+    """One interpreter a batch size, planned and packed once.
 
-    def __init__(self, path: Path) -> None:
-        self._interpreters = {size: _interpreter(path, size) for size in BATCH_SIZES}
-        (output,) = self._interpreters[1].get_output_details()
+    One thread by default: one process a core beats one process with two threads by a third and more.
+    """
+
+    def __init__(self, path: Path, size: int, classes: int, threads: int = 1) -> None:
+        """Raises ValueError where `path` is no network from uint8[?,size,size,3] to int8[?,size,size,classes]."""
+        self._interpreters = {count: _interpreter(path, count, threads) for count in BATCH_SIZES}
+        (entry,), (output,) = _ends(self._interpreters[1])
+        _expect("takes", entry, np.uint8, (1, size, size, 3))
+        _expect("gives", output, np.int8, (1, size, size, classes))
         scale, zero = output["quantization"]
         self._output_scale, self._output_zero = np.float32(scale), np.float32(zero)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8[n,size,size,3] → float32[n,size,size,classes]."""
-        largest = BATCH_SIZES[-1]
-        chunks = [self._run(images[start : start + largest]) for start in range(0, len(images), largest)]
-        return np.concatenate(chunks)
+        return in_micro_batches(images, self._run)
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        count = len(images)
-        size = next(size for size in BATCH_SIZES if size >= count)
-        interpreter = self._interpreters[size]
-        (entry,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
-        padded = np.zeros((size, *images.shape[1:]), np.uint8)
-        padded[:count] = images
-        interpreter.set_tensor(entry["index"], padded)
+        interpreter = self._interpreters[len(images)]
+        (entry,), (output,) = _ends(interpreter)
+        interpreter.set_tensor(entry["index"], images)
         interpreter.invoke()
-        quantised: NDArray[np.int8] = interpreter.get_tensor(output["index"])[:count]
+        quantised: NDArray[np.int8] = interpreter.get_tensor(output["index"])
         logits: NDArray[np.float32] = (quantised.astype(np.float32) - self._output_zero) * self._output_scale
         return logits
 
 
-def _interpreter(path: Path, size: int) -> Interpreter:
-    interpreter = Interpreter(str(path), num_threads=1)
-    (entry,) = interpreter.get_input_details()
-    interpreter.resize_tensor_input(entry["index"], [size, *entry["shape"][1:]])
+def _interpreter(path: Path, count: int, threads: int) -> Interpreter:
+    try:
+        interpreter = Interpreter(str(path), num_threads=threads)
+    except ValueError:
+        raise ValueError("is not a LiteRT file") from None
+    (entry,), _ = _ends(interpreter)
+    interpreter.resize_tensor_input(entry["index"], [count, *entry["shape"][1:]])
     interpreter.allocate_tensors()
     interpreter.invoke()  # packs the weights now and not in the first micro-batch
     return interpreter
+
+
+def _ends(interpreter: Interpreter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    return interpreter.get_input_details(), interpreter.get_output_details()
+
+
+def _expect(verb: str, end: dict[str, Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    if end["dtype"] is not dtype or tuple(end["shape"]) != shape:
+        found = f"{end['dtype'].__name__}{list(map(int, end['shape']))}"
+        raise ValueError(f"{verb} {found}, the card wants {dtype.__name__}{list(shape)}")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from model.augmentation import Augmented
 from model.data import Example, examples, squeezed
 from model.labels import PETS
-from model.unet import INPUT_SIZE, build_encoder, build_unet
+from model.unet import INPUT_SIZE, build_encoder, build_unet, layers
 
 BATCH_SIZE = 32
 DECODER_EPOCHS, ALL_EPOCHS, WARMUP_EPOCHS = 2, 26, 2
@@ -105,18 +105,11 @@ def settle_batchnorms(unet: keras.Model, batches: Augmented) -> None:
     The averaged weights are not those under which the moving statistics were gathered; with the old statistics they
     lose a third of their quality (Izmailov et al. 2018, arXiv:1803.05407, section 3.2).
     """
-    norms = [layer for layer in _layers(unet) if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in layers(unet) if isinstance(layer, keras.layers.BatchNormalization)]
     for step in range(len(batches)):
         for norm in norms:
             norm.momentum = step / (step + 1)
         unet(batches[step][0], training=True)
-
-
-def _layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """All layers, those of models within it too."""
-    return [
-        inner for layer in model.layers for inner in (_layers(layer) if isinstance(layer, keras.Model) else [layer])
-    ]
 
 
 def main() -> None:

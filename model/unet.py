@@ -7,6 +7,8 @@ blocks of pix2pix (Isola et al. 2017, arXiv:1611.07004).
     python -c "import model.unet as u; print(u.build_unet(classes=3).count_params())"   # 6504227
 """
 
+from pathlib import Path
+
 import keras
 
 INPUT_SIZE = 128
@@ -45,6 +47,37 @@ def build_unet(classes: int, encoder: keras.Model | None = None) -> keras.Model:
         x = keras.layers.Concatenate()([x, skip])  # 8x8x1088, 16x16x448, 32x32x272, 64x64x160
     logits = keras.layers.Conv2DTranspose(classes, 3, strides=2, padding="same", name="logits")(x)
     return keras.Model(image, logits, name="unet")
+
+
+def layers(network: keras.Model) -> list[keras.layers.Layer]:
+    """All layers, those of networks within it too."""
+    return [
+        inner for layer in network.layers for inner in (layers(layer) if isinstance(layer, keras.Model) else [layer])
+    ]
+
+
+def load_unet(path: Path, classes: int) -> keras.Model:
+    """The network with the weights of a Keras weights file. Raises ValueError in one line where they do not fit."""
+    unet = build_unet(classes)
+    try:
+        unet.load_weights(path)
+    except (OSError, KeyError):
+        raise ValueError("is not a Keras weights file") from None
+    except ValueError:
+        raise ValueError(f"holds weights of another network than the one with {classes} classes") from None
+    return unet
+
+
+def save_float16(unet: keras.Model, path: Path) -> None:
+    """The weights at half the size; a float32 network loads them as they are."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float16")
+    try:
+        half = build_unet(unet.output_shape[-1])
+    finally:
+        keras.config.set_dtype_policy(before)
+    half.set_weights(unet.get_weights())
+    half.save_weights(path)
 
 
 def _upsample(filters: int, x: keras.KerasTensor) -> keras.KerasTensor:

@@ -1,6 +1,5 @@
 """The model that ships: what its card says is what its engine does."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,8 @@ import pytest
 from services import SHIPPED_MODEL
 
 from model.card import Card
+from model.engines import BATCH_SIZES
 from model.evaluate import Scores, evaluate
-from model.litert import BATCH_SIZES
 from model.segmenter import Segmenter
 
 
@@ -29,18 +28,6 @@ def test_a_mask_does_not_depend_on_its_micro_batch(segmenter: Segmenter) -> None
 def test_masks_have_their_photos_sizes(segmenter: Segmenter) -> None:
     photos = [pictures.photo(37, 91), pictures.photo(300, 200), pictures.photo(1, 1)]
     assert [mask.shape for mask in segmenter.masks(photos)] == [(91, 37), (200, 300), (1, 1)]
-
-
-def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    shutil.copytree(SHIPPED_MODEL, folder)
-    with (folder / "int8.tflite").open("r+b") as file:
-        file.seek(1_000_000)
-        file.write(b"\xff\xff\xff\xff")
-    with pytest.raises(ValueError, match=r"damaged: int8\.tflite"):
-        Segmenter(folder)
-    (folder / "int8.tflite").unlink()
-    assert Card.load(folder).damaged(folder) == ["int8.tflite"]
 
 
 def test_scores() -> None:

@@ -1,0 +1,72 @@
+"""The engines a model version can run on, and which of them to take on this machine. Imports none of them."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+EngineName = Literal["litert", "tensorflow"]
+FILES: dict[EngineName, str] = {"litert": "int8.tflite", "tensorflow": "float16.weights.h5"}
+TITLES: dict[EngineName, str] = {"litert": "LiteRT", "tensorflow": "TensorFlow"}
+PACKAGES: dict[EngineName, str] = {"litert": "ai_edge_litert", "tensorflow": "tensorflow"}
+# Without one of these there is no GPU that TensorFlow could use, and no need to ask it: NVIDIA, AMD, Windows' Linux.
+GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+# A micro-batch is padded to the next of these: what is planned and compiled for a size is made once, at load.
+BATCH_SIZES = (1, 4, 16)
+
+
+class Engine(Protocol):
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8[n,size,size,3] → float32[n,size,size,classes], any n ≥ 1."""
+
+
+class EngineUnavailable(Exception):
+    """The engine that is wanted cannot run here; the text says why in one sentence."""
+
+
+def choose(wanted: Literal["auto", "litert", "tensorflow"]) -> EngineName:
+    """`auto`: TensorFlow where it is installed and sees a GPU, LiteRT otherwise. Raises EngineUnavailable."""
+    if wanted == "auto":
+        return _best()
+    if not _installed(wanted):
+        raise EngineUnavailable(f"the {TITLES[wanted]} engine needs the package {PACKAGES[wanted]}, not installed here")
+    return wanted
+
+
+def _best() -> EngineName:
+    if _installed("tensorflow") and (not _installed("litert") or gpu_visible()):
+        return "tensorflow"
+    if _installed("litert"):
+        return "litert"
+    raise EngineUnavailable(f"no engine is installed here: neither {' nor '.join(PACKAGES.values())}")
+
+
+def _installed(engine: EngineName) -> bool:
+    return importlib.util.find_spec(PACKAGES[engine]) is not None
+
+
+def gpu_visible() -> bool:
+    """Whether TensorFlow sees a GPU. It is asked in a process of its own: it takes seconds, memory, and the GPU."""
+    if not any(device.exists() for device in GPU_DEVICES):
+        return False
+    question = "import sys, tensorflow as tf; sys.exit(not tf.config.list_physical_devices('GPU'))"
+    return subprocess.run([sys.executable, "-c", question], capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+def in_micro_batches(
+    images: NDArray[np.uint8], run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """`run` on chunks of `images`, padded with black to one of BATCH_SIZES → the logits of all, without the padding."""
+    largest = BATCH_SIZES[-1]
+    chunks = [images[start : start + largest] for start in range(0, len(images), largest)]
+    return np.concatenate([run(_padded(chunk))[: len(chunk)] for chunk in chunks])
+
+
+def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    size = next(size for size in BATCH_SIZES if size >= len(images))
+    return np.pad(images, ((0, size - len(images)), (0, 0), (0, 0), (0, 0)))
