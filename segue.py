@@ -1,12 +1,40 @@
 """The `segue` command. Each part is imported when it is used: the client needs nothing of the server."""
 
+import json
+import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from storage import Storage
+
 app = typer.Typer(no_args_is_help=True, help="Segmentation in a queue: photos in, masks out.")
+models = typer.Typer(no_args_is_help=True, help="Model versions, and which of them `stable` and `canary` are.")
+app.add_typer(models, name="models")
+
 WEIGHTS = Path(__file__).parent / "model" / "weights"
+AliasOption = Annotated[str, typer.Option("--alias", help="stable or canary.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@contextmanager
+def connected() -> "Iterator[Storage]":
+    """By the environment, or what `make run` left in $VAR/env. An outage is one line and not a traceback."""
+    from redis import RedisError
+
+    from storage import connect
+    from storage.problems import Unavailable
+    from storage.settings import Settings
+
+    try:
+        yield connect(Settings(_env_file=Path(os.environ.get("VAR") or "var") / "env"))  # type: ignore[call-arg]
+    except (Unavailable, RedisError) as error:
+        _fail(f"not available: {error}")
 
 
 @app.command()
@@ -14,14 +42,15 @@ def setup(
     weights: Annotated[Path, typer.Option(help="Folder of name/version folders to publish.")] = WEIGHTS,
 ) -> None:
     """Prepare the object store: make the buckets and publish the shipped model. Safe to repeat."""
-    from storage import connect
-    from storage.settings import Settings
-    from worker.engines import publish
+    from storage.models import ModelError
 
-    objects = connect(Settings()).objects
-    objects.make_buckets()
-    for card in sorted(weights.glob("*/*/card.json")):
-        typer.echo(f"published model {publish(objects, card.parent)}")
+    with connected() as storage:
+        storage.objects.make_buckets()
+        for card in sorted(weights.glob("*/*/card.json")):
+            try:
+                typer.echo(f"published model {storage.models.publish(card.parent)}")
+            except ModelError as error:
+                typer.echo(f"not published: {error}", err=True)
 
 
 @app.command()
@@ -32,21 +61,128 @@ def folder(
     url: Annotated[str, typer.Option(envvar="SEGUE_URL", help="Address of the service.")] = "http://127.0.0.1:8000",
     format: Annotated[str, typer.Option(help="index: palette PNG; overlay: JPEG.")] = "index",  # noqa: A002
     name: Annotated[str, typer.Option(help="Name of the batch; the folder's without.")] = "",
+    model: Annotated[str, typer.Option(help="Alias or version of the model.")] = "stable",
     concurrency: Annotated[int, typer.Option(help="Requests at a time.")] = 4,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run those again that failed.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Masks for a folder of photos. Run again, it goes on where it was stopped. 0: all there, 1: not all, 2: usage."""
-    import json
-
     from web.folder import Order, UsageError, run
 
     try:
-        report = run(Order(source, out, url, format, name, concurrency, retry_failed))
+        report = run(Order(source, out, url, format, name, model, concurrency, retry_failed))
     except UsageError as error:
         raise typer.BadParameter(str(error)) from error
     typer.echo(json.dumps(report.document(), indent=2) if as_json else "\n".join(report.lines()))
     raise typer.Exit(not report.ok)
+
+
+@models.command()
+def publish(
+    version: Annotated[Path, typer.Argument(metavar="FOLDER", help="A card.json and the files that it lists.")],
+    promote: Annotated[bool, typer.Option("--promote", help="Make it `stable` at once.")] = False,
+) -> None:
+    """Load a version with every engine that is installed here, then store it. A version never changes."""
+    from model.card import Card
+    from model.engines import FILES, installed
+    from model.segmenter import Segmenter
+    from storage.models import Alias, ModelError
+
+    with connected() as storage:
+        try:
+            card = Card.load(version)
+            for engine in installed():
+                if FILES[engine] in card.files:
+                    Segmenter(version, engine)
+            name = storage.models.publish(version)
+        except (ModelError, ValueError, TypeError, OSError) as error:
+            _fail(f"not published: {error}")
+        if promote:
+            storage.models.point(Alias.STABLE, name)
+    typer.echo(f"published {name}{', now stable' if promote else ''}")
+
+
+@models.command("list")
+def list_(as_json: JsonOption = False) -> None:
+    """Every version with its mean IoU and aliases."""
+    with connected() as storage:
+        cards = {version: storage.models.card(version) or {} for version in storage.models.versions()}
+        aliases, history = storage.models.aliases(), storage.models.history()
+    if as_json:
+        typer.echo(json.dumps({"versions": cards, "aliases": history}, indent=2))
+        return
+    for version, card in cards.items():
+        names = ", ".join(alias for alias, target in aliases.items() if target == version)
+        flat = _flat(card["metrics"])
+        quality = next((f"{flat[name]:.3f}" for name in sorted(flat) if name.endswith("test.mean_iou")), "-")
+        typer.echo(f"{version:24} {quality:>6}  {names}")
+
+
+@models.command()
+def show(version: str) -> None:
+    """A version's card."""
+    typer.echo(json.dumps(_card(version), indent=2))
+
+
+@models.command()
+def compare(first: str, second: str) -> None:
+    """The metrics of two versions side by side, and by how much the second is better."""
+    before, after = _flat(_card(first)["metrics"]), _flat(_card(second)["metrics"])
+    typer.echo(f"{'':44} {first:>12} {second:>12}")
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        change = f"{new - old:+.4f}" if old is not None and new is not None else ""
+        typer.echo(f"{name:44} {'-' if old is None else old:>12} {'-' if new is None else new:>12} {change:>9}")
+
+
+@models.command()
+def promote(version: str, alias: AliasOption = "stable") -> None:
+    """Let an alias mean this version. Workers follow within a second or two, between two micro-batches."""
+    _change(alias, version)
+
+
+@models.command()
+def rollback(alias: AliasOption = "stable") -> None:
+    """Let an alias mean again what it meant before."""
+    _change(alias, None)
+
+
+def _change(alias: str, version: str | None) -> None:
+    from storage.models import Alias
+    from storage.problems import Problem
+
+    if alias not in list(Alias):
+        raise typer.BadParameter(f"the aliases are {', '.join(Alias)}")
+    with connected() as storage:
+        try:
+            if version is None:
+                version = storage.models.rollback(Alias(alias))
+            else:
+                storage.models.point(Alias(alias), version)
+        except Problem as problem:
+            _fail(problem.detail)
+    typer.echo(f"{alias} is {version}")
+
+
+def _fail(reason: str) -> NoReturn:
+    typer.echo(reason, err=True)
+    raise typer.Exit(1)
+
+
+def _card(version: str) -> dict[str, Any]:
+    with connected() as storage:
+        return storage.models.card(version) or _fail(f"{version} is not in the registry")
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested numbers by dotted names."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 if __name__ == "__main__":

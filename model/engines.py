@@ -33,21 +33,22 @@ def choose(wanted: Literal["auto", "litert", "tensorflow"]) -> EngineName:
     """`auto`: TensorFlow where it is installed and sees a GPU, LiteRT otherwise. Raises EngineUnavailable."""
     if wanted == "auto":
         return _best()
-    if not _installed(wanted):
+    if wanted not in installed():
         raise EngineUnavailable(f"the {TITLES[wanted]} engine needs the package {PACKAGES[wanted]}, not installed here")
     return wanted
 
 
 def _best() -> EngineName:
-    if _installed("tensorflow") and (not _installed("litert") or gpu_visible()):
+    here = installed()
+    if "tensorflow" in here and ("litert" not in here or gpu_visible()):
         return "tensorflow"
-    if _installed("litert"):
+    if "litert" in here:
         return "litert"
     raise EngineUnavailable(f"no engine is installed here: neither {' nor '.join(PACKAGES.values())}")
 
 
-def _installed(engine: EngineName) -> bool:
-    return importlib.util.find_spec(PACKAGES[engine]) is not None
+def installed() -> list[EngineName]:
+    return [engine for engine, package in PACKAGES.items() if importlib.util.find_spec(package)]
 
 
 def gpu_visible() -> bool:

@@ -52,6 +52,7 @@ def main() -> int:
         return 1
     config = var / "supervisord.conf"
     config.write_text(supervisor_config(var, int(env["WORKERS"])))
+    leave_settings(var, env)
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
         env=env,
@@ -91,6 +92,15 @@ def environment(var: Path) -> dict[str, str]:
         "VAR": str(var),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+
+
+def leave_settings(var: Path, env: dict[str, str]) -> None:
+    """For `segue models` and the like, run beside this without an environment of their own."""
+    file = var / "env"
+    file.touch(mode=0o600)
+    secret = env.get("S3_SECRET_KEY") or Path(env["S3_SECRET_KEY_FILE"]).read_text()
+    names = ("REDIS_URL", "S3_URL", "S3_ACCESS_KEY")
+    file.write_text("".join(f"{name}={env[name]}\n" for name in names) + f"S3_SECRET_KEY={secret}\n")
 
 
 def supervisor_config(var: Path, workers: int) -> str:

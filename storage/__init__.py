@@ -8,6 +8,7 @@ from redis.retry import Retry
 
 from storage.batches import Batches
 from storage.jobs import RedisJobs
+from storage.models import Models
 from storage.objects import MinioObjects
 from storage.settings import Settings
 from storage.tickets import Tickets, celery_app
@@ -19,6 +20,7 @@ class Storage:
     objects: MinioObjects
     jobs: RedisJobs
     batches: Batches
+    models: Models
     tickets: Tickets
 
 
@@ -35,4 +37,5 @@ def connect(settings: Settings) -> Storage:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
     )
     objects, jobs = MinioObjects(settings), RedisJobs(client, settings)
-    return Storage(settings, objects, jobs, Batches(objects, jobs), Tickets(celery_app(settings.redis_url)))
+    batches, models = Batches(objects, jobs), Models(objects, jobs.alone)
+    return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url)))

@@ -32,6 +32,7 @@ class BatchSpec:
     tenant: str
     name: str
     lane: Lane
+    model: str  # alias or version
     deadline_s: int
     created_ms: int
 

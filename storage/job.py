@@ -167,7 +167,8 @@ class Pace:
 class Outlook:
     """A job's place and the pace at which places come up. Estimates, as if nothing else arrived.
 
-    `position`: jobs that would be claimed before it, None once it does not wait; `pace`: None before the first image.
+    `position`: jobs that would be claimed before it, None once it does not wait; `pace`: None before the first image;
+    `refusing`: workers that cannot use its model now.
     """
 
     position: int | None
@@ -175,6 +176,7 @@ class Outlook:
     workers: int
     pace: Pace | None
     micro_batch: int
+    refusing: int = 0
 
     @property
     def eta_s(self) -> float | None:
@@ -199,6 +201,8 @@ class Outlook:
     def waiting_reason(self) -> str:
         if not self.workers:
             return "no_live_worker"
+        if self.refusing >= self.workers:
+            return "model_loading"
         return "behind_others" if (self.position or 0) >= self.micro_batch else "batch_filling"
 
 

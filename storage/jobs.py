@@ -8,6 +8,7 @@ Every transition is one Lua script (storage/lua/), so it happens whole and has o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -21,12 +22,14 @@ from redis.exceptions import LockError
 from storage import keys
 from storage.job import Finished, Job, Outcome, Outlook, Pace, QueueState, Spec, Swept
 from storage.keys import SEGMENT_QUEUE, Lane
+from storage.models import EVERYTHING, EnginesReport, Offer
 from storage.settings import Settings
 
 DRAINER_MS = 5_000
 LOSSES_ALONE_MAKE_POISON = 3
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 IDEMPOTENCY_BUSY_MS = 30_000
+REPORTED_MS = 20_000
 SCRIPTS = (
     "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve",
     "retry", "outlook",
@@ -62,9 +65,8 @@ class RedisJobs:
         """Put the job of a durable upload in line; a known job stays as it is. → how many tickets are missing."""
         fields = [str(part) for pair in asdict(spec).items() for part in pair]
         _, missing = self._run(
-            "enqueue", spec.id, spec.lane, spec.tenant, spec.created_ms, spec.deadline_ms,
-            self._settings.micro_batch, spec.key_hash, spec.fingerprint, IDEMPOTENCY_TTL_MS,
-            *fields, "pixels", spec.pixels,
+            "enqueue", spec.id, spec.tenant, spec.deadline_ms, self._settings.micro_batch,
+            spec.key_hash, spec.fingerprint, IDEMPOTENCY_TTL_MS, *fields, "pixels", spec.pixels,
         )  # fmt: skip
         return int(missing)
 
@@ -72,12 +74,15 @@ class RedisJobs:
         fields = cast(dict[str, str], self.client.hgetall(keys.job(job_id)))
         return Job.from_fields(fields) if fields else None
 
-    def claim(self, token: str, drainer: str, worker: str) -> list[Job]:
-        """Lease the next micro-batch to `token`; the same token gets the same jobs. Empty: the drainer is gone."""
+    def claim(self, token: str, drainer: str, worker: str, offer: Offer = EVERYTHING) -> list[Job]:
+        """Lease the next micro-batch to `token`; the same token gets the same jobs. Empty: the drainer is gone.
+
+        All of one model version, as `offer` resolves their aliases, and none that it refuses.
+        """
         limits = self._settings
         records = self._run(
             "claim", token, drainer, worker, limits.micro_batch, limits.micro_batch_pixels,
-            limits.micro_batch_bytes, self._lease_ms, DRAINER_MS,
+            limits.micro_batch_bytes, self._lease_ms, DRAINER_MS, offer.to_json(),
         )  # fmt: skip
         return [Job.from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records]
 
@@ -178,6 +183,33 @@ class RedisJobs:
             *_, tickets, progress_ms = pipe.execute()
         return tickets, now_ms - int(progress_ms or 0)
 
+    def report(self, worker: str, told: EnginesReport, refusing: Iterable[str], usable: Iterable[str]) -> None:
+        """Tell what the worker has loaded, which aliases and versions it cannot use now, and which it can again.
+
+        What it cannot use is forgotten after `REPORTED_MS`, unless it is told again.
+        """
+        seconds, _ = self.client.time()
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.hset(keys.ENGINES, worker, json.dumps(asdict(told)))
+            for name in refusing:
+                pipe.zadd(keys.refusing(name), {worker: seconds * 1000 + REPORTED_MS})
+                pipe.pexpire(keys.refusing(name), REPORTED_MS)
+            for name in usable:
+                pipe.zrem(keys.refusing(name), worker)
+            pipe.execute()
+
+    def reports(self) -> dict[str, EnginesReport]:
+        """What each live worker told last."""
+        seconds, _ = self.client.time()
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.zrangebyscore(keys.WORKERS, seconds * 1000, "+inf")
+            pipe.hgetall(keys.ENGINES)
+            live, told = pipe.execute()
+        gone = set(told) - set(live)
+        if gone:
+            self.client.hdel(keys.ENGINES, *gone)
+        return {worker: EnginesReport(**json.loads(told[worker])) for worker in live if worker in told}
+
     def open_ids(self) -> Iterator[list[str]]:
         """Every job that has not ended, in portions."""
         cursor = 0
@@ -217,11 +249,13 @@ class RedisJobs:
 
     def outlook(self, job_id: str) -> Outlook:
         """When a waiting job will be done, as far as can be told. One round trip, the same cost at any length."""
-        position, running, workers, ms, deviation, best = self._run("outlook", job_id, self._settings.micro_batch)
+        row = self._run("outlook", job_id, self._settings.micro_batch)
+        position, running, workers, refusing, ms, deviation, best = row
         return Outlook(
             position=position if position >= 0 else None,
             running=running,
             workers=workers,
+            refusing=refusing,
             pace=Pace(float(ms), float(deviation), float(best)) if ms else None,
             micro_batch=self._settings.micro_batch,
         )

@@ -16,6 +16,7 @@ OPEN = f"{PREFIX}open"
 RATE = f"{PREFIX}rate"
 EPOCH = f"{PREFIX}epoch"
 PROGRESS = f"{PREFIX}progress"
+ENGINES = f"{PREFIX}engines"
 
 _ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
 
@@ -93,6 +94,11 @@ def lane(name: Lane) -> str:
 
 def leases(name: Lane) -> str:
     return f"{PREFIX}leases:{name}"
+
+
+def refusing(model: str) -> str:
+    """Of an alias or a version."""
+    return f"{PREFIX}refusing:{model}"
 
 
 def idempotency(tenant: str, key_hash: str) -> str:

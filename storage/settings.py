@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     adopt_s: float = Field(default=300, gt=0)
     adopt_after_s: float = Field(default=60, ge=0)
     stall_s: float = Field(default=60, gt=0)
+    engine: Literal["auto", "litert", "tensorflow"] = "auto"
     model_cache: Path = Path("var/models")
     log_level: str = "INFO"
 
@@ -61,10 +62,10 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, SecretFiles(settings_cls)
+        return init_settings, env_settings, SecretFiles(settings_cls), dotenv_settings
 
     def replace(self, **changes: Any) -> Self:
         return self.model_copy(update=changes)

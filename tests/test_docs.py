@@ -33,7 +33,7 @@ def test_every_route_is_in_the_api_document() -> None:
     for rule in app.url_map.iter_rules():
         if rule.endpoint == "static":
             continue
-        path = re.sub(r"<(?:\w+:)?(?:job|batch)_id>", "{id}", rule.rule)
+        path = re.sub(r"<(?:job_|batch_)?(\w+)>", r"{\1}", rule.rule)
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
             assert f"`{method} {path}`" in API, f"{method} {path}"
 

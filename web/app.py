@@ -8,7 +8,7 @@ from flask import Flask, Response, g, request
 import storage
 from storage.settings import Settings
 from web import errors, health, pages
-from web.api import batches, jobs, queue
+from web.api import batches, jobs, models, queue
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
 
@@ -30,8 +30,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     connection = app.extensions["storage"] = storage.connect(settings)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
-    for blueprint in (jobs.blueprint, batches.blueprint, queue.blueprint, health.blueprint, pages.blueprint):
-        app.register_blueprint(blueprint)
+    for part in (jobs, batches, models, queue, health, pages):
+        app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)
     app.after_request(_add_headers)

@@ -125,13 +125,14 @@ class Client:
         *,
         priority: str = "interactive",
         deadline_s: int | None = None,
+        model: str = "stable",
         wait_s: int = 0,
     ) -> Job:
         """Send one image, a path or its bytes; with `wait_s` (at most 60) the answer comes when it has ended."""
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
         name = "image" if isinstance(image, bytes) else Path(image).name
         headers = {"Idempotency-Key": str(uuid.uuid4())} | ({"Prefer": f"wait={wait_s}"} if wait_s else {})
-        options = {"priority": priority} | ({"deadline_s": str(deadline_s)} if deadline_s else {})
+        options = {"priority": priority, "model": model} | ({"deadline_s": str(deadline_s)} if deadline_s else {})
         parts = [_part(name, content)]
         return _job(self.send("POST", "/v1/jobs", headers=headers, data=options, files=parts))
 
@@ -158,8 +159,8 @@ class Client:
             raise ChecksumError(job.links["mask"])
         return content
 
-    def open_batch(self, name: str, priority: str = "bulk") -> "Batch":
-        body = {"name": name, "options": {"priority": priority}}
+    def open_batch(self, name: str, priority: str = "bulk", model: str = "stable") -> "Batch":
+        body = {"name": name, "options": {"priority": priority, "model": model}}
         return Batch(self, self.send("POST", "/v1/batches", json=body))
 
     def batch(self, batch_id: str) -> "Batch":

@@ -81,6 +81,7 @@ def batch_document(batch: Batch) -> dict[str, Any]:
         "name": batch.spec.name,
         "status": batch.status,
         "priority": batch.spec.lane,
+        "model": batch.spec.model,
         "created_at": timestamp(batch.spec.created_ms),
         "counts": {"total": batch.total, **{status.value: count for status, count in batch.counts.items()}},
         "rate_per_s": _rounded(batch.rate_per_s),

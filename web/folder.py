@@ -46,6 +46,7 @@ class Order:
     url: str
     format: str = "index"
     name: str = ""
+    model: str = "stable"
     concurrency: int = 4
     retry_failed: bool = False
 
@@ -196,7 +197,8 @@ class _Run:
         return batch
 
     def _open(self) -> Batch:
-        batch = self.client.open_batch(self.order.name or printable(self.order.source.resolve().name) or "folder")
+        name = self.order.name or printable(self.order.source.resolve().name) or "folder"
+        batch = self.client.open_batch(name, model=self.order.model)
         self.journal.add(batch=batch.id, url=self.order.url)
         return batch
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from storage import keys
 from storage.job import Spec
 from storage.keys import Lane
+from storage.models import Alias
 from storage.photos import read_header
 from storage.problems import Problem
 from storage.settings import Settings
@@ -20,7 +21,7 @@ ENVELOPE_BYTES = 64 * 1024  # what multipart headers and option fields may add t
 IMAGE_FIELD = "image"
 LONGEST_FILENAME_BYTES = 255  # as in a file system
 LONGEST_DEADLINE_S = 7 * 24 * 3600
-STABLE = "stable"
+LONGEST_MODEL = 129  # name/version
 
 
 class Options(BaseModel):
@@ -30,6 +31,7 @@ class Options(BaseModel):
 
     priority: Lane = Lane.INTERACTIVE
     deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
+    model: str = Field(default=Alias.STABLE, max_length=LONGEST_MODEL)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def to_spec(upload: Upload, tenant: str, settings: Settings, idempotency_key: st
         spec,
         tenant=tenant,
         lane=upload.options.priority,
+        model=upload.options.model,
         deadline_ms=spec.created_ms + (upload.options.deadline_s or settings.deadline_s) * 1000,
         filename=upload.filename,
         key_hash=_short_hash(f"POST /v1/jobs {idempotency_key}") if idempotency_key else "",
@@ -108,7 +111,7 @@ def describe(content: bytes, settings: Settings) -> Spec:
         id=keys.new_job_id(),
         tenant="",
         lane=Lane.INTERACTIVE,
-        model=STABLE,
+        model=Alias.STABLE,
         created_ms=now_ms,
         deadline_ms=now_ms + settings.deadline_s * 1000,
         filename="",

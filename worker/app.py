@@ -19,6 +19,7 @@ from storage.settings import Settings
 from storage.tickets import ADOPT, RECONCILE, SWEEP, celery_app
 from worker import watch
 
+log = logging.getLogger(__name__)
 settings = Settings()
 app: Celery = celery_app(settings.redis_url)
 app.conf.update(
@@ -63,6 +64,19 @@ def _set_up_logging(**_: Any) -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # a line for every ticket and every sweep
+
+
+@signals.celeryd_after_setup.connect
+def _check_engine(**_: Any) -> None:
+    """An engine that cannot run here ends the worker at once, and not its first ticket."""
+    from model.engines import EngineUnavailable, choose
+
+    if SEGMENT_QUEUE not in app.amqp.queues.consume_from:
+        return
+    try:
+        log.info("engine: %s", choose(settings.engine))
+    except EngineUnavailable as error:
+        raise SystemExit(f"ENGINE={settings.engine}: {error}") from error
 
 
 @signals.worker_ready.connect

@@ -1,89 +1,132 @@
-"""Model versions on this worker: fetched from the object store, verified, loaded once."""
+"""Model versions on this worker: loaded beside the one that serves, swapped between micro-batches, at most two.
 
-import json
+What cannot be loaded is refused for a while, with its reason, and what worked last goes on serving. All of this
+happens in the drainer's thread, except the loading itself.
+"""
+
 import logging
 import time
 from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from model.card import CARD, Card
+from model.engines import FILES, EngineName
 from model.segmenter import Segmenter
-from storage.objects import MODELS, MinioObjects
+from storage.models import Alias, ModelError, ModelGone, Models, Offer
 from storage.problems import Unavailable
 
-ALIASES = "aliases.json"
 MOST_LOADED = 2  # the one that serves and the one that replaces it
-ALIASES_FRESH_S = 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
 
 log = logging.getLogger(__name__)
 
 
-class ModelUnavailable(Exception):
-    """The version cannot be had or is damaged: the claim is to be released, no job is to blame."""
+@dataclass(frozen=True)
+class Refusal:
+    """Why a version cannot be used, until when (monotonic seconds) it is not tried again, after which pause."""
+
+    reason: str
+    gone: bool
+    until: float
+    pause_s: float
 
 
 class Engines:
-    """Keeps at most two versions loaded, the least recently used one goes."""
+    def __init__(self, models: Models, cache: Path, engine: EngineName = "litert") -> None:
+        self._models, self._cache, self._engine = models, cache, engine
+        self._loader = ThreadPoolExecutor(1, "load")
+        self._loaded: OrderedDict[str, Segmenter] = OrderedDict()  # the least recently used one first
+        self._serving: dict[str, str] = {}  # name that was asked for → the version that served it last
+        self._refused: dict[str, Refusal] = {}
+        self._loading: tuple[str, Future[Segmenter]] | None = None
 
-    def __init__(self, objects: MinioObjects, cache: Path) -> None:
-        self._objects, self._cache = objects, cache
-        self._loaded: OrderedDict[str, Segmenter] = OrderedDict()
-        self._aliases: dict[str, str] = {}
-        self._aliases_read = -ALIASES_FRESH_S
+    def offer(self) -> Offer:
+        """What a claim may take now. Starts to load what an alias has moved to. Raises Unavailable."""
+        self._collect()
+        aliases = {alias: self._usable(alias, target) for alias, target in self._models.aliases().items()}
+        # Jobs that pin a version that is gone are taken, and fail; those of an alias wait until it points elsewhere.
+        versions = {version for version in self.refusals if not self.gone(version)}
+        stuck = {alias for alias in Alias if aliases.get(alias) in {None, *self.refusals}}
+        return Offer(aliases, frozenset(versions | stuck))
 
-    def get(self, requested: str) -> Segmenter:
-        """The segmenter of an alias ("stable") or version ("pets/1"). Raises ModelUnavailable or Unavailable."""
-        version = self._resolve(requested)
-        if version not in self._loaded:
-            self._loaded[version] = self._load(version)
-            if len(self._loaded) > MOST_LOADED:
-                self._loaded.popitem(last=False)
-        self._loaded.move_to_end(version)
-        return self._loaded[version]
+    def first(self) -> str | None:
+        """The version to load before anything is claimed, where none is loaded yet. Raises Unavailable."""
+        stable = self.offer().aliases.get(Alias.STABLE)
+        return stable if not self._loaded and stable not in self.refusals else None
 
-    def _resolve(self, requested: str) -> str:
-        if time.monotonic() - self._aliases_read > ALIASES_FRESH_S:
-            content = self._objects.get(MODELS, ALIASES)
-            if content is None:
-                raise ModelUnavailable("no model has been published yet")
-            self._aliases, self._aliases_read = json.loads(content), time.monotonic()
-        return self._aliases.get(requested, requested)
-
-    def _load(self, version: str) -> Segmenter:
-        folder, started = self._cache / version, time.monotonic()
-        try:
-            self._fetch(version, folder)
-            segmenter = Segmenter(folder)
-        except Unavailable:
-            raise
-        except Exception as error:
-            raise ModelUnavailable(f"model {version}: {error}") from error
-        log.info("model %s loaded in %.2f s", version, time.monotonic() - started)
+    def get(self, requested: str, version: str) -> Segmenter | None:
+        """The version for a job that asked for `requested`; None where it has to be loaded first."""
+        segmenter = self._loaded.get(version)
+        if segmenter:
+            self._loaded.move_to_end(version)
+            self._serving[requested] = version
         return segmenter
 
-    def _fetch(self, version: str, folder: Path) -> None:
-        """Bring the version's files here, except those that are here and undamaged."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._fetch_file(version, folder, CARD)
-        for name in Card.load(folder).damaged(folder):
-            self._fetch_file(version, folder, name)
+    def gone(self, version: str) -> bool:
+        return version in self.refusals and self._refused[version].gone
 
-    def _fetch_file(self, version: str, folder: Path, name: str) -> None:
-        content = self._objects.get(MODELS, f"{version}/{name}")
-        if content is None:
-            raise ModelUnavailable(f"model {version} has no {name}")
-        # Several workers share the folder: each file appears whole or not at all.
-        partial = folder / f".{name}.{time.monotonic_ns()}"
-        partial.write_bytes(content)
-        partial.replace(folder / name)
+    def load(self, version: str) -> None:
+        """Wait until it is loaded or refused. Raises Unavailable."""
+        self._collect(wait=True)
+        if version not in self._loaded and version not in self.refusals:
+            self._start(version)
+            self._collect(wait=True)
 
+    @property
+    def loaded(self) -> list[str]:
+        return list(self._loaded)
 
-def publish(objects: MinioObjects, folder: Path) -> str:
-    """Store the version in `folder`; it becomes `stable` where no alias exists yet. → "name/version"."""
-    card = Card.load(folder)
-    version = f"{card.name}/{card.version}"
-    for name in (*card.files, CARD):  # the card last: whoever sees it finds the files
-        objects.put(MODELS, f"{version}/{name}", (folder / name).read_bytes(), "application/octet-stream")
-    if objects.get(MODELS, ALIASES) is None:
-        objects.put(MODELS, ALIASES, json.dumps({"stable": version}).encode(), "application/json")
-    return version
+    @property
+    def refusals(self) -> dict[str, str]:
+        """Version → reason, of those that are refused now."""
+        now = time.monotonic()
+        return {version: refusal.reason for version, refusal in self._refused.items() if now < refusal.until}
+
+    def _usable(self, alias: str, target: str) -> str:
+        """The version that stands for the alias here: its target, or what served last until that one is loaded."""
+        last = self._serving.get(alias, target)
+        if target in self._loaded:
+            return target
+        refused = target in self.refusals
+        if last != target and last in self._loaded and not refused and not self._loading:
+            self._start(target, keep=last)
+        return last if last in self._loaded or refused else target
+
+    def _start(self, version: str, keep: str = "") -> None:
+        while len(self._loaded) >= MOST_LOADED:
+            self._loaded.pop(next(other for other in self._loaded if other != keep))
+        self._loading = version, self._loader.submit(self._fetch_and_load, version)
+
+    def _collect(self, wait: bool = False) -> None:
+        """Take over what has been loaded meanwhile, or why it was not. Raises Unavailable when it was waited for."""
+        if not self._loading or not (wait or self._loading[1].done()):
+            return
+        (version, future), self._loading = self._loading, None
+        try:
+            self._loaded[version] = future.result()
+            self._refused.pop(version, None)
+        except Unavailable:
+            if wait:
+                raise
+        except ModelError as error:
+            self._refuse(version, str(error), isinstance(error, ModelGone))
+
+    def _refuse(self, version: str, reason: str, gone: bool) -> None:
+        before = self._refused.get(version)
+        pause_s = min(LONGEST_PAUSE_S, before.pause_s * 2) if before else FIRST_PAUSE_S
+        self._refused[version] = Refusal(reason, gone, time.monotonic() + pause_s, pause_s)
+        log.error("%s: refused, tried again in %.0f s", reason, pause_s)
+
+    def _fetch_and_load(self, version: str) -> Segmenter:
+        started = time.monotonic()
+        self._models.fetch(version, self._cache / version, FILES[self._engine])
+        try:
+            segmenter = Segmenter(self._cache / version, self._engine)
+        except ValueError as error:
+            raise ModelError(str(error)) from error
+        except Exception as error:
+            log.exception("model %s cannot be loaded", version)
+            raise ModelError(f"model {version} cannot be loaded ({type(error).__name__})") from error
+        log.info("model %s loaded in %.2f s", version, time.monotonic() - started)
+        return segmenter

@@ -22,12 +22,15 @@ from model.images import confidence, to_mask, to_mask_png
 from model.segmenter import Segmenter
 from storage import Storage
 from storage.job import Finished, Job, Outcome, Status
+from storage.models import EnginesReport
 from storage.objects import OUTCOME_TEXT, RESULTS
 from storage.photos import decode
 from storage.problems import Problem, Unavailable
-from worker.engines import Engines, ModelUnavailable
+from worker.engines import Engines
 
 FETCHERS, STORERS = 3, 3
+REPORT_EVERY_S = 5.0
+VERSION_GONE = Problem("model_unavailable", "The model version that was asked for is not in the registry any more.")
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +72,25 @@ class Pipeline:
         self._fetchers = ThreadPoolExecutor(FETCHERS, "fetch")
         self._storers = ThreadPoolExecutor(STORERS, "store")
         self._finished_at = 0.0
+        self._wanted: str | None = None  # a version that has to be loaded before its jobs can be claimed
+        self._refusing: frozenset[str] = frozenset()
+        self._reported_at = 0.0
 
     def run(self, drainer: str) -> None:
         """Work until nothing waits or the ticket's time is spent; then send the next ticket if work is left."""
         give_way = time.monotonic() + self._storage.settings.ticket_s
         held: list[MicroBatch] = []  # claimed and not yet handed in
         try:
-            self._drain(drainer, give_way, held)
+            self._wanted = self._engines.first()
+            while True:
+                if self._wanted:
+                    self._load(self._wanted)
+                self._drain(drainer, give_way, held)
+                if not self._wanted or time.monotonic() >= give_way:
+                    break
             if time.monotonic() >= give_way:
                 self._storage.tickets.send(min(1, self._storage.jobs.tickets_missing(drainer)))
-        except (Unavailable, ModelUnavailable, redis.RedisError) as error:
+        except (Unavailable, redis.RedisError) as error:
             log.warning("work put back, the sweeper's next ticket tries again: %s", error)
         finally:
             for batch in held:
@@ -101,19 +113,54 @@ class Pipeline:
             batch, previous = following, batch
 
     def _claim(self, drainer: str, held: list[MicroBatch]) -> MicroBatch | None:
-        token = uuid4().hex
-        jobs = self._storage.jobs.claim(token, drainer, self._worker)
+        token, offer = uuid4().hex, self._engines.offer()
+        self._report(offer.refused)
+        self._wanted = None
+        jobs = self._storage.jobs.claim(token, drainer, self._worker, offer)
         if not jobs:
             return None
-        try:
-            segmenter = self._engines.get(jobs[0].spec.model)
-        except BaseException:
-            self._storage.jobs.release(token, [job.id for job in jobs])
-            raise
+        requested = jobs[0].spec.model
+        version = offer.version(requested)
+        segmenter = self._engines.get(requested, version)
+        if segmenter is None:
+            if self._engines.gone(version):
+                self._refuse(token, jobs)
+            else:
+                # Loading may take longer than a lease: the jobs are others' meanwhile.
+                self._storage.jobs.release(token, [job.id for job in jobs])
+            self._wanted = version
+            return None
         batch = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic())
         held.append(batch)
         batch.fetching = [self._fetchers.submit(self._fetch, segmenter, item) for item in batch.items]
         return batch
+
+    def _refuse(self, token: str, jobs: Sequence[Job]) -> None:
+        """Jobs that ask for a version that is not in the registry any more."""
+        outcomes = [Outcome.of_problem(job.id, VERSION_GONE) for job in jobs]
+        keys = [
+            self._storage.objects.put_result(job.spec, token, outcome)
+            for job, outcome in zip(jobs, outcomes, strict=True)
+        ]
+        finished = [Finished(*row) for row in zip((job.id for job in jobs), keys, outcomes, strict=True)]
+        self._storage.jobs.finish(token, self._worker, 0, finished)
+        for job in jobs:
+            log.warning("%s: %s is gone", job.id, job.spec.model)
+
+    def _load(self, version: str) -> None:
+        names = self._engines.offer().names(version)
+        self._report(self._refusing.union(names))
+        self._engines.load(version)
+        self._report(self._engines.offer().refused)
+
+    def _report(self, refusing: frozenset[str]) -> None:
+        """Tell the others when it has changed, and now and then."""
+        now = time.monotonic()
+        if refusing == self._refusing and now - self._reported_at < REPORT_EVERY_S:
+            return
+        report = EnginesReport(self._engines.loaded, self._engines.refusals)
+        self._storage.jobs.report(self._worker, report, refusing, self._refusing - refusing)
+        self._refusing, self._reported_at = refusing, now
 
     def _fetch(self, segmenter: Segmenter, item: Item) -> None:
         """Stages fetch and decode. The full-size frame lives in here only: one a thread."""

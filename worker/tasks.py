@@ -16,13 +16,15 @@ from worker.app import app, connection
 @functools.cache
 def _pipeline() -> Any:
     """Made by this process' first ticket: the import and load of an engine would delay the child's start."""
+    from model.engines import choose
     from worker.engines import Engines
     from worker.pipeline import Pipeline
 
     storage = connection()
     # The parent watches this process under the same name.
     worker = f"{socket.gethostname()}-{os.getppid()}"
-    return Pipeline(storage, Engines(storage.objects, storage.settings.model_cache), worker)
+    engines = Engines(storage.models, storage.settings.model_cache, choose(storage.settings.engine))
+    return Pipeline(storage, engines, worker)
 
 
 @app.task(name=SEGMENT_BATCH, bind=True)

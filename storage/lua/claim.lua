@@ -1,34 +1,57 @@
 #!lua flags=allow-oom
--- Leases up to `micro_batch` waiting jobs to the caller's token, one model for all of them. The same token gets the
+-- Leases up to `micro_batch` waiting jobs to the caller's token, one model version for all of them. The same token gets the
 -- same jobs again, so a lost reply orphans nothing. A claim that finds nothing removes its drainer in the same
 -- call: a submit after it sees that nobody is draining and sends a ticket.
--- ARGV: token, drainer, worker, micro_batch, max pixels, max bytes, lease_ms, drainer_ms
+-- ARGV: token, drainer, worker, micro_batch, max pixels, max bytes, lease_ms, drainer_ms,
+--       {"aliases": {alias: version}, "refused": {alias or version: true}}, what the worker can use
 -- → {record, …}, each a flat list of fields and values
 local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
 local micro_batch, max_pixels, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_ms, drainer_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
-local claimed = P .. 'claim:' .. token
+local claimed, offer = P .. 'claim:' .. token, cjson.decode(ARGV[9])
 
 -- A job that was lost with its worker runs among few, then alone: a poisonous one shows itself, the others are freed.
 local function most_companions(losses)
   if losses == 0 then return micro_batch elseif losses == 1 then return math.min(8, micro_batch) else return 1 end
 end
 
-local ids, model, pixels, bytes, most = {}, nil, 0, 0, micro_batch
+local ids, version, pixels, bytes, most = {}, nil, 0, 0, micro_batch
 
--- 'taken', 'full' (the micro-batch ends here), 'other' (another model: try the next tenant) or 'gone'
-local function take(id, lane, tenant)
-  local j = read(id, 'status', 'model', 'pixels', 'bytes', 'losses', 'deadline_ms')
-  if j[1] ~= 'queued' or tonumber(j[6]) <= NOW then
-    leave_line(id, lane, tenant) -- stale, or past its deadline: the sweeper finds it in segue:open
+local function resolved(model) return offer.aliases[model] or model end
+
+local function usable(model)
+  local mine = resolved(model)
+  return not (offer.refused[model] or offer.refused[mine]) and (not version or mine == version)
+end
+
+-- The tenant's oldest job that this worker can take into this micro-batch: id, model
+local function oldest(lane, tenant)
+  local id, model, since
+  for _, asked in ipairs(redis.call('SMEMBERS', models(lane, tenant))) do
+    if usable(asked) then
+      local head = redis.call('ZRANGE', line(lane, tenant, asked), 0, 0, 'WITHSCORES')
+      if not head[1] then
+        redis.call('SREM', models(lane, tenant), asked) -- its line was deleted
+      elseif not since or tonumber(head[2]) < since then
+        id, model, since = head[1], asked, tonumber(head[2])
+      end
+    end
+  end
+  return id, model
+end
+
+-- 'taken', 'full' (the micro-batch ends here) or 'gone'
+local function take(id, lane, tenant, model)
+  local j = read(id, 'status', 'pixels', 'bytes', 'losses', 'deadline_ms')
+  if j[1] ~= 'queued' or tonumber(j[5]) <= NOW then
+    leave_line(id, lane, tenant, model) -- stale, or past its deadline: the sweeper finds it in segue:open
     return 'gone'
   end
-  if model and j[2] ~= model then return 'other' end
-  local limit = math.min(most, most_companions(tonumber(j[5])))
-  local fits = pixels + j[3] <= max_pixels and bytes + j[4] <= max_bytes and #ids < limit
+  local limit = math.min(most, most_companions(tonumber(j[4])))
+  local fits = pixels + j[2] <= max_pixels and bytes + j[3] <= max_bytes and #ids < limit
   if #ids > 0 and not fits then return 'full' end
-  model, pixels, bytes, most = j[2], pixels + j[3], bytes + j[4], limit
-  leave_line(id, lane, tenant)
+  version, pixels, bytes, most = resolved(model), pixels + j[2], bytes + j[3], limit
+  leave_line(id, lane, tenant, model)
   table.insert(ids, { id, lane })
   return 'taken'
 end
@@ -39,11 +62,14 @@ local function take_from(lane)
   while #ids < most do
     local tenant = redis.call('ZRANGE', turns, place, place)[1]
     if not tenant then return end
-    local id = redis.call('ZRANGE', P .. 'pending:' .. lane .. ':' .. tenant, 0, 0)[1]
-    local what = 'gone'
-    if id then what = take(id, lane, tenant) else redis.call('ZREM', turns, tenant) end
+    local id, model = oldest(lane, tenant)
+    local what = id and take(id, lane, tenant, model)
     if what == 'full' then return end
-    if what == 'other' then place = place + 1 end
+    if not id and redis.call('EXISTS', models(lane, tenant)) == 0 then
+      redis.call('ZREM', turns, tenant)
+    elseif not id then
+      place = place + 1 -- nothing of this tenant for this worker or this micro-batch
+    end
     if what == 'taken' and redis.call('ZSCORE', turns, tenant) then
       redis.call('ZADD', turns, redis.call('INCR', P .. 'turn'), tenant)
     end

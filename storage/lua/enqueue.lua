@@ -1,10 +1,10 @@
 #!lua
 -- A durable upload becomes a waiting job. Repeating it changes nothing.
--- ARGV: id, lane, tenant, created_ms, deadline_ms, micro_batch, idempotency hash or '', fingerprint, key ttl ms,
+-- ARGV: id, tenant, deadline_ms, micro_batch, idempotency hash or '', fingerprint, key ttl ms,
 --       field, value, … of the record
 -- → {created 0|1, tickets missing}
-local id, lane, tenant, created_ms, deadline_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local micro_batch, hash, fingerprint, ttl = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
+local id, tenant, deadline_ms, micro_batch = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local hash, fingerprint, ttl = ARGV[5], ARGV[6], ARGV[7]
 
 if hash ~= '' then
   local idem = P .. 'idem:' .. tenant .. ':' .. hash
@@ -13,9 +13,9 @@ if hash ~= '' then
 end
 local created = redis.call('EXISTS', record(id)) == 0
 if created then
-  redis.call('HSET', record(id), unpack(ARGV, 10))
+  redis.call('HSET', record(id), unpack(ARGV, 8))
   write(id, 'queued', 'attempt', '1', 'losses', '0', 'losses_alone', '0')
   redis.call('ZADD', P .. 'open', deadline_ms, id)
-  wait_in_line(id, lane, tenant, created_ms)
+  wait_in_line(id)
 end
 return { created and 1 or 0, tickets_missing(micro_batch) }

@@ -1,19 +1,32 @@
 #!lua flags=allow-oom
 -- How many jobs would be claimed before this one if nothing else arrived, and the pace. O(tenants), at any length.
--- ARGV: id, micro_batch   → {position (-1: it does not wait), running, live workers, ms per image, deviation, best}
+-- ARGV: id, micro_batch
+-- → {position (-1: it does not wait), running, live workers, those that cannot use its model, ms per image, deviation, best}
 local id, n = ARGV[1], tonumber(ARGV[2])
 
+-- Over all lines of a tenant.
+local function total(lane, tenant, count)
+  local sum = 0
+  for _, model in ipairs(redis.call('SMEMBERS', models(lane, tenant))) do sum = sum + count(line(lane, tenant, model)) end
+  return sum
+end
+
+local function length(key) return redis.call('ZCARD', key) end
+
 -- Before the job of rank r every other tenant of the lane has r turns, one more if it is ahead in the ring.
-local function place_in_lane(lane, tenant)
-  local rank = redis.call('ZRANK', P .. 'pending:' .. lane .. ':' .. tenant, id)
-  if not rank then return end
+local function place_in_lane(lane, tenant, model)
+  local own, created_ms = line(lane, tenant, model), read(id, 'created_ms')[1]
+  if not redis.call('ZSCORE', own, id) then return end
+  local rank = total(lane, tenant, function(key)
+    return key == own and redis.call('ZRANK', own, id) or redis.call('ZCOUNT', key, '-inf', '(' .. created_ms)
+  end)
   local turns = redis.call('ZRANGE', P .. 'turns:' .. lane, 0, -1)
   local place, extra = rank, 1
   for _, other in ipairs(turns) do
     if other == tenant then
       extra = 0
     else
-      place = place + math.min(redis.call('ZCARD', P .. 'pending:' .. lane .. ':' .. other), rank + extra)
+      place = place + math.min(total(lane, other, length), rank + extra)
     end
   end
   return place
@@ -30,8 +43,8 @@ local function others_claims(lane, place)
 end
 
 local position = -1
-local j = read(id, 'status', 'lane', 'tenant')
-local place = j[1] == 'queued' and place_in_lane(j[2], j[3])
+local j = read(id, 'status', 'lane', 'tenant', 'model')
+local place = j[1] == 'queued' and place_in_lane(j[2], j[3], j[4])
 if place then
   local other = j[2] == 'bulk' and 'interactive' or 'bulk'
   local waiting = redis.call('ZCARD', P .. 'pending:' .. other)
@@ -39,5 +52,6 @@ if place then
 end
 local running = redis.call('ZCARD', P .. 'leases:interactive') + redis.call('ZCARD', P .. 'leases:bulk')
 local workers = redis.call('ZCOUNT', P .. 'workers', NOW, '+inf')
+local refusing = redis.call('ZCOUNT', P .. 'refusing:' .. (j[4] or ''), NOW, '+inf')
 local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation', 'best')
-return { position, running, workers, rate[1] or '', rate[2] or '', rate[3] or '' }
+return { position, running, workers, refusing, rate[1] or '', rate[2] or '', rate[3] or '' }

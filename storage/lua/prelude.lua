@@ -2,11 +2,14 @@
 --
 --   segue:job:{id}                  hash    the record
 --   segue:pending:{lane}            zset    every waiting id of the lane, by creation (length, oldest)
---   segue:pending:{lane}:{tenant}   zset    the same ids, by tenant
+--   segue:pending:{lane}:{tenant}:{model}   zset    the same ids, in a line for each tenant and model that was asked for
+--   segue:models:{lane}:{tenant}    set     models for which the tenant has such a line
 --   segue:turns:{lane}              zset    tenants with waiting jobs, by turn; the lowest is next
 --   segue:leases:{lane}             zset    running ids, by the lease's expiry
 --   segue:open                      zset    every id that is not terminal, by deadline
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
+--   segue:engines                   hash    worker → what it has loaded and what it refuses, as JSON
+--   segue:refusing:{model}          zset    workers that cannot use an alias or version now, by expiry
 --   segue:claim:{token}             list    ids given to a claim, so that its repetition gets the same
 --   segue:idem:{tenant}:{hash}      hash    idempotency key: job id, fingerprint, busy_until
 --   segue:batch:{id}                hash    name, options, closed, canceled
@@ -65,20 +68,29 @@ local function retain(id, retention_ms)
   end
 end
 
-local function wait_in_line(id, lane, tenant, created_ms)
+local function line(lane, tenant, model) return P .. 'pending:' .. lane .. ':' .. tenant .. ':' .. model end
+
+local function models(lane, tenant) return P .. 'models:' .. lane .. ':' .. tenant end
+
+local function wait_in_line(id)
+  local j = read(id, 'lane', 'tenant', 'model', 'created_ms')
+  local lane, tenant, model, created_ms = j[1], j[2], j[3], j[4]
   redis.call('ZADD', P .. 'pending:' .. lane, created_ms, id)
-  redis.call('ZADD', P .. 'pending:' .. lane .. ':' .. tenant, created_ms, id)
+  redis.call('ZADD', line(lane, tenant, model), created_ms, id)
+  redis.call('SADD', models(lane, tenant), model)
   local turns = P .. 'turns:' .. lane
   if not redis.call('ZSCORE', turns, tenant) then
     redis.call('ZADD', turns, redis.call('INCR', P .. 'turn'), tenant)
   end
 end
 
-local function leave_line(id, lane, tenant)
+-- Not read from the record: it may be gone.
+local function leave_line(id, lane, tenant, model)
   redis.call('ZREM', P .. 'pending:' .. lane, id)
-  local own = P .. 'pending:' .. lane .. ':' .. tenant
-  redis.call('ZREM', own, id)
-  if redis.call('EXISTS', own) == 0 then redis.call('ZREM', P .. 'turns:' .. lane, tenant) end
+  redis.call('ZREM', line(lane, tenant, model), id)
+  if redis.call('EXISTS', line(lane, tenant, model)) == 1 then return end
+  redis.call('SREM', models(lane, tenant), model)
+  if redis.call('EXISTS', models(lane, tenant)) == 0 then redis.call('ZREM', P .. 'turns:' .. lane, tenant) end
 end
 
 local function lease(id, lane, token, lease_ms, ...)
@@ -88,10 +100,9 @@ end
 
 -- Back to where it stood: the score is its creation, so it does not lose its place.
 local function requeue(id)
-  local j = read(id, 'lane', 'tenant', 'created_ms')
-  redis.call('ZREM', P .. 'leases:' .. j[1], id)
+  redis.call('ZREM', P .. 'leases:' .. read(id, 'lane')[1], id)
   write(id, 'queued', 'token', '')
-  wait_in_line(id, j[1], j[2], j[3])
+  wait_in_line(id)
 end
 
 local function pending()

@@ -2,11 +2,11 @@
 -- A job that ended without a mask gets another attempt, with a new deadline; its problem object is gone already.
 -- ARGV: id, deadline_ms   → retried 0|1
 local id, deadline_ms = ARGV[1], ARGV[2]
-local j = read(id, 'status', 'attempt', 'lane', 'tenant', 'created_ms')
+local j = read(id, 'status', 'attempt')
 if j[1] ~= 'failed' and j[1] ~= 'expired' and j[1] ~= 'canceled' then return 0 end
 redis.call('HDEL', record(id), 'outcome', 'result_key', 'finished_ms', 'cancel', 'token')
 redis.call('PERSIST', record(id))
 redis.call('ZADD', P .. 'open', deadline_ms, id)
 write(id, 'queued', 'attempt', j[2] + 1, 'losses', '0', 'losses_alone', '0', 'deadline_ms', deadline_ms)
-wait_in_line(id, j[3], j[4], j[5])
+wait_in_line(id)
 return 1

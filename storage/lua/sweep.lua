@@ -34,9 +34,9 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
 end
 
 for _, id in ipairs(redis.call('ZRANGE', P .. 'open', '-inf', NOW, 'BYSCORE', 'LIMIT', 0, at_most)) do
-  local j = read(id, 'status', 'lane', 'tenant')
+  local j = read(id, 'status', 'lane', 'tenant', 'model')
   if j[1] == 'queued' then
-    leave_line(id, j[2], j[3])
+    leave_line(id, j[2], j[3], j[4])
     seize(id, j[2], 'expired')
   elseif j[1] ~= 'running' then
     redis.call('ZREM', P .. 'open', id)

@@ -9,7 +9,7 @@ from services import SHIPPED_MODEL
 
 from storage import Storage
 from web.app import create_app
-from worker.engines import Engines, publish
+from worker.engines import Engines
 from worker.pipeline import Pipeline
 
 
@@ -26,6 +26,6 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def work(connection: Storage) -> Callable[[], None]:
     """Everything that waits gets done."""
-    publish(connection.objects, SHIPPED_MODEL)
-    pipeline = Pipeline(connection, Engines(connection.objects, connection.settings.model_cache), "worker")
+    connection.models.publish(SHIPPED_MODEL)
+    pipeline = Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker")
     return lambda: pipeline.run("drainer")

@@ -11,7 +11,7 @@ from storage import Storage, keys
 from storage.job import Outcome, Status
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.objects import UPLOADS
-from worker.engines import Engines, publish
+from worker.engines import Engines
 from worker.housekeeping import NARROW, adopt, adopt_after_loss, reconcile, sweep
 from worker.pipeline import Pipeline
 
@@ -95,8 +95,8 @@ def test_an_emptied_redis_is_rebuilt_once(empty_store: Storage) -> None:
     empty_store.jobs.client.flushall()
     adopt_after_loss(empty_store)
     assert [status(empty_store, one.id) for one in made] == [Status.QUEUED] * 5
-    publish(empty_store.objects, SHIPPED_MODEL)
-    Pipeline(empty_store, Engines(empty_store.objects, empty_store.settings.model_cache), "worker").run("drainer")
+    empty_store.models.publish(SHIPPED_MODEL)
+    Pipeline(empty_store, Engines(empty_store.models, empty_store.settings.model_cache), "worker").run("drainer")
     assert [status(empty_store, one.id) for one in made] == [Status.SUCCEEDED] * 5
     empty_store.jobs.client.flushall()
     adopt_after_loss(empty_store)

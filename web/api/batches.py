@@ -17,6 +17,7 @@ from storage.batch import Batch, BatchSpec
 from storage.batches import CANCELED
 from storage.job import Spec, Status
 from storage.keys import Lane
+from storage.models import Alias
 from storage.objects import RESULTS
 from storage.problems import Problem
 from web.archive import archive
@@ -24,7 +25,7 @@ from web.connection import LOCAL_TENANT, connected, waiting
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
 from web.preferences import preferred_wait, with_state
-from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_DEADLINE_S, checked_custom_id, describe
+from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_DEADLINE_S, LONGEST_MODEL, checked_custom_id, describe
 from web.waiting import Waiting
 
 MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
@@ -41,6 +42,7 @@ class BatchOptions(BaseModel):
 
     priority: Lane = Lane.BULK
     deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
+    model: str = Field(default=Alias.STABLE, max_length=LONGEST_MODEL)
 
 
 class Opening(BaseModel):
@@ -57,9 +59,13 @@ def create() -> Response:
         opening = Opening.model_validate_json(request.get_data())
     except ValidationError as error:
         raise invalid(error) from error
-    deadline_s = opening.options.deadline_s or storage.settings.deadline_s
+    options = opening.options
+    storage.models.check(options.model)
+    deadline_s = options.deadline_s or storage.settings.deadline_s
     now_ms = time.time_ns() // 1_000_000
-    spec = BatchSpec(keys.new_batch_id(), LOCAL_TENANT, opening.name, opening.options.priority, deadline_s, now_ms)
+    spec = BatchSpec(
+        keys.new_batch_id(), LOCAL_TENANT, opening.name, options.priority, options.model, deadline_s, now_ms
+    )
     storage.batches.open(spec)
     response = jsonify(batch_document(_find(spec.id)))
     response.status_code = 201
@@ -118,6 +124,7 @@ def _store(storage: Storage, batch: BatchSpec, sent: _Sent, known: set[str]) -> 
             id=job_id,
             tenant=batch.tenant,
             lane=batch.lane,
+            model=batch.model,
             created_ms=spec.created_ms + sent.place,  # so that they stand in line as they were sent
             deadline_ms=spec.created_ms + batch.deadline_s * 1000,
             batch_id=batch.id,

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from storage import Storage, keys
 from storage.job import Job, Spec
+from storage.models import Alias
 from storage.objects import RESULTS
 from storage.problems import Problem, Unavailable
 from storage.recovery import recover
@@ -27,6 +28,8 @@ blueprint = Blueprint("jobs", __name__)
 def create() -> Response:
     """Accept one image: upload stored, then record and place in line, then ticket, then 202, in this order."""
     storage, upload = connected(), read_upload(request)
+    if upload.options.model != Alias.STABLE:  # what everybody uses needs no look into the registry
+        storage.models.check(upload.options.model)
     spec = to_spec(upload, LOCAL_TENANT, storage.settings, request.headers.get("Idempotency-Key", ""))
     replayed = False
     if spec.key_hash:

@@ -1,0 +1,208 @@
+"""The registry: model versions and aliases in the object store.
+
+    {name}/{version}/…      the card and the files it lists; once published, a version never changes
+    aliases.json            alias → the versions it has pointed at, the present one first
+
+Knows a card as a document only: what is in the files is model/'s business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from storage.objects import MODELS, MinioObjects
+from storage.problems import Problem
+
+CARD, ALIASES = "card.json", "aliases.json"
+FRESH_S = 1.0
+MOST_REMEMBERED = 20
+LOCK, LOCKED_S = "aliases", 10.0
+# Parts of a key and, on a worker, of a path.
+_VERSION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+Alone = Callable[[str, float], AbstractContextManager[bool]]
+
+
+class Alias(StrEnum):
+    STABLE = "stable"
+    CANARY = "canary"
+
+
+class ModelError(Exception):
+    """A version cannot be published or used; the text says why, in one line."""
+
+
+class ModelGone(ModelError):
+    """The registry has no such version."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a worker can work on. Names are aliases or versions; a name that is not in `aliases` stands for itself."""
+
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
+
+    def version(self, requested: str) -> str:
+        return self.aliases.get(requested, requested)
+
+    def names(self, version: str) -> set[str]:
+        """The version and the aliases that stand for it."""
+        return {version, *(alias for alias, target in self.aliases.items() if target == version)}
+
+    def to_json(self) -> str:
+        return json.dumps({"aliases": dict(self.aliases), "refused": dict.fromkeys(self.refused, True)})
+
+
+EVERYTHING = Offer()
+
+
+@dataclass(frozen=True)
+class EnginesReport:
+    """What a worker has: versions loaded, versions refused with the reason."""
+
+    loaded: list[str]
+    refused: dict[str, str]
+
+
+class Models:
+    """Every method raises Unavailable when the object store does not answer."""
+
+    def __init__(self, objects: MinioObjects, alone: Alone) -> None:
+        self._objects, self._alone = objects, alone
+        self._known: dict[str, str] = {}
+        self._read_at = -FRESH_S
+
+    def aliases(self, fresh: bool = False) -> dict[str, str]:
+        """Alias → version, at most a second old."""
+        if fresh or not self._known or time.monotonic() - self._read_at > FRESH_S:
+            self._known = {alias: past[0]["version"] for alias, past in self.history().items()}
+            self._read_at = time.monotonic()
+        return self._known
+
+    def history(self) -> dict[str, list[dict[str, str]]]:
+        """Alias → [{"version", "since"}, …], the present one first."""
+        content = self._objects.get(MODELS, ALIASES)
+        found: dict[str, list[dict[str, str]]] = json.loads(content) if content else {}
+        return found
+
+    def versions(self) -> list[str]:
+        listed = (entry.key.rpartition("/") for entry in self._objects.listing(MODELS, ""))
+        return sorted(version for version, _, name in listed if name == CARD)
+
+    def card(self, version: str) -> dict[str, Any] | None:
+        content = self._objects.get(MODELS, f"{version}/{CARD}") if _VERSION.fullmatch(version) else None
+        return json.loads(content) if content else None
+
+    def check(self, requested: str) -> None:
+        """Raises Problem `unknown_model` where `requested` is neither an alias nor a version."""
+        known = requested in self.aliases() or requested in self.aliases(fresh=True) or self.card(requested)
+        if not known:
+            raise Problem("unknown_model", "model: an alias or a version that GET /v1/models lists.")
+
+    def publish(self, folder: Path) -> str:
+        """Store the version in `folder`; it becomes `stable` where no alias exists yet. → "name/version".
+
+        Raises ModelError where a file is not the card's, or the version was published with other content. Repeated,
+        it writes the same files again.
+        """
+        card = (folder / CARD).read_bytes()
+        fields = json.loads(card)
+        version = f"{fields['name']}/{fields['version']}"
+        if not _VERSION.fullmatch(version):
+            raise ModelError(f"{version} is no name/version")
+        if (self._objects.get(MODELS, f"{version}/{CARD}") or card) != card:
+            raise ModelError(f"{version} is published with other content, and a version never changes")
+        contents = {name: _verified(folder, name, version, digest) for name, digest in fields["files"].items()}
+        for name, content in {**contents, CARD: card}.items():  # the card last: whoever sees it finds the files
+            self._objects.put(MODELS, f"{version}/{name}", content, "application/octet-stream")
+        if not self.history():
+            self.point(Alias.STABLE, version)
+        return version
+
+    def fetch(self, version: str, folder: Path, wanted: str) -> None:
+        """Bring the version's card and its file `wanted`, if it has one, into `folder`, unless it is there and right.
+
+        Raises ModelGone where the registry does not have the version, ModelError where the file is missing or altered.
+        """
+        card = self.card(version)
+        if card is None:
+            raise ModelGone(f"model {version} is not in the registry")
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = card["files"].get(wanted)
+        here = (folder / wanted).read_bytes() if (folder / wanted).is_file() else b""
+        if digest and _sha256(here) != digest:
+            _write_whole(folder / wanted, self._file(version, wanted, digest))
+        _write_whole(folder / CARD, json.dumps(card).encode())
+
+    def _file(self, version: str, name: str, digest: str) -> bytes:
+        content = self._objects.get(MODELS, f"{version}/{name}")
+        if content is None:
+            raise ModelError(f"model {version}: {name} is missing")
+        return _right(content, name, version, digest)
+
+    def point(self, alias: Alias, version: str) -> None:
+        """Let `alias` mean `version` from now on. Raises Problem `unknown_model`."""
+        if self.card(version) is None:
+            raise Problem("unknown_model", "version: one that GET /v1/models lists.")
+
+        def to_version(past: list[dict[str, str]]) -> list[dict[str, str]]:
+            if past and past[0]["version"] == version:
+                return past
+            return [{"version": version, "since": datetime.now(UTC).isoformat(timespec="seconds")}, *past]
+
+        self._change(alias, to_version)
+
+    def rollback(self, alias: Alias) -> str:
+        """Let `alias` mean again what it meant before. → that version. Raises Problem `nothing_to_roll_back`."""
+
+        def to_previous(past: list[dict[str, str]]) -> list[dict[str, str]]:
+            if len(past) < 2:
+                raise Problem("nothing_to_roll_back", f"{alias} has pointed at no other version.")
+            return past[1:]
+
+        return self._change(alias, to_previous)[0]["version"]
+
+    def _change(
+        self, alias: Alias, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]
+    ) -> list[dict[str, str]]:
+        with self._alone(LOCK, LOCKED_S) as chosen:
+            if not chosen:
+                raise Problem("unavailable", "Somebody else is changing the aliases.", 1)
+            history = self.history()
+            history[alias] = change(history.get(alias, []))[:MOST_REMEMBERED]
+            self._objects.put(MODELS, ALIASES, json.dumps(history, indent=1).encode(), "application/json")
+        return history[alias]
+
+
+def _verified(folder: Path, name: str, version: str, digest: str) -> bytes:
+    if Path(name).name != name or not (folder / name).is_file():
+        raise ModelError(f"model {version}: {name} is missing")
+    return _right((folder / name).read_bytes(), name, version, digest)
+
+
+def _right(content: bytes, name: str, version: str, digest: str) -> bytes:
+    if _sha256(content) != digest:
+        raise ModelError(f"model {version}: {name} is damaged, its sha256 is not the card's")
+    return content
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Several workers share the folder: each file appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.{time.monotonic_ns()}")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,24 @@
+"""Model versions for the tests: copies of the shipped one under other names, damaged where a test wants it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from services import SHIPPED_MODEL
+
+from model.card import Card, sha256
+
+
+def version_folder(root: Path, version: str, **changes: Any) -> Path:
+    """`root`/pets/`version`: the shipped files, the card changed; published as they are."""
+    folder = root / "pets" / version
+    shutil.copytree(SHIPPED_MODEL, folder)
+    replace(Card.load(folder), version=version, **changes).save(folder)
+    return folder
+
+
+def sign(folder: Path) -> None:
+    """Write the digests of the files as they are into the card."""
+    card = Card.load(folder)
+    replace(card, files={name: sha256(folder / name) for name in card.files}).save(folder)

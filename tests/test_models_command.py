@@ -1,0 +1,91 @@
+"""`segue models`, as an operator types it."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import services
+from versions import sign, version_folder
+
+from storage import Storage, connect
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def segue(connection: Storage, tmp_path: Path) -> Run:
+    settings = connection.settings.replace(bucket_prefix=f"test-{uuid4().hex[:8]}-")
+    connect(settings).objects.make_buckets()
+    # As `make run` leaves them, and nothing in the environment.
+    (tmp_path / "env").write_text(
+        f"REDIS_URL={settings.redis_url}\nS3_URL={settings.s3_url}\nS3_ACCESS_KEY={settings.s3_access_key}\n"
+        f"S3_SECRET_KEY={settings.s3_secret_key.get_secret_value()}\nBUCKET_PREFIX={settings.bucket_prefix}\n"
+    )
+    env = services.environment(VAR=tmp_path)
+
+    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        command = ["segue", "models", *map(str, arguments)]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_version_from_publish_to_rollback(segue: Run, tmp_path: Path) -> None:
+    first, second = (version_folder(tmp_path, version) for version in ("8", "9"))
+    assert segue("publish", first).stdout == "published pets/8\n"
+    assert segue("publish", second, "--promote").stdout == "published pets/9, now stable\n"
+    assert [line.split()[0::2] for line in segue("list").stdout.splitlines()] == [["pets/8"], ["pets/9", "stable"]]
+    assert segue("rollback").stdout == "stable is pets/8\n"
+    assert segue("promote", "pets/9", "--alias", "canary").stdout == "canary is pets/9\n"
+    listed = json.loads(segue("list", "--json").stdout)
+    assert {alias: past[0]["version"] for alias, past in listed["aliases"].items()} == {
+        "stable": "pets/8",
+        "canary": "pets/9",
+    }
+    assert json.loads(segue("show", "pets/9").stdout) == listed["versions"]["pets/9"]
+
+
+def test_two_versions_are_compared(segue: Run, tmp_path: Path) -> None:
+    scores = ({"litert": {"test": {"mean_iou": value, "photos": 9}}} for value in (0.75, 0.8))
+    for version, metrics in zip(("8", "9"), scores, strict=True):
+        segue("publish", version_folder(tmp_path, version, metrics=metrics))
+    [line] = [line for line in segue("compare", "pets/8", "pets/9").stdout.splitlines() if "mean_iou" in line]
+    assert line.split() == ["litert.test.mean_iou", "0.75", "0.8", "+0.0500"]
+
+
+def test_what_is_broken_is_not_published_and_the_reason_is_one_line(segue: Run, tmp_path: Path) -> None:
+    (broken := version_folder(tmp_path, "8")).joinpath("int8.tflite").write_bytes(b"no model")
+    sign(broken)
+    done = segue("publish", broken)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("not published: model pets/8: int8.tflite")
+    assert done.stderr.count("\n") == 1
+    assert segue("list").stdout == ""
+    done = segue("publish", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (1, ("promote", "pets/99")),
+        (2, ("promote", "pets/8", "--alias", "best")),
+        (1, ("rollback",)),
+        (1, ("show", "pets/99")),
+    ],
+)
+def test_what_cannot_be_done_says_why(segue: Run, tmp_path: Path, code: int, arguments: tuple[str, ...]) -> None:
+    segue("publish", version_folder(tmp_path, "8"))
+    done = segue(*arguments)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stderr
+
+
+def test_an_outage_is_one_line(tmp_path: Path) -> None:
+    env = services.environment(VAR=tmp_path, S3_URL="http://127.0.0.1:1", S3_SECRET_KEY="secret")
+    done = subprocess.run(["segue", "models", "list"], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "not available: object store: MaxRetryError\n")

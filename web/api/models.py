@@ -1,0 +1,84 @@
+"""Model versions: which there are, what they are called, who serves them."""
+
+from typing import Any, TypeVar
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage.models import Alias, EnginesReport
+from storage.problems import Problem
+from web.connection import connected
+from web.errors import invalid
+
+blueprint = Blueprint("models", __name__, url_prefix="/v1/models")
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Target(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: str
+
+
+class Rollback(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    alias: Alias = Alias.STABLE
+
+
+@blueprint.get("")
+def listing() -> Response:
+    """Every version with its metrics, the workers that have it loaded, and those that refuse it with their reason."""
+    storage = connected()
+    history, reports = storage.models.history(), storage.jobs.reports()
+    cards = {version: storage.models.card(version) for version in storage.models.versions()}
+    data = [_document(version, card, history, reports) for version, card in cards.items() if card]
+    return jsonify(object="list", data=data, aliases=history)
+
+
+@blueprint.put("/aliases/<alias>")
+def point(alias: str) -> Response:
+    """Promote: from now on the alias means this version. Workers follow within a second or two."""
+    if alias not in list(Alias):
+        raise Problem("not_found", f"The aliases are {', '.join(Alias)}.")
+    connected().models.point(Alias(alias), _body(Target).version)
+    return jsonify(object="aliases", aliases=connected().models.history())
+
+
+@blueprint.post("/rollback")
+def rollback() -> Response:
+    """The alias means again what it meant before."""
+    connected().models.rollback(_body(Rollback).alias)
+    return jsonify(object="aliases", aliases=connected().models.history())
+
+
+def _body(kind: type[T]) -> T:
+    """JSON only: a form on somebody else's page can send anything but this."""
+    if request.mimetype != "application/json":
+        raise Problem("invalid_request", "Send application/json.")
+    try:
+        return kind.model_validate_json(request.get_data())
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def _document(
+    version: str, card: dict[str, Any], history: dict[str, list[dict[str, str]]], reports: dict[str, EnginesReport]
+) -> dict[str, Any]:
+    refused = {worker: report.refused[version] for worker, report in reports.items() if version in report.refused}
+    return {
+        "id": version,
+        "object": "model",
+        "name": card["name"],
+        "version": card["version"],
+        "aliases": [alias for alias, past in history.items() if past[0]["version"] == version],
+        "labels": card["labels"],
+        "input_size": card["input_size"],
+        "files": card["files"],
+        "trained_on": card["trained_on"],
+        "metrics": card["metrics"],
+        "workers": sum(version in report.loaded for report in reports.values()),
+        "refused": [{"worker": worker, "reason": reason} for worker, reason in refused.items()],
+    }
