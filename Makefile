@@ -38,10 +38,10 @@ bench-web: $(VENV)/.dev ## The web server's worker classes compared
 train: $(VENV)/.dev ## Train the network (40 minutes on 2 cores): ENCODER=pack|imagenet|none|FILE
 	@$(BIN)/python -m model.train --encoder $(ENCODER)
 
-export: $(VENV)/.dev ## Make the int8 file of the trained weights
+export: $(VENV)/.dev ## Make a model version of the trained weights
 	@$(BIN)/python -m model.export
 
-evaluate: $(VENV)/.dev ## Measure the shipped model through its engine
+evaluate: $(VENV)/.dev ## Measure the shipped model through each of its engines
 	@$(BIN)/python -m model.evaluate
 
 lock: | $(BIN)/python ## Resolve the dependencies anew into requirements/

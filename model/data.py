@@ -1,5 +1,6 @@
-"""Photos with trimaps from disk. Needs no TensorFlow."""
+"""Photos with their masks from disk. Needs no TensorFlow."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,44 +9,63 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.card import sha256
 from model.images import scale_to_input
+from model.labels import PETS, Label, load_labels
+
+LABELS = "labels.json"
+MANIFEST = "data.json"
 
 
 @dataclass(frozen=True)
 class Example:
-    """A photo and its trimap (8-bit; 1 pet, 2 background, 3 border), both of the same size."""
+    """A photo and its mask, both of the same size. `first`: the mask's value for class 0."""
 
     name: str
     photo: Path
-    trimap: Path
+    mask: Path
+    first: int
 
     def open(self) -> tuple[Image.Image, Image.Image]:
-        """The photo in RGB and its class ids (trimap - 1) in mode L."""
-        with Image.open(self.photo) as photo, Image.open(self.trimap) as trimap:
-            classes = np.asarray(trimap.convert("L")) - 1
-            return photo.convert("RGB"), Image.fromarray(classes.astype(np.uint8))
+        """The photo in RGB and its class ids in mode L, 255 where nobody said.
+
+        Raises ValueError where the mask is no 8-bit picture of ids.
+        """
+        with Image.open(self.photo) as photo, Image.open(self.mask) as mask:
+            if mask.mode not in ("L", "P"):
+                raise ValueError(f"{self.mask} is no 8-bit picture of class ids")
+            classes = np.asarray(mask, np.uint8) - np.uint8(self.first)  # below the first: wraps to 255
+            return photo.convert("RGB"), Image.fromarray(classes)
+
+
+def labels_of(root: Path) -> tuple[Label, ...]:
+    """The classes of the masks under `root`: its labels.json, without one those of the Oxford-IIIT Pet trimaps."""
+    return load_labels(root / LABELS) if (root / LABELS).is_file() else PETS
 
 
 def examples(root: Path, split: str) -> list[Example]:
-    """The pairs of `split` ("trainval" or "test") under `root`, in the list's order.
+    """The pairs of `split` ("train" or "test") under `root`, in the list's order.
 
-    Reads the official Oxford-IIIT archive (annotations/trainval.txt, annotations/trimaps/) and the flat layout
-    (splits/trainval.txt, trimaps/). Raises FileNotFoundError when neither list is there.
+    Reads three layouts, in each images/{name}.jpg and a list of names ({split}*.txt: train.txt and trainval.txt alike):
+    labels.json, splits/, masks/ (ids from 0); the official Oxford-IIIT archive: annotations/, annotations/trimaps/ (ids
+    from 1); the same without its folder: splits/, trimaps/. Raises FileNotFoundError when there is no list.
     """
-    official = root / "annotations"
-    listing, trimaps = (
-        (official / f"{split}.txt", official / "trimaps")
-        if official.is_dir()
-        else (root / "splits" / f"{split}.txt", root / "trimaps")
-    )
+    if (root / LABELS).is_file():
+        lists, masks, first = root / "splits", root / "masks", 0
+    elif (root / "annotations").is_dir():
+        lists, masks, first = root / "annotations", root / "annotations" / "trimaps", 1
+    else:
+        lists, masks, first = root / "splits", root / "trimaps", 1
+    listing = min(lists.glob(f"{split}*.txt"), default=lists / f"{split}.txt")
     names = [line.split()[0] for line in listing.read_text().splitlines() if line[:1] not in ("", "#")]
-    return [Example(name, root / "images" / f"{name}.jpg", trimaps / f"{name}.png") for name in names]
+    return [Example(name, root / "images" / f"{name}.jpg", masks / f"{name}.png", first) for name in names]
 
 
 def full_size_examples(root: Path) -> list[Example]:
     """The photos kept at their original size beside the pack (fullsize_test_photos/), by name."""
     folder = root / "fullsize_test_photos"
-    return [Example(photo.stem, photo, folder / f"{photo.stem}_trimap.png") for photo in sorted(folder.glob("*.jpg"))]
+    photos = sorted(folder.glob("*.jpg"))
+    return [Example(photo.stem, photo, folder / f"{photo.stem}_trimap.png", 1) for photo in photos]
 
 
 def squeezed(pairs: list[Example], size: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
@@ -56,3 +76,10 @@ def squeezed(pairs: list[Example], size: int) -> Iterator[tuple[NDArray[np.uint8
             scale_to_input(photo, size),
             np.asarray(classes.resize((size, size), Image.Resampling.NEAREST)),
         )
+
+
+def manifest(root: Path) -> str:
+    """What a training on `root` saw, as JSON: the source, and each photo's name and sha256, one a line."""
+    source = root.resolve().name if (root / LABELS).is_file() else "Oxford-IIIT Pet, official trainval split"
+    photos = [json.dumps({"name": pair.name, "sha256": sha256(pair.photo)}) for pair in examples(root, "train")]
+    return f'{{"source": {json.dumps(source)}, "photos": [\n' + ",\n".join(photos) + "\n]}\n"

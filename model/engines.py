@@ -65,9 +65,14 @@ def in_micro_batches(
     """`run` on chunks of `images`, padded with black to one of BATCH_SIZES → the logits of all, without the padding."""
     largest = BATCH_SIZES[-1]
     chunks = [images[start : start + largest] for start in range(0, len(images), largest)]
-    return np.concatenate([run(_padded(chunk))[: len(chunk)] for chunk in chunks])
+    parts = [run(_padded(chunk))[: len(chunk)] for chunk in chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     size = next(size for size in BATCH_SIZES if size >= len(images))
-    return np.pad(images, ((0, size - len(images)), (0, 0), (0, 0), (0, 0)))
+    if size == len(images):
+        return images
+    padded = np.zeros((size, *images.shape[1:]), np.uint8)
+    padded[: len(images)] = images
+    return padded

@@ -1,4 +1,4 @@
-"""How good a model version is, through the engine that serves it.
+"""How good a model version is, through each of its engines.
 
 make evaluate      # official test photos at network size, full-size photos at theirs; writes the card's metrics
 """
@@ -6,7 +6,7 @@ make evaluate      # official test photos at network size, full-size photos at t
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 
 from model.card import Card
 from model.data import Example, examples, full_size_examples, squeezed
+from model.engines import BATCH_SIZES, FILES
 from model.segmenter import Segmenter
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,12 @@ class Scores:
     confusion: NDArray[np.int64]
 
     @classmethod
-    def of(cls, pairs: Iterator[Pair], classes: int) -> "Scores":
-        """Pairs of (truth, prediction), uint8 class ids of one shape."""
+    def of(cls, pairs: Iterable[Pair], classes: int) -> "Scores":
+        """Pairs of (truth, prediction), uint8 class ids of one shape; a truth of 255 counts for nothing."""
         confusion = np.zeros(classes * classes, np.int64)
         for truth, prediction in pairs:
-            flat = truth.astype(np.int64).ravel() * classes + prediction.ravel()
+            known = truth < classes
+            flat = truth[known].astype(np.int64) * classes + prediction[known]
             confusion += np.bincount(flat, minlength=classes * classes)
         return cls(confusion.reshape(classes, classes))
 
@@ -59,11 +62,6 @@ class Scores:
         }
 
 
-def at_network_size(segmenter: Segmenter, pairs: list[Example]) -> Iterator[Pair]:
-    for photo, truth in squeezed(pairs, segmenter.card.input_size):
-        yield truth, segmenter.engine.logits(photo[None])[0].argmax(-1).astype(np.uint8)
-
-
 def at_full_size(segmenter: Segmenter, pairs: list[Example]) -> Iterator[Pair]:
     for pair in pairs:
         photo, truth = pair.open()
@@ -71,22 +69,49 @@ def at_full_size(segmenter: Segmenter, pairs: list[Example]) -> Iterator[Pair]:
 
 
 def evaluate(folder: Path, data: Path) -> dict[str, Any]:
-    """The metrics of the version in `folder` on the photos under `data`."""
-    segmenter = Segmenter(folder)
-    names = [label.name for label in segmenter.card.labels]
-    test, full = examples(data, "test"), full_size_examples(data)
-    metrics: dict[str, Any] = {"engine": "litert int8"}
-    small = Scores.of(at_network_size(segmenter, test), len(names))
-    metrics["test"] = small.to_dict(names, len(test))
-    if full:
-        metrics["full_size"] = Scores.of(at_full_size(segmenter, full), len(names)).to_dict(names, len(full))
+    """The metrics of the version in `folder` on the photos under `data`: engine → what it reaches there.
+
+    `agreement`: the share of the test photos' pixels that get the class float32 Keras gives them.
+    """
+    card, test, full = Card.load(folder), examples(data, "test"), full_size_examples(data)
+    names = [label.name for label in card.labels]
+    pairs = list(squeezed(test, card.input_size))
+    photos, truths = np.stack([photo for photo, _ in pairs]), [truth for _, truth in pairs]
+    expected = predicted(reference(folder / FILES["tensorflow"], len(names)), photos)
+    metrics: dict[str, Any] = {}
+    for engine in FILES:
+        segmenter = Segmenter(folder, engine)
+        masks = predicted(segmenter.engine.logits, photos)
+        scores = Scores.of(zip(truths, masks, strict=True), len(names))
+        metrics[engine] = {
+            "test": scores.to_dict(names, len(test)),
+            "agreement": round(float((masks == expected).mean()), 5),
+        }
+        if full:
+            at_full = Scores.of(at_full_size(segmenter, full), len(names))
+            metrics[engine]["full_size"] = at_full.to_dict(names, len(full))
     return metrics
+
+
+def predicted(logits: Logits, photos: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8[n,size,size,3] → class ids uint8[n,size,size], in micro-batches."""
+    largest = BATCH_SIZES[-1]
+    parts = [logits(photos[start : start + largest]).argmax(-1) for start in range(0, len(photos), largest)]
+    return np.concatenate(parts).astype(np.uint8)
+
+
+def reference(weights: Path, classes: int) -> Logits:
+    """What every engine is held to: the network as Keras computes it in float32 from the shipped weights."""
+    from model.unet import load_unet  # noqa: PLC0415 - the scores alone need no TensorFlow
+
+    unet = load_unet(weights, classes)
+    return lambda photos: np.asarray(unet.predict_on_batch(photos.astype(np.float32) / 127.5 - 1))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGUE_DATA", ".")))
-    parser.add_argument("--version", type=Path, default=Path("model/weights/pets/1"))
+    parser.add_argument("--version", type=Path, default=Path("model/weights/pets/2"))
     parser.add_argument("--write", action="store_true", help="write the metrics into the card")
     options = parser.parse_args()
     metrics = evaluate(options.version, options.data)

@@ -1,6 +1,7 @@
 """Photos to network input, logits to masks. Light: Pillow, numpy and OpenCV's resize only."""
 
 import io
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -33,8 +34,10 @@ def to_mask(logits: NDArray[np.float32], width: int, height: int) -> NDArray[np.
 
 def confidence(logits: NDArray[np.float32]) -> float:
     """Mean probability (softmax) of the chosen class over all pixels, 1/classes .. 1."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return float((1.0 / shifted.sum(axis=-1)).mean())
+    # One class plane at a time: several times faster than numpy's reductions over an axis this short.
+    planes = [logits[..., index] for index in range(logits.shape[-1])]
+    best = reduce(np.maximum, planes)
+    return float((1.0 / sum(np.exp(plane - best) for plane in planes)).mean())
 
 
 def to_mask_png(mask: NDArray[np.uint8], labels: tuple[Label, ...], text: dict[str, str]) -> bytes:

@@ -1,6 +1,8 @@
 """The classes a model tells apart."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Color = tuple[int, int, int]
@@ -28,3 +30,11 @@ PETS = (
     Label(1, "background", (38, 50, 72)),
     Label(2, "border", (255, 214, 102)),
 )
+
+
+def load_labels(path: Path) -> tuple[Label, ...]:
+    """A JSON list of {"id", "name", "color": [r, g, b]}. Raises ValueError where the ids are not 0, 1, 2, ..."""
+    labels = tuple(Label.from_dict(entry) for entry in json.loads(path.read_text()))
+    if len(labels) < 2 or [label.id for label in labels] != list(range(len(labels))):
+        raise ValueError(f"{path}: two or more labels are wanted, their ids 0, 1, 2, ... in this order")
+    return labels

@@ -1,10 +1,10 @@
-"""Fine-tunes the U-Net on Oxford-IIIT Pet photos.
+"""Fine-tunes the U-Net on photos with masks.
 
     make train                      # encoder from the data pack
     make train ENCODER=imagenet     # encoder fetched by Keras; `none` trains from nothing
 
 Stage one trains the decoder over a frozen encoder, stage two everything. What ends up on disk are the weights'
-exponential moving averages.
+exponential moving averages; beside them, data.json lists the photos that were seen.
 """
 
 import argparse
@@ -17,8 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from model.augmentation import Augmented
-from model.data import Example, examples, squeezed
-from model.labels import PETS
+from model.data import MANIFEST, Example, examples, labels_of, manifest, squeezed
 from model.unet import INPUT_SIZE, build_encoder, build_unet, layers
 
 BATCH_SIZE = 32
@@ -34,14 +33,16 @@ PACK_ENCODER = "encoder/mobilenet_v2_1.0_imagenet_notop_from_quant.weights.h5"
 def segmentation_loss(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Smoothed cross-entropy plus the soft Jaccard distance (Rahman & Wang 2016), each about 0..1.
 
-    truth: uint8[b,h,w] class ids; logits: float32[b,h,w,classes].
+    truth: uint8[b,h,w] class ids, pixels of 255 are left out; logits: float32[b,h,w,classes].
     """
+    known = tf.cast(truth < logits.shape[-1], tf.float32)
     one_hot = tf.one_hot(tf.cast(truth, tf.int32), logits.shape[-1])
     entropy = keras.losses.categorical_crossentropy(one_hot, logits, from_logits=True, label_smoothing=LABEL_SMOOTHING)
-    chosen = tf.nn.softmax(logits)
+    chosen = tf.nn.softmax(logits) * known[..., None]
     both = tf.reduce_sum(chosen * one_hot, axis=[0, 1, 2])
     either = tf.reduce_sum(chosen + one_hot, axis=[0, 1, 2]) - both
-    return tf.reduce_mean(entropy) + 1 - tf.reduce_mean(both / (either + 1.0))
+    mean_entropy = tf.reduce_sum(entropy * known) / tf.maximum(tf.reduce_sum(known), 1)
+    return mean_entropy + 1 - tf.reduce_mean(both / (either + 1.0))
 
 
 def recalibrate_batchnorms(encoder: keras.Model, photos: NDArray[np.float32]) -> None:
@@ -79,7 +80,9 @@ def load_encoder(choice: str, data: Path, pairs: list[Example]) -> keras.Model:
     return encoder
 
 
-def fit(unet: keras.Model, batches: Augmented, epochs: int, warmup: int, checkpoint: Path) -> None:
+def fit(
+    unet: keras.Model, batches: Augmented, epochs: int, warmup: int, *, checkpoint: Path, ema_momentum: float
+) -> None:
     """Train for `epochs`; after each one `checkpoint` holds the averaged weights."""
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else LEARNING_RATE,
@@ -87,7 +90,7 @@ def fit(unet: keras.Model, batches: Augmented, epochs: int, warmup: int, checkpo
         warmup_target=LEARNING_RATE if warmup else None,
         warmup_steps=warmup * len(batches),
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, use_ema=True, ema_momentum=EMA_MOMENTUM)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, use_ema=True, ema_momentum=ema_momentum)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     # XLA makes this network slower on a CPU; on a GPU Keras' own choice is right.
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
@@ -119,22 +122,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("var/training/unet.weights.h5"))
     parser.add_argument("--decoder-epochs", type=int, default=DECODER_EPOCHS)
     parser.add_argument("--epochs", type=int, default=ALL_EPOCHS, help="of the whole network")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
+    parser.add_argument("--ema-momentum", type=float, default=EMA_MOMENTUM, help="less for fewer steps")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 
     keras.utils.set_random_seed(options.seed)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    pairs = examples(options.data, "trainval")
-    batches = Augmented(pairs, BATCH_SIZE, INPUT_SIZE, options.seed)
-    encoder = load_encoder(options.encoder, options.data, pairs)
-    unet = build_unet(len(PETS), encoder)
-    unet.get_layer("encoder").trainable = False
-    fit(unet, batches, options.decoder_epochs, 0, options.out)
+    pairs, labels = examples(options.data, "train"), labels_of(options.data)
+    batches = Augmented(pairs, options.batch_size, INPUT_SIZE, options.seed)
+    unet = build_unet(len(labels), load_encoder(options.encoder, options.data, pairs))
+    saving = {"checkpoint": options.out, "ema_momentum": options.ema_momentum}
+    if options.decoder_epochs:
+        unet.get_layer("encoder").trainable = False
+        fit(unet, batches, options.decoder_epochs, 0, **saving)
     unet.get_layer("encoder").trainable = True
-    fit(unet, batches, options.epochs, min(WARMUP_EPOCHS, options.epochs - 1), options.out)
+    warmup = min(WARMUP_EPOCHS, options.epochs - 1)
+    fit(unet, batches, options.epochs, warmup, **saving)
     unet.load_weights(options.out)
     settle_batchnorms(unet, batches)
     unet.save_weights(options.out)
+    (options.out.parent / MANIFEST).write_text(manifest(options.data))
     print(f"trained on {len(pairs)} photos → {options.out}")
 
 

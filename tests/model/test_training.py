@@ -36,5 +36,5 @@ def test_train_export_evaluate(pets: Path, tmp_path: Path) -> None:
     metrics = json.loads(run("model.evaluate", "--data", data, "--version", version, "--write"))
     card = json.loads((version / "card.json").read_text())
     assert (card["name"], card["version"], card["metrics"]) == ("pets", "7", metrics)
-    assert metrics["test"]["photos"] == 20
-    assert metrics["test"]["mean_iou"] > 0.2  # everything background: about 0.19
+    assert metrics["litert"]["test"]["photos"] == 20
+    assert metrics["litert"]["test"]["mean_iou"] > 0.2  # everything background: about 0.19

@@ -14,7 +14,7 @@ from storage.objects import MinioObjects
 from storage.problems import Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "1"
+SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "2"
 PATIENCE_S = 60
 
 
