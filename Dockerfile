@@ -17,8 +17,10 @@ EXPOSE 8000
 CMD ["sh", "-c", "exec gunicorn -c deploy/gunicorn.py 'web.app:create_app()'"]
 
 FROM base AS worker
-COPY requirements/worker.txt requirements/worker.txt
-RUN pip install --no-cache-dir --require-hashes -r requirements/worker.txt
+# gpu: TensorFlow with CUDA from pip, instead of LiteRT alone (compose.gpu.yml).
+ARG REQUIREMENTS=worker
+COPY requirements/${REQUIREMENTS}.txt requirements.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY segue.py segue.py
 COPY storage storage
 COPY model model

@@ -25,6 +25,7 @@ lint: $(VENV)/.dev ## Style, shell scripts' syntax, Dockerfile, compose file
 	@for script in deploy/*.sh .ci/run; do sh -n $$script || exit 1; done
 	@$(BIN)/hadolint Dockerfile
 	@S3_SECRET_KEY=x $(BIN)/docker-compose config -q
+	@S3_SECRET_KEY=x $(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q
 
 types: $(VENV)/.dev ## mypy, strict
 	@$(BIN)/mypy
@@ -48,7 +49,7 @@ lock: | $(BIN)/python ## Resolve the dependencies anew into requirements/
 	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--upgrade --extra dev --extra lock pyproject.toml -o requirements/dev.txt
-	@for part in web worker local client; do \
+	@for part in web worker gpu local client; do \
 		$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 			--extra $$part --extra lock -c requirements/dev.txt pyproject.toml -o requirements/$$part.txt || exit 1; done
 

@@ -16,9 +16,10 @@ RUN = runpy.run_path(str(ROOT / "scripts" / "run.py"), run_name="run")
 BIN = Path(sys.executable).parent
 
 
-def compose() -> dict[str, dict[str, object]]:
+def compose(*more: str) -> dict[str, dict[str, object]]:
+    files = [part for name in ("docker-compose.yml", *more) for part in ("-f", str(ROOT / name))]
     done = subprocess.run(
-        [str(BIN / "docker-compose"), "-f", str(ROOT / "docker-compose.yml"), "config", "--format", "json"],
+        [str(BIN / "docker-compose"), *files, "config", "--format", "json"],
         env={**os.environ, "S3_SECRET_KEY": "secret"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -36,6 +37,16 @@ def test_compose_runs_the_procfiles_commands(name: str) -> None:
     assert isinstance(command, list)
     line = RUN["procfile"]()[name]
     assert command == ["sh", "-c", f"exec {line}".replace("$", "$$")]
+
+
+def test_a_gpu_changes_the_worker_and_nothing_else() -> None:
+    plain, gpu = compose(), compose("compose.gpu.yml")
+    worker = gpu.pop("worker")
+    build, environment = dict(worker["build"]), dict(worker["environment"])  # type: ignore[call-overload]
+    assert worker["command"] == plain.pop("worker")["command"]
+    assert (build["args"], environment["ENGINE"]) == ({"REQUIREMENTS": "gpu"}, "tensorflow")
+    assert (ROOT / "requirements" / "gpu.txt").is_file()
+    assert gpu == plain
 
 
 def test_compose_publishes_on_loopback_only() -> None:
