@@ -10,6 +10,7 @@ from storage.batches import Batches
 from storage.jobs import RedisJobs
 from storage.models import Models
 from storage.objects import MinioObjects
+from storage.server_run import ServerRun
 from storage.settings import Settings
 from storage.tickets import Tickets, celery_app
 
@@ -26,6 +27,7 @@ class Storage:
 
 def connect(settings: Settings) -> Storage:
     """The one way to the object store, Redis and the ticket queue. Opens no connection yet."""
+    server_run = ServerRun()
     client = redis.Redis.from_url(
         settings.redis_url,
         decode_responses=True,
@@ -33,9 +35,10 @@ def connect(settings: Settings) -> Storage:
         socket_connect_timeout=2,
         socket_keepalive=True,
         health_check_interval=25,
+        redis_connect_func=server_run.connected,
         # Every script may be repeated: claims and finishes by their token, the others change nothing twice.
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
     )
-    objects, jobs = MinioObjects(settings), RedisJobs(client, settings)
+    objects, jobs = MinioObjects(settings), RedisJobs(client, settings, server_run)
     batches, models = Batches(objects, jobs), Models(objects, jobs.alone)
     return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url)))

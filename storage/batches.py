@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import cast
 
 import uuid_utils
@@ -22,6 +21,7 @@ from storage.batch import Batch, BatchSpec
 from storage.job import Job, Status
 from storage.jobs import RedisJobs
 from storage.objects import BATCHES, MinioObjects
+from storage.problems import Unavailable
 from storage.recovery import recover
 
 CLOSED, CANCELED = "closed", "canceled"
@@ -40,8 +40,10 @@ class Batches:
         self._remember(spec)
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
-        """None for another tenant's as for an unknown one. A batch that Redis has lost is made again."""
-        fields = self._jobs.client.hgetall(keys.batch(batch_id)) or self._recover(tenant, batch_id)
+        """None for another tenant's as for an unknown one. Raises Unavailable while its items may be incomplete."""
+        if not self._jobs.intact():
+            raise Unavailable("Redis has lost something, batches are being made again")
+        fields = self._jobs.client.hgetall(keys.batch(batch_id)) or self.rebuild(tenant, batch_id)
         if not fields or fields["tenant"] != tenant:
             return None
         with self._jobs.client.pipeline(transaction=False) as pipe:
@@ -91,12 +93,18 @@ class Batches:
         jobs = self._jobs.get_many([job_id for job_id, _ in numbered])
         return [(int(number), job) for (_, number), job in zip(numbered, jobs, strict=True) if job]
 
-    def since(self, moment: datetime) -> list[tuple[str, str]]:
-        """(tenant, batch id) of every batch in the object store that was opened after `moment`."""
+    def all(self) -> list[tuple[str, str]]:
+        """(tenant, batch id) of every batch in the object store."""
         listed = self._objects.listing(BATCHES, "")
         owners = {(tenant, batch_id) for tenant, batch_id, *_ in (entry.key.split("/") for entry in listed)}
-        newer = moment.strftime("%Y%m%d%H")
-        return sorted(owner for owner in owners if keys.is_batch_id(owner[1]) and keys.hour(owner[1]) >= newer)
+        return sorted(owner for owner in owners if keys.is_batch_id(owner[1]))
+
+    def erase(self, tenant: str, batch_id: str) -> None:
+        """Its manifests and what Redis knows of it; its jobs are erased by themselves."""
+        for listed in self._objects.listing(BATCHES, keys.batch_object(tenant, batch_id)):
+            self._objects.remove(BATCHES, listed.key)
+        parts = (keys.batch, keys.batch_counts, keys.batch_jobs, keys.batch_done)
+        self._jobs.client.delete(*(part(batch_id) for part in parts))
 
     def _rate(self, latest: list[str]) -> float | None:
         if len(latest) < 2:
@@ -115,8 +123,8 @@ class Batches:
         self._jobs.client.hset(keys.batch(spec.id), mapping=fields)  # type: ignore[arg-type]
         return fields
 
-    def _recover(self, tenant: str, batch_id: str) -> dict[str, str] | None:
-        """The batch from its manifests, every job of it from its own objects. None where there is no such batch."""
+    def rebuild(self, tenant: str, batch_id: str) -> dict[str, str] | None:
+        """What Redis lacks of a batch, from its manifests and its jobs' objects. None where there is no such batch."""
         content = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, "batch.json"))
         if content is None:
             return None

@@ -14,6 +14,7 @@ from storage.keys import Lane
 from storage.problems import Problem
 
 SCHEMA = 1
+LONGEST_DEADLINE_S = 7 * 24 * 3600  # after its creation nothing is open: recovery looks back no further
 
 
 class Status(StrEnum):
@@ -111,6 +112,7 @@ class Job:
     attempt: int = 1
     started_ms: int = 0
     finished_ms: int = 0
+    retained_until_ms: int = 0
     micro_batch: int = 0
     result_key: str = ""
     outcome: Outcome | None = None
@@ -121,7 +123,7 @@ class Job:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> Job:
-        numbers = ("attempt", "started_ms", "finished_ms", "micro_batch")
+        numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch")
         return cls(
             spec=Spec.from_fields(fields),
             status=Status(fields["status"]),

@@ -23,6 +23,7 @@ from storage import keys
 from storage.job import Finished, Job, Outcome, Outlook, Pace, QueueState, Spec, Swept
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.models import EVERYTHING, EnginesReport, Offer
+from storage.server_run import ServerRun
 from storage.settings import Settings
 
 DRAINER_MS = 5_000
@@ -30,9 +31,10 @@ LOSSES_ALONE_MAKE_POISON = 3
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 IDEMPOTENCY_BUSY_MS = 30_000
 REPORTED_MS = 20_000
+TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 SCRIPTS = (
     "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve",
-    "retry", "outlook",
+    "retry", "outlook", "condemn", "bury",
 )  # fmt: skip
 
 
@@ -49,8 +51,8 @@ def _script(name: str) -> str:
 class RedisJobs:
     """The pending set and the records. Raises redis.RedisError when Redis does not answer."""
 
-    def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        self.client = client
+    def __init__(self, client: redis.Redis, settings: Settings, server_run: ServerRun) -> None:
+        self.client, self._server_run = client, server_run
         self._settings = settings
         self._scripts = {name: client.register_script(_script(name)) for name in SCRIPTS}
 
@@ -60,6 +62,11 @@ class RedisJobs:
     @property
     def _lease_ms(self) -> int:
         return int(self._settings.lease_s * 1000)
+
+    def _now_ms(self) -> int:
+        """By Redis' own clock, like every time in it."""
+        seconds, micros = self.client.time()
+        return int(seconds * 1000 + micros // 1000)
 
     def enqueue(self, spec: Spec) -> int:
         """Put the job of a durable upload in line; a known job stays as it is. → how many tickets are missing."""
@@ -73,6 +80,14 @@ class RedisJobs:
     def get(self, job_id: str) -> Job | None:
         fields = cast(dict[str, str], self.client.hgetall(keys.job(job_id)))
         return Job.from_fields(fields) if fields else None
+
+    def look(self, job_id: str) -> tuple[Job | None, bool]:
+        """The record, and whether this Redis is `intact`. One round trip."""
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.job(job_id))
+            pipe.get(keys.EPOCH)
+            fields, epoch = pipe.execute()
+        return Job.from_fields(fields) if fields else None, bool(epoch == self._run_id())
 
     def claim(self, token: str, drainer: str, worker: str, offer: Offer = EVERYTHING) -> list[Job]:
         """Lease the next micro-batch to `token`; the same token gets the same jobs. Empty: the drainer is gone.
@@ -117,6 +132,27 @@ class RedisJobs:
         for job_id in job_ids:
             self._run("cancel", job_id, "", 0)
 
+    def condemn(self, job_id: str) -> str:
+        """Begin to erase it. → "running" (nothing was done), "unknown", or the status it had."""
+        return str(self._run("condemn", job_id))
+
+    def bury(self, job_id: str, tenant: str) -> None:
+        """End erasing it, after its objects: its record goes, `gone` remembers it for a while."""
+        self._run("bury", job_id, tenant, TOMBSTONE_MS)
+
+    def gone(self, job_id: str) -> str | None:
+        """The tenant of an erased job."""
+        return cast(str | None, self.client.get(keys.gone(job_id)))
+
+    def due(self, at_most: int = 500) -> list[str]:
+        """Ended jobs that are not to be kept any longer."""
+        now_ms = self._now_ms()
+        ids = self.client.zrange(keys.RETAINED, "-inf", now_ms, byscore=True, offset=0, num=at_most)
+        return cast(list[str], ids)
+
+    def not_due(self, job_ids: Sequence[str]) -> None:
+        self.client.zrem(keys.RETAINED, *job_ids)
+
     def retry(self, job_id: str, deadline_ms: int) -> bool:
         """Another attempt for a job that ended without a mask. → whether it had"""
         return bool(self._run("retry", job_id, deadline_ms))
@@ -141,10 +177,10 @@ class RedisJobs:
         return list(self._run("reindex", *job_ids)) if job_ids else []
 
     def restore(self, spec: Spec, outcome: Outcome, result_key: str, finished_ms: int) -> bool:
-        """Write the record of an ended job again from its objects. → False where a record exists."""
+        """The record of an ended job as its objects tell it. → False where it has ended already."""
         fields = {
-            **asdict(spec), "pixels": spec.pixels, "attempt": 1, "finished_ms": finished_ms,
-            "result_key": result_key, "outcome": outcome.to_json(),
+            **asdict(spec), "pixels": spec.pixels, "finished_ms": finished_ms, "result_key": result_key,
+            "outcome": outcome.to_json(),
         }  # fmt: skip
         flat = [str(part) for pair in fields.items() for part in pair]
         return bool(self._run("restore", spec.id, outcome.status, self._settings.retention_s * 1000, *flat))
@@ -153,11 +189,12 @@ class RedisJobs:
         """Bind the spec's idempotency key to its id, unless it has one. → state and the key's job id.
 
         "reserved": go on under that id; "done": it was accepted before; "busy": another request is at it; "reused":
-        the key came with another request.
+        the key came with another request; "recovering": keys were lost and are being read from the object store.
         """
         state, job_id = self._run(
-            "reserve", spec.tenant, spec.key_hash, spec.fingerprint, spec.id, IDEMPOTENCY_BUSY_MS, IDEMPOTENCY_TTL_MS
-        )
+            "reserve", spec.tenant, spec.key_hash, spec.fingerprint, spec.id, IDEMPOTENCY_BUSY_MS, IDEMPOTENCY_TTL_MS,
+            self._run_id(),
+        )  # fmt: skip
         return str(state), str(job_id)
 
     def unreserve(self, spec: Spec) -> None:
@@ -173,8 +210,7 @@ class RedisJobs:
 
     def beat(self, worker: str, alive_ms: int) -> tuple[int, int]:
         """Show that the worker lives, for `alive_ms`. → (tickets waiting, ms since its child last made progress)."""
-        seconds, micros = self.client.time()
-        now_ms = seconds * 1000 + micros // 1000
+        now_ms = self._now_ms()
         with self.client.pipeline(transaction=False) as pipe:
             pipe.zadd(keys.WORKERS, {worker: now_ms + alive_ms})
             pipe.zremrangebyscore(keys.WORKERS, "-inf", now_ms)
@@ -188,11 +224,11 @@ class RedisJobs:
 
         What it cannot use is forgotten after `REPORTED_MS`, unless it is told again.
         """
-        seconds, _ = self.client.time()
+        now_ms = self._now_ms()
         with self.client.pipeline(transaction=False) as pipe:
             pipe.hset(keys.ENGINES, worker, json.dumps(asdict(told)))
             for name in refusing:
-                pipe.zadd(keys.refusing(name), {worker: seconds * 1000 + REPORTED_MS})
+                pipe.zadd(keys.refusing(name), {worker: now_ms + REPORTED_MS})
                 pipe.pexpire(keys.refusing(name), REPORTED_MS)
             for name in usable:
                 pipe.zrem(keys.refusing(name), worker)
@@ -200,9 +236,9 @@ class RedisJobs:
 
     def reports(self) -> dict[str, EnginesReport]:
         """What each live worker told last."""
-        seconds, _ = self.client.time()
+        now_ms = self._now_ms()
         with self.client.pipeline(transaction=False) as pipe:
-            pipe.zrangebyscore(keys.WORKERS, seconds * 1000, "+inf")
+            pipe.zrangebyscore(keys.WORKERS, now_ms, "+inf")
             pipe.hgetall(keys.ENGINES)
             live, told = pipe.execute()
         gone = set(told) - set(live)
@@ -245,7 +281,7 @@ class RedisJobs:
         self.client.set(keys.EPOCH, self._run_id())
 
     def _run_id(self) -> str:
-        return str(self.client.info("server")["run_id"])
+        return self._server_run.id(self.client)
 
     def outlook(self, job_id: str) -> Outlook:
         """When a waiting job will be done, as far as can be told. One round trip, the same cost at any length."""

@@ -15,6 +15,7 @@ WORKERS = f"{PREFIX}workers"
 OPEN = f"{PREFIX}open"
 RATE = f"{PREFIX}rate"
 EPOCH = f"{PREFIX}epoch"
+RETAINED = f"{PREFIX}retained"
 PROGRESS = f"{PREFIX}progress"
 ENGINES = f"{PREFIX}engines"
 
@@ -60,8 +61,16 @@ def _is_id(text: str) -> bool:
 
 def hour(job_id: str) -> str:
     """Of a job's or batch's id: `yyyymmddhh` (UTC) of the id's own time, so an id alone finds its objects."""
-    milliseconds = int(job_id[4:16], 16)
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y%m%d%H")
+    return hour_of(created_ms(job_id))
+
+
+def created_ms(job_id: str) -> int:
+    """The time in a job's or batch's id, ms UTC."""
+    return int(job_id[4:16], 16)
+
+
+def hour_of(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y%m%d%H")
 
 
 def upload(tenant: str, job_id: str) -> str:
@@ -94,6 +103,10 @@ def lane(name: Lane) -> str:
 
 def leases(name: Lane) -> str:
     return f"{PREFIX}leases:{name}"
+
+
+def gone(job_id: str) -> str:
+    return f"{PREFIX}gone:{job_id}"
 
 
 def refusing(model: str) -> str:

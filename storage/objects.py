@@ -111,6 +111,12 @@ class MinioObjects:
                 if item.object_name and item.last_modified:
                     yield Listed(item.object_name, int(item.last_modified.timestamp() * 1000))
 
+    def folders(self, bucket: str) -> set[str]:
+        """Names of the top-level folders."""
+        with _translated():
+            found = self._client.list_objects(self._prefix + bucket, recursive=False)
+            return {item.object_name.rstrip("/") for item in found if item.object_name and item.is_dir}
+
     def remove(self, bucket: str, key: str) -> None:
         """No error where nothing is there."""
         with _translated():

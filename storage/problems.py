@@ -19,6 +19,7 @@ KINDS = {
     "method_not_allowed": Kind(405, "This method is not allowed here"),
     "job_not_finished": Kind(409, "The job has not finished", retryable=True),
     "already_terminal": Kind(409, "The job ended without a mask"),
+    "not_retryable": Kind(409, "Only what ended without a mask can be tried again"),
     "idempotency_in_progress": Kind(409, "The first request with this key is still running", retryable=True),
     "batch_closed": Kind(409, "Nothing can be added to the batch any more"),
     "nothing_to_roll_back": Kind(409, "The alias has no earlier version"),

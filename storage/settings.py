@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     max_upload_pixels: int = 25_000_000
     max_upload_side: int = 10_000
     deadline_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
-    retention_s: int = Field(default=7 * 24 * 3600, ge=60)
+    retention_s: int = Field(default=7 * 24 * 3600, ge=1)
     max_waiters: int = Field(default=2000, ge=0)
 
     micro_batch: int = Field(default=16, ge=1, le=64)
@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     reconcile_s: float = Field(default=30, gt=0)
     adopt_s: float = Field(default=300, gt=0)
     adopt_after_s: float = Field(default=60, ge=0)
+    clean_s: float = Field(default=60, gt=0)
     stall_s: float = Field(default=60, gt=0)
     engine: Literal["auto", "litert", "tensorflow"] = "auto"
     model_cache: Path = Path("var/models")

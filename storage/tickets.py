@@ -7,7 +7,7 @@ from celery import Celery
 from storage.keys import SEGMENT_QUEUE
 
 SEGMENT_BATCH = "worker.segment_batch"
-SWEEP, RECONCILE, ADOPT = "worker.sweep", "worker.reconcile", "worker.adopt"
+SWEEP, RECONCILE, ADOPT, CLEAN = "worker.sweep", "worker.reconcile", "worker.adopt", "worker.clean"
 
 log = logging.getLogger(__name__)
 

@@ -42,12 +42,25 @@ def connection(settings: Settings) -> Iterator[Storage]:
     """Storage over an empty Redis; the buckets keep what other tests left."""
     made = storage.connect(settings)
     made.jobs.client.flushall()
+    made.jobs.mark_intact()
     yield made
     made.jobs.client.close()
 
 
 @pytest.fixture
 def empty_store(connection: Storage) -> Storage:
+    return emptied(connection)
+
+
+@pytest.fixture
+def own_store(connection: Storage, tmp_path: Path) -> Storage:
+    """Empty buckets and a model cache beside those that the other tests share."""
+    made = storage.connect(connection.settings.replace(bucket_prefix="own-", model_cache=tmp_path / "cache"))
+    made.objects.make_buckets()
+    return emptied(made)
+
+
+def emptied(connection: Storage) -> Storage:
     for bucket in BUCKETS:
         for listed in connection.objects.listing(bucket, ""):
             connection.objects.remove(bucket, listed.key)

@@ -4,21 +4,19 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import services
 from versions import sign, version_folder
 
-from storage import Storage, connect
+from storage import Storage
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def segue(connection: Storage, tmp_path: Path) -> Run:
-    settings = connection.settings.replace(bucket_prefix=f"test-{uuid4().hex[:8]}-")
-    connect(settings).objects.make_buckets()
+def segue(own_store: Storage, tmp_path: Path) -> Run:
+    settings = own_store.settings
     # As `make run` leaves them, and nothing in the environment.
     (tmp_path / "env").write_text(
         f"REDIS_URL={settings.redis_url}\nS3_URL={settings.s3_url}\nS3_ACCESS_KEY={settings.s3_access_key}\n"

@@ -23,6 +23,7 @@ def job_document(job: Job, outlook: Outlook | None = None) -> dict[str, Any]:
         "created_at": timestamp(spec.created_ms),
         "started_at": timestamp(job.started_ms),
         "finished_at": timestamp(job.finished_ms),
+        "retained_until": timestamp(job.retained_until_ms),
         "input": {
             "filename": spec.filename or spec.custom_id.rpartition("/")[2],
             "sha256": spec.sha256,
@@ -92,8 +93,10 @@ def batch_document(batch: Batch) -> dict[str, Any]:
 
 def _links(job: Job) -> dict[str, str]:
     path = f"/v1/jobs/{job.id}"
+    if not job.status.final:
+        return {"self": path, "cancel": f"{path}/cancel"}
     if job.status is not Status.SUCCEEDED:
-        return {"self": path}
+        return {"self": path, "retry": f"{path}/retry"}
     return {"self": path, "mask": f"{path}/mask", "overlay": f"{path}/mask?format=overlay"}
 
 

@@ -9,7 +9,7 @@ from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from storage import keys
-from storage.job import Spec
+from storage.job import LONGEST_DEADLINE_S, Spec
 from storage.keys import Lane
 from storage.models import Alias
 from storage.photos import read_header
@@ -20,7 +20,6 @@ from web.errors import invalid
 ENVELOPE_BYTES = 64 * 1024  # what multipart headers and option fields may add to the image
 IMAGE_FIELD = "image"
 LONGEST_FILENAME_BYTES = 255  # as in a file system
-LONGEST_DEADLINE_S = 7 * 24 * 3600
 LONGEST_MODEL = 129  # name/version
 
 

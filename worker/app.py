@@ -16,7 +16,7 @@ from celery import Celery, signals
 import storage
 from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE
 from storage.settings import Settings
-from storage.tickets import ADOPT, RECONCILE, SWEEP, celery_app
+from storage.tickets import ADOPT, CLEAN, RECONCILE, SWEEP, celery_app
 from worker import watch
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ app.conf.update(
             ("sweep", SWEEP, settings.sweep_s),
             ("reconcile", RECONCILE, settings.reconcile_s),
             ("adopt", ADOPT, settings.adopt_s),
+            ("clean", CLEAN, settings.clean_s),
         )
     },
 )

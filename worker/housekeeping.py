@@ -10,20 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from storage import Storage, keys
-from storage.job import Finished, Outcome
+from storage import Storage, keys, lifecycle
+from storage.job import LONGEST_DEADLINE_S
 from storage.objects import RESULTS, UPLOADS, Listed
-from storage.problems import Problem
 from storage.recovery import recover
 
-NARROW, WIDE = timedelta(hours=1), timedelta(days=7)  # no deadline is longer, so nothing open is older
+NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
 ADOPTERS = 8
 ADOPTION_S = 300.0  # after that another housekeeper may try
-VERDICTS = {
-    "canceled": Problem("canceled", "It was cancelled."),
-    "expired": Problem("expired", "It was not finished before its deadline."),
-    "poisoned": Problem("poisoned", "Three workers in a row ended while they had this image alone."),
-}
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +29,15 @@ def sweep(storage: Storage) -> None:
     for job_id in swept.put_back:
         log.warning("%s: its worker was lost, back in line", job_id)
     with ThreadPoolExecutor(ADOPTERS) as pool:
-        list(pool.map(lambda ending: _end(storage, ending[0], token, VERDICTS[ending[1]]), swept.ending))
+        list(pool.map(lambda ending: _end(storage, token, *ending), swept.ending))
     storage.tickets.send(jobs.tickets_missing())
 
 
-def _end(storage: Storage, job_id: str, token: str, problem: Problem) -> None:
-    """Write the result of a job leased to `token` and finish it. If this fails, the lease runs out: next sweep."""
+def _end(storage: Storage, token: str, job_id: str, verdict: str) -> None:
     job = storage.jobs.get(job_id)
-    if job is None:
-        return
-    outcome = Outcome.of_problem(job_id, problem)
-    key = storage.objects.put_result(job.spec, token, outcome)
-    storage.jobs.finish(token, "housekeeper", 0, [Finished(job_id, key, outcome)])
-    log.warning("%s: %s", job_id, problem.code)
+    if job:
+        lifecycle.end(storage.objects, storage.jobs, job, token, verdict)
+        log.warning("%s: %s", job_id, verdict)
 
 
 def reconcile(storage: Storage) -> int:
@@ -58,33 +48,35 @@ def reconcile(storage: Storage) -> int:
     return len(back)
 
 
-def adopt(storage: Storage, window: timedelta, older_than_s: float) -> int:
+def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: frozenset[str] = frozenset()) -> int:
     """Uploads with neither record nor result are accepted jobs that Redis has lost: in line again. → how many
 
-    A young upload may still be on its way to its first record; adopting it too early would do no harm.
+    A young upload may still be on its way to its first record; adopting it too early would do no harm. `behind`: open
+    jobs that may have ended after all; those that have a result get it.
     """
     newest_ms = (time.time() - older_than_s) * 1000
     adopted = 0
     with ThreadPoolExecutor(ADOPTERS) as pool:
         for hour in _hours(window):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
-            uploads = (
+            uploads = _owners(
                 entry for entry in storage.objects.listing(UPLOADS, f"{hour}/") if entry.modified_ms <= newest_ms
             )
             lost = _without_record(storage, uploads)
-            if lost:
-                lost -= _owners(storage.objects.listing(RESULTS, f"{hour}/"))
-            adopted += sum(pool.map(lambda one: _adopt_one(storage, *one), lost))
+            late = {owner for owner in uploads if owner[1] in behind}
+            ended = _owners(storage.objects.listing(RESULTS, f"{hour}/")) if lost or late else set()
+            adopted += sum(pool.map(lambda owner: _adopt_one(storage, owner, []), lost - ended))
+            list(pool.map(lambda owner: _adopt_one(storage, owner), late & ended))
     if adopted:
         storage.tickets.send(storage.jobs.tickets_missing())
     return adopted
 
 
-def _adopt_one(storage: Storage, tenant: str, job_id: str) -> bool:
+def _adopt_one(storage: Storage, owner: tuple[str, str], results: list[Listed] | None = None) -> bool:
     try:
-        return recover(storage.objects, storage.jobs, tenant, job_id) is not None
+        return recover(storage.objects, storage.jobs, *owner, results) is not None
     except (ValueError, TypeError):  # its metadata are not ours: the others must not suffer
-        log.exception("%s: cannot be adopted", job_id)
+        log.exception("%s: cannot be adopted", owner[1])
         return False
 
 
@@ -96,9 +88,12 @@ def adopt_after_loss(storage: Storage) -> None:
         if not chosen:
             return
         started = time.monotonic()
-        adopted = adopt(storage, WIDE, older_than_s=0)
-        for tenant, batch_id in storage.batches.since(datetime.now(UTC) - WIDE):
-            storage.batches.get(tenant, batch_id)  # makes it again, with those of its items that had ended
+        behind = frozenset(job_id for page in storage.jobs.open_ids() for job_id in page)
+        adopted = adopt(storage, WIDE, older_than_s=0, behind=behind)
+        oldest = keys.hour_of(time.time_ns() // 1_000_000 - WIDE // timedelta(milliseconds=1))
+        for tenant, batch_id in storage.batches.all():
+            if keys.hour(batch_id) >= oldest:
+                storage.batches.rebuild(tenant, batch_id)
         storage.jobs.mark_intact()
     log.warning("Redis is new or was emptied: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
 
@@ -109,10 +104,9 @@ def _hours(window: timedelta) -> Iterator[str]:
         yield (now - timedelta(hours=back)).strftime("%Y%m%d%H")
 
 
-def _without_record(storage: Storage, uploads: Iterable[Listed]) -> set[tuple[str, str]]:
-    owners = sorted(_owners(uploads))
+def _without_record(storage: Storage, owners: set[tuple[str, str]]) -> set[tuple[str, str]]:
     unknown = set(storage.jobs.without_record([job_id for _, job_id in owners]))
-    return {(tenant, job_id) for tenant, job_id in owners if job_id in unknown}
+    return {owner for owner in owners if owner[1] in unknown}
 
 
 def _owners(listed: Iterable[Listed]) -> set[tuple[str, str]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from celery import Task, signals
 
-from storage.tickets import ADOPT, RECONCILE, SEGMENT_BATCH, SWEEP
-from worker import housekeeping
+from storage.tickets import ADOPT, CLEAN, RECONCILE, SEGMENT_BATCH, SWEEP
+from worker import housekeeping, janitor
 from worker.app import app, connection
 
 
@@ -46,6 +46,11 @@ def reconcile() -> None:
 @app.task(name=ADOPT)
 def adopt() -> None:
     housekeeping.adopt(connection(), housekeeping.NARROW, connection().settings.adopt_after_s)
+
+
+@app.task(name=CLEAN)
+def clean() -> None:
+    janitor.clean(connection())
 
 
 @signals.worker_process_init.connect

@@ -2,13 +2,14 @@
 -- The result objects are stored: the holders' jobs become terminal. A compare-and-set on (running, token), so one
 -- attempt wins; repeated by the winner it answers 'won' again.
 -- ARGV: token, worker, busy_ms, retention_ms, micro_batch, then for each job: id, status, result key, outcome JSON
--- → for each job 'won', 'lost' (to another attempt) or 'unknown' (Redis was lost: the result object is the truth)
-local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+-- → for each job 'won', 'lost' (to another attempt, or it was erased) or 'unknown' (Redis was lost: the result object is the
+--   truth)
+local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local micro_batch = tonumber(ARGV[5])
 local answers, won = {}, 0
 for i = 6, #ARGV, 4 do
   local id, status, key, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local j = read(id, 'status', 'token', 'lane')
+  local j = read(id, 'status', 'token', 'lane', 'result_key')
   if j[1] == 'running' and j[2] == token then
     redis.call('ZREM', P .. 'leases:' .. j[3], id)
     redis.call('ZREM', P .. 'open', id)
@@ -17,8 +18,10 @@ for i = 6, #ARGV, 4 do
     won = won + 1
     table.insert(answers, 'won')
   else
-    local repeated = j[2] == token and j[1] and j[1] ~= 'queued'
-    table.insert(answers, repeated and 'won' or j[1] and 'lost' or 'unknown')
+    -- Its own result is the record's: it has handed it in before, or the record was made again from that very object.
+    local mine = ended(j[1]) and j[4] == key
+    local known = j[1] or redis.call('EXISTS', P .. 'gone:' .. id) == 1
+    table.insert(answers, mine and 'won' or known and 'lost' or 'unknown')
   end
 end
 

@@ -7,6 +7,9 @@
 --   segue:turns:{lane}              zset    tenants with waiting jobs, by turn; the lowest is next
 --   segue:leases:{lane}             zset    running ids, by the lease's expiry
 --   segue:open                      zset    every id that is not terminal, by deadline
+--   segue:retained                  zset    every ended id, by the time until which it is kept
+--   segue:gone:{id}                 string  the tenant of an erased job, for a while
+--   segue:epoch                     string  run id of the Redis that is known to be whole
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
 --   segue:engines                   hash    worker → what it has loaded and what it refuses, as JSON
 --   segue:refusing:{model}          zset    workers that cannot use an alias or version now, by expiry
@@ -21,6 +24,7 @@
 local P = 'segue:'
 local TICKETS = 'segment'
 local MAX_TICKETS = 64
+local DAY_MS = 24 * 3600 * 1000
 
 local function now()
   local t = redis.call('TIME')
@@ -57,13 +61,17 @@ local function write(id, status, ...)
   redis.call('PUBLISH', P .. 'events', id .. ' ' .. status .. ' ' .. batch)
 end
 
--- Ended records, and the batch they are of, are kept for the retention.
+-- Ended records, and the batch they are of, are kept for the retention; then the janitor erases the job, objects first.
+-- The record's own expiry is for a janitor that does not come.
 local function retain(id, retention_ms)
-  redis.call('PEXPIRE', record(id), retention_ms)
+  local until_ms = NOW + retention_ms
+  redis.call('HSET', record(id), 'retained_until_ms', string.format('%d', until_ms))
+  redis.call('ZADD', P .. 'retained', until_ms, id)
+  redis.call('PEXPIRE', record(id), retention_ms + DAY_MS)
   local batch = redis.call('HGET', record(id), 'batch_id')
   if batch and batch ~= '' then
     for _, part in ipairs({ '', ':counts', ':jobs', ':done' }) do
-      redis.call('PEXPIRE', P .. 'batch:' .. batch .. part, retention_ms)
+      redis.call('PEXPIRE', P .. 'batch:' .. batch .. part, retention_ms + DAY_MS)
     end
   end
 end

@@ -128,14 +128,14 @@ def test_a_claim_holds_one_model(jobs: RedisJobs) -> None:
 def test_finish_has_one_winner_and_may_be_repeated_by_it(jobs: RedisJobs) -> None:
     enqueue(jobs)
     [job] = claim(jobs, "winner")
-    ended = [Finished(job.id, "key", DONE)]
-    assert jobs.finish("zombie", "w", 5, ended) == ["lost"]
+    ended, late = [Finished(job.id, "winner.png", DONE)], [Finished(job.id, "zombie.png", DONE)]
+    assert jobs.finish("zombie", "w", 5, late) == ["lost"]
     assert jobs.finish("winner", "w", 5, ended) == ["won"]
     assert jobs.finish("winner", "w", 5, ended) == ["won"]
-    assert jobs.finish("zombie", "w", 5, ended) == ["lost"]
+    assert jobs.finish("zombie", "w", 5, late) == ["lost"]
     after = jobs.get(job.id)
     assert after is not None
-    assert (after.status, after.outcome, after.result_key) == (Status.SUCCEEDED, DONE, "key")
+    assert (after.status, after.outcome, after.result_key) == (Status.SUCCEEDED, DONE, "winner.png")
     assert jobs.finish("winner", "w", 5, [Finished(keys.new_job_id(), "key", DONE)]) == ["unknown"]
 
 
@@ -294,11 +294,13 @@ def test_a_full_redis_refuses_new_jobs_and_still_drains(jobs: RedisJobs) -> None
 
 
 def test_another_redis_or_an_emptied_one_is_noticed(jobs: RedisJobs) -> None:
-    assert not jobs.intact()
-    jobs.mark_intact()
     assert jobs.intact()
     jobs.client.flushall()
     assert not jobs.intact()
+    jobs.client.set(keys.EPOCH, "the run id of the Redis before")
+    assert not jobs.intact()
+    jobs.mark_intact()
+    assert jobs.intact()
 
 
 class Interleaved:

@@ -1,13 +1,12 @@
 """The registry over a real object store."""
 
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from services import SHIPPED_MODEL
 from versions import version_folder
 
-from storage import Storage, connect
+from storage import Storage
 from storage.models import ALIASES, Alias, ModelError, ModelGone, Models, Offer
 from storage.objects import MODELS
 from storage.problems import Problem
@@ -16,15 +15,13 @@ ENGINE_FILE = "int8.tflite"
 
 
 @pytest.fixture
-def storage(connection: Storage) -> Storage:
-    made = connect(connection.settings.replace(bucket_prefix=f"test-{uuid4().hex[:8]}-"))
-    made.objects.make_buckets()
-    return made
+def storage(own_store: Storage) -> Storage:
+    return own_store
 
 
 @pytest.fixture
-def registry(storage: Storage) -> Models:
-    return storage.models
+def registry(own_store: Storage) -> Models:
+    return own_store.models
 
 
 def test_the_first_version_is_stable_and_later_ones_wait_to_be_promoted(registry: Models, tmp_path: Path) -> None:

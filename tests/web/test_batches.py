@@ -219,6 +219,9 @@ def test_a_batch_survives_the_loss_of_redis(client: FlaskClient, empty_store: St
     append(client, left, [(name, pictures.jpeg(seed=i)) for i, name in enumerate(names)])
     before, results = now(client, done), lines(client, done)
     empty_store.jobs.client.flushall()
+    refused = client.get(done["links"]["self"])  # rather than wrong counts
+    assert (refused.status_code, refused.get_json()["code"]) == (503, "unavailable")
+    adopt_after_loss(empty_store)
     after = now(client, done)
     assert {**after, "rate_per_s": None} == {**before, "rate_per_s": None}
     assert sorted(line["custom_id"] for line in lines(client, done)) == sorted(line["custom_id"] for line in results)

@@ -86,7 +86,7 @@ def test_a_finished_job_and_its_mask(client: FlaskClient, work: Work) -> None:
     job = answer.get_json()
     assert (answer.status_code, job["status"], job["error"]) == (200, "succeeded", None)
     assert "Retry-After" not in answer.headers
-    assert job["model"] == {"name": "pets", "version": "1"}
+    assert job["model"] == {"name": "pets", "version": "2"}
     assert job["micro_batch"] == {"size": 1}
     assert set(job["timings_ms"]) == {"queued", "fetch", "decode", "infer", "encode", "store", "total"}
     assert job["created_at"].endswith("Z")
@@ -278,3 +278,80 @@ def test_a_part_that_is_down_is_a_503_that_says_when_to_return(settings: Any) ->
         assert (ready.status_code, ready.get_json()["status"]) == (503, "unavailable")
         assert client.get("/healthz").status_code == 200
         connect(settings).jobs.client.close()
+
+
+def test_a_waiting_job_is_cancelled_at_once(client: FlaskClient, connection: Storage) -> None:
+    job = post(client).get_json()
+    answer = client.post(job["links"]["cancel"])
+    assert (answer.status_code, answer.get_json()["status"]) == (200, "canceled")
+    assert answer.get_json()["error"]["code"] == "canceled"
+    assert client.post(job["links"]["cancel"]).status_code == 200
+    assert connection.jobs.claim("t", "d", "w") == []
+    assert len(connection.objects.results("local", job["id"])) == 1
+
+
+def test_a_running_job_is_cancelled_by_its_holder(client: FlaskClient, connection: Storage) -> None:
+    job = post(client).get_json()
+    connection.jobs.claim("token", "drainer", "worker")
+    answers = [client.post(job["links"]["cancel"]) for _ in range(2)]
+    assert [(answer.status_code, answer.get_json()["status"]) for answer in answers] == [(202, "running")] * 2
+    assert connection.jobs.extend("token", "drainer", "worker", [job["id"]]) == ["canceled"]
+
+
+def test_what_has_ended_otherwise_cannot_be_cancelled(client: FlaskClient, work: Work) -> None:
+    job = post(client).get_json()
+    work()
+    assert code(client.post(job["links"]["cancel"])) == "already_terminal"
+
+
+def test_a_cancelled_job_may_be_tried_again(client: FlaskClient, connection: Storage, work: Work) -> None:
+    job = post(client).get_json()
+    assert code(client.post(f"/v1/jobs/{job['id']}/retry")) == "not_retryable"
+    canceled = client.post(job["links"]["cancel"]).get_json()
+    answer = client.post(canceled["links"]["retry"])
+    again = answer.get_json()
+    assert (answer.status_code, again["status"], again["attempt"], again["error"]) == (202, "queued", 2, None)
+    assert not connection.objects.results("local", job["id"])
+    connection.jobs.client.flushall()  # nothing of the first attempt ends the second one
+    work()
+    assert client.get(job["links"]["self"]).get_json()["status"] == "queued"
+    work()
+    assert client.get(job["links"]["self"]).get_json()["status"] == "succeeded"
+
+
+def test_what_is_too_old_or_without_a_photo_is_not_tried_again(client: FlaskClient, connection: Storage) -> None:
+    job = post(client).get_json()
+    client.post(job["links"]["cancel"])
+    connection.objects.remove("uploads", keys.upload("local", job["id"]))
+    assert code(client.post(f"/v1/jobs/{job['id']}/retry")) == "gone"
+    connection.jobs.client.hset(keys.job(job["id"]), "created_ms", 1)
+    assert code(client.post(f"/v1/jobs/{job['id']}/retry")) == "not_retryable"
+
+
+def test_an_erased_job_is_gone(client: FlaskClient, connection: Storage, work: Work) -> None:
+    job = post(client).get_json()
+    work()
+    assert client.get(job["links"]["self"]).get_json()["retained_until"]
+    assert client.delete(job["links"]["self"]).status_code == 204
+    for path in ("", "/mask"):
+        assert code(client.get(job["links"]["self"] + path)) == "gone"
+    assert code(client.delete(job["links"]["self"])) == "gone"
+    assert connection.objects.spec("local", job["id"]) is None
+    assert not connection.objects.results("local", job["id"])
+
+
+def test_a_running_job_is_not_erased(client: FlaskClient, connection: Storage) -> None:
+    job = post(client).get_json()
+    connection.jobs.claim("token", "drainer", "worker")
+    assert code(client.delete(job["links"]["self"])) == "job_not_finished"
+    assert client.get(job["links"]["self"]).status_code == 200
+
+
+def test_a_key_waits_until_lost_keys_are_back(client: FlaskClient, connection: Storage) -> None:
+    connection.jobs.client.flushall()
+    answer = post(client, headers={"Idempotency-Key": "k"})
+    assert (answer.status_code, code(answer)) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert post(client).status_code == 202, "without a key nothing could be doubled"
+    connection.jobs.mark_intact()
+    assert post(client, headers={"Idempotency-Key": "k"}).status_code == 202

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import pictures
 import pytest
@@ -13,7 +12,7 @@ from versions import version_folder
 from werkzeug.test import TestResponse
 
 from model.card import Card
-from storage import Storage, connect
+from storage import Storage
 from storage.models import Alias, EnginesReport
 from web.app import create_app
 from worker.engines import Engines
@@ -23,15 +22,11 @@ SHIPPED = f"pets/{Card.load(SHIPPED_MODEL).version}"
 
 
 @pytest.fixture
-def storage(connection: Storage, tmp_path: Path) -> Storage:
-    """A registry of its own: the shipped version is stable, pets/9 waits."""
-    made = connect(
-        connection.settings.replace(bucket_prefix=f"test-{uuid4().hex[:8]}-", model_cache=tmp_path / "cache")
-    )
-    made.objects.make_buckets()
-    made.models.publish(SHIPPED_MODEL)
-    made.models.publish(version_folder(tmp_path, "9"))
-    return made
+def storage(own_store: Storage, tmp_path: Path) -> Storage:
+    """The shipped version is stable, pets/9 waits."""
+    own_store.models.publish(SHIPPED_MODEL)
+    own_store.models.publish(version_folder(tmp_path, "9"))
+    return own_store
 
 
 @pytest.fixture

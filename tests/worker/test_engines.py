@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pictures
@@ -16,7 +15,7 @@ from versions import sign, version_folder
 
 from model.card import Card
 from model.segmenter import Segmenter
-from storage import Storage, connect, keys
+from storage import Storage, keys
 from storage.job import Job, Status
 from storage.models import Alias
 from storage.objects import MODELS
@@ -29,15 +28,12 @@ FILE = "int8.tflite"
 
 
 @pytest.fixture
-def storage(connection: Storage, tmp_path: Path) -> Storage:
-    """A registry of its own with pets/8 (stable) and pets/9."""
-    settings = connection.settings.replace(bucket_prefix=f"test-{uuid4().hex[:8]}-", model_cache=tmp_path / "cache")
-    made = connect(settings)
-    made.objects.make_buckets()
+def storage(own_store: Storage, tmp_path: Path) -> Storage:
+    """pets/8 (stable) and pets/9."""
     for version in ("8", "9"):
-        made.models.publish(version_folder(tmp_path / "source", version))
-    made.jobs.beat("worker", 60_000)
-    return made
+        own_store.models.publish(version_folder(tmp_path / "source", version))
+    own_store.jobs.beat("worker", 60_000)
+    return own_store
 
 
 @pytest.fixture

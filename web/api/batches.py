@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,27 +13,25 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.datastructures import FileStorage
 
-from storage import Storage, keys
+from storage import Storage, keys, lifecycle
 from storage.batch import Batch, BatchSpec
 from storage.batches import CANCELED
-from storage.job import Spec, Status
+from storage.job import LONGEST_DEADLINE_S, Job, Spec, Status
 from storage.keys import Lane
 from storage.models import Alias
-from storage.objects import RESULTS
 from storage.problems import Problem
 from web.archive import archive
 from web.connection import LOCAL_TENANT, connected, waiting
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
 from web.preferences import preferred_wait, with_state
-from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_DEADLINE_S, LONGEST_MODEL, checked_custom_id, describe
+from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, checked_custom_id, describe
 from web.waiting import Waiting
 
 MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
 UPLOADERS = 4
 RESULTS_PAGE = 500
 EVENT_PAUSE_S, PING_S = 1.0, 15.0
-RETRIED = (Status.FAILED, Status.EXPIRED, Status.CANCELED)
 
 blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
 
@@ -166,16 +165,18 @@ def cancel(batch_id: str) -> Response:
 def retry(batch_id: str) -> Response:
     """Another attempt for every item that ended without a mask."""
     storage, batch = connected(), _find(batch_id)
-    deadline_ms = time.time_ns() // 1_000_000 + batch.spec.deadline_s * 1000
-    for job in storage.batches.jobs(batch.id):
-        if job.status in RETRIED:
-            # Before the record: found after a loss of Redis, the old problem would end the job again.
-            storage.objects.remove(RESULTS, job.result_key)
-            storage.jobs.retry(job.id, deadline_ms)
+    with ThreadPoolExecutor(UPLOADERS) as pool:
+        jobs = storage.batches.jobs(batch.id)
+        list(pool.map(lambda job: _retry(storage, job, batch.spec.deadline_s), jobs))
     if batch.canceled:
         storage.batches.close(batch.spec)
     storage.tickets.send(storage.jobs.tickets_missing())
     return _with_status(jsonify(batch_document(_find(batch_id))), 202)
+
+
+def _retry(storage: Storage, job: Job, deadline_s: int) -> None:
+    with suppress(Problem):  # its photo is gone: it stays as it ended
+        lifecycle.retry(storage.objects, storage.jobs, job, deadline_s)
 
 
 @blueprint.get("/<batch_id>")

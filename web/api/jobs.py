@@ -7,12 +7,12 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from storage import Storage, keys
-from storage.job import Job, Spec
+from storage import Storage, keys, lifecycle
+from storage.job import Job, Spec, Status
 from storage.models import Alias
 from storage.objects import RESULTS
 from storage.problems import Problem, Unavailable
-from storage.recovery import recover
+from storage.recovery import find
 from web.connection import LOCAL_TENANT, connected, waiting
 from web.documents import job_document, polite_pause_s
 from web.formats import in_thread, overlay
@@ -20,6 +20,7 @@ from web.preferences import preferred_wait, with_state
 from web.uploads import read_upload, to_spec
 
 DEFAULT_ALPHA = 0.55
+RECOVERING_RETRY_S = 2
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -70,6 +71,39 @@ def status(job_id: str) -> Response:
 
 def _ended(job: Job) -> bool:
     return job.status.final
+
+
+@blueprint.post("/v1/jobs/<job_id>/cancel")
+def cancel(job_id: str) -> Response:
+    """End it without a mask: at once while it waits, else before its next stage. Repeated, it answers the same."""
+    storage, job = connected(), _find(job_id)
+    answer = lifecycle.cancel(storage.objects, storage.jobs, job)
+    if answer not in (Status.CANCELED, "marked"):
+        raise Problem("already_terminal", f"The job ended as {answer}.")
+    response = _answer(_find(job_id), 0)
+    response.status_code = 202 if answer == "marked" else 200
+    return response
+
+
+@blueprint.post("/v1/jobs/<job_id>/retry")
+def retry(job_id: str) -> Response:
+    """Another attempt for a job that ended without a mask, under its id and with a new deadline."""
+    storage, job = connected(), _find(job_id)
+    if not lifecycle.retry(storage.objects, storage.jobs, job, storage.settings.deadline_s):
+        raise Problem("not_retryable", f"The job is {job.status}.")
+    storage.tickets.send(storage.jobs.tickets_missing())
+    response = _answer(_find(job_id), 0)
+    response.status_code = 202
+    return response
+
+
+@blueprint.delete("/v1/jobs/<job_id>")
+def erase(job_id: str) -> Response:
+    """Remove photo, mask and record; the id answers 410 for a while."""
+    storage, job = connected(), _find(job_id)
+    if not lifecycle.erase(storage.objects, storage.jobs, job.spec.tenant, job.id):
+        raise Problem("job_not_finished", "A worker has it: cancel it first.", 1)
+    return Response(status=204)
 
 
 @blueprint.get("/v1/jobs/<job_id>/mask")
@@ -134,18 +168,23 @@ def _alpha() -> float:
 
 
 def _find(job_id: str) -> Job:
-    """The record; if Redis has lost it, made again from the objects. Raises Problem `not_found`."""
+    """The job, also if Redis has lost it. Raises Problem `not_found` or, while it is remembered, `gone`."""
     storage = connected()
-    if keys.is_job_id(job_id):
-        job = storage.jobs.get(job_id) or recover(storage.objects, storage.jobs, LOCAL_TENANT, job_id)
-        if job and job.spec.tenant == LOCAL_TENANT:
-            return job
-    raise Problem("not_found", "There is no such job.")
+    if not keys.is_job_id(job_id):
+        raise Problem("not_found", "There is no such job.")
+    job = find(storage.objects, storage.jobs, LOCAL_TENANT, job_id)
+    if job is None and storage.jobs.gone(job_id) == LOCAL_TENANT:
+        raise Problem("gone", "The job was erased.")
+    if job is None:
+        raise Problem("not_found", "There is no such job.")
+    return job
 
 
 def _check_reserved(state: str) -> None:
     if state == "reused":
         raise Problem("idempotency_key_reused", "This Idempotency-Key came with another image or other options.")
+    if state == "recovering":
+        raise Problem("unavailable", "Lost keys are being read again.", RECOVERING_RETRY_S)
     if state == "busy":
         raise Problem("idempotency_in_progress", "The first request with this key is still running.", 1)
 

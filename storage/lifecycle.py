@@ -1,0 +1,76 @@
+"""What is done to a job from outside of its attempts: ended, cancelled, tried again, erased.
+
+Each is several steps over objects and records, in an order in which it may break off anywhere and nothing wrong is
+left; repeated, it goes on.
+"""
+
+import time
+from dataclasses import replace
+from uuid import uuid4
+
+from storage import keys
+from storage.job import LONGEST_DEADLINE_S, Finished, Job, Outcome, Status
+from storage.jobs import RedisJobs
+from storage.objects import RESULTS, UPLOADS, MinioObjects
+from storage.problems import Problem
+
+VERDICTS = {
+    "canceled": Problem("canceled", "It was cancelled."),
+    "expired": Problem("expired", "It was not finished before its deadline."),
+    "poisoned": Problem("poisoned", "Three workers in a row ended while they had this image alone."),
+}
+
+
+def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: str) -> None:
+    """Write the result of a job leased to `token` and finish it. If this fails, the lease runs out: the next sweep."""
+    outcome = Outcome.of_problem(job.id, VERDICTS[verdict])
+    key = objects.put_result(job.spec, token, outcome)
+    jobs.finish(token, "", 0, [Finished(job.id, key, outcome)])
+
+
+def cancel(objects: MinioObjects, jobs: RedisJobs, job: Job) -> str:
+    """→ "canceled", "marked" (it runs: its holder stops before the next stage), or the status it ended with."""
+    token = uuid4().hex
+    answer = jobs.cancel(job.id, token)
+    if answer == "leased":
+        end(objects, jobs, job, token, "canceled")
+        return Status.CANCELED
+    return answer
+
+
+def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> bool:
+    """Another attempt for a job that ended without a mask, from now on for `deadline_s`. → whether it had
+
+    Raises Problem `not_retryable` for one too old and `gone` without its photo. The upload is written first, with its
+    new deadline, and the old problem removed: found after a loss of Redis, either would end the job again.
+    """
+    if job.status not in (Status.FAILED, Status.EXPIRED, Status.CANCELED):
+        return False
+    now_ms, latest_ms = time.time_ns() // 1_000_000, job.spec.created_ms + LONGEST_DEADLINE_S * 1000
+    if latest_ms <= now_ms:
+        raise Problem("not_retryable", "It is too old: send it anew.")
+    content = objects.get_upload(job.spec)
+    if content is None:
+        raise Problem("gone", "The photo is not stored any more.")
+    spec = replace(job.spec, deadline_ms=min(now_ms + deadline_s * 1000, latest_ms))
+    objects.put_upload(spec, content)
+    _remove_results(objects, job.spec.tenant, job.id)
+    return jobs.retry(job.id, spec.deadline_ms)
+
+
+def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> bool:
+    """Remove the job and everything of it: pending → upload → result → record, so that no recovery can bring it back.
+
+    → False for a running one, which stays as it is. Broken off half-way, the janitor goes on.
+    """
+    if jobs.condemn(job_id) == "running":
+        return False
+    objects.remove(UPLOADS, keys.upload(tenant, job_id))
+    _remove_results(objects, tenant, job_id)
+    jobs.bury(job_id, tenant)
+    return True
+
+
+def _remove_results(objects: MinioObjects, tenant: str, job_id: str) -> None:
+    for listed in objects.results(tenant, job_id):
+        objects.remove(RESULTS, listed.key)

@@ -1,0 +1,153 @@
+"""Redis lost, emptied, or back with an older state; jobs erased for good."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pictures
+import redis
+from specs import spec, submit
+
+from storage import Storage, keys
+from storage.job import Finished, Job, Outcome, Spec, Status
+from storage.lifecycle import erase
+from storage.objects import UPLOADS
+from storage.problems import Problem
+from storage.recovery import find, recover
+
+
+def done(connection: Storage, made: Spec, token: str) -> tuple[Finished, Outcome]:
+    """Its mask is stored under the token; nothing is told to Redis."""
+    plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, {"width": made.width})
+    mask = pictures.mask_png({"segue:outcome": plain.to_json()})
+    outcome = plain.with_digest(mask)
+    return Finished(made.id, connection.objects.put_result(made, token, outcome, mask), outcome), outcome
+
+
+def finished(connection: Storage, **changes: Any) -> Job:
+    made = submit(connection, **changes)
+    connection.jobs.claim(token := uuid4().hex, "drainer", "worker")
+    one, _ = done(connection, made, token)
+    assert connection.jobs.finish(token, "worker", 1, [one]) == ["won"]
+    return look(connection, made.id)
+
+
+def look(connection: Storage, job_id: str) -> Job:
+    job = find(connection.objects, connection.jobs, "local", job_id)
+    assert job is not None
+    return job
+
+
+def older_state(connection: Storage, act: Callable[[], Any]) -> Any:
+    """What `act` answers; afterwards Redis is as it was before it."""
+    with redis.Redis.from_url(connection.settings.redis_url) as client:
+        snapshot = {key: client.dump(key) for key in client.scan_iter("segue:*")}
+        answer = act()
+        client.flushall()
+        for key, value in snapshot.items():
+            client.restore(key, 0, value)
+        client.set(keys.EPOCH, "the run id of the Redis before")
+    return answer
+
+
+def test_an_ended_job_stays_ended_when_an_older_state_comes_back(connection: Storage) -> None:
+    made = submit(connection)
+    connection.jobs.claim("token", "drainer", "worker")
+
+    def end() -> Job:
+        one, _ = done(connection, made, "token")
+        connection.jobs.finish("token", "worker", 1, [one])
+        return look(connection, made.id)
+
+    before = older_state(connection, end)
+    stale = connection.jobs.get(made.id)
+    assert stale
+    assert stale.status is Status.RUNNING
+    after = look(connection, made.id)
+    assert (after.status, after.outcome, after.result_key) == (before.status, before.outcome, before.result_key)
+    assert after.revision > stale.revision
+    assert connection.jobs.client.zcard(keys.leases(made.lane)) == 0
+    assert connection.jobs.client.zcard(keys.OPEN) == 0
+
+
+def test_one_that_was_waiting_then_is_not_claimed_again(connection: Storage) -> None:
+    made = submit(connection)
+
+    def end() -> None:
+        connection.jobs.claim("token", "drainer", "worker")
+        one, _ = done(connection, made, "token")
+        connection.jobs.finish("token", "worker", 1, [one])
+
+    older_state(connection, end)
+    assert look(connection, made.id).status is Status.SUCCEEDED
+    assert connection.jobs.claim("another", "drainer", "worker") == []
+
+
+def test_a_holder_whose_result_made_the_record_again_has_won(connection: Storage) -> None:
+    """Else it would remove the very mask that the record points at."""
+    made = submit(connection)
+    connection.jobs.claim("token", "drainer", "worker")
+    one, _ = done(connection, made, "token")
+    connection.jobs.client.flushall()
+    assert look(connection, made.id).status is Status.SUCCEEDED
+    assert connection.jobs.finish("token", "worker", 1, [one]) == ["won"]
+
+
+def test_a_key_is_not_given_away_while_lost_ones_may_come_back(connection: Storage) -> None:
+    known, new = spec(key_hash="a", fingerprint="f"), spec(key_hash="b", fingerprint="f")
+    assert connection.jobs.reserve(known)[0] == "reserved"
+    connection.jobs.enqueue(known)
+    connection.jobs.client.delete(keys.EPOCH)
+    assert connection.jobs.reserve(new)[0] == "recovering"
+    assert connection.jobs.reserve(known) == ("done", known.id)
+    connection.jobs.mark_intact()
+    assert connection.jobs.reserve(new)[0] == "reserved"
+
+
+def test_an_erased_job_leaves_nothing_and_is_not_adopted(connection: Storage) -> None:
+    job = finished(connection, key_hash="key", fingerprint="f")
+    connection.objects.put_result(job.spec, "loser", Outcome.of_problem(job.id, Problem("internal", "")))
+    assert erase(connection.objects, connection.jobs, "local", job.id)
+    assert connection.objects.get(UPLOADS, keys.upload("local", job.id)) is None
+    assert not connection.objects.results("local", job.id)
+    assert find(connection.objects, connection.jobs, "local", job.id) is None
+    assert recover(connection.objects, connection.jobs, "local", job.id) is None
+    assert connection.jobs.gone(job.id) == "local"
+    left = [key for key in connection.jobs.client.scan_iter("segue:*") if job.id in key or "idem" in key]
+    assert left == [keys.gone(job.id)]
+    assert not connection.jobs.client.zscore(keys.RETAINED, job.id)
+    again = spec(key_hash="key", fingerprint="f")
+    assert connection.jobs.reserve(again) == ("reserved", again.id)
+
+
+def test_a_waiting_job_is_erased_and_a_running_one_is_not(connection: Storage) -> None:
+    running, waiting = submit(connection, created_ms=1), submit(connection, created_ms=2, width=8000, height=8000)
+    assert [job.id for job in connection.jobs.claim("token", "drainer", "worker")] == [running.id]
+    assert not erase(connection.objects, connection.jobs, "local", running.id)
+    assert erase(connection.objects, connection.jobs, "local", waiting.id)
+    assert connection.jobs.claim("another", "drainer", "worker") == []
+    assert look(connection, running.id).status is Status.RUNNING
+
+
+def test_an_erasure_broken_off_is_not_undone(connection: Storage) -> None:
+    """After its first step it is nobody's to retry or to put back in line, and due for the janitor at once."""
+    made = submit(connection)
+    assert connection.jobs.condemn(made.id) == "queued"
+    assert not connection.jobs.retry(made.id, 10**15)
+    assert connection.jobs.reindex([made.id]) == []
+    assert connection.jobs.due() == [made.id]
+
+
+def test_a_zombie_of_an_erased_job_is_told_so(connection: Storage) -> None:
+    job = finished(connection)
+    erase(connection.objects, connection.jobs, "local", job.id)
+    late, _ = done(connection, job.spec, "zombie")
+    assert connection.jobs.finish("zombie", "worker", 1, [late]) == ["lost"]
+
+
+def test_an_erased_item_leaves_its_batch(connection: Storage) -> None:
+    batch_id = keys.new_batch_id()
+    jobs = [finished(connection, batch_id=batch_id, custom_id=str(i)) for i in range(2)]
+    erase(connection.objects, connection.jobs, "local", jobs[0].id)
+    assert list(connection.batches.job_ids(batch_id)) == [[jobs[1].id]]
+    assert connection.jobs.client.hget(keys.batch_counts(batch_id), "succeeded") == "1"
