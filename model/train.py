@@ -2,6 +2,7 @@
 
     make train                      # encoder from the data pack
     make train ENCODER=imagenet     # encoder fetched by Keras; `none` trains from nothing
+    make train ENCODER=model/weights/pets/2     # a version's encoder
 
 Stage one trains the decoder over a frozen encoder, stage two everything. What ends up on disk are the weights'
 exponential moving averages; beside them, data.json lists the photos that were seen.
@@ -17,8 +18,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from model.augmentation import Augmented
+from model.card import CARD, Card
 from model.data import MANIFEST, Example, examples, labels_of, manifest, squeezed
-from model.unet import INPUT_SIZE, build_encoder, build_unet, layers
+from model.engines import FILES
+from model.unet import INPUT_SIZE, build_encoder, build_unet, layers, load_unet
 
 BATCH_SIZE = 32
 DECODER_EPOCHS, ALL_EPOCHS, WARMUP_EPOCHS = 2, 26, 2
@@ -70,7 +73,10 @@ def recalibrate_batchnorms(encoder: keras.Model, photos: NDArray[np.float32]) ->
 
 
 def load_encoder(choice: str, data: Path, pairs: list[Example]) -> keras.Model:
-    """`choice`: "pack" (from `data`), "imagenet", "none", or the path of a Keras weights file."""
+    """`choice`: "pack" (from `data`), "imagenet", "none", a Keras weights file or the folder of a model version."""
+    if (Path(choice) / CARD).is_file():
+        classes = len(Card.load(Path(choice)).labels)
+        return load_unet(Path(choice) / FILES["tensorflow"], classes).get_layer("encoder")
     weights = {"pack": str(data / PACK_ENCODER), "none": None}.get(choice, choice)
     encoder = build_encoder(weights)
     if weights:
@@ -118,7 +124,7 @@ def settle_batchnorms(unet: keras.Model, batches: Augmented) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGUE_DATA", ".")))
-    parser.add_argument("--encoder", default="pack", help="pack, imagenet, none or a weights file")
+    parser.add_argument("--encoder", default="pack", help="pack, imagenet, none, a weights file or a version's folder")
     parser.add_argument("--out", type=Path, default=Path("var/training/unet.weights.h5"))
     parser.add_argument("--decoder-epochs", type=int, default=DECODER_EPOCHS)
     parser.add_argument("--epochs", type=int, default=ALL_EPOCHS, help="of the whole network")
@@ -136,9 +142,9 @@ def main() -> None:
     if options.decoder_epochs:
         unet.get_layer("encoder").trainable = False
         fit(unet, batches, options.decoder_epochs, 0, **saving)
-    unet.get_layer("encoder").trainable = True
-    warmup = min(WARMUP_EPOCHS, options.epochs - 1)
-    fit(unet, batches, options.epochs, warmup, **saving)
+    if options.epochs:
+        unet.get_layer("encoder").trainable = True
+        fit(unet, batches, options.epochs, min(WARMUP_EPOCHS, options.epochs - 1), **saving)
     unet.load_weights(options.out)
     settle_batchnorms(unet, batches)
     unet.save_weights(options.out)
