@@ -1,9 +1,12 @@
 """gunicorn's settings: `gunicorn -c deploy/gunicorn.py 'web.app:create_app()'`."""
 
 # ruff: noqa: E402
+import gevent
 from gevent import monkey
 
 monkey.patch_all()  # before anything imports ssl or sockets; gunicorn itself would do it too late
+
+from typing import Any
 
 from storage.settings import Settings
 
@@ -19,3 +22,14 @@ timeout = 60
 limit_request_line = 8190
 limit_request_fields = 100
 control_socket_disable = True
+
+
+def post_worker_init(worker: Any) -> None:
+    """Told to end, a worker answers those who wait; their clients ask again, and somebody else."""
+
+    def watch() -> None:
+        while worker.alive:
+            gevent.sleep(0.5)
+        worker.wsgi.extensions["waiting"].close()
+
+    gevent.spawn(watch)

@@ -14,6 +14,10 @@ from storage.server_run import ServerRun
 from storage.settings import Settings
 from storage.tickets import Tickets, celery_app
 
+RETRY = Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)
+# A connection that was closed is worth another attempt, a server that hangs is not.
+RETRY_ONLINE = Retry(ExponentialBackoff(cap=0.1, base=0.05), 1, supported_errors=(redis.ConnectionError,))
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -25,20 +29,23 @@ class Storage:
     tickets: Tickets
 
 
-def connect(settings: Settings) -> Storage:
-    """The one way to the object store, Redis and the ticket queue. Opens no connection yet."""
+def connect(settings: Settings, online: bool = False) -> Storage:
+    """The one way to the object store, Redis and the ticket queue. Opens no connection yet.
+
+    `online`: somebody waits for the answer, who shall rather hear of an outage soon than wait for its end.
+    """
     server_run = ServerRun()
     client = redis.Redis.from_url(
         settings.redis_url,
         decode_responses=True,
-        socket_timeout=5,
+        socket_timeout=2 if online else 5,
         socket_connect_timeout=2,
         socket_keepalive=True,
         health_check_interval=25,
         redis_connect_func=server_run.connected,
         # Every script may be repeated: claims and finishes by their token, the others change nothing twice.
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        retry=RETRY_ONLINE if online else RETRY,
     )
-    objects, jobs = MinioObjects(settings), RedisJobs(client, settings, server_run)
+    objects, jobs = MinioObjects(settings, online), RedisJobs(client, settings, server_run)
     batches, models = Batches(objects, jobs), Models(objects, jobs.alone)
     return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url)))

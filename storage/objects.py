@@ -24,9 +24,12 @@ from storage.settings import Settings
 UPLOADS, RESULTS, MODELS, BATCHES = "uploads", "results", "models", "batches"
 OUTCOME_TEXT = "segue:outcome"  # the PNG text chunk of a mask
 BUCKETS = (UPLOADS, RESULTS, MODELS, BATCHES)
-# The SDK's own defaults are five minutes and five retries.
-TIMEOUT = urllib3.Timeout(connect=2, read=20)
+# The SDK's own defaults are five minutes and five retries. A lease is longer than two such attempts.
+TIMEOUT = urllib3.Timeout(connect=2, read=10)
 RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)
+# While a client waits for an answer: a connection that was closed is tried once more, a store that hangs is not.
+TIMEOUT_ONLINE = urllib3.Timeout(connect=2, read=5)
+RETRIES_ONLINE = urllib3.Retry(total=1, read=0, backoff_factor=0.1)
 OUTAGES = (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError)
 MISSING = ("NoSuchKey", "NoSuchObject")
 ALREADY_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
@@ -47,7 +50,7 @@ class Listed:
 class MinioObjects:
     """Every method raises Unavailable when the store does not answer; what is not there is None."""
 
-    def __init__(self, settings: Settings, connections: int = 32) -> None:
+    def __init__(self, settings: Settings, online: bool = False, connections: int = 32) -> None:
         url = urlsplit(settings.s3_url)
         self._prefix = settings.bucket_prefix
         self._client = Minio(
@@ -57,7 +60,10 @@ class MinioObjects:
             secure=url.scheme == "https",
             region=settings.s3_region,  # saves the SDK a look-up, which least-privilege identities may not do
             http_client=urllib3.PoolManager(
-                timeout=TIMEOUT, retries=RETRIES, maxsize=connections, cert_reqs="CERT_REQUIRED"
+                timeout=TIMEOUT_ONLINE if online else TIMEOUT,
+                retries=RETRIES_ONLINE if online else RETRIES,
+                maxsize=connections,
+                cert_reqs="CERT_REQUIRED",
             ),
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import services
+import shapes
 from stack import Stack
 
 import storage
@@ -76,6 +77,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     yield made
     made.http.close()
     assert made.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def shapes_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a version that was trained on made-up pictures of two classes; they lie in ../../data."""
+    return shapes.make_version(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="session")

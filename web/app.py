@@ -28,7 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # line ends: a lower limit would refuse photos by chance.
     app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_MEMORY_SIZE=most, MAX_FORM_PARTS=20)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    connection = app.extensions["storage"] = storage.connect(settings)
+    connection = app.extensions["storage"] = storage.connect(settings, online=True)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
     for part in (jobs, batches, models, queue, health, pages):
         app.register_blueprint(part.blueprint)

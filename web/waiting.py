@@ -30,6 +30,7 @@ class Waiting:
         self._count = 0
         self._listener: threading.Thread | None = None
         self._listening = threading.Event()
+        self.closed = False
 
     def until(self, key: str, read: Callable[[], T | None], settled: Callable[[T], bool], timeout_s: float) -> T | None:
         """What `read` gives as soon as `settled` says so, else as it is after `timeout_s`; None once it is gone.
@@ -44,9 +45,14 @@ class Waiting:
                 changed.clear()
                 value = read()  # after subscribing: no change falls between
                 left = give_up - time.monotonic()
-                if value is None or settled(value) or left <= 0 or self._count > self._most:
+                if value is None or settled(value) or left <= 0 or self._count > self._most or self.closed:
                     return value
                 changed.wait(min(left, REREAD_S))
+
+    def close(self) -> None:
+        """The process is to end: everybody gets the present state now instead of a cut connection."""
+        self.closed = True
+        self._wake(None)
 
     @contextmanager
     def _subscribed(self, key: str) -> Iterator[threading.Event]:

@@ -6,9 +6,10 @@ the leases back and counts against nobody.
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from uuid import uuid4
 import numpy as np
 import redis
 from numpy.typing import NDArray
+from redis.backoff import ExponentialWithJitterBackoff
 
 from model.images import confidence, to_mask, to_mask_png
 from model.segmenter import Segmenter
@@ -29,6 +31,8 @@ from storage.problems import Problem, Unavailable
 from worker.engines import Engines
 
 FETCHERS, STORERS = 3, 3
+MOST_HUNG = 4
+PROBE_PAUSES = ExponentialWithJitterBackoff(cap=5, base=0.5)  # seconds, by the failures before
 REPORT_EVERY_S = 5.0
 VERSION_GONE = Problem("model_unavailable", "The model version that was asked for is not in the registry any more.")
 
@@ -72,12 +76,16 @@ class Pipeline:
         self._fetchers = ThreadPoolExecutor(FETCHERS, "fetch")
         self._storers = ThreadPoolExecutor(STORERS, "store")
         self._finished_at = 0.0
+        self._failures, self._probe_at = 0, 0.0  # of the object store, since it last answered
+        self._hung = 0
         self._wanted: str | None = None  # a version that has to be loaded before its jobs can be claimed
         self._refusing: frozenset[str] = frozenset()
         self._reported_at = 0.0
 
     def run(self, drainer: str) -> None:
         """Work until nothing waits or the ticket's time is spent; then send the next ticket if work is left."""
+        if not self._store_answers():
+            return
         give_way = time.monotonic() + self._storage.settings.ticket_s
         held: list[MicroBatch] = []  # claimed and not yet handed in
         try:
@@ -90,11 +98,30 @@ class Pipeline:
                     break
             if time.monotonic() >= give_way:
                 self._storage.tickets.send(min(1, self._storage.jobs.tickets_missing(drainer)))
-        except (Unavailable, redis.RedisError) as error:
+        except Unavailable as error:
+            self._failures += 1
+            log.warning("work put back until the object store answers: %s", error)
+        except redis.RedisError as error:
             log.warning("work put back, the sweeper's next ticket tries again: %s", error)
         finally:
             for batch in held:
                 self._give_back(batch)
+            if self._hung >= MOST_HUNG:
+                log.critical("%d threads hang: ending this process, the worker starts another", self._hung)
+                os._exit(1)  # an orderly end would wait for them
+
+    def _store_answers(self) -> bool:
+        """After an outage nothing is claimed until a probe succeeds; probes come less and less often."""
+        if not self._failures:
+            return True
+        if time.monotonic() < self._probe_at:
+            return False
+        self._probe_at = time.monotonic() + PROBE_PAUSES.compute(self._failures)
+        if not self._storage.objects.ready():
+            self._failures += 1
+            return False
+        self._failures = 0
+        return True
 
     def _drain(self, drainer: str, give_way: float, held: list[MicroBatch]) -> None:
         batch, previous = self._claim(drainer, held), None
@@ -182,9 +209,24 @@ class Pipeline:
             item.problem = Problem("internal", "The photo could not be prepared.")
 
     def _wait_decoded(self, batch: MicroBatch, drainer: str) -> None:
-        for future in batch.fetching:
+        done, late = wait(batch.fetching, timeout=self._storage.settings.lease_s / 2)
+        if late:
+            self._leave_behind(batch)
+        for future in done:
             future.result()
         self._extend(batch, drainer)
+
+    def _leave_behind(self, batch: MicroBatch) -> None:
+        """Photos on which a decoder hangs: each loses its own lease, and its thread is lost to this process."""
+        rows = list(zip(batch.items, batch.fetching, strict=True))
+        waiting = [item.job.id for item, future in rows if future.cancel()]  # only stood behind them
+        self._storage.jobs.release(batch.token, waiting)
+        for item, future in rows:
+            if not future.done():
+                log.error("%s: fetching or decoding hangs, left behind", item.job.id)
+                self._hung += 1
+        batch.items = [item for item, future in rows if future.done() and not future.cancelled()]
+        self._fetchers = ThreadPoolExecutor(FETCHERS, "fetch")
 
     def _extend(self, batch: MicroBatch, drainer: str) -> None:
         """Renew the leases because a stage was finished; what was cancelled or lost meanwhile is let go."""

@@ -44,14 +44,14 @@ def test_what_nobody_labelled_counts_for_nothing() -> None:
     assert Scores.of([(truth, prediction)], classes=2).accuracy == 1
 
 
-def test_two_made_up_classes_are_learned(tmp_path: Path) -> None:
+def test_two_made_up_classes_are_learned(shapes_version: Path) -> None:
     pytest.importorskip("keras", reason="needs the `train` extra")
-    version = shapes.make_version(tmp_path)
+    version, data = shapes_version, shapes_version.parents[1] / "data"
     segmenter = Segmenter(version)
     assert (segmenter.card.name, segmenter.card.version) == ("shapes", "1")
     assert [label.to_dict() for label in segmenter.card.labels] == shapes.LABELS
-    scores = Scores.of(at_full_size(segmenter, examples(tmp_path / "data", "test")), classes=2)
+    scores = Scores.of(at_full_size(segmenter, examples(data, "test")), classes=2)
     assert scores.mean_iou >= 0.8
-    metrics = json.loads(shapes.command("model.evaluate", "--data", tmp_path / "data", "--version", version))
+    metrics = json.loads(shapes.command("model.evaluate", "--data", data, "--version", version))
     assert metrics["litert"]["test"]["mean_iou"] >= 0.8
     assert metrics["tensorflow"]["test"]["mean_iou"] >= 0.8

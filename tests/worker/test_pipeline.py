@@ -1,7 +1,9 @@
 """One drainer's run over real Redis, a real object store and the shipped model."""
 
 import io
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pictures
 import pytest
 import redis
+import services
 from numpy.typing import NDArray
 from PIL import Image
 from services import SHIPPED_MODEL
@@ -191,7 +194,7 @@ def test_an_outage_of_the_store_releases_the_work(
         broken.setattr(published.objects, method, down)
         pipeline.run("drainer")
     assert {job(published, one.id).status for one in made} == {Status.QUEUED}
-    pipeline.run("drainer")
+    services.wait_until(lambda: pipeline.run("drainer") or job(published, made[-1].id).status.final, "its return", 15)
     assert {job(published, one.id).status for one in made} == {Status.SUCCEEDED}
 
 
@@ -268,4 +271,67 @@ def test_redis_down_is_no_crash(published: Storage, pipeline: Pipeline, monkeypa
         pipeline.run("drainer")
     assert job(published, made.id).status is Status.QUEUED
     pipeline.run("drainer")
+    assert job(published, made.id).status is Status.SUCCEEDED
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Decoding a photo 13 pixels high hangs until the event is set."""
+    import worker.pipeline as module
+
+    let_go, real = threading.Event(), module.decode
+
+    def decode(content: bytes, *rest: Any, **more: Any) -> Any:
+        header, photo = real(content, *rest, **more)
+        if header.height == 13:
+            let_go.wait(60)
+        return header, photo
+
+    monkeypatch.setattr(module, "decode", decode)
+    yield let_go
+    let_go.set()
+
+
+def test_a_hung_decode_loses_only_its_own_lease(published: Storage, hanging: threading.Event) -> None:
+    hurried = connect(published.settings.replace(lease_s=1))
+    made = [submit(hurried, pictures.jpeg(20, 13 if i == 2 else 20, i)) for i in range(12)]
+    pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")
+    started = time.monotonic()
+    pipeline.run("drainer")
+    assert time.monotonic() - started < 10
+    others = [one.id for i, one in enumerate(made) if i != 2]
+    services.wait_until(lambda: made[2].id in hurried.jobs.sweep("sweeper").put_back, "the end of its lease")
+    assert {job(hurried, one).status for one in others} == {Status.SUCCEEDED}
+    assert {hurried.jobs.client.hget(keys.job(one), "losses") for one in others} == {"0"}
+    assert hurried.jobs.client.hget(keys.job(made[2].id), "losses") == "1"
+    hanging.set()
+    pipeline.run("drainer")
+    assert job(hurried, made[2].id).status is Status.SUCCEEDED
+
+
+def test_nothing_is_claimed_while_the_store_does_not_answer(
+    published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise Unavailable("object store: down")
+
+    made = submit(published)
+    claims = 0
+    real = published.jobs.claim
+
+    def counted(*arguments: Any) -> list[Job]:
+        nonlocal claims
+        claims += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(published.jobs, "claim", counted)
+    with monkeypatch.context() as broken:
+        broken.setattr(published.objects, "get_upload", down)
+        broken.setattr(published.objects, "ready", lambda: False)
+        for _ in range(20):
+            pipeline.run("drainer")
+    assert claims == 1
+    services.wait_until(
+        lambda: pipeline.run("drainer") or job(published, made.id).status.final, "the store's return", 15
+    )
     assert job(published, made.id).status is Status.SUCCEEDED

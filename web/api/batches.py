@@ -208,7 +208,7 @@ def _progress(room: Waiting, batch: Batch, read: Callable[[], Batch | None]) -> 
         else:
             told = _etag(seen)
             yield f"id: {told}\nevent: batch.progress\ndata: {json.dumps(batch_document(seen))}\n\n"
-        if seen.status.final:
+        if seen.status.final or room.closed:
             return
         time.sleep(EVENT_PAUSE_S)
         seen = room.until(batch.id, read, partial(_differs, told), PING_S)
