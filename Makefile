@@ -9,7 +9,7 @@ ENCODER ?= pack
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench-web lint types bench train export evaluate lock clean
+.PHONY: help run test bench-web bench-model lint types bench train export evaluate lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,7 +36,10 @@ bench: $(VENV)/.dev ## Speed, as ratios measured side by side in one run
 bench-web: $(VENV)/.dev ## The web server's worker classes compared
 	@$(BIN)/python scripts/bench/web_servers.py
 
-train: $(VENV)/.dev ## Train the network (40 minutes on 2 cores): ENCODER=pack|imagenet|none|FILE
+bench-model: $(VENV)/.dev ## The engines compared, cold start and memory
+	@$(BIN)/python scripts/bench/engines.py
+
+train: $(VENV)/.dev ## Train the network (40 minutes on 2 cores): ENCODER=pack|imagenet|none|FILE|VERSION
 	@$(BIN)/python -m model.train --encoder $(ENCODER)
 
 export: $(VENV)/.dev ## Make a model version of the trained weights
