@@ -41,8 +41,9 @@ def connected() -> "Iterator[Storage]":
 def setup(
     weights: Annotated[Path, typer.Option(help="Folder of name/version folders to publish.")] = WEIGHTS,
 ) -> None:
-    """Prepare the object store: make the buckets and publish the shipped model. Safe to repeat."""
+    """Make the buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
     from storage.models import ModelError
+    from worker.housekeeping import adopt_after_loss
 
     with connected() as storage:
         storage.objects.make_buckets()
@@ -51,6 +52,7 @@ def setup(
                 typer.echo(f"published model {storage.models.publish(card.parent)}")
             except ModelError as error:
                 typer.echo(f"not published: {error}", err=True)
+        adopt_after_loss(storage)
 
 
 @app.command()

@@ -16,8 +16,9 @@ TITLES: dict[EngineName, str] = {"litert": "LiteRT", "tensorflow": "TensorFlow"}
 PACKAGES: dict[EngineName, str] = {"litert": "ai_edge_litert", "tensorflow": "tensorflow"}
 # Without one of these there is no GPU that TensorFlow could use, and no need to ask it: NVIDIA, AMD, Windows' Linux.
 GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
-# A micro-batch is padded to the next of these: what is planned and compiled for a size is made once, at load.
-BATCH_SIZES = (1, 4, 16)
+# Images are stacked and padded to the next of these: what is planned or compiled for a size is made once, at load. On a
+# CPU larger stacks than four gain nothing and each size costs memory for its own packed weights.
+BATCH_SIZES: dict[EngineName, tuple[int, ...]] = {"litert": (1, 4), "tensorflow": (1, 4, 16)}
 
 
 class Engine(Protocol):
@@ -60,17 +61,17 @@ def gpu_visible() -> bool:
 
 
 def in_micro_batches(
-    images: NDArray[np.uint8], run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    images: NDArray[np.uint8], sizes: tuple[int, ...], run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """`run` on chunks of `images`, padded with black to one of BATCH_SIZES → the logits of all, without the padding."""
-    largest = BATCH_SIZES[-1]
+    """`run` on stacks of `images`, padded with black to one of `sizes` → the logits of all, without the padding."""
+    largest = sizes[-1]
     chunks = [images[start : start + largest] for start in range(0, len(images), largest)]
-    parts = [run(_padded(chunk))[: len(chunk)] for chunk in chunks]
+    parts = [run(_padded(chunk, sizes))[: len(chunk)] for chunk in chunks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    size = next(size for size in BATCH_SIZES if size >= len(images))
+def _padded(images: NDArray[np.uint8], sizes: tuple[int, ...]) -> NDArray[np.uint8]:
+    size = next(size for size in sizes if size >= len(images))
     if size == len(images):
         return images
     padded = np.zeros((size, *images.shape[1:]), np.uint8)

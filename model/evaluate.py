@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from model.card import Card
 from model.data import Example, examples, full_size_examples, squeezed
-from model.engines import BATCH_SIZES, FILES
+from model.engines import FILES
 from model.segmenter import Segmenter
 
+CHUNK = 16
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -94,9 +95,8 @@ def evaluate(folder: Path, data: Path) -> dict[str, Any]:
 
 
 def predicted(logits: Logits, photos: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8[n,size,size,3] → class ids uint8[n,size,size], in micro-batches."""
-    largest = BATCH_SIZES[-1]
-    parts = [logits(photos[start : start + largest]).argmax(-1) for start in range(0, len(photos), largest)]
+    """uint8[n,size,size,3] → class ids uint8[n,size,size]."""
+    parts = [logits(photos[start : start + CHUNK]).argmax(-1) for start in range(0, len(photos), CHUNK)]
     return np.concatenate(parts).astype(np.uint8)
 
 

@@ -11,14 +11,14 @@ from model.engines import BATCH_SIZES, in_micro_batches
 
 
 class LiteRTEngine:
-    """One interpreter a batch size, planned and packed once.
+    """One interpreter a size of stack, planned and packed once.
 
     One thread by default: one process a core beats one process with two threads by a third and more.
     """
 
     def __init__(self, path: Path, size: int, classes: int, threads: int = 1) -> None:
         """Raises ValueError where `path` is no network from uint8[?,size,size,3] to int8[?,size,size,classes]."""
-        self._interpreters = {count: _interpreter(path, count, threads) for count in BATCH_SIZES}
+        self._interpreters = {count: _interpreter(path, count, threads) for count in BATCH_SIZES["litert"]}
         (entry,), (output,) = _ends(self._interpreters[1])
         _expect("takes", entry, np.uint8, (1, size, size, 3))
         _expect("gives", output, np.int8, (1, size, size, classes))
@@ -27,7 +27,7 @@ class LiteRTEngine:
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8[n,size,size,3] → float32[n,size,size,classes]."""
-        return in_micro_batches(images, self._run)
+        return in_micro_batches(images, BATCH_SIZES["litert"], self._run)
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         interpreter = self._interpreters[len(images)]

@@ -15,6 +15,8 @@ from model.engines import BATCH_SIZES, in_micro_batches
 from model.fold import folded
 from model.unet import INPUT_SIZE, load_unet
 
+SIZES = BATCH_SIZES["tensorflow"]
+
 
 class TensorFlowEngine:
     """One function for every batch size, traced (and on a GPU compiled) at load."""
@@ -27,12 +29,12 @@ class TensorFlowEngine:
         for device in devices:  # else the first engine takes all of the GPU's memory
             tf.config.experimental.set_memory_growth(device, True)
         self._forward = _compiled(path, classes, bool(devices) if gpu is None else gpu)
-        for count in BATCH_SIZES:
+        for count in SIZES:
             self.logits(np.zeros((count, size, size, 3), np.uint8))
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8[n,size,size,3] → float32[n,size,size,classes]."""
-        return in_micro_batches(images, lambda padded: self._forward(tf.constant(padded)).numpy())
+        return in_micro_batches(images, SIZES, lambda padded: self._forward(tf.constant(padded)).numpy())
 
 
 def _compiled(path: Path, classes: int, gpu: bool) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -92,12 +92,14 @@ class RedisJobs:
     def claim(self, token: str, drainer: str, worker: str, offer: Offer = EVERYTHING) -> list[Job]:
         """Lease the next micro-batch to `token`; the same token gets the same jobs. Empty: the drainer is gone.
 
-        All of one model version, as `offer` resolves their aliases, and none that it refuses.
+        All of one model version, as `offer` resolves their aliases, and none that it refuses; none either while this
+        Redis is not `intact`.
         """
         limits = self._settings
         records = self._run(
             "claim", token, drainer, worker, limits.micro_batch, limits.micro_batch_pixels,
             limits.micro_batch_bytes, self._lease_ms, DRAINER_MS, offer.to_json(),
+            self._run_id(),
         )  # fmt: skip
         return [Job.from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records]
 

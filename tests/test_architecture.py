@@ -18,6 +18,7 @@ FORBIDDEN = {
     "storage": ("web", "worker", "model", "flask", "tensorflow", "numpy"),
     "storage.photos": ("web", "worker", "model", "flask", "numpy"),
     "storage.recovery": ("web", "worker", "model", "flask"),
+    "model.engines": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "ai_edge_litert"),
     "model.segmenter": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
     "model.evaluate": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
     "web.client": ("storage", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery"),

@@ -52,10 +52,10 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
     """Uploads with neither record nor result are accepted jobs that Redis has lost: in line again. → how many
 
     A young upload may still be on its way to its first record; adopting it too early would do no harm. `behind`: open
-    jobs that may have ended after all; those that have a result get it.
+    jobs that may have ended after all; those that have a result get it, those without an upload were erased.
     """
     newest_ms = (time.time() - older_than_s) * 1000
-    adopted = 0
+    adopted, missing = 0, set(behind)
     with ThreadPoolExecutor(ADOPTERS) as pool:
         for hour in _hours(window):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
@@ -64,9 +64,14 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
             )
             lost = _without_record(storage, uploads)
             late = {owner for owner in uploads if owner[1] in behind}
+            missing -= {job_id for _, job_id in late}
             ended = _owners(storage.objects.listing(RESULTS, f"{hour}/")) if lost or late else set()
             adopted += sum(pool.map(lambda owner: _adopt_one(storage, owner, []), lost - ended))
             list(pool.map(lambda owner: _adopt_one(storage, owner), late & ended))
+    for job in filter(None, storage.jobs.get_many(sorted(missing))):
+        if storage.objects.spec(job.spec.tenant, job.id) is None:
+            log.warning("%s: had been erased", job.id)
+            storage.jobs.bury(job.id, job.spec.tenant)
     if adopted:
         storage.tickets.send(storage.jobs.tickets_missing())
     return adopted
@@ -80,13 +85,16 @@ def _adopt_one(storage: Storage, owner: tuple[str, str], results: list[Listed] |
         return False
 
 
-def adopt_after_loss(storage: Storage) -> None:
-    """If this Redis is another than before, or was emptied, look through everything that can still be open."""
+def adopt_after_loss(storage: Storage) -> bool:
+    """If this Redis is another than before, or was emptied, look through everything that can still be open.
+
+    → whether Redis is intact (now). Until then records may be older than what they tell of: nobody may act on them.
+    """
     if storage.jobs.intact():
-        return
+        return True
     with storage.jobs.alone("adopt", ADOPTION_S) as chosen:  # a sweep is due every few seconds, one look is enough
         if not chosen:
-            return
+            return False
         started = time.monotonic()
         behind = frozenset(job_id for page in storage.jobs.open_ids() for job_id in page)
         adopted = adopt(storage, WIDE, older_than_s=0, behind=behind)
@@ -96,11 +104,12 @@ def adopt_after_loss(storage: Storage) -> None:
                 storage.batches.rebuild(tenant, batch_id)
         storage.jobs.mark_intact()
     log.warning("Redis is new or was emptied: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
+    return True
 
 
 def _hours(window: timedelta) -> Iterator[str]:
     now = datetime.now(UTC)
-    for back in range(int(window.total_seconds() // 3600) + 1):
+    for back in range(-1, int(window.total_seconds() // 3600) + 1):  # somebody's clock may be ahead of ours
         yield (now - timedelta(hours=back)).strftime("%Y%m%d%H")
 
 

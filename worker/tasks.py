@@ -34,13 +34,14 @@ def segment_batch(self: Task) -> None:
 
 @app.task(name=SWEEP)
 def sweep() -> None:
-    housekeeping.adopt_after_loss(connection())
-    housekeeping.sweep(connection())
+    if housekeeping.adopt_after_loss(connection()):
+        housekeeping.sweep(connection())
 
 
 @app.task(name=RECONCILE)
 def reconcile() -> None:
-    housekeeping.reconcile(connection())
+    if connection().jobs.intact():
+        housekeeping.reconcile(connection())
 
 
 @app.task(name=ADOPT)

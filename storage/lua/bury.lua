@@ -2,11 +2,16 @@
 -- The last step of an erasure, after its objects: the record goes, a tombstone stays for a while.
 -- ARGV: id, tenant, tombstone_ms
 local id, tenant, tombstone_ms = ARGV[1], ARGV[2], ARGV[3]
-local j = read(id, 'batch_id', 'status', 'key_hash')
+local j = read(id, 'batch_id', 'status', 'key_hash', 'lane', 'model')
 if j[1] and j[1] ~= '' then
   redis.call('ZREM', P .. 'batch:' .. j[1] .. ':jobs', id)
   redis.call('ZREM', P .. 'batch:' .. j[1] .. ':done', id)
   redis.call('HINCRBY', P .. 'batch:' .. j[1] .. ':counts', j[2], -1)
+end
+if j[4] then
+  leave_line(id, j[4], tenant, j[5])
+  redis.call('ZREM', P .. 'leases:' .. j[4], id)
+  redis.call('ZREM', P .. 'open', id)
 end
 redis.call('DEL', record(id), P .. 'idem:' .. tenant .. ':' .. (j[3] or '')) -- the key may make a new job
 redis.call('ZREM', P .. 'retained', id)

@@ -3,7 +3,8 @@
 -- same jobs again, so a lost reply orphans nothing. A claim that finds nothing removes its drainer in the same
 -- call: a submit after it sees that nobody is draining and sends a ticket.
 -- ARGV: token, drainer, worker, micro_batch, max pixels, max bytes, lease_ms, drainer_ms,
---       {"aliases": {alias: version}, "refused": {alias or version: true}}, what the worker can use
+--       {"aliases": {alias: version}, "refused": {alias or version: true}}, what the worker can use,
+--       run id of this Redis
 -- → {record, …}, each a flat list of fields and values
 local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
 local micro_batch, max_pixels, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -81,7 +82,8 @@ for _, id in ipairs(redis.call('LRANGE', claimed, 0, -1)) do
   if j[2] == token and j[3] == 'running' then table.insert(ids, { id, j[1] }) end
 end
 
-if #ids == 0 then
+-- While an older state may be back, a job that waits here may have ended long ago: nothing is claimed.
+if #ids == 0 and redis.call('GET', P .. 'epoch') == ARGV[10] then
   local first, second = 'interactive', 'bulk'
   local both = redis.call('EXISTS', P .. 'turns:interactive', P .. 'turns:bulk') == 2
   if both and redis.call('INCR', P .. 'claims') % 4 == 0 then first, second = second, first end

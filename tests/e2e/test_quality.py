@@ -27,7 +27,7 @@ def test_full_size_photos_score_as_offline(stack: Stack, pets: Path) -> None:
     jobs = stack.all_finished(stack.submit_all([pair.photo.read_bytes() for pair in pairs]))
     truths = [np.asarray(pair.open()[1]) for pair in pairs]
     scores = Scores.of(((truth, stack.mask(job)) for truth, job in zip(truths, jobs, strict=True)), classes=3)
-    assert abs(scores.mean_iou - Card.load(SHIPPED_MODEL).metrics["full_size"]["mean_iou"]) < 0.005
+    assert abs(scores.mean_iou - Card.load(SHIPPED_MODEL).metrics["litert"]["full_size"]["mean_iou"]) < 0.005
 
 
 @pytest.mark.parametrize("name", NAMED)

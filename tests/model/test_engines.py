@@ -143,7 +143,7 @@ def test_tensorflow_is_keras(untrained: Path) -> None:
     segmenter = Segmenter(untrained, engine="tensorflow")
     images = np.stack([segmenter.to_input(pictures.photo(200, 150, seed)) for seed in range(18)])
     expected = load_unet(untrained / FILES["tensorflow"], 3)(images.astype(np.float32) / 127.5 - 1, training=False)
-    for count in (1, 3, *BATCH_SIZES, 18):
+    for count in (1, 3, *BATCH_SIZES["tensorflow"], 18):
         logits = segmenter.engine.logits(images[:count])
         assert (logits.dtype, logits.shape) == (np.float32, (count, 128, 128, 3))
         np.testing.assert_allclose(logits, expected[:count], atol=1e-4)

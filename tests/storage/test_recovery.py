@@ -1,12 +1,10 @@
 """Redis lost, emptied, or back with an older state; jobs erased for good."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import pictures
-import redis
-from specs import spec, submit
+from specs import older_state, spec, submit
 
 from storage import Storage, keys
 from storage.job import Finished, Job, Outcome, Spec, Status
@@ -36,18 +34,6 @@ def look(connection: Storage, job_id: str) -> Job:
     job = find(connection.objects, connection.jobs, "local", job_id)
     assert job is not None
     return job
-
-
-def older_state(connection: Storage, act: Callable[[], Any]) -> Any:
-    """What `act` answers; afterwards Redis is as it was before it."""
-    with redis.Redis.from_url(connection.settings.redis_url) as client:
-        snapshot = {key: client.dump(key) for key in client.scan_iter("segue:*")}
-        answer = act()
-        client.flushall()
-        for key, value in snapshot.items():
-            client.restore(key, 0, value)
-        client.set(keys.EPOCH, "the run id of the Redis before")
-    return answer
 
 
 def test_an_ended_job_stays_ended_when_an_older_state_comes_back(connection: Storage) -> None:

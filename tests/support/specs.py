@@ -1,10 +1,12 @@
-"""Jobs as the web would make them."""
+"""Jobs as the web would make them, and what may happen to the Redis that has them."""
 
 import hashlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pictures
+import redis
 
 from storage import Storage, keys
 from storage.job import Spec
@@ -38,3 +40,15 @@ def submit(connection: Storage, content: bytes | None = None, **changes: Any) ->
     connection.objects.put_upload(made, content)
     connection.jobs.enqueue(made)
     return made
+
+
+def older_state(connection: Storage, act: Callable[[], Any]) -> Any:
+    """What `act` answers; afterwards Redis is as it was before it."""
+    with redis.Redis.from_url(connection.settings.redis_url) as client:
+        snapshot = {key: client.dump(key) for key in client.scan_iter("segue:*")}
+        answer = act()
+        client.flushall()
+        for key, value in snapshot.items():
+            client.restore(key, 0, value)
+        client.set(keys.EPOCH, "the run id of the Redis before")
+    return answer

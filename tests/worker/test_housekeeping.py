@@ -5,12 +5,12 @@ from datetime import timedelta
 import pictures
 import pytest
 from services import SHIPPED_MODEL
-from specs import spec, submit
+from specs import older_state, spec, submit
 
-from storage import Storage, keys
-from storage.job import Outcome, Status
+from storage import Storage, keys, lifecycle
+from storage.job import Job, Outcome, Spec, Status
 from storage.keys import SEGMENT_QUEUE, Lane
-from storage.objects import UPLOADS
+from storage.objects import RESULTS, UPLOADS
 from worker.engines import Engines
 from worker.housekeeping import NARROW, adopt, adopt_after_loss, reconcile, sweep
 from worker.pipeline import Pipeline
@@ -55,7 +55,7 @@ def test_a_lost_job_that_has_to_end_is_ended(
 
 def test_reconcile_puts_back_what_lost_its_place(connection: Storage) -> None:
     made = [submit(connection).id for _ in range(30)]
-    connection.jobs.client.delete(keys.lane(Lane.INTERACTIVE), f"{keys.lane(Lane.INTERACTIVE)}:local")
+    connection.jobs.client.delete(keys.lane(Lane.INTERACTIVE), f"{keys.lane(Lane.INTERACTIVE)}:local:stable")
     assert reconcile(connection) == 30
     assert [job.id for job in connection.jobs.claim("t", "d", "w")] == sorted(made)[:16]
 
@@ -109,6 +109,40 @@ def test_an_idempotency_key_comes_back_with_its_job(empty_store: Storage) -> Non
     adopt(empty_store, NARROW, older_than_s=0)
     again = spec(key_hash="k" * 32, fingerprint="f" * 32)
     assert empty_store.jobs.reserve(again) == ("done", made.id)
+
+
+def test_what_an_older_state_of_redis_forgot_is_put_right_before_anything_is_claimed(empty_store: Storage) -> None:
+    """Ended, accepted, cancelled and erased meanwhile: each is so again, and nothing runs twice."""
+    empty_store.models.publish(SHIPPED_MODEL)
+    pipeline = Pipeline(empty_store, Engines(empty_store.models, empty_store.settings.model_cache), "worker")
+    ended, canceled, erased, waiting = [submit(empty_store, pictures.jpeg(seed=i), created_ms=i + 1) for i in range(4)]
+    objects, jobs = empty_store.objects, empty_store.jobs
+
+    def meanwhile() -> Spec:
+        lifecycle.cancel(objects, jobs, found(canceled.id))
+        lifecycle.erase(objects, jobs, "local", erased.id)
+        pipeline.run("drainer")
+        return submit(empty_store)
+
+    def found(job_id: str) -> Job:
+        job = jobs.get(job_id)
+        assert job
+        return job
+
+    accepted = older_state(empty_store, meanwhile)
+    before = {listed.key for listed in objects.listing(RESULTS, "")}
+    pipeline.run("drainer")
+    assert status(empty_store, ended.id) is Status.QUEUED, "nothing may be claimed from an older state"
+    assert adopt_after_loss(empty_store)
+    assert status(empty_store, ended.id) is Status.SUCCEEDED
+    assert status(empty_store, canceled.id) is Status.CANCELED
+    assert status(empty_store, erased.id) is None
+    assert jobs.gone(erased.id) == "local"
+    assert status(empty_store, waiting.id) is Status.SUCCEEDED
+    assert status(empty_store, accepted.id) is Status.QUEUED
+    pipeline.run("drainer")
+    assert status(empty_store, accepted.id) is Status.SUCCEEDED
+    assert {listed.key for listed in objects.listing(RESULTS, "")} - before == {found(accepted.id).result_key}
 
 
 def test_strange_objects_are_left_alone(empty_store: Storage) -> None:
