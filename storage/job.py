@@ -114,6 +114,7 @@ class Job:
     finished_ms: int = 0
     retained_until_ms: int = 0
     micro_batch: int = 0
+    alone: int = 0  # 1: it has been lost with its worker before, and nothing else may run in its process
     result_key: str = ""
     outcome: Outcome | None = None
 
@@ -123,7 +124,7 @@ class Job:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> Job:
-        numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch")
+        numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch", "alone")
         return cls(
             spec=Spec.from_fields(fields),
             status=Status(fields["status"]),

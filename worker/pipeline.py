@@ -64,6 +64,7 @@ class MicroBatch:
     segmenter: Segmenter
     items: list[Item]
     claimed_at: float
+    alone: bool
     fetching: list[Future[None]] = field(default_factory=list)
     storing: list[Future[Finished]] = field(default_factory=list)
 
@@ -78,6 +79,7 @@ class Pipeline:
         self._finished_at = 0.0
         self._failures, self._probe_at = 0, 0.0  # of the object store, since it last answered
         self._hung = 0
+        self._again = False  # a job that has to be alone in this process came up, or had been
         self._wanted: str | None = None  # a version that has to be loaded before its jobs can be claimed
         self._refusing: frozenset[str] = frozenset()
         self._reported_at = 0.0
@@ -93,8 +95,9 @@ class Pipeline:
             while True:
                 if self._wanted:
                     self._load(self._wanted)
+                self._again = False
                 self._drain(drainer, give_way, held)
-                if not self._wanted or time.monotonic() >= give_way:
+                if not (self._wanted or self._again) or time.monotonic() >= give_way:
                     break
             if time.monotonic() >= give_way:
                 self._storage.tickets.send(min(1, self._storage.jobs.tickets_missing(drainer)))
@@ -130,7 +133,8 @@ class Pipeline:
             if batch:
                 self._wait_decoded(batch, drainer)
                 # Claimed now, its photos are fetched and decoded while the engine runs.
-                following = self._claim(drainer, held) if time.monotonic() < give_way else None
+                if time.monotonic() < give_way and not batch.alone:
+                    following = self._claim(drainer, held)
                 self._infer(batch.segmenter, [item for item in batch.items if item.pixels is not None])
                 self._extend(batch, drainer)
             if previous:
@@ -146,6 +150,11 @@ class Pipeline:
         jobs = self._storage.jobs.claim(token, drainer, self._worker, offer)
         if not jobs:
             return None
+        alone = bool(jobs[0].alone)
+        self._again = self._again or alone
+        if alone and held:  # it has to wait until this process has nothing else
+            self._storage.jobs.release(token, [job.id for job in jobs])
+            return None
         requested = jobs[0].spec.model
         version = offer.version(requested)
         segmenter = self._engines.get(requested, version)
@@ -157,7 +166,7 @@ class Pipeline:
                 self._storage.jobs.release(token, [job.id for job in jobs])
             self._wanted = version
             return None
-        batch = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic())
+        batch = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic(), alone)
         held.append(batch)
         batch.fetching = [self._fetchers.submit(self._fetch, segmenter, item) for item in batch.items]
         return batch

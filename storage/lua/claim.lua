@@ -9,11 +9,13 @@
 local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
 local micro_batch, max_pixels, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_ms, drainer_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
+local ALONE_FROM = 2
 local claimed, offer = P .. 'claim:' .. token, cjson.decode(ARGV[9])
 
--- A job that was lost with its worker runs among few, then alone: a poisonous one shows itself, the others are freed.
+-- A job that was lost with its worker runs among few, then alone in its process: a poisonous one shows itself, the others
+-- are freed.
 local function most_companions(losses)
-  if losses == 0 then return micro_batch elseif losses == 1 then return math.min(8, micro_batch) else return 1 end
+  if losses == 0 then return micro_batch elseif losses < ALONE_FROM then return math.min(8, micro_batch) else return 1 end
 end
 
 local ids, version, pixels, bytes, most = {}, nil, 0, 0, micro_batch
@@ -53,7 +55,7 @@ local function take(id, lane, tenant, model)
   if #ids > 0 and not fits then return 'full' end
   version, pixels, bytes, most = resolved(model), pixels + j[2], bytes + j[3], limit
   leave_line(id, lane, tenant, model)
-  table.insert(ids, { id, lane })
+  table.insert(ids, { id, lane, tonumber(j[4]) >= ALONE_FROM and '1' or '0' })
   return 'taken'
 end
 
@@ -90,8 +92,8 @@ if #ids == 0 and redis.call('GET', P .. 'epoch') == ARGV[10] then
   take_from(first)
   take_from(second)
   for _, entry in ipairs(ids) do
-    local id, lane = entry[1], entry[2]
-    lease(id, lane, token, lease_ms, 'started_ms', NOW, 'worker', worker, 'micro_batch', #ids)
+    local id, lane, alone = entry[1], entry[2], entry[3]
+    lease(id, lane, token, lease_ms, 'started_ms', NOW, 'worker', worker, 'micro_batch', #ids, 'alone', alone)
     redis.call('RPUSH', claimed, id)
   end
   redis.call('PEXPIRE', claimed, lease_ms)

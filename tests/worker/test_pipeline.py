@@ -335,3 +335,24 @@ def test_nothing_is_claimed_while_the_store_does_not_answer(
         lambda: pipeline.run("drainer") or job(published, made.id).status.final, "the store's return", 15
     )
     assert job(published, made.id).status is Status.SUCCEEDED
+
+
+def test_a_suspect_runs_while_its_process_holds_nothing_else(
+    published: Storage, engines: Engines, pipeline: Pipeline
+) -> None:
+    """Or its neighbours in the next or the last micro-batch would be lost with it, time after time."""
+    made = [submit(published, pictures.jpeg(seed=i), created_ms=i + 1) for i in range(50)]
+    published.jobs.client.hset(keys.job(made[20].id), "losses", 2)
+    held: list[int] = []
+
+    def count(_: NDArray[np.uint8]) -> bool:
+        held.append(published.jobs.client.zcard(keys.leases(made[0].lane)))
+        return False
+
+    segmenter = loaded(engines)
+    segmenter.engine = Breaking(segmenter.engine, count)
+    pipeline.run("drainer")
+    assert {job(published, one.id).status for one in made} == {Status.SUCCEEDED}
+    assert held.count(1) == 1
+    assert [job(published, one.id).alone for one in made] == [0] * 20 + [1] + [0] * 29
+    assert {job(published, one.id).attempt for one in made} == {1}
