@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -77,6 +78,26 @@ def folder(
         raise typer.BadParameter(str(error)) from error
     typer.echo(json.dumps(report.document(), indent=2) if as_json else "\n".join(report.lines()))
     raise typer.Exit(not report.ok)
+
+
+@app.command()
+def doctor(
+    repair: Annotated[bool, typer.Option("--repair", help="Put right what can be put right.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine Redis, the object store, models and workers, and whether jobs and objects agree. 0: all well."""
+    from worker import doctor
+
+    with connected() as storage:
+        if repair:
+            doctor.repair(storage)
+        findings = list(doctor.examine(storage))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok' if finding.ok else '!!'}  {finding.what}: {finding.detail}")
+    raise typer.Exit(not all(finding.ok for finding in findings))
 
 
 @models.command()

@@ -20,7 +20,7 @@ from redis.client import PubSub
 from redis.exceptions import LockError
 
 from storage import keys
-from storage.job import Finished, Job, Outcome, Outlook, Pace, QueueState, Spec, Swept
+from storage.job import Finished, Job, Outcome, Outlook, Pace, QueueState, Spec, Status, Swept
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.models import EVERYTHING, EnginesReport, Offer
 from storage.server_run import ServerRun
@@ -256,6 +256,18 @@ class RedisJobs:
             yield [job_id for job_id, _ in page]
             if not cursor:
                 return
+
+    def strays(self) -> list[str]:
+        """Open jobs that neither wait nor are leased; `reindex` puts them back."""
+        found = []
+        for page in self.open_ids():
+            jobs = [job for job in self.get_many(page) if job and not job.status.final]
+            with self.client.pipeline(transaction=False) as pipe:
+                for job in jobs:
+                    lane = keys.lane if job.status is Status.QUEUED else keys.leases
+                    pipe.zscore(lane(job.spec.lane), job.id)
+                found += [job.id for job, score in zip(jobs, pipe.execute(), strict=True) if score is None]
+        return found
 
     def without_record(self, job_ids: Sequence[str]) -> list[str]:
         with self.client.pipeline(transaction=False) as pipe:

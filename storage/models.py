@@ -145,6 +145,14 @@ class Models:
             _write_whole(folder / wanted, self._file(version, wanted, digest))
         _write_whole(folder / CARD, json.dumps(card).encode())
 
+    def verify(self, version: str) -> None:
+        """Raises ModelGone or ModelError where not every file is there and right."""
+        card = self.card(version)
+        if card is None:
+            raise ModelGone(f"model {version} is not in the registry")
+        for name, digest in card["files"].items():
+            self._file(version, name, digest)
+
     def _file(self, version: str, name: str, digest: str) -> bytes:
         content = self._objects.get(MODELS, f"{version}/{name}")
         if content is None:

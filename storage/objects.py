@@ -69,14 +69,17 @@ class MinioObjects:
 
     def make_buckets(self) -> None:
         for bucket in BUCKETS:
-            with _translated():
-                if not self._client.bucket_exists(self._prefix + bucket):
+            if not self.exists(bucket):
+                with _translated():
                     self._client.make_bucket(self._prefix + bucket)
+
+    def exists(self, bucket: str) -> bool:
+        with _translated():
+            return self._client.bucket_exists(self._prefix + bucket)
 
     def ready(self) -> bool:
         try:
-            with _translated():
-                return self._client.bucket_exists(self._prefix + UPLOADS)
+            return self.exists(UPLOADS)
         except Unavailable:
             return False
 

@@ -57,7 +57,7 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
     newest_ms = (time.time() - older_than_s) * 1000
     adopted, missing = 0, set(behind)
     with ThreadPoolExecutor(ADOPTERS) as pool:
-        for hour in _hours(window):
+        for hour in hours(window):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
             uploads = _owners(
                 entry for entry in storage.objects.listing(UPLOADS, f"{hour}/") if entry.modified_ms <= newest_ms
@@ -107,7 +107,7 @@ def adopt_after_loss(storage: Storage) -> bool:
     return True
 
 
-def _hours(window: timedelta) -> Iterator[str]:
+def hours(window: timedelta) -> Iterator[str]:
     now = datetime.now(UTC)
     for back in range(-1, int(window.total_seconds() // 3600) + 1):  # somebody's clock may be ahead of ours
         yield (now - timedelta(hours=back)).strftime("%Y%m%d%H")

@@ -1,0 +1,137 @@
+"""`segue doctor` sees each kind of damage, and repairs it."""
+
+import json
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import pictures
+import pytest
+import services
+from services import SHIPPED_MODEL
+from specs import submit
+
+from storage import Storage, keys
+from storage.job import Finished, Outcome, Spec, Status
+from storage.objects import MODELS, RESULTS, UPLOADS
+from worker import doctor
+
+
+@pytest.fixture
+def well(own_store: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    monkeypatch.setattr(doctor, "YOUNG_MS", -10_000)
+    own_store.models.publish(SHIPPED_MODEL)
+    own_store.jobs.beat("worker", 60_000)
+    return own_store
+
+
+def wrong(storage: Storage) -> dict[str, str]:
+    return {finding.what: finding.detail for finding in doctor.examine(storage) if not finding.ok}
+
+
+def stored(storage: Storage, made: Spec, token: str) -> Finished:
+    plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, {"width": made.width})
+    mask = pictures.mask_png({"segue:outcome": plain.to_json()})
+    outcome = plain.with_digest(mask)
+    return Finished(made.id, storage.objects.put_result(made, token, outcome, mask), outcome)
+
+
+def ended(storage: Storage) -> Spec:
+    made = submit(storage)
+    storage.jobs.claim(token := uuid4().hex, "drainer", "worker")
+    storage.jobs.finish(token, "worker", 1, [stored(storage, made, token)])
+    return made
+
+
+def test_a_healthy_installation(well: Storage) -> None:
+    ended(well)
+    submit(well)
+    well.tickets.send()
+    assert wrong(well) == {}
+
+
+def test_what_redis_lost_is_adopted_and_restored(well: Storage) -> None:
+    done, lost = ended(well), submit(well)
+    well.jobs.client.delete(keys.job(done.id), keys.job(lost.id))
+    assert set(wrong(well)) == {"accepted jobs without a record"}
+    doctor.repair(well)
+    assert wrong(well) == {}
+    assert [well.jobs.get(one.id).status for one in (done, lost)] == ["succeeded", "queued"]  # type: ignore[union-attr]
+
+
+def test_a_record_that_is_behind_its_result(well: Storage) -> None:
+    made = submit(well)
+    well.jobs.claim("token", "drainer", "worker")
+    stored(well, made, "token")
+    assert set(wrong(well)) == {"open jobs that have a result"}
+    doctor.repair(well)
+    assert wrong(well) == {}
+    assert well.jobs.get(made.id).status is Status.SUCCEEDED  # type: ignore[union-attr]
+
+
+def test_an_open_job_whose_photo_is_gone(well: Storage) -> None:
+    made = submit(well)
+    well.tickets.send()
+    well.objects.remove(UPLOADS, keys.upload("local", made.id))
+    assert set(wrong(well)) == {"open jobs without their photo"}
+    doctor.repair(well)
+    assert "open jobs without their photo" not in wrong(well)
+    assert well.jobs.get(made.id) is None
+
+
+def test_a_job_in_no_line(well: Storage) -> None:
+    made = submit(well)
+    well.jobs.client.delete(keys.lane(made.lane))
+    assert set(wrong(well)) == {"open jobs in no line"}
+    doctor.repair(well)
+    assert wrong(well) == {}
+
+
+def test_results_that_nothing_points_at(well: Storage) -> None:
+    made = ended(well)
+    loser = stored(well, made, "loser")
+    assert set(wrong(well)) == {"result objects that nothing points at"}
+    doctor.repair(well)
+    assert wrong(well) == {}
+    assert well.objects.get(RESULTS, loser.result_key) is None
+
+
+def test_a_mask_that_somebody_deleted_is_told_and_stays_so(well: Storage) -> None:
+    made = ended(well)
+    well.objects.remove(RESULTS, well.objects.results("local", made.id)[0].key)
+    doctor.repair(well)
+    assert set(wrong(well)) == {"succeeded jobs without their mask"}
+
+
+def test_a_damaged_model_and_a_redis_that_lost_something(well: Storage) -> None:
+    well.objects.put(MODELS, "pets/2/int8.tflite", b"damaged", "application/octet-stream")
+    well.jobs.client.delete(keys.EPOCH)
+    found = wrong(well)
+    assert set(found) == {"model stable", "redis"}
+    assert "int8.tflite is damaged" in found["model stable"]
+
+
+def test_the_command(own_store: Storage, tmp_path: Path) -> None:
+    settings = own_store.settings
+    env = services.environment(
+        VAR=tmp_path, REDIS_URL=settings.redis_url, S3_URL=settings.s3_url, BUCKET_PREFIX=settings.bucket_prefix,
+        S3_SECRET_KEY=settings.s3_secret_key.get_secret_value(),
+    )  # fmt: skip
+    done = subprocess.run(["segue", "doctor"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "!!  models: none is published: run `segue setup`" in done.stdout.splitlines()
+    assert subprocess.run(["segue", "setup"], env=env, capture_output=True, check=False).returncode == 0
+    own_store.jobs.beat("worker", 60_000)
+    done = subprocess.run(
+        ["segue", "doctor", "--repair", "--json"], env=env, capture_output=True, text=True, check=False
+    )
+    assert all(finding["ok"] for finding in json.loads(done.stdout)), done.stdout
+    assert done.returncode == 0
+
+
+def test_an_outage_is_a_finding(tmp_path: Path) -> None:
+    env = services.environment(
+        VAR=tmp_path, REDIS_URL="redis://127.0.0.1:1/0", S3_URL="http://127.0.0.1:1", S3_SECRET_KEY="secret"
+    )
+    done = subprocess.run(["segue", "doctor"], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("does not answer")) == (1, 2)

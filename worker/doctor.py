@@ -1,0 +1,168 @@
+"""What is wrong with an installation, and where objects, records and the pending set differ: `segue doctor`.
+
+A repair does what the housekeeper would do by itself in time, at once and over the whole window in which a job can be
+open, and removes result objects that nothing points at.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import redis
+
+from storage import Storage, keys
+from storage.job import Status
+from storage.models import ModelError
+from storage.objects import BUCKETS, RESULTS, UPLOADS, Listed
+from storage.problems import Unavailable
+from storage.recovery import recover
+from worker.housekeeping import WIDE, adopt, hours, reconcile
+
+# A result is stored shortly before its record says so.
+YOUNG_MS = 60_000
+
+Owner = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at. `fatal`: nothing else can be looked at."""
+
+    what: str
+    ok: bool
+    detail: str
+    fatal: bool = False
+
+
+@dataclass
+class Differences:
+    """Jobs and objects, by what is wrong with them."""
+
+    lost: list[Owner] = field(default_factory=list)
+    unrecorded: list[Owner] = field(default_factory=list)
+    behind: list[str] = field(default_factory=list)
+    without_upload: list[str] = field(default_factory=list)
+    without_mask: list[str] = field(default_factory=list)
+    stray: list[str] = field(default_factory=list)
+    unreferenced: list[str] = field(default_factory=list)
+
+    def findings(self) -> Iterator[Finding]:
+        yield _none("accepted jobs without a record", self.lost, "the housekeeper adopts them")
+        yield Finding("ended jobs without a record", True, f"{len(self.unrecorded)}, restored when they are asked for")
+        yield _none("open jobs that have a result", self.behind, "an older state of Redis, or a crash just now")
+        yield _none("open jobs without their photo", self.without_upload, "they will fail")
+        yield _none("succeeded jobs without their mask", self.without_mask, "somebody deleted objects")
+        yield _none("open jobs in no line", self.stray, "the housekeeper puts them back")
+        yield _none("result objects that nothing points at", self.unreferenced, "left by attempts that were lost")
+
+
+def _none(what: str, found: list[str] | list[Owner], detail: str) -> Finding:
+    return Finding(what, not found, f"{len(found)}: {detail}" if found else "none")
+
+
+def examine(storage: Storage) -> Iterator[Finding]:
+    """Parts first; without Redis and the object store nothing more can be told."""
+    parts = [_answering("redis", lambda: _redis(storage)), _answering("object store", lambda: _buckets(storage))]
+    yield from parts
+    if any(part.fatal for part in parts):
+        return
+    yield from _models(storage)
+    workers = storage.jobs.queue().workers
+    yield Finding("workers", workers > 0, f"{workers} alive")
+    missing = storage.jobs.tickets_missing()
+    yield Finding("tickets", not missing, f"{missing} missing, the next sweep sends them" if missing else "enough")
+    yield from differences(storage).findings()
+
+
+def repair(storage: Storage) -> None:
+    """Put right what can be put right. Safe while everything runs, and to repeat."""
+    found = differences(storage)
+    adopt(storage, WIDE, older_than_s=0, behind=frozenset([*found.behind, *found.without_upload]))
+    for tenant, job_id in found.unrecorded:
+        recover(storage.objects, storage.jobs, tenant, job_id)
+    reconcile(storage)
+    for key in found.unreferenced:
+        storage.objects.remove(RESULTS, key)
+    storage.tickets.send(storage.jobs.tickets_missing())
+
+
+def differences(storage: Storage) -> Differences:
+    found = Differences(stray=storage.jobs.strays())
+    seen: set[str] = set()
+    for hour in hours(WIDE):
+        uploads = set(_by_owner(storage.objects.listing(UPLOADS, f"{hour}/")))
+        results = _by_owner(storage.objects.listing(RESULTS, f"{hour}/"))
+        seen.update(job_id for _, job_id in uploads)
+        for owner in sorted(uploads | results.keys()):
+            _sort_in(storage, found, owner, owner in uploads, results.get(owner, []))
+    for page in storage.jobs.open_ids():
+        unseen = [job_id for job_id in page if job_id not in seen]
+        jobs = [job for job in storage.jobs.get_many(unseen) if job]
+        found.without_upload += [job.id for job in jobs if storage.objects.spec(job.spec.tenant, job.id) is None]
+    return found
+
+
+def _sort_in(storage: Storage, found: Differences, owner: Owner, uploaded: bool, results: list[Listed]) -> None:
+    job = storage.jobs.get(owner[1])
+    old = [listed for listed in results if listed.modified_ms < time.time() * 1000 - YOUNG_MS]
+    if job is None and uploaded:
+        (found.unrecorded if results else found.lost).append(owner)
+    elif job is None:
+        found.unreferenced += [listed.key for listed in old]
+    elif not job.status.final and old:
+        found.behind.append(job.id)
+    elif job.status.final:
+        found.unreferenced += [listed.key for listed in old if listed.key != job.result_key]
+        if job.status is Status.SUCCEEDED and job.result_key not in {listed.key for listed in results}:
+            found.without_mask.append(job.id)
+
+
+def _by_owner(listed: Iterable[Listed]) -> dict[Owner, list[Listed]]:
+    grouped: defaultdict[Owner, list[Listed]] = defaultdict(list)
+    for one in listed:
+        if owner := keys.owner(one.key):
+            grouped[owner].append(one)
+    return dict(grouped)
+
+
+def _answering(what: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except (Unavailable, redis.RedisError) as error:
+        return Finding(what, False, f"does not answer: {error}", fatal=True)
+
+
+def _redis(storage: Storage) -> Finding:
+    info, client = storage.jobs.client.info(), storage.jobs.client
+    wrong = []
+    if not info.get("aof_enabled"):
+        wrong.append("appendonly is off: a restart loses the queue until it is rebuilt")
+    if info.get("maxmemory_policy") not in (None, "noeviction"):
+        wrong.append(f"maxmemory-policy is {info['maxmemory_policy']}: it throws jobs away")
+    if not storage.jobs.intact():
+        wrong.append("it has lost something, and has not been rebuilt yet: is a housekeeper alive?")
+    detail = "; ".join(wrong) or f"version {info['redis_version']}, {client.dbsize()} keys, durable, whole"
+    return Finding("redis", not wrong, detail)
+
+
+def _buckets(storage: Storage) -> Finding:
+    missing = [bucket for bucket in BUCKETS if not storage.objects.exists(bucket)]
+    detail = f"no bucket {', '.join(missing)}: run `segue setup`" if missing else "all buckets are there"
+    return Finding("object store", not missing, detail)
+
+
+def _models(storage: Storage) -> Iterator[Finding]:
+    aliases = storage.models.aliases(fresh=True)
+    if not aliases:
+        yield Finding("models", False, "none is published: run `segue setup`")
+    for alias, version in aliases.items():
+        try:
+            storage.models.verify(version)
+        except ModelError as error:
+            yield Finding(f"model {alias}", False, str(error))
+        else:
+            yield Finding(f"model {alias}", True, f"{version}, its files are whole")
+    for worker, report in storage.jobs.reports().items():
+        for reason in report.refused.values():
+            yield Finding(f"worker {worker}", False, f"refuses {reason}")
