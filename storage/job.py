@@ -114,6 +114,7 @@ class Job:
     finished_ms: int = 0
     retained_until_ms: int = 0
     micro_batch: int = 0
+    again: int = 0  # 1: another attempt may have stored a result, or be about to
     alone: int = 0  # 1: it has been lost with its worker before, and nothing else may run in its process
     result_key: str = ""
     outcome: Outcome | None = None
@@ -124,7 +125,7 @@ class Job:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> Job:
-        numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch", "alone")
+        numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch", "again", "alone")
         return cls(
             spec=Spec.from_fields(fields),
             status=Status(fields["status"]),

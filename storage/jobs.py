@@ -68,12 +68,15 @@ class RedisJobs:
         seconds, micros = self.client.time()
         return int(seconds * 1000 + micros // 1000)
 
-    def enqueue(self, spec: Spec) -> int:
-        """Put the job of a durable upload in line; a known job stays as it is. → how many tickets are missing."""
+    def enqueue(self, spec: Spec, again: bool = False) -> int:
+        """Put the job of a durable upload in line; a known job stays as it is. → how many tickets are missing.
+
+        `again`: it may have been attempted before.
+        """
         fields = [str(part) for pair in asdict(spec).items() for part in pair]
         _, missing = self._run(
             "enqueue", spec.id, spec.tenant, spec.deadline_ms, self._settings.micro_batch,
-            spec.key_hash, spec.fingerprint, IDEMPOTENCY_TTL_MS, *fields, "pixels", spec.pixels,
+            spec.key_hash, spec.fingerprint, IDEMPOTENCY_TTL_MS, int(again), *fields, "pixels", spec.pixels,
         )  # fmt: skip
         return int(missing)
 
@@ -108,9 +111,10 @@ class RedisJobs:
         return list(self._run("extend", token, drainer, worker, self._lease_ms, DRAINER_MS, *job_ids))
 
     def finish(self, token: str, worker: str, busy_ms: int, finished: Sequence[Finished]) -> list[str]:
-        """End the jobs whose results are stored. → for each "won", "lost" to another attempt, or "unknown".
+        """End the jobs whose results are stored. → for each "won", "lost", "superseded" or "unknown".
 
-        A repetition answers the same. Unknown: Redis was lost meanwhile and the result object is all there is.
+        A repetition answers the same. Lost: it ended otherwise, and this result is nobody's. Superseded: it is open and
+        somebody else's, who may take this result. Unknown: Redis was lost, and the result object is all there is.
 
         `busy_ms`: wall time this micro-batch took of the worker, 0 where no worker was at it.
         """

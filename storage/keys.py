@@ -36,6 +36,11 @@ def new_batch_id() -> str:
     return f"bat_{uuid_utils.uuid7().hex}"
 
 
+def new_token() -> str:
+    """Of a claim; tokens sort by the time they were made."""
+    return str(uuid_utils.uuid7().hex)
+
+
 def batch_job_id(batch_id: str, custom_id: str) -> str:
     """The id of a batch's item, always the same: a repeated append makes no second job.
 

@@ -6,7 +6,6 @@ left; repeated, it goes on.
 
 import time
 from dataclasses import replace
-from uuid import uuid4
 
 from storage import keys
 from storage.job import LONGEST_DEADLINE_S, Finished, Job, Outcome, Status
@@ -21,21 +20,21 @@ VERDICTS = {
 }
 
 
-def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: str) -> None:
-    """Write the result of a job leased to `token` and finish it. If this fails, the lease runs out: the next sweep."""
-    outcome = Outcome.of_problem(job.id, VERDICTS[verdict])
-    key = objects.put_result(job.spec, token, outcome)
+def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: str) -> Status:
+    """Write the result of a job leased to `token` and finish it; a result that is there already counts. → its status
+
+    If this fails, the lease runs out: the next sweep.
+    """
+    key, outcome = objects.put_result_after_others(job.spec, token, Outcome.of_problem(job.id, VERDICTS[verdict]))
     jobs.finish(token, "", 0, [Finished(job.id, key, outcome)])
+    return outcome.status
 
 
 def cancel(objects: MinioObjects, jobs: RedisJobs, job: Job) -> str:
-    """→ "canceled", "marked" (it runs: its holder stops before the next stage), or the status it ended with."""
-    token = uuid4().hex
+    """→ "marked" (it runs: its holder stops before the next stage) or the status it ended with."""
+    token = keys.new_token()
     answer = jobs.cancel(job.id, token)
-    if answer == "leased":
-        end(objects, jobs, job, token, "canceled")
-        return Status.CANCELED
-    return answer
+    return end(objects, jobs, job, token, "canceled") if answer == "leased" else answer
 
 
 def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> bool:

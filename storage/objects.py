@@ -154,9 +154,29 @@ class MinioObjects:
         self.put(RESULTS, key, content, kind)
         return key
 
+    def put_result_after_others(
+        self, spec: Spec, token: str, outcome: Outcome, mask: bytes = b""
+    ) -> tuple[str, Outcome]:
+        """For a job that was attempted before: if another attempt's result is older, that one counts. → key, outcome
+
+        So the record and, without a record, the oldest object always tell the same. Only the own object is ever
+        removed, which nothing can point at yet.
+        """
+        key = self.put_result(spec, token, outcome, mask)
+        oldest = self.results(spec.tenant, spec.id)[0].key
+        if oldest == key or (older := self.outcome(oldest)) is None:
+            return key, outcome
+        self.remove(RESULTS, key)
+        return oldest, older
+
     def results(self, tenant: str, job_id: str) -> list[Listed]:
-        """A job's result objects, the oldest first: without a record the oldest one is the truth."""
-        return sorted(self.listing(RESULTS, keys.results(tenant, job_id)), key=lambda listed: listed.modified_ms)
+        """A job's result objects, the oldest first: without a record the oldest one is the truth.
+
+        Times may be whole seconds: of two in one second the later claim's counts (tokens sort by time), for an earlier
+        holder can store its result after it, but it cannot store one after an earlier holder's.
+        """
+        latest_claim_first = sorted(self.listing(RESULTS, keys.results(tenant, job_id)), key=_key, reverse=True)
+        return sorted(latest_claim_first, key=lambda listed: listed.modified_ms)
 
     def outcome(self, key: str) -> Outcome | None:
         """How a job ended, read from its result object alone: from the mask's text chunk, or the problem document."""
@@ -167,6 +187,10 @@ class MinioObjects:
             return Outcome(Status(key.rpartition(".")[2]), error=json.loads(content))
         with Image.open(io.BytesIO(content), formats=["PNG"]) as mask:
             return Outcome.from_json(mask.info[OUTCOME_TEXT]).with_digest(content)
+
+
+def _key(listed: Listed) -> str:
+    return listed.key
 
 
 @contextmanager

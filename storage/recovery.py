@@ -35,7 +35,7 @@ def recover(
     if spec is None:
         return None
     if not restore_ended(objects, jobs, spec, objects.results(tenant, job_id) if results is None else results):
-        jobs.enqueue(spec)
+        jobs.enqueue(spec, again=True)
         log.warning("%s adopted: its upload had no record", job_id)
     return jobs.get(job_id)
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 from storage import Storage, keys, lifecycle
 from storage.job import LONGEST_DEADLINE_S
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 def sweep(storage: Storage) -> None:
     """Lost leases back in line, cancelled, expired and poisonous jobs to their end, missing tickets sent."""
-    jobs, token = storage.jobs, uuid4().hex
+    jobs, token = storage.jobs, keys.new_token()
     swept = jobs.sweep(token)
     for job_id in swept.put_back:
         log.warning("%s: its worker was lost, back in line", job_id)
@@ -36,8 +35,8 @@ def sweep(storage: Storage) -> None:
 def _end(storage: Storage, token: str, job_id: str, verdict: str) -> None:
     job = storage.jobs.get(job_id)
     if job:
-        lifecycle.end(storage.objects, storage.jobs, job, token, verdict)
-        log.warning("%s: %s", job_id, verdict)
+        status = lifecycle.end(storage.objects, storage.jobs, job, token, verdict)
+        log.warning("%s: %s, ended as %s", job_id, verdict, status)
 
 
 def reconcile(storage: Storage) -> int:

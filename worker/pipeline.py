@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import redis
@@ -22,7 +21,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 
 from model.images import confidence, to_mask, to_mask_png
 from model.segmenter import Segmenter
-from storage import Storage
+from storage import Storage, keys
 from storage.job import Finished, Job, Outcome, Status
 from storage.models import EnginesReport
 from storage.objects import OUTCOME_TEXT, RESULTS
@@ -144,7 +143,7 @@ class Pipeline:
             batch, previous = following, batch
 
     def _claim(self, drainer: str, held: list[MicroBatch]) -> MicroBatch | None:
-        token, offer = uuid4().hex, self._engines.offer()
+        token, offer = keys.new_token(), self._engines.offer()
         self._report(offer.refused)
         self._wanted = None
         jobs = self._storage.jobs.claim(token, drainer, self._worker, offer)
@@ -173,15 +172,11 @@ class Pipeline:
 
     def _refuse(self, token: str, jobs: Sequence[Job]) -> None:
         """Jobs that ask for a version that is not in the registry any more."""
-        outcomes = [Outcome.of_problem(job.id, VERSION_GONE) for job in jobs]
-        keys = [
-            self._storage.objects.put_result(job.spec, token, outcome)
-            for job, outcome in zip(jobs, outcomes, strict=True)
-        ]
-        finished = [Finished(*row) for row in zip((job.id for job in jobs), keys, outcomes, strict=True)]
-        self._storage.jobs.finish(token, self._worker, 0, finished)
+        put, finished = self._storage.objects.put_result_after_others, []
         for job in jobs:
+            finished.append(Finished(job.id, *put(job.spec, token, Outcome.of_problem(job.id, VERSION_GONE))))
             log.warning("%s: %s is gone", job.id, job.spec.model)
+        self._storage.jobs.finish(token, self._worker, 0, finished)
 
     def _load(self, version: str) -> None:
         names = self._engines.offer().names(version)
@@ -273,9 +268,11 @@ class Pipeline:
     def _store_one(self, batch: MicroBatch, item: Item) -> Finished:
         """Stages encode and store: the result object, then what `finish` is to be told."""
         mask, outcome = self._encode(batch.segmenter, item)
+        objects, job = self._storage.objects, item.job
         with item.timed("store"):
-            key = self._storage.objects.put_result(item.job.spec, batch.token, outcome, mask)
-        return Finished(item.job.id, key, outcome)
+            if job.again:
+                return Finished(job.id, *objects.put_result_after_others(job.spec, batch.token, outcome, mask))
+            return Finished(job.id, objects.put_result(job.spec, batch.token, outcome, mask), outcome)
 
     def _encode(self, segmenter: Segmenter, item: Item) -> tuple[bytes, Outcome]:
         if item.problem is None:
@@ -295,8 +292,10 @@ class Pipeline:
         held.remove(batch)
         for answer, one in zip(answers, finished, strict=True):
             if answer == "lost":
-                log.warning("%s: another attempt was faster", one.job_id)
+                log.warning("%s: it has ended otherwise", one.job_id)
                 self._storage.objects.remove(RESULTS, one.result_key)
+            elif answer == "superseded":
+                log.warning("%s: another attempt has it", one.job_id)
             elif one.outcome.error:
                 log.warning("%s: %s", one.job_id, one.outcome.error["code"])
 

@@ -2,8 +2,8 @@
 -- The result objects are stored: the holders' jobs become terminal. A compare-and-set on (running, token), so one
 -- attempt wins; repeated by the winner it answers 'won' again.
 -- ARGV: token, worker, busy_ms, retention_ms, micro_batch, then for each job: id, status, result key, outcome JSON
--- → for each job 'won', 'lost' (to another attempt, or it was erased) or 'unknown' (Redis was lost: the result object is the
---   truth)
+-- → for each job 'won', 'lost' (it ended otherwise, or was erased: this result is nobody's), 'superseded' (it is open, and not
+--   the caller's: who has it may take this result) or 'unknown' (Redis was lost: the result object is the truth)
 local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local micro_batch = tonumber(ARGV[5])
 local answers, won = {}, 0
@@ -20,8 +20,8 @@ for i = 6, #ARGV, 4 do
   else
     -- Its own result is the record's: it has handed it in before, or the record was made again from that very object.
     local mine = ended(j[1]) and j[4] == key
-    local known = j[1] or redis.call('EXISTS', P .. 'gone:' .. id) == 1
-    table.insert(answers, mine and 'won' or known and 'lost' or 'unknown')
+    local over = ended(j[1]) or redis.call('EXISTS', P .. 'gone:' .. id) == 1
+    table.insert(answers, mine and 'won' or over and 'lost' or j[1] and 'superseded' or 'unknown')
   end
 end
 

@@ -109,7 +109,7 @@ end
 -- Back to where it stood: the score is its creation, so it does not lose its place.
 local function requeue(id)
   redis.call('ZREM', P .. 'leases:' .. read(id, 'lane')[1], id)
-  write(id, 'queued', 'token', '')
+  write(id, 'queued', 'token', '', 'again', '1')
   wait_in_line(id)
 end
 

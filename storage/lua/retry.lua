@@ -9,6 +9,6 @@ redis.call('ZREM', P .. 'retained', id)
 redis.call('HDEL', record(id), 'outcome', 'result_key', 'finished_ms', 'retained_until_ms', 'cancel', 'token')
 redis.call('PERSIST', record(id))
 redis.call('ZADD', P .. 'open', deadline_ms, id)
-write(id, 'queued', 'attempt', j[2] + 1, 'losses', '0', 'losses_alone', '0', 'deadline_ms', deadline_ms)
+write(id, 'queued', 'attempt', j[2] + 1, 'losses', '0', 'losses_alone', '0', 'deadline_ms', deadline_ms, 'again', '1')
 wait_in_line(id)
 return 1

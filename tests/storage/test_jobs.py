@@ -129,7 +129,7 @@ def test_finish_has_one_winner_and_may_be_repeated_by_it(jobs: RedisJobs) -> Non
     enqueue(jobs)
     [job] = claim(jobs, "winner")
     ended, late = [Finished(job.id, "winner.png", DONE)], [Finished(job.id, "zombie.png", DONE)]
-    assert jobs.finish("zombie", "w", 5, late) == ["lost"]
+    assert jobs.finish("zombie", "w", 5, late) == ["superseded"]
     assert jobs.finish("winner", "w", 5, ended) == ["won"]
     assert jobs.finish("winner", "w", 5, ended) == ["won"]
     assert jobs.finish("zombie", "w", 5, late) == ["lost"]
