@@ -5,15 +5,18 @@ The limits are the settings `max_upload_*`. Allowed are JPEG, PNG and WebP by co
 
 import io
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
+from storage.containers import PNG_SIGNATURE, bare_jpeg, bare_png, orientation
 from storage.problems import Problem
 from storage.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+SIGNATURES = (JPEG_SIGNATURE, PNG_SIGNATURE, b"RIFF")
 # How to turn the stored pixels upright, by the EXIF orientation tag (TIFF 6.0, tag 274).
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -25,6 +28,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)
+BAND = 256  # rows
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 PngImagePlugin.MAX_TEXT_MEMORY = 4 * 1024 * 1024  # compressed text chunks unpack while the header is read
@@ -41,8 +45,9 @@ class Header:
 
 def read_header(content: bytes, settings: Settings) -> Header:
     """Checks everything that can be told without decoding. Raises Problem."""
-    with _open(content, settings) as image:
-        return _header(image)
+    image, turn = _open(content, settings)
+    with closing(image):
+        return _header(image, turn)
 
 
 def decode(content: bytes, settings: Settings, at_least: int | None = None) -> tuple[Header, Image.Image]:
@@ -51,18 +56,21 @@ def decode(content: bytes, settings: Settings, at_least: int | None = None) -> t
     `at_least`: the side in pixels the caller needs; a larger JPEG is then decoded at a half, quarter or eighth of its
     size, several times faster. The header always tells the full size.
     """
-    with _open(content, settings) as image:
-        header, turn = _header(image), UPRIGHT.get(_orientation(image))
-        try:
+    image, turn = _open(content, settings)
+    header = _header(image, turn)
+    try:
+        with closing(image):
             if at_least:
                 image.draft("RGB", (at_least, at_least))
             photo = _to_rgb(image)
-            return header, photo if turn is None else photo.transpose(turn)
-        except Exception as error:  # whatever a decoder raises, it is the image that is damaged
-            raise Problem("image_decode_failed", "The image data is damaged or incomplete.") from error
+        # What was stored is let go by now: the largest photo takes 100 MB each time that it is held.
+        return header, photo.transpose(UPRIGHT[turn]) if turn in UPRIGHT else photo
+    except Exception as error:  # whatever a decoder raises, it is the image that is damaged
+        raise Problem("image_decode_failed", "The image data is damaged or incomplete.") from error
 
 
-def _open(content: bytes, settings: Settings) -> Image.Image:
+def _open(content: bytes, settings: Settings) -> tuple[Image.Image, int]:
+    """→ the picture as it is stored, not decoded yet, and its EXIF orientation."""
     if not content:
         raise Problem("unprocessable_image", "The image is empty.")
     if len(content) > settings.max_upload_bytes:
@@ -70,7 +78,8 @@ def _open(content: bytes, settings: Settings) -> Image.Image:
     if not content.startswith(SIGNATURES):
         raise Problem("unsupported_media_type", "The content is not a JPEG, PNG or WebP image.")
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        bare, exif = _bare(content)
+        image = Image.open(io.BytesIO(bare), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(settings) from error
     except Exception as error:  # a broken header makes the plugins raise almost anything
@@ -78,7 +87,15 @@ def _open(content: bytes, settings: Settings) -> Image.Image:
     width, height = image.size
     if max(width, height) > settings.max_upload_side or width * height > settings.max_upload_pixels:
         raise _too_many_pixels(settings)
-    return image
+    # Not Pillow's getexif(): it would decode a whole PNG to look behind its pixels.
+    return image, orientation(exif or image.info.get("exif", b""))
+
+
+def _bare(content: bytes) -> tuple[bytes, bytes]:
+    """→ the file without what no decoder needs to see, and the EXIF block that was cut off with it."""
+    if content.startswith(JPEG_SIGNATURE):
+        return bare_jpeg(content)
+    return (bare_png(content) if content.startswith(PNG_SIGNATURE) else content), b""
 
 
 def _too_many_pixels(settings: Settings) -> Problem:
@@ -86,29 +103,26 @@ def _too_many_pixels(settings: Settings) -> Problem:
     return Problem("unprocessable_image", f"At most {pixels} pixels and {side} a side are accepted.")
 
 
-def _header(image: Image.Image) -> Header:
+def _header(image: Image.Image, turn: int) -> Header:
     width, height = image.size
-    if _orientation(image) in SIDEWAYS:
+    if turn in SIDEWAYS:
         width, height = height, width
-    # Cameras store a second picture behind the first: such a file is called MPO, but its first frame is a JPEG.
-    return Header("JPEG" if image.format == "MPO" else str(image.format), width, height)
-
-
-def _orientation(image: Image.Image) -> int:
-    """The EXIF tag, as far as the header holds it: Pillow would decode a whole PNG to look behind its pixels."""
-    exif = Image.Exif()
-    try:
-        exif.load(image.info.get("exif", b""))
-        return int(exif.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # an unreadable EXIF block is no orientation
-        return 1
+    return Header(str(image.format), width, height)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel
         return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
     if image.has_transparency_data:
-        photo = image.convert("RGBA")
-        white = Image.new("RGBA", photo.size, "white")
-        return Image.alpha_composite(white, photo).convert("RGB")
+        return _over_white(image)
     return image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """In bands: at full size each step would hold another 100 MB of the largest photo."""
+    photo = Image.new("RGB", image.size, "white")
+    for top in range(0, image.height, BAND):
+        box = (0, top, image.width, min(image.height, top + BAND))
+        band = image.crop(box).convert("RGBA")
+        photo.paste(band, box, band)
+    return photo

@@ -1,0 +1,83 @@
+"""What is cut off around the pixels, and what is left."""
+
+import io
+import struct
+
+import hostile
+import pictures
+import pytest
+from PIL import Image
+
+from storage.containers import MOST_CHUNKS, MOST_SCANS, MOST_SEGMENTS, bare_jpeg, bare_png, orientation
+
+JPEG, PNG = hostile.originals()["jpeg"], hostile.originals()["png"]
+
+
+def pixels(content: bytes) -> bytes:
+    with Image.open(io.BytesIO(content)) as image:
+        return image.tobytes()
+
+
+@pytest.mark.parametrize("name", [name for name in hostile.originals() if "jpeg" in name.lower() or name == "MPO"])
+def test_a_bare_jpeg_has_the_same_pixels_and_no_metadata(name: str) -> None:
+    whole = hostile.originals()[name]
+    bare, exif = bare_jpeg(whole)
+    assert pixels(bare) == pixels(whole)
+    assert exif == Image.open(io.BytesIO(whole)).info.get("exif", b"")
+    assert bare_jpeg(bare) == (bare, b"")
+    assert not {"exif", "icc_profile", "comment", "mp"} & set(Image.open(io.BytesIO(bare)).info)
+
+
+def test_what_stands_behind_the_first_picture_is_cut_off() -> None:
+    assert bare_jpeg(JPEG + b"a film of the moment" + JPEG)[0] == bare_jpeg(JPEG)[0]
+
+
+def test_a_bare_png_is_its_first_frame() -> None:
+    bare = bare_png(hostile.originals()["APNG"])
+    assert not any(kind in bare for kind in (b"acTL", b"fcTL", b"fdAT"))
+    assert pixels(bare) == pixels(PNG)
+
+
+def test_a_cut_file_keeps_what_it_has() -> None:
+    for end in range(8, len(PNG)):
+        assert bare_png(PNG[:end]) == PNG[:end]
+    for end in range(2, len(JPEG)):
+        assert bare_jpeg(JPEG[:end])[0] in JPEG
+
+
+def test_no_photo_has_so_many_parts() -> None:
+    bare_jpeg(JPEG[:2] + hostile.segment(0xE5, b"") * (MOST_SEGMENTS - 100) + JPEG[2:])
+    with pytest.raises(ValueError):
+        bare_jpeg(JPEG[:2] + hostile.segment(0xE5, b"") * MOST_SEGMENTS + JPEG[2:])
+    with pytest.raises(ValueError):
+        bare_jpeg(JPEG[:-2] + hostile.segment(0xDA, b"") * MOST_SCANS + JPEG[-2:])
+    bare_png(PNG[:33] + hostile.chunk(b"abCd", b"") * (MOST_CHUNKS - 100) + PNG[33:])
+    with pytest.raises(ValueError):
+        bare_png(PNG[:33] + hostile.chunk(b"abCd", b"") * MOST_CHUNKS + PNG[33:])
+
+
+def tag(kind: int, value: bytes, order: str = ">", count: int = 1) -> bytes:
+    start = (b"MM\0*" if order == ">" else b"II*\0") + struct.pack(f"{order}IH", 8, 1)
+    return start + struct.pack(f"{order}HHI", pictures.ORIENTATION, kind, count) + value
+
+
+@pytest.mark.parametrize(
+    ("exif", "turn"),
+    [
+        (b"Exif\0\0" + tag(3, b"\0\x06\0\0"), 6),
+        (tag(3, b"\x06\0\0\0", "<"), 6),
+        (tag(4, b"\0\0\0\x08"), 8),
+        (tag(1, b"\x03\0\0\0"), 3),
+        (tag(3, b"\0\x09\0\0"), 1),
+        (tag(3, b"\0\0\0\0"), 1),
+        (tag(3, b"\0\x06\0\0", count=2), 1),
+        (tag(5, b"\0\0\0\x06"), 1),
+        (tag(3, b"\0\x06\0"), 1),
+        (b"", 1),
+        (b"MM\0*", 1),
+        (b"MM\0*\xff\xff\xff\xff", 1),
+        (b"XX\0*\0\0\0\x08\0\x01", 1),
+    ],
+)
+def test_the_orientation_is_read_or_there_is_none(exif: bytes, turn: int) -> None:
+    assert orientation(exif) == turn

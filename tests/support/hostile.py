@@ -1,0 +1,201 @@
+"""Images that were made to hurt: whole ones of every kind, the same damaged, and bombs. Made anew by each run."""
+
+import random
+import struct
+import zlib
+from collections.abc import Iterator
+from functools import cache
+
+import pictures
+from PIL import Image
+
+MOST = 10 * 1024 * 1024 - 4096  # bytes, just below what is accepted
+SEED = 20240601
+JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def png(width: int, height: int, *chunks: bytes, bits: int = 8, color: int = 2) -> bytes:
+    """A PNG that declares a size; its pixels are as empty as the caller makes them."""
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0))
+    return PNG_START + head + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def interlaced(size: int = 8) -> bytes:
+    """Adam7 as Pillow cannot write it: all passes of a grey square, each row with its filter byte."""
+    steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    rows = b"".join(b"\0" + bytes(range(len(range(x, size, dx)))) for x, y, dx, dy in steps for _ in range(y, size, dy))
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 1))
+    return PNG_START + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@cache
+def originals() -> dict[str, bytes]:
+    """Whole images of every kind that is allowed."""
+    photo, save = pictures.photo(61, 43), pictures.encoded
+    frames = {"save_all": True, "append_images": [pictures.photo(61, 43, 1)]}
+    made = {
+        "jpeg": save(photo),
+        "jpeg progressive": save(photo, progressive=True),
+        "jpeg CMYK": save(photo.convert("CMYK")),
+        "jpeg grey": save(photo.convert("L")),
+        "jpeg with ICC and comment": save(photo, icc_profile=b"icc" * 30_000, comment=b"hello"),
+        "MPO": save(photo, "MPO", **frames),
+        "png": save(photo, "PNG"),
+        "png 16 bits": save(Image.new("I;16", (61, 43), 40_000), "PNG"),
+        "png 1 bit": save(photo.convert("1"), "PNG"),
+        "png 1 bit transparent": save(photo.convert("1"), "PNG", transparency=0),
+        "png palette": save(photo.quantize(200), "PNG", transparency=bytes(range(200))),
+        "png RGBA": save(photo.convert("RGBA"), "PNG"),
+        "png grey and alpha": save(photo.convert("LA"), "PNG"),
+        "png interlaced": interlaced(),
+        "APNG": save(photo, "PNG", **frames),
+        "webp": save(photo, "WEBP"),
+        "webp lossless": save(photo.convert("RGBA"), "WEBP", lossless=True),
+        "webp animated": save(photo, "WEBP", **frames),
+    }
+    for tag in range(1, 9):
+        for kind in ("JPEG", "PNG", "WEBP"):
+            made[f"{kind} orientation {tag}"] = pictures.with_orientation(pictures.photo(31, 17), tag, kind=kind)
+    for width, height in ((1, 1), (1, 300), (10_000, 1), (1, 10_000)):
+        for kind in ("JPEG", "PNG", "WEBP"):
+            made[f"{kind} {width}x{height}"] = save(pictures.photo(width, height), kind)
+    return made
+
+
+def mutations(count: int, seed: int = SEED) -> Iterator[tuple[str, bytes]]:
+    """`count` of them, each original's turn after the other's: always the same."""
+    rng = random.Random(seed)
+    names = list(originals())
+    for number in range(count):
+        name = names[number % len(names)]
+        change = CHANGES[number // len(names) % len(CHANGES)]
+        yield f"{number}: {name}, {change.__name__}", change(originals()[name], rng)
+
+
+def flipped(content: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(content)
+    for _ in range(rng.choice((1, 1, 4, 30))):
+        # Headers are where it matters.
+        changed[rng.randrange(min(len(changed), rng.choice((64, 400, 10**6))))] = rng.choice(
+            (0, 255, rng.randrange(256))
+        )
+    return bytes(changed)
+
+
+def truncated(content: bytes, rng: random.Random) -> bytes:
+    return content[: rng.randrange(len(content))]
+
+
+def spliced(content: bytes, rng: random.Random) -> bytes:
+    other = originals()[rng.choice(list(originals()))]
+    return content[: rng.randrange(len(content))] + other[rng.randrange(len(other)) :]
+
+
+def repeated(content: bytes, rng: random.Random) -> bytes:
+    start = rng.randrange(len(content))
+    end = min(len(content), start + rng.choice((1, 12, 500)))
+    return content[:end] + content[start:end] * rng.choice((1, 50)) + content[end:]
+
+
+def with_a_stranger(content: bytes, rng: random.Random) -> bytes:
+    """A chunk or segment of random kind and content behind the header."""
+    body = rng.randbytes(rng.choice((0, 4, 26, 300)))
+    if content.startswith(PNG_START):
+        kind = rng.choice([b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"iCCP", b"zTXt", b"abCD"])
+        return content[:33] + chunk(kind, body) + content[33:]
+    if content.startswith(JPEG_START):
+        body = rng.choice((b"", b"Exif\0\0", b"MPF\0", b"ICC_PROFILE\0", b"Photoshop 3.0\0" + b"8BIM")) + body
+        return content[:2] + segment(rng.choice((*range(0xC0, 0xD0), *range(0xDB, 0xFF))), body) + content[2:]
+    size = 4 * rng.randrange(200)
+    return content[:12] + rng.choice((b"EXIF", b"ANMF", b"ALPH")) + struct.pack("<I", size) + body + content[12:]
+
+
+def lying(content: bytes, rng: random.Random) -> bytes:
+    """Another size in the header, with the right checksum."""
+    width, height = rng.choice(((1, 1), (62, 43), (5000, 5000), (10_000, 2500), (0, 5), (65_535, 65_535)))
+    if content.startswith(PNG_START):
+        head = struct.pack(">II", width, height) + content[24:29]
+        return PNG_START + chunk(b"IHDR", head) + content[33:]
+    if content.startswith(JPEG_START):
+        frame = max(content.find(b"\xff\xc0"), content.find(b"\xff\xc2"))
+        return content[: frame + 5] + struct.pack(">HH", height, width) + content[frame + 9 :]
+    if content[12:16] == b"VP8X":
+        return content[:24] + struct.pack("<I", width)[:3] + struct.pack("<I", height)[:3] + content[30:]
+    return content[:26] + struct.pack("<HH", width & 0x3FFF, height & 0x3FFF) + content[30:]
+
+
+CHANGES = (flipped, truncated, spliced, repeated, with_a_stranger, lying)
+
+
+def exif(entries: int, size: int, order: str = ">") -> bytes:
+    """A block of which every entry claims `size` bytes; its directory goes on with itself."""
+    rows = b"".join(struct.pack(f"{order}HHII", 200 + i, 1, size, 0) for i in range(entries))
+    start = b"MM\0*" if order == ">" else b"II*\0"
+    return start + struct.pack(f"{order}IH", 8, entries) + rows + struct.pack(f"{order}I", 8)
+
+
+@cache
+def bombs() -> dict[str, bytes]:
+    """Small files that unpack to much, and large ones of many small parts."""
+    jpeg, plain = originals()["jpeg"], originals()["png"]
+    empty = [zlib.compress(b"\0" * n, 9) for n in (10**6, 60 * 10**6, 200 * 10**6)]
+    return {
+        "30000 x 30000": png(30_000, 30_000, chunk(b"IDAT", empty[1]), bits=1, color=0),
+        "more pixels than declared": png(10, 10, chunk(b"IDAT", empty[2])),
+        "fewer pixels than declared": png(5000, 5000, chunk(b"IDAT", empty[0])),
+        "zTXt": png(10, 10, chunk(b"zTXt", b"k\0\0" + empty[2]), chunk(b"IDAT", empty[0])),
+        "iTXt": png(10, 10, chunk(b"iTXt", b"k\0\1\0\0\0" + empty[2]), chunk(b"IDAT", empty[0])),
+        "many zTXt": png(10, 10, *[chunk(b"zTXt", b"k\0\0" + empty[0])] * 300, chunk(b"IDAT", empty[0])),
+        "iCCP": png(10, 10, chunk(b"iCCP", b"k\0\0" + empty[2]), chunk(b"IDAT", empty[0])),
+        "tEXt of 9 MB": png(10, 10, chunk(b"tEXt", b"k\0" + b"x" * 9_000_000), chunk(b"IDAT", empty[0])),
+        "empty chunks": plain[:33] + chunk(b"abCd", b"") * (MOST // 12) + plain[33:],
+        "empty IDAT": plain[:33] + chunk(b"IDAT", b"") * (MOST // 12) + plain[33:],
+        "empty chunks behind": plain[:-12] + chunk(b"abCd", b"") * (MOST // 12) + plain[-12:],
+        "empty segments": jpeg[:2] + segment(0xE5, b"") * (MOST // 4) + jpeg[2:],
+        "empty comments": jpeg[:2] + segment(0xFE, b"") * (MOST // 4) + jpeg[2:],
+        "many EXIF": jpeg[:2] + segment(0xE1, b"Exif\0\0" + b"x" * 1000) * (MOST // 1010) + jpeg[2:],
+        "padding": jpeg[:2] + b"\xff" * MOST + jpeg[2:],
+        "stuffing": jpeg[:2] + b"\xff\0" * (MOST // 2) + jpeg[2:],
+        "no end": jpeg[:-2] + b"\xff\xd0" * (MOST // 2),
+        "ICC in 60 parts": jpeg[:2] + segment(0xE2, b"ICC_PROFILE\0" + bytes(65_000)) * 60 + jpeg[2:],
+        "many scans": many_scans(),
+        "EXIF, large entries, PNG": plain[:33]
+        + chunk(b"eXIf", exif(60_000, 5_000_000) + bytes(5_000_000))
+        + plain[33:],
+        "EXIF, large entries, JPEG": jpeg[:2] + segment(0xE1, b"Exif\0\0" + exif(5000, 60_000)) + jpeg[2:],
+        "EXIF, endless counts": jpeg[:2] + segment(0xE1, b"Exif\0\0" + exif(300, 2**32 - 1, "<")) + jpeg[2:],
+    }
+
+
+def many_scans() -> bytes:
+    """The first scan of a progressive JPEG's details, which are not there, a hundred thousand times."""
+    whole = pictures.encoded(Image.new("L", (5000, 5000), 100), progressive=True)
+    second = whole.index(b"\xff\xda", whole.index(b"\xff\xda") + 2)
+    end = whole.index(b"\xff\xc4", second)
+    scan = whole[second:end]
+    return whole[:end] + scan * ((MOST - len(whole)) // len(scan)) + whole[end:]
+
+
+@cache
+def largest() -> dict[str, bytes]:
+    """Photos of exactly the pixels that are allowed, turned: what a right decode costs."""
+    turned = Image.Exif()
+    turned[pictures.ORIENTATION] = 6
+    made, save = {}, pictures.encoded
+    for mode in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
+        made[f"png {mode}"] = save(Image.new(mode, (5000, 5000)), "PNG", exif=turned, compress_level=1)
+    made["png palette"] = save(Image.new("P", (5000, 5000)), "PNG", exif=turned, transparency=0)
+    for mode in ("L", "RGB", "CMYK"):
+        image = Image.new(mode, (5000, 5000))
+        made[f"jpeg {mode}"] = save(image, exif=turned, progressive=True, subsampling=0)
+    made["webp"] = save(Image.new("RGB", (5000, 5000)), "WEBP", exif=turned, method=0)
+    made["webp lossless"] = save(Image.new("RGBA", (5000, 5000)), "WEBP", lossless=True, exif=turned, method=0)
+    return made
