@@ -12,6 +12,7 @@ from pathlib import Path
 
 from storage.objects import MinioObjects
 from storage.problems import Unavailable
+from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "2"
@@ -101,6 +102,25 @@ def start_minio(folder: Path, secret: str) -> Service:
     ]
     where = ["--metrics", "127.0.0.1:0", "--log", f"{folder}/gateway.log", "--cache-dir", "memory"]
     return start([*serve, *where, database, f"127.0.0.1:{port}"], env, port, folder / "minio.log")
+
+
+def procfile(name: str) -> list[str]:
+    """The command of a line of the Procfile."""
+    lines = (ROOT / "Procfile").read_text().splitlines()
+    [command] = [line.partition(": ")[2] for line in lines if line.startswith(f"{name}: ")]
+    return ["sh", "-c", f"exec {command}"]
+
+
+def joining(settings: Settings, **changes: object) -> dict[str, str]:
+    """What another process needs to work on the same services."""
+    return environment(
+        REDIS_URL=settings.redis_url,
+        S3_URL=settings.s3_url,
+        S3_SECRET_KEY=settings.s3_secret_key.get_secret_value(),
+        BUCKET_PREFIX=settings.bucket_prefix,
+        MODEL_CACHE=settings.model_cache,
+        **changes,
+    )
 
 
 def prepared(objects: MinioObjects) -> bool:

@@ -52,11 +52,9 @@ class Stack:
 
     def run_line(self, name: str, log: Path, **changes: str) -> "subprocess.Popen[bytes]":
         """A line of the Procfile on its own, beside what runs."""
-        lines = (services.ROOT / "Procfile").read_text().splitlines()
-        [command] = [line.partition(": ")[2] for line in lines if line.startswith(f"{name}: ")]
         with log.open("wb") as output:
             return subprocess.Popen(
-                ["sh", "-c", f"exec {command}"], env={**self.environment(), **changes}, cwd=services.ROOT,
+                services.procfile(name), env={**self.environment(), **changes}, cwd=services.ROOT,
                 stdout=output, stderr=output,
             )  # fmt: skip
 

@@ -1,13 +1,15 @@
 """The web app over real services, and a worker that runs when a test says so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import services
 from flask import Flask
 from flask.testing import FlaskClient
-from services import SHIPPED_MODEL
+from services import SHIPPED_MODEL, Service
 
 from storage import Storage
+from storage.settings import Settings
 from web.app import create_app
 from worker.engines import Engines
 from worker.pipeline import Pipeline
@@ -29,3 +31,13 @@ def work(connection: Storage) -> Callable[[], None]:
     connection.models.publish(SHIPPED_MODEL)
     pipeline = Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker")
     return lambda: pipeline.run("drainer")
+
+
+@pytest.fixture(scope="module")
+def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One process of the real web server, as the Procfile starts it."""
+    port, log = services.free_ports(1), tmp_path_factory.mktemp("server") / "gunicorn.log"
+    started = services.start(services.procfile("web"), services.joining(settings, PORT=port), port, log)
+    yield started
+    started.stop()
+    assert "Traceback" not in log.read_text()
