@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -23,6 +24,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(Unavailable, _outage)
     app.register_error_handler(redis.RedisError, _outage)
     app.register_error_handler(HTTPException, _http)
+    for broken in (ParseException, NoMoreData, ConnectionError):
+        app.register_error_handler(broken, _broken_body)
     app.register_error_handler(Exception, _bug)
 
 
@@ -49,6 +52,12 @@ def problem_response(document: dict[str, Any]) -> Response:
 def _outage(error: Exception) -> Response:
     log.warning("%s %s: %s", request.method, request.path, error)
     return answer(Problem("unavailable", "Try again shortly; nothing was lost.", OUTAGE_RETRY_S))
+
+
+def _broken_body(error: Exception) -> Response:
+    """The server raises it where we read on: chunks that are none, or a client that went away in the middle."""
+    log.info("%s %s: %s", request.method, request.path, type(error).__name__)
+    return answer(Problem("invalid_request", "The body is broken or ended too early."))
 
 
 def _http(error: HTTPException) -> Response:

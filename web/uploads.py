@@ -50,11 +50,22 @@ def read_upload(request: Request) -> Upload:
         files[0].close()  # a large one lies in a temporary file
         fields = [*request.args.items(multi=True), *request.form.items(multi=True)]
     elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        content, filename = request.get_data(cache=False), ""
+        content, filename = _raw_body(request), ""
         fields = list(request.args.items(multi=True))
     else:
         raise Problem("unsupported_media_type", "Send multipart/form-data or the image itself as image/*.")
     return Upload(content, clean_filename(filename), _options(fields))
+
+
+def _raw_body(request: Request) -> bytes:
+    """Raises Problem for half a body: gunicorn gives what has come by the time the client leaves, without a word.
+
+    Accepted, it would hold the Idempotency-Key that the client repeats with the whole one.
+    """
+    content = request.get_data(cache=False)
+    if request.content_length is not None and len(content) < request.content_length:
+        raise Problem("invalid_request", "The body ended before its Content-Length.")
+    return content
 
 
 def _options(fields: list[tuple[str, str]]) -> Options:
