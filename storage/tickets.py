@@ -16,17 +16,17 @@ def celery_app(redis_url: str) -> Celery:
     """What the sending and the working side must agree on."""
     app = Celery("segue", broker=redis_url)
     app.conf.update(
-        task_serializer="json",
+        task_serializer="json",  # what the next line lets in
         accept_content=["json"],  # never pickle: a message must not be able to run code
         task_ignore_result=True,  # the job's record is the result
         task_publish_retry=False,  # a request must not wait for Redis; the sweeper sends what is missing
-        task_default_queue=SEGMENT_QUEUE,
+        task_default_queue=SEGMENT_QUEUE,  # a message without a queue shall not go where nobody looks
         broker_transport_options={
             "visibility_timeout": 600,  # far above any task's time, so no live ticket gets a twin
-            "socket_timeout": 10,
-            "socket_connect_timeout": 3,
-            "socket_keepalive": True,
-            "health_check_interval": 25,
+            "socket_timeout": 10,  # without one a Redis that hangs holds the worker for ever
+            "socket_connect_timeout": 3,  # a machine that is gone does not even refuse
+            "socket_keepalive": True,  # firewalls forget a connection that waits in silence
+            "health_check_interval": 25,  # seconds; a half-open connection is noticed before it is used
         },
     )
     return app

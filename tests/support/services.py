@@ -60,10 +60,14 @@ def environment(**changes: object) -> dict[str, str]:
     return {**base, "PATH": path, **{key: str(value) for key, value in changes.items()}}
 
 
-def start(command: list[str], env: dict[str, str], port: int, log: Path) -> Service:
+def spawn(command: list[str], env: dict[str, str], log: Path, port: int = 0) -> Service:
     with log.open("ab") as output:
-        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output)
-    service = Service(process, port)
+        return Service(subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output), port)
+
+
+def start(command: list[str], env: dict[str, str], port: int, log: Path) -> Service:
+    service = spawn(command, env, log, port)
+    process = service.process
     try:
         wait_until(lambda: process.poll() is not None or not _is_free(port), f"{command[0]} on port {port}")
     except TimeoutError:

@@ -1,0 +1,107 @@
+"""Celery's settings as a whole, on the worker that the Procfile starts."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import services
+from services import PATIENCE_S, SHIPPED_MODEL, Service
+from specs import submit
+from stack import children, command_line
+
+from storage import Storage
+from storage.job import Status
+from storage.keys import SEGMENT_QUEUE
+from storage.tickets import celery_app
+
+SLOW, LOG = "tests.slow", "tests:log"  # as in support/slow_tickets.py, which would make an app of its own here
+RUNTIMES = ("litert", "tensorflow")
+
+
+@pytest.fixture
+def worker(connection: Storage, tmp_path: Path) -> Iterator[Service]:
+    """The line of the Procfile with one more task."""
+    connection.models.publish(SHIPPED_MODEL)
+    command = services.procfile("worker")
+    command[-1] += " -I slow_tickets"
+    path = os.pathsep.join([str(services.ROOT), str(services.ROOT / "tests" / "support")])
+    env = services.joining(connection.settings, PYTHONPATH=path)
+    started = services.spawn(command, env, tmp_path / "worker.log")
+    services.wait_until(lambda: connection.jobs.queue().workers, "the worker")
+    yield started
+    started.stop()
+
+
+def send(connection: Storage, *names: str, seconds: float = 2.0) -> None:
+    app = celery_app(connection.settings.redis_url)
+    for name in names:
+        app.send_task(SLOW, (name, seconds), queue=SEGMENT_QUEUE)
+
+
+def told(connection: Storage) -> list[str]:
+    """Names and what they did, in order."""
+    return [" ".join(line.split()[:2]) for line in connection.jobs.client.lrange(LOG, 0, -1)]
+
+
+def depth(connection: Storage) -> int:
+    return int(connection.jobs.client.llen(SEGMENT_QUEUE))
+
+
+def test_one_ticket_runs_and_the_others_stay_in_the_list(connection: Storage, worker: Service) -> None:
+    send(connection, "a", "b", "c", seconds=1.0)
+    for done, name in enumerate("abc"):
+        services.wait_until(lambda: told(connection)[-1:] == [f"{name} begins"], name)  # noqa: B023
+        time.sleep(0.3)  # in which a second one would be fetched
+        assert depth(connection) == 2 - done
+        assert told(connection)[-1] == f"{name} begins"
+    services.wait_until(lambda: len(told(connection)) == 6, "the last")
+    assert told(connection) == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
+
+
+def test_a_worker_that_is_told_to_end_finishes_its_ticket_only(connection: Storage, worker: Service) -> None:
+    send(connection, "a", "b", "c")
+    services.wait_until(lambda: told(connection), "the first")
+    child = int(connection.jobs.client.lrange(LOG, 0, 0)[0].split()[-1])
+    os.kill(child, signal.SIGTERM)  # as a signal to the whole group does
+    worker.process.terminate()
+    assert worker.process.wait(PATIENCE_S) == 0
+    assert told(connection) == ["a begins", "a ends"]
+    assert depth(connection) == 2
+
+
+class Evil:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickled_message_is_refused_and_runs_no_code(connection: Storage, worker: Service, tmp_path: Path) -> None:
+    app = celery_app(connection.settings.redis_url)
+    app.send_task(SLOW, (Evil(tmp_path / "evil"), 0), queue=SEGMENT_QUEUE, serializer="pickle")
+    send(connection, "after", seconds=0)
+    services.wait_until(lambda: told(connection) == ["after begins", "after ends"], "the one after it")
+    assert not (tmp_path / "evil").exists()
+    assert "Refusing to deserialize" in (tmp_path / "worker.log").read_text()
+    assert worker.process.poll() is None
+
+
+def test_the_engine_lives_in_a_spawned_child_only(connection: Storage, worker: Service) -> None:
+    made = submit(connection)
+    connection.tickets.send()
+    services.wait_until(lambda: (job := connection.jobs.get(made.id)) and job.status is Status.SUCCEEDED, "the mask")
+    [child] = [pid for pid in children(worker.process.pid) if "spawn_main" in command_line(pid)]
+    assert loaded(child) == {"litert"}
+    assert loaded(worker.process.pid) == set()
+
+
+def loaded(pid: int) -> set[str]:
+    """The runtimes whose libraries a process has in its memory."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    return {name for name in RUNTIMES if f"{name}/" in maps}
