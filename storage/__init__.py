@@ -14,6 +14,8 @@ from storage.server_run import ServerRun
 from storage.settings import Settings
 from storage.tickets import Tickets, celery_app
 
+# A thousand who wait for one job read it at the same moment: they queue for a connection instead of being refused one.
+CONNECTIONS, QUEUE_S = 64, 10
 RETRY = Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)
 # A connection that was closed is worth another attempt, a server that hangs is not.
 RETRY_ONLINE = Retry(ExponentialBackoff(cap=0.1, base=0.05), 1, supported_errors=(redis.ConnectionError,))
@@ -35,8 +37,10 @@ def connect(settings: Settings, online: bool = False) -> Storage:
     `online`: somebody waits for the answer, who shall rather hear of an outage soon than wait for its end.
     """
     server_run = ServerRun()
-    client = redis.Redis.from_url(
+    pool = redis.BlockingConnectionPool.from_url(
         settings.redis_url,
+        max_connections=CONNECTIONS,
+        timeout=QUEUE_S,
         decode_responses=True,
         socket_timeout=2 if online else 5,
         socket_connect_timeout=2,
@@ -46,6 +50,7 @@ def connect(settings: Settings, online: bool = False) -> Storage:
         # Every script may be repeated: claims and finishes by their token, the others change nothing twice.
         retry=RETRY_ONLINE if online else RETRY,
     )
+    client = redis.Redis(connection_pool=pool)
     objects, jobs = MinioObjects(settings, online), RedisJobs(client, settings, server_run)
     batches, models = Batches(objects, jobs), Models(objects, jobs.alone)
     return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url)))

@@ -295,6 +295,11 @@ class RedisJobs:
         """False when this Redis may have lost something: it was started anew, or its keys were deleted."""
         return bool(self.client.get(keys.EPOCH) == self._run_id())
 
+    def state_age_s(self) -> float | None:
+        """How old what Redis remembers is at most: seconds since the last sweep. None where it remembers none."""
+        at = cast(str | None, self.client.get(keys.CLOCK))
+        return max(0.0, (self._now_ms() - int(at)) / 1000) if at else None
+
     def mark_intact(self) -> None:
         self.client.set(keys.EPOCH, self._run_id())
 

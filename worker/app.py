@@ -8,6 +8,8 @@ import functools
 import logging
 import os
 import socket
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -26,16 +28,16 @@ app.conf.update(
     include=["worker.tasks"],  # only a worker imports them, so this module stays light
     task_acks_late=True,  # a killed worker's ticket is not acknowledged and may come back
     worker_prefetch_multiplier=1,  # with the next line: no second ticket waits behind a stuck one
-    worker_disable_prefetch=True,
+    worker_disable_prefetch=True,  # and so the list's length is the truth
     worker_concurrency=1,  # one process a core or GPU; replicas are the way to more
     worker_pool_start_method="spawn",  # forking a process with a loaded runtime hangs
     worker_proc_alive_timeout=60,  # 4 s by default, less than a cold start on a busy machine
     task_time_limit=60,  # of a ticket, which gives way after 5 s; the last resort against a hang
     worker_cancel_long_running_tasks_on_connection_loss=False,  # the leases decide, not the broker's connection
     worker_enable_remote_control=False,  # nobody may command a worker through the queue
-    worker_send_task_events=False,
-    worker_hijack_root_logger=False,
-    broker_connection_retry_on_startup=True,
+    worker_send_task_events=False,  # nobody listens; a message for every ticket
+    worker_hijack_root_logger=False,  # our own format, below
+    broker_connection_retry_on_startup=True,  # whoever is started first waits for Redis
     broker_connection_max_retries=None,  # a worker outlives any outage of Redis
     beat_schedule={
         name: {
@@ -78,6 +80,19 @@ def _check_engine(**_: Any) -> None:
         log.info("engine: %s", choose(settings.engine))
     except EngineUnavailable as error:
         raise SystemExit(f"ENGINE={settings.engine}: {error}") from error
+
+
+@signals.beat_embedded_init.connect
+def _end_with_the_parent(**_: Any) -> None:
+    """The scheduler is a child process of the housekeeper, which a SIGKILL of the housekeeper would leave behind."""
+    parent = os.getppid()
+
+    def watch_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch_parent, daemon=True).start()
 
 
 @signals.worker_ready.connect

@@ -15,6 +15,7 @@ from storage.objects import RESULTS, UPLOADS, Listed
 from storage.recovery import recover
 
 NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
+CLOCKS_APART = timedelta(hours=1)  # the web's, which the ids are made by, and Redis'
 ADOPTERS = 8
 ADOPTION_S = 300.0  # after that another housekeeper may try
 
@@ -56,7 +57,7 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
     newest_ms = (time.time() - older_than_s) * 1000
     adopted, missing = 0, set(behind)
     with ThreadPoolExecutor(ADOPTERS) as pool:
-        for hour in hours(window):
+        for hour in sorted({*hours(window), *map(keys.hour, behind)}):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
             uploads = _owners(
                 entry for entry in storage.objects.listing(UPLOADS, f"{hour}/") if entry.modified_ms <= newest_ms
@@ -96,7 +97,10 @@ def adopt_after_loss(storage: Storage) -> bool:
             return False
         started = time.monotonic()
         behind = frozenset(job_id for page in storage.jobs.open_ids() for job_id in page)
-        adopted = adopt(storage, WIDE, older_than_s=0, behind=behind)
+        age_s = storage.jobs.state_age_s()
+        # What was accepted since then has an id of that hour or a later one; what has ended since was open then.
+        window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)
+        adopted = adopt(storage, window, older_than_s=0, behind=behind)
         oldest = keys.hour_of(time.time_ns() // 1_000_000 - WIDE // timedelta(milliseconds=1))
         for tenant, batch_id in storage.batches.all():
             if keys.hour(batch_id) >= oldest:

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 import numpy as np
 import pictures
 import queue_cost
+import rebuild
 from PIL import Image
 from services import ROOT, SHIPPED_MODEL
 from stack import Stack, children, command_line
@@ -227,6 +228,7 @@ def main() -> None:
         print(f"1 worker, a second comes and is killed: {eta_errors(stack, contents, lambda: come_and_go(stack))}")
     print("The queue in Redis:")
     queue_cost.main()
+    rebuild.main()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 --   segue:retained                  zset    every ended id, by the time until which it is kept
 --   segue:gone:{id}                 string  the tenant of an erased job, for a while
 --   segue:epoch                     string  run id of the Redis that is known to be whole
+--   segue:clock                     string  time of the last sweep: how old a state is that comes back
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
 --   segue:engines                   hash    worker → what it has loaded and what it refuses, as JSON
 --   segue:refusing:{model}          zset    workers that cannot use an alias or version now, by expiry

@@ -4,6 +4,7 @@
 -- → {{id put back, …}, {{id, verdict}, …}}
 local token, lease_ms, at_most, poison = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local back, ending = {}, {}
+redis.call('SET', P .. 'clock', string.format('%d', NOW))
 
 local function verdict(id)
   local j = read(id, 'cancel', 'deadline_ms', 'losses_alone')

@@ -188,7 +188,6 @@ def test_slow_and_waiting_clients_hold_up_nobody(server: Service, connection: St
                 sender.recv(1)
 
 
-@pytest.mark.xfail(reason="Redis' client refuses the 101st connection: those who wait get 503", strict=True)
 def test_a_thousand_who_wait_for_one_job_are_all_told(server: Service, connection: Storage) -> None:
     queued = ordinary_post(server)
     with many_sockets(server, [waiting_for(queued)] * IDLE) as sockets:
