@@ -31,6 +31,7 @@ LOSSES_ALONE_MAKE_POISON = 3
 IDEMPOTENCY_TTL_MS = 24 * 3600 * 1000
 IDEMPOTENCY_BUSY_MS = 30_000
 REPORTED_MS = 20_000
+PAGE = 500  # ids a script call: Redis does nothing else meanwhile
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 SCRIPTS = (
     "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve",
@@ -180,7 +181,8 @@ class RedisJobs:
 
     def reindex(self, job_ids: Sequence[str]) -> list[str]:
         """Put open jobs back in line that are neither waiting nor leased. → their ids."""
-        return list(self._run("reindex", *job_ids)) if job_ids else []
+        pages = (job_ids[start : start + PAGE] for start in range(0, len(job_ids), PAGE))
+        return [job_id for page in pages for job_id in self._run("reindex", *page)]
 
     def restore(self, spec: Spec, outcome: Outcome, result_key: str, finished_ms: int) -> bool:
         """The record of an ended job as its objects tell it. → False where it has ended already."""

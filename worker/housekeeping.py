@@ -48,22 +48,25 @@ def reconcile(storage: Storage) -> int:
     return len(back)
 
 
-def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: frozenset[str] = frozenset()) -> int:
+def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: frozenset[str] | None = None) -> int:
     """Uploads with neither record nor result are accepted jobs that Redis has lost: in line again. → how many
 
-    A young upload may still be on its way to its first record; adopting it too early would do no harm. `behind`: open
-    jobs that may have ended after all; those that have a result get it, those without an upload were erased.
+    A young upload may still be on its way to its first record; adopting it too early would do no harm. `behind`: given
+    for a whole look; open jobs that may have ended after all: those that have a result get it, those without an upload
+    were erased.
     """
     newest_ms = (time.time() - older_than_s) * 1000
-    adopted, missing = 0, set(behind)
+    adopted, missing = 0, set(behind or ())
     with ThreadPoolExecutor(ADOPTERS) as pool:
-        for hour in sorted({*hours(window), *map(keys.hour, behind)}):
+        for hour in sorted({*hours(window), *map(keys.hour, behind or ())}):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
             uploads = _owners(
                 entry for entry in storage.objects.listing(UPLOADS, f"{hour}/") if entry.modified_ms <= newest_ms
             )
             lost = _without_record(storage, uploads)
-            late = {owner for owner in uploads if owner[1] in behind}
+            if behind is not None:  # the list of open jobs may be what was lost
+                missing.update(storage.jobs.reindex([job_id for _, job_id in uploads - lost]))
+            late = {owner for owner in uploads if owner[1] in missing}
             missing -= {job_id for _, job_id in late}
             ended = _owners(storage.objects.listing(RESULTS, f"{hour}/")) if lost or late else set()
             adopted += sum(pool.map(lambda owner: _adopt_one(storage, owner, []), lost - ended))

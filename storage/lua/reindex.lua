@@ -3,7 +3,8 @@
 -- ARGV: id, …   → ids put back
 local back = {}
 for _, id in ipairs(ARGV) do
-  local j = read(id, 'status', 'lane', 'tenant', 'model')
+  local j = read(id, 'status', 'lane', 'tenant', 'model', 'deadline_ms')
+  if j[1] and not ended(j[1]) then redis.call('ZADD', P .. 'open', 'NX', j[5], id) end
   if not j[1] then
     redis.call('ZREM', P .. 'open', id) -- the record is gone: the upload is adopted from the object store
   elseif j[1] == 'queued' then
