@@ -79,21 +79,22 @@ def _options(fields: list[tuple[str, str]]) -> Options:
 
 def clean_filename(name: str) -> str:
     """A name is only ever shown: without control and bidirectional characters, at most 255 bytes, never a path."""
-    visible = _visible(name.replace("\\", "/").rpartition("/")[2])
-    return visible.encode(errors="ignore")[:LONGEST_FILENAME_BYTES].decode(errors="ignore")
+    shown = visible(name.replace("\\", "/").rpartition("/")[2])
+    return shown.encode(errors="ignore")[:LONGEST_FILENAME_BYTES].decode(errors="ignore")
 
 
 def checked_custom_id(name: str) -> str:
     """A batch item's relative path, kept as it is. Raises Problem where it is none, or could lead out of a folder."""
     parts = name.split("/")
-    if not name or len(name.encode(errors="replace")) > LONGEST_FILENAME_BYTES or name != _visible(name):
+    if not name or len(name.encode(errors="replace")) > LONGEST_FILENAME_BYTES or name != visible(name):
         raise Problem("invalid_request", f"A file name has 1 to {LONGEST_FILENAME_BYTES} visible bytes.")
     if "\\" in name or ".." in parts or "." in parts or "" in parts:
         raise Problem("invalid_request", "A file name is a relative path with forward slashes.")
     return name
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
+    """Without control and bidirectional characters."""
     return "".join(c for c in text if unicodedata.category(c)[0] != "C")
 
 

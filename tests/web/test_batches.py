@@ -239,3 +239,7 @@ def test_the_housekeeper_makes_batches_again(client: FlaskClient, empty_store: S
     fields = empty_store.jobs.client.hgetall(f"segue:batch:{batch['id']}")
     assert (json.loads(fields["spec"])["name"], fields[CLOSED]) == ("holidays", CLOSED)
     assert now(client, batch)["counts"]["total"] == 3
+
+
+def test_a_batchs_name_is_shown_without_what_cannot_be_seen(client: FlaskClient) -> None:
+    assert opened(client, name="a\u202eb\x00c \u732b")["name"] == "abc \u732b"

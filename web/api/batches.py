@@ -25,7 +25,7 @@ from web.connection import LOCAL_TENANT, connected, waiting
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
 from web.preferences import preferred_wait, with_state
-from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, checked_custom_id, describe
+from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, checked_custom_id, describe, visible
 from web.waiting import Waiting
 
 MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
@@ -63,7 +63,7 @@ def create() -> Response:
     deadline_s = options.deadline_s or storage.settings.deadline_s
     now_ms = time.time_ns() // 1_000_000
     spec = BatchSpec(
-        keys.new_batch_id(), LOCAL_TENANT, opening.name, options.priority, options.model, deadline_s, now_ms
+        keys.new_batch_id(), LOCAL_TENANT, visible(opening.name), options.priority, options.model, deadline_s, now_ms
     )
     storage.batches.open(spec)
     response = jsonify(batch_document(_find(spec.id)))
