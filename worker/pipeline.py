@@ -221,13 +221,18 @@ class Pipeline:
         self._extend(batch, drainer)
 
     def _leave_behind(self, batch: MicroBatch) -> None:
-        """Photos on which a decoder hangs: each loses its own lease, and its thread is lost to this process."""
+        """Photos on which a decoder hangs: each loses its own lease, and its thread is lost to this process.
+
+        Raises Unavailable where it is the object store that hangs.
+        """
         rows = list(zip(batch.items, batch.fetching, strict=True))
+        if any(future.running() and "fetch" not in item.timings_ms for item, future in rows):
+            raise Unavailable("object store: no photo within half a lease")
         waiting = [item.job.id for item, future in rows if future.cancel()]  # only stood behind them
         self._storage.jobs.release(batch.token, waiting)
         for item, future in rows:
             if not future.done():
-                log.error("%s: fetching or decoding hangs, left behind", item.job.id)
+                log.error("%s: decoding hangs, left behind", item.job.id)
                 self._hung += 1
         batch.items = [item for item, future in rows if future.done() and not future.cancelled()]
         self._fetchers = ThreadPoolExecutor(FETCHERS, "fetch")

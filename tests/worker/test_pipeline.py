@@ -19,7 +19,7 @@ from specs import submit
 
 from model.segmenter import Segmenter
 from storage import Storage, connect, keys
-from storage.job import Job, Status
+from storage.job import Job, Spec, Status
 from storage.keys import SEGMENT_QUEUE
 from storage.models import ALIASES
 from storage.objects import MODELS, RESULTS
@@ -356,3 +356,21 @@ def test_a_suspect_runs_while_its_process_holds_nothing_else(
     assert held.count(1) == 1
     assert [job(published, one.id).alone for one in made] == [0] * 20 + [1] + [0] * 29
     assert {job(published, one.id).attempt for one in made} == {1}
+
+
+def test_a_store_that_hangs_is_an_outage_and_no_hung_photo(published: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurried = connect(published.settings.replace(lease_s=1))
+    made = [submit(hurried, pictures.jpeg(seed=i)) for i in range(12)]
+    pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")
+    awake, real = threading.Event(), hurried.objects.get_upload
+
+    def asleep(spec: Spec) -> bytes | None:
+        awake.wait(30)
+        return real(spec)
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(hurried.objects, "get_upload", asleep)
+        pipeline.run("drainer")
+    awake.set()
+    assert {job(hurried, one.id).status for one in made} == {Status.QUEUED}
+    assert {hurried.jobs.client.hget(keys.job(one.id), "losses") for one in made} == {"0"}
