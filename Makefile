@@ -9,7 +9,7 @@ ENCODER ?= pack
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench-web bench-model lint types bench train export evaluate lock clean
+.PHONY: help run test test-faults bench-web bench-model lint types bench train export evaluate lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ run: $(VENV)/.run ## Start everything on this machine: PORT=8000 REDIS_PORT=6379
 
 test: $(VENV)/.dev ## Run all tests over real services: ARGS="-k mask" chooses some
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(VENV)/.dev ## Every fault done to a running stack, with a table of recoveries (15 minutes)
+	@$(BIN)/python -m pytest tests/faults -m "" --show-capture=no $(ARGS)
 
 lint: $(VENV)/.dev ## Style, shell scripts' syntax, Dockerfile, compose file
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

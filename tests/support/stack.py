@@ -26,8 +26,9 @@ class Stack:
         first = services.free_ports(8)
         self.port, self.redis_port = first + 5, first + 6
         self.env = services.environment(
-            VAR=var, PORT=self.port, REDIS_PORT=self.redis_port, S3_PORT=first, WORKERS=workers, LEASE_S=6, **settings
-        )
+            VAR=var, PORT=self.port, REDIS_PORT=self.redis_port, S3_PORT=first, WORKERS=workers,
+            **{"LEASE_S": 6, **settings},
+        )  # fmt: skip
         self.process: subprocess.Popen[str] | None = None
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=70)
 
@@ -40,14 +41,23 @@ class Stack:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
 
+    def __enter__(self) -> "Stack":
+        line = self.start()
+        assert line.startswith("Segue is ready"), (self.var / "log" / "supervisord.log").read_text()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        assert self.stop() == 0
+
     def environment(self) -> dict[str, str]:
         """What another process needs to take part."""
         return {
-            **self.env,
             "S3_SECRET_KEY": (self.var / "secrets" / "s3_secret_key").read_text(),
             "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
             "S3_URL": f"http://127.0.0.1:{self.env['S3_PORT']}",
             "MODEL_CACHE": str(self.var / "models"),
+            **self.env,
         }
 
     def run_line(self, name: str, log: Path, **changes: str) -> "subprocess.Popen[bytes]":

@@ -1,0 +1,58 @@
+"""One rough stack for most scenarios, and the table of what they measured."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from scene import QUICK, Begin, Row, Scene
+from stack import Stack
+
+MEASURED = "measured"
+
+
+@pytest.fixture(scope="session")
+def rough(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """What `make run` starts, with two workers and short intervals. It has to be whole again after each scenario."""
+    with Stack(tmp_path_factory.mktemp("rough"), **QUICK) as stack:
+        yield stack
+
+
+@pytest.fixture
+def begin(request: pytest.FixtureRequest) -> Iterator[Begin]:
+    """Opens a scene over a stack; its row gets into the table."""
+    with ExitStack() as opened:
+        scenes: list[Scene] = []
+
+        def open_scene(stack: Stack) -> Scene:
+            scenes.append(opened.enter_context(Scene(stack)))
+            return scenes[-1]
+
+        yield open_scene
+        for scene in scenes:
+            if scene.row:
+                request.node.user_properties.append((MEASURED, scene.row))
+
+
+@pytest.fixture
+def scene(begin: Begin, rough: Stack) -> Scene:
+    return begin(rough)
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[Row], None]:
+    """For a scenario without a scene."""
+    return lambda row: request.node.user_properties.append((MEASURED, row))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rows = [
+        (report.nodeid.rpartition("::test_")[2].replace("_", " "), value)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "teardown"
+        for name, value in report.user_properties
+        if name == MEASURED and isinstance(value, Row)
+    ]
+    lines = [f"| {scenario} | {row.in_flight} | {row.seconds:.1f} |" for scenario, row in rows]
+    for line in ["| scenario | jobs in flight | seconds to recover |", "|---|---|---|", *lines] if lines else []:
+        terminalreporter.write_line(line)
