@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from storage import Storage, keys, lifecycle
 from storage.job import LONGEST_DEADLINE_S
+from storage.jobs import IDEMPOTENCY_TTL_MS
 from storage.objects import RESULTS, UPLOADS, Listed
 from storage.recovery import recover
 
@@ -57,6 +58,7 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
     """
     newest_ms = (time.time() - older_than_s) * 1000
     adopted, missing = 0, set(behind or ())
+    keys_since = keys.hour_of(int(newest_ms) - IDEMPOTENCY_TTL_MS)
     with ThreadPoolExecutor(ADOPTERS) as pool:
         for hour in sorted({*hours(window), *map(keys.hour, behind or ())}):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
@@ -70,7 +72,8 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
             missing -= {job_id for _, job_id in late}
             ended = _owners(storage.objects.listing(RESULTS, f"{hour}/")) if lost or late else set()
             adopted += sum(pool.map(lambda owner: _adopt_one(storage, owner, []), lost - ended))
-            list(pool.map(lambda owner: _adopt_one(storage, owner), late & ended))
+            keyed = lost if behind is not None and hour >= keys_since else set()  # their keys may be sent again
+            list(pool.map(lambda owner: _adopt_one(storage, owner), (late | keyed) & ended))
     for job in filter(None, storage.jobs.get_many(sorted(missing))):
         if storage.objects.spec(job.spec.tenant, job.id) is None:
             log.warning("%s: had been erased", job.id)

@@ -12,6 +12,12 @@ if j[1] then
 end
 redis.call('HSET', record(id), unpack(ARGV, 4))
 redis.call('HSETNX', record(id), 'attempt', '1')
+local k = read(id, 'tenant', 'key_hash', 'fingerprint')
+if k[2] and k[2] ~= '' then -- the key is as old as the job: a repetition must not make another one
+  local idem = P .. 'idem:' .. k[1] .. ':' .. k[2]
+  redis.call('HSET', idem, 'id', id, 'fingerprint', k[3], 'busy_until', '0')
+  redis.call('PEXPIRE', idem, DAY_MS)
+end
 write(id, status)
 retain(id, tonumber(ARGV[3]))
 return 1

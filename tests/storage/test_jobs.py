@@ -184,7 +184,7 @@ def test_a_lost_lease_goes_back_in_line(jobs: RedisJobs) -> None:
     assert jobs.sweep("s").put_back == []
     expire_leases(jobs)
     assert jobs.sweep("s").put_back == [made.id]
-    assert jobs.finish("t", "w", 1, [Finished(made.id, "key", DONE)]) == ["lost"]
+    assert jobs.finish("t", "w", 1, [Finished(made.id, "key", DONE)]) == ["superseded"]
     assert claimed_ids(jobs) == [made.id]
 
 
