@@ -76,8 +76,8 @@ class RedisJobs:
         """
         fields = [str(part) for pair in asdict(spec).items() for part in pair]
         _, missing = self._run(
-            "enqueue", spec.id, spec.tenant, spec.deadline_ms, self._settings.micro_batch,
-            spec.key_hash, spec.fingerprint, IDEMPOTENCY_TTL_MS, int(again), *fields, "pixels", spec.pixels,
+            "enqueue", spec.id, spec.deadline_ms, self._settings.micro_batch, IDEMPOTENCY_TTL_MS, int(again),
+            *fields, "pixels", spec.pixels,
         )  # fmt: skip
         return int(missing)
 
@@ -191,7 +191,8 @@ class RedisJobs:
             "outcome": outcome.to_json(),
         }  # fmt: skip
         flat = [str(part) for pair in fields.items() for part in pair]
-        return bool(self._run("restore", spec.id, outcome.status, self._settings.retention_s * 1000, *flat))
+        retention_ms = self._settings.retention_s * 1000
+        return bool(self._run("restore", spec.id, outcome.status, retention_ms, IDEMPOTENCY_TTL_MS, *flat))
 
     def reserve(self, spec: Spec) -> tuple[str, str]:
         """Bind the spec's idempotency key to its id, unless it has one. → state and the key's job id.

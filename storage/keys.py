@@ -20,6 +20,8 @@ RETAINED = f"{PREFIX}retained"
 PROGRESS = f"{PREFIX}progress"
 ENGINES = f"{PREFIX}engines"
 
+Owner = tuple[str, str]  # tenant, job or batch id
+
 _ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
 
 
@@ -93,7 +95,7 @@ def result(tenant: str, job_id: str, token: str, suffix: str) -> str:
     return f"{results(tenant, job_id)}{token}.{suffix}"
 
 
-def owner(key: str) -> tuple[str, str] | None:
+def owner(key: str) -> Owner | None:
     """Tenant and job id of an upload's or a result's key; None for a key that is neither."""
     parts = key.split("/")
     return (parts[1], parts[2]) if len(parts) in (3, 4) and is_job_id(parts[2]) else None

@@ -135,9 +135,7 @@ class Models:
 
         Raises ModelGone where the registry does not have the version, ModelError where the file is missing or altered.
         """
-        card = self.card(version)
-        if card is None:
-            raise ModelGone(f"model {version} is not in the registry")
+        card = self._present(version)
         folder.mkdir(parents=True, exist_ok=True)
         digest = card["files"].get(wanted)
         here = (folder / wanted).read_bytes() if (folder / wanted).is_file() else b""
@@ -147,11 +145,14 @@ class Models:
 
     def verify(self, version: str) -> None:
         """Raises ModelGone or ModelError where not every file is there and right."""
+        for name, digest in self._present(version)["files"].items():
+            self._file(version, name, digest)
+
+    def _present(self, version: str) -> dict[str, Any]:
         card = self.card(version)
         if card is None:
             raise ModelGone(f"model {version} is not in the registry")
-        for name, digest in card["files"].items():
-            self._file(version, name, digest)
+        return card
 
     def _file(self, version: str, name: str, digest: str) -> bytes:
         content = self._objects.get(MODELS, f"{version}/{name}")

@@ -120,6 +120,12 @@ class MinioObjects:
                 if item.object_name and item.last_modified:
                     yield Listed(item.object_name, int(item.last_modified.timestamp() * 1000))
 
+    def of_jobs(self, bucket: str, hour: str) -> Iterator[tuple[keys.Owner, Listed]]:
+        """Tenant and job id of each upload or result of an hour; what is neither is left out."""
+        for listed in self.listing(bucket, f"{hour}/"):
+            if owner := keys.owner(listed.key):
+                yield owner, listed
+
     def folders(self, bucket: str) -> set[str]:
         """Names of the top-level folders."""
         with _translated():

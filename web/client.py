@@ -49,8 +49,19 @@ class _Document:
         return cls(**{name: value for name, value in (document | more).items() if name in known})
 
 
+class _Fate(_Document):
+    """A document with a status."""
+
+    status: str
+
+    @property
+    def final(self) -> bool:
+        """An item of a batch is not while it runs once more after `Batch.retry`."""
+        return self.status not in UNFINISHED
+
+
 @dataclass(frozen=True)
-class Job(_Document):
+class Job(_Fate):
     id: str
     status: str
     links: dict[str, str]
@@ -58,10 +69,6 @@ class Job(_Document):
     etag: str
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
-
-    @property
-    def final(self) -> bool:
-        return self.status not in UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Outcome(_Document):
 
 
 @dataclass(frozen=True)
-class Item(_Document):
+class Item(_Fate):
     """One finished image of a batch; `cursor` grows in the order of finishing."""
 
     cursor: int
@@ -85,11 +92,6 @@ class Item(_Document):
     links: dict[str, str]
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
-
-    @property
-    def final(self) -> bool:
-        """False while it runs once more after `Batch.retry`."""
-        return self.status not in UNFINISHED
 
 
 @dataclass(frozen=True)

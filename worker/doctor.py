@@ -6,13 +6,14 @@ open, and removes result objects that nothing points at.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import redis
 
-from storage import Storage, keys
-from storage.job import Status
+from storage import Storage
+from storage.job import Job, Status
+from storage.keys import Owner
 from storage.models import ModelError
 from storage.objects import BUCKETS, RESULTS, UPLOADS, Listed
 from storage.problems import Unavailable
@@ -21,8 +22,6 @@ from worker.housekeeping import WIDE, adopt, hours, reconcile
 
 # A result is stored shortly before its record says so.
 YOUNG_MS = 60_000
-
-Owner = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -91,11 +90,14 @@ def differences(storage: Storage) -> Differences:
     found = Differences(stray=storage.jobs.strays())
     seen: set[str] = set()
     for hour in hours(WIDE):
-        uploads = set(_by_owner(storage.objects.listing(UPLOADS, f"{hour}/")))
-        results = _by_owner(storage.objects.listing(RESULTS, f"{hour}/"))
+        uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
+        results = defaultdict[Owner, list[Listed]](list)
+        for owner, result in storage.objects.of_jobs(RESULTS, hour):
+            results[owner].append(result)
         seen.update(job_id for _, job_id in uploads)
-        for owner in sorted(uploads | results.keys()):
-            _sort_in(storage, found, owner, owner in uploads, results.get(owner, []))
+        owners = sorted(uploads | results.keys())
+        for owner, job in zip(owners, storage.jobs.get_many([job_id for _, job_id in owners]), strict=True):
+            _sort_in(found, owner, job, owner in uploads, results[owner])
     for page in storage.jobs.open_ids():
         unseen = [job_id for job_id in page if job_id not in seen]
         jobs = [job for job in storage.jobs.get_many(unseen) if job]
@@ -103,8 +105,7 @@ def differences(storage: Storage) -> Differences:
     return found
 
 
-def _sort_in(storage: Storage, found: Differences, owner: Owner, uploaded: bool, results: list[Listed]) -> None:
-    job = storage.jobs.get(owner[1])
+def _sort_in(found: Differences, owner: Owner, job: Job | None, uploaded: bool, results: list[Listed]) -> None:
     old = [listed for listed in results if listed.modified_ms < time.time() * 1000 - YOUNG_MS]
     if job is None and uploaded:
         (found.unrecorded if results else found.lost).append(owner)
@@ -116,14 +117,6 @@ def _sort_in(storage: Storage, found: Differences, owner: Owner, uploaded: bool,
         found.unreferenced += [listed.key for listed in old if listed.key != job.result_key]
         if job.status is Status.SUCCEEDED and job.result_key not in {listed.key for listed in results}:
             found.without_mask.append(job.id)
-
-
-def _by_owner(listed: Iterable[Listed]) -> dict[Owner, list[Listed]]:
-    grouped: defaultdict[Owner, list[Listed]] = defaultdict(list)
-    for one in listed:
-        if owner := keys.owner(one.key):
-            grouped[owner].append(one)
-    return dict(grouped)
 
 
 def _answering(what: str, look: Callable[[], Finding]) -> Finding:

@@ -52,8 +52,10 @@ class Engines:
 
     def first(self) -> str | None:
         """The version to load before anything is claimed, where none is loaded yet. Raises Unavailable."""
+        if self._loaded:
+            return None
         stable = self.offer().aliases.get(Alias.STABLE)
-        return stable if not self._loaded and stable not in self.refusals else None
+        return None if stable in self.refusals else stable
 
     def get(self, requested: str, version: str) -> Segmenter | None:
         """The version for a job that asked for `requested`; None where it has to be loaded first."""

@@ -5,9 +5,9 @@ Each may run in several housekeepers at once: what they do to a job is atomic or
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from storage import Storage, keys, lifecycle
 from storage.job import LONGEST_DEADLINE_S
@@ -17,6 +17,7 @@ from storage.recovery import recover
 
 NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
 CLOCKS_APART = timedelta(hours=1)  # the web's, which the ids are made by, and Redis'
+HOUR_MS = 3600 * 1000
 ADOPTERS = 8
 ADOPTION_S = 300.0  # after that another housekeeper may try
 
@@ -54,7 +55,8 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
 
     A young upload may still be on its way to its first record; adopting it too early would do no harm. `behind`: given
     for a whole look; open jobs that may have ended after all: those that have a result get it, those without an upload
-    were erased.
+    were erased. Lost ones of the last day that had ended come back too, for their keys; older ones when they are asked
+    for.
     """
     newest_ms = (time.time() - older_than_s) * 1000
     adopted, missing = 0, set(behind or ())
@@ -62,15 +64,14 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
     with ThreadPoolExecutor(ADOPTERS) as pool:
         for hour in sorted({*hours(window), *map(keys.hour, behind or ())}):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
-            uploads = _owners(
-                entry for entry in storage.objects.listing(UPLOADS, f"{hour}/") if entry.modified_ms <= newest_ms
-            )
+            found = storage.objects.of_jobs(UPLOADS, hour)
+            uploads = {owner for owner, upload in found if upload.modified_ms <= newest_ms}
             lost = _without_record(storage, uploads)
             if behind is not None:  # the list of open jobs may be what was lost
                 missing.update(storage.jobs.reindex([job_id for _, job_id in uploads - lost]))
             late = {owner for owner in uploads if owner[1] in missing}
             missing -= {job_id for _, job_id in late}
-            ended = _owners(storage.objects.listing(RESULTS, f"{hour}/")) if lost or late else set()
+            ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)} if lost or late else set()
             adopted += sum(pool.map(lambda owner: _adopt_one(storage, owner, []), lost - ended))
             keyed = lost if behind is not None and hour >= keys_since else set()  # their keys may be sent again
             list(pool.map(lambda owner: _adopt_one(storage, owner), (late | keyed) & ended))
@@ -83,7 +84,7 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
     return adopted
 
 
-def _adopt_one(storage: Storage, owner: tuple[str, str], results: list[Listed] | None = None) -> bool:
+def _adopt_one(storage: Storage, owner: keys.Owner, results: list[Listed] | None = None) -> bool:
     try:
         return recover(storage.objects, storage.jobs, *owner, results) is not None
     except (ValueError, TypeError):  # its metadata are not ours: the others must not suffer
@@ -107,7 +108,7 @@ def adopt_after_loss(storage: Storage) -> bool:
         # What was accepted since then has an id of that hour or a later one; what has ended since was open then.
         window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)
         adopted = adopt(storage, window, older_than_s=0, behind=behind)
-        oldest = keys.hour_of(time.time_ns() // 1_000_000 - WIDE // timedelta(milliseconds=1))
+        oldest = min(hours(WIDE))
         for tenant, batch_id in storage.batches.all():
             if keys.hour(batch_id) >= oldest:
                 storage.batches.rebuild(tenant, batch_id)
@@ -117,16 +118,11 @@ def adopt_after_loss(storage: Storage) -> bool:
 
 
 def hours(window: timedelta) -> Iterator[str]:
-    now = datetime.now(UTC)
+    now_ms = time.time_ns() // 1_000_000
     for back in range(-1, int(window.total_seconds() // 3600) + 1):  # somebody's clock may be ahead of ours
-        yield (now - timedelta(hours=back)).strftime("%Y%m%d%H")
+        yield keys.hour_of(now_ms - back * HOUR_MS)
 
 
-def _without_record(storage: Storage, owners: set[tuple[str, str]]) -> set[tuple[str, str]]:
+def _without_record(storage: Storage, owners: set[keys.Owner]) -> set[keys.Owner]:
     unknown = set(storage.jobs.without_record([job_id for _, job_id in owners]))
     return {owner for owner in owners if owner[1] in unknown}
-
-
-def _owners(listed: Iterable[Listed]) -> set[tuple[str, str]]:
-    """(tenant, job id) of each object."""
-    return {owner for owner in (keys.owner(entry.key) for entry in listed) if owner}

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from storage import Storage, keys
 from storage.job import LONGEST_DEADLINE_S
+from storage.keys import Owner
 from storage.lifecycle import erase
 from storage.objects import RESULTS, UPLOADS
 
@@ -15,8 +16,6 @@ LONGEST_DEADLINE_MS = LONGEST_DEADLINE_S * 1000
 AT_MOST_S = 600.0  # after that another housekeeper may try
 
 log = logging.getLogger(__name__)
-
-Owner = tuple[str, str]  # tenant, job or batch id
 
 
 def clean(storage: Storage) -> int:
@@ -54,19 +53,11 @@ def _forgotten(storage: Storage) -> Iterator[Owner]:
     hours = storage.objects.folders(UPLOADS) | storage.objects.folders(RESULTS)
     for hour in sorted(hour for hour in hours if hour <= keys.hour_of(over_ms)):
         # Without a result a job may be open until its deadline; with one it had ended when that was written.
-        ended_ms = {
-            owner: keys.created_ms(owner[1]) + LONGEST_DEADLINE_MS for owner, _ in _listed(storage, UPLOADS, hour)
-        }
-        ended_ms |= dict(_listed(storage, RESULTS, hour))
+        uploads, results = (storage.objects.of_jobs(bucket, hour) for bucket in (UPLOADS, RESULTS))
+        ended_ms = {owner: keys.created_ms(owner[1]) + LONGEST_DEADLINE_MS for owner, _ in uploads}
+        ended_ms |= {owner: result.modified_ms for owner, result in results}
         unknown = set(storage.jobs.without_record([job_id for _, job_id in ended_ms]))
         yield from (owner for owner, ms in ended_ms.items() if owner[1] in unknown and ms < over_ms)
-
-
-def _listed(storage: Storage, bucket: str, hour: str) -> Iterator[tuple[Owner, int]]:
-    """Owner and time of writing of each object of the hour."""
-    for listed in storage.objects.listing(bucket, f"{hour}/"):
-        if owner := keys.owner(listed.key):
-            yield owner, listed.modified_ms
 
 
 def _old_batches(storage: Storage) -> Iterator[Owner]:

@@ -8,11 +8,7 @@ if j[1] and j[1] ~= '' then
   redis.call('ZREM', P .. 'batch:' .. j[1] .. ':done', id)
   redis.call('HINCRBY', P .. 'batch:' .. j[1] .. ':counts', j[2], -1)
 end
-if j[4] then
-  leave_line(id, j[4], tenant, j[5])
-  redis.call('ZREM', P .. 'leases:' .. j[4], id)
-  redis.call('ZREM', P .. 'open', id)
-end
+if j[4] then let_go(id, j[4], tenant, j[5]) end
 redis.call('DEL', record(id), P .. 'idem:' .. tenant .. ':' .. (j[3] or '')) -- the key may make a new job
 redis.call('ZREM', P .. 'retained', id)
 redis.call('SET', P .. 'gone:' .. id, tenant, 'PX', tombstone_ms)

@@ -6,8 +6,7 @@ local j = read(id, 'status', 'lane', 'tenant', 'model')
 if not j[1] then return 'unknown' end
 if j[1] == 'running' then return 'running' end
 if j[1] == 'queued' then
-  leave_line(id, j[2], j[3], j[4])
-  redis.call('ZREM', P .. 'open', id)
+  let_go(id, j[2], j[3], j[4])
   write(id, 'canceled', 'finished_ms', NOW)
 end
 redis.call('ZADD', P .. 'retained', 0, id)

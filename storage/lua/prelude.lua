@@ -102,6 +102,22 @@ local function leave_line(id, lane, tenant, model)
   if redis.call('EXISTS', models(lane, tenant)) == 0 then redis.call('ZREM', P .. 'turns:' .. lane, tenant) end
 end
 
+-- Neither waiting nor leased nor open.
+local function let_go(id, lane, tenant, model)
+  leave_line(id, lane, tenant, model)
+  redis.call('ZREM', P .. 'leases:' .. lane, id)
+  redis.call('ZREM', P .. 'open', id)
+end
+
+-- The record's idempotency key, if it has one: a repetition must not make another job.
+local function remember_key(id, ttl_ms)
+  local j = read(id, 'tenant', 'key_hash', 'fingerprint')
+  if (j[2] or '') == '' then return end
+  local idem = P .. 'idem:' .. j[1] .. ':' .. j[2]
+  redis.call('HSET', idem, 'id', id, 'fingerprint', j[3], 'busy_until', '0')
+  redis.call('PEXPIRE', idem, ttl_ms)
+end
+
 local function lease(id, lane, token, lease_ms, ...)
   redis.call('ZADD', P .. 'leases:' .. lane, NOW + lease_ms, id)
   write(id, 'running', 'token', token, ...)
