@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr = SecretStr("")
     s3_region: str = "us-east-1"
     bucket_prefix: str = "segue-"
+    sql_url: SecretStr = SecretStr("sqlite:///var/records.db")
     port: int = 8000
     bind: str = "127.0.0.1"
     web_processes: int = Field(default=1, ge=1)
@@ -52,6 +53,7 @@ class Settings(BaseSettings):
     adopt_s: float = Field(default=300, gt=0)
     adopt_after_s: float = Field(default=60, ge=0)
     clean_s: float = Field(default=60, gt=0)
+    record_s: float = Field(default=1, gt=0)
     stall_s: float = Field(default=60, gt=0)
     engine: Literal["auto", "litert", "tensorflow"] = "auto"
     model_cache: Path = Path("var/models")

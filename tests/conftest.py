@@ -2,6 +2,9 @@
 
 import os
 import secrets
+import shutil
+import signal
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +12,14 @@ from pathlib import Path
 import pytest
 import services
 import shapes
+from sqlalchemy import text
 from stack import Stack
 
 import storage
 from storage import Storage
 from storage.objects import BUCKETS
 from storage.settings import Settings
+from storage.sql import Database
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
 
@@ -29,10 +34,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         s3_url=f"http://127.0.0.1:{s3.port}",
         s3_secret_key=secret,
         bucket_prefix="test-",
+        sql_url=f"sqlite:///{folder}/records.db",
         model_cache=folder / "models",
     )
     objects = storage.connect(made).objects
     services.wait_until(lambda: services.prepared(objects), "the object store")
+    storage.connect(made).database.migrate()
     yield made
     redis.stop()
     s3.stop()
@@ -66,6 +73,30 @@ def emptied(connection: Storage) -> Storage:
         for listed in connection.objects.listing(bucket, ""):
             connection.objects.remove(bucket, listed.key)
     return connection
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[services.Service]:
+    """Its folder must be open to the user that it runs as, which pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="segue-postgres-"))
+    service = services.start_postgres(folder)
+    yield service
+    service.stop(signal.SIGINT)  # it would wait for its clients
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Empty tables, in each kind of database."""
+    made = Database(f"sqlite:///{tmp_path}/records.db")
+    if request.param == "postgresql":
+        made = Database(services.postgres_url(request.getfixturevalue("postgres").port))
+        with made.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+    made.migrate()
+    yield made
+    made.dispose()
 
 
 @pytest.fixture(scope="session")

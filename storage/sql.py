@@ -1,0 +1,111 @@
+"""The SQL database: SQLite by default, PostgreSQL by its URL. Nothing that is needed to make a mask is in it."""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+from storage.problems import Unavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_MS = 5_000  # how long one of SQLite's writers waits for another
+POSTGRES = {
+    "connect_timeout": 2,
+    "options": "-c statement_timeout=10000 -c lock_timeout=5000",
+    # A database whose machine is gone is heard of within seconds.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5_000,
+}
+INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class Database:
+    """Every method raises Unavailable where the database does not answer or has not been set up."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._made: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        with self._lock:
+            if self._made is None:
+                self._made = _engine(self._url)
+            return self._made
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction. Raises DataError or IntegrityError for what is wrong with the rows themselves."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (DataError, IntegrityError):
+            raise
+        except (SQLAlchemyError, OSError) as error:
+            raise Unavailable(f"records: {type(error).__name__}") from error
+
+    def migrate(self) -> None:
+        """Bring the tables up to what this code knows. Safe to repeat, and beside running processes."""
+        with self.begin() as connection:
+            command.upgrade(_config(connection), "head")
+
+    def revision(self) -> tuple[str | None, str | None]:
+        """The migration that the database is at, and the last one that this code knows."""
+        with self.begin() as connection:
+            return MigrationContext.configure(connection).get_current_revision(), _head()
+
+    def dispose(self) -> None:
+        if self._made is not None:
+            self._made.dispose()
+
+
+def upsert(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Insert the rows, all with the same columns; where a primary key is there already, its row becomes the new one."""
+    listed = [dict(row) for row in rows]
+    if not listed:
+        return
+    keys = [column.name for column in table.primary_key]
+    insert = INSERT[connection.dialect.name](table)
+    changed = {name: insert.excluded[name] for name in listed[0] if name not in keys}
+    connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=changed), listed)
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, pool_timeout=5, connect_args=POSTGRES)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_MS / 1000})
+    event.listen(engine, "connect", _prepare_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """Readers go on while one writes; a power cut may cost the last transactions, which are recorded again."""
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()

@@ -1,0 +1,37 @@
+"""Tables and migrations in each kind of database."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from storage.problems import Unavailable
+from storage.sql import Database
+from storage.tables import metadata
+
+
+def test_the_migrations_make_just_these_tables(database: Database) -> None:
+    with database.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrating_again_changes_nothing(database: Database) -> None:
+    before = database.revision()
+    database.migrate()
+    assert database.revision() == before
+    assert before[0] == before[1]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://segue@127.0.0.1:9/nothing", "sqlite:////proc/nowhere/records.db"]
+)
+def test_a_database_that_does_not_answer_is_an_outage(url: str) -> None:
+    with pytest.raises(Unavailable, match="records"), Database(url).begin():
+        pass
+
+
+def test_a_database_without_tables_is_an_outage(tmp_path: object) -> None:
+    from storage.api_keys import ApiKeys
+
+    with pytest.raises(Unavailable, match="records"):
+        ApiKeys(Database(f"sqlite:///{tmp_path}/empty.db")).find("0" * 12)
