@@ -42,11 +42,12 @@ def connected() -> "Iterator[Storage]":
 def setup(
     weights: Annotated[Path, typer.Option(help="Folder of name/version folders to publish.")] = WEIGHTS,
 ) -> None:
-    """Make the buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
+    """Make tables and buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
     from storage.models import ModelError
     from worker.housekeeping import adopt_after_loss
 
     with connected() as storage:
+        storage.database.migrate()
         storage.objects.make_buckets()
         for card in sorted(weights.glob("*/*/card.json")):
             try:

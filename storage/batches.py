@@ -10,7 +10,7 @@ From the manifests a batch comes back after Redis was lost, with its name, items
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -19,7 +19,7 @@ import uuid_utils
 from storage import keys
 from storage.batch import Batch, BatchSpec
 from storage.job import Job, Status
-from storage.jobs import RedisJobs
+from storage.jobs import TOMBSTONE_MS, RedisJobs
 from storage.objects import BATCHES, MinioObjects
 from storage.problems import Unavailable
 from storage.recovery import recover
@@ -68,6 +68,7 @@ class Batches:
         """`how`: CLOSED or CANCELED; nothing can be added any more."""
         self._put(spec.tenant, spec.id, CLOSED, how)
         self._jobs.client.hset(keys.batch(spec.id), CLOSED, how)
+        self._jobs.note_change(spec.id)
         self._jobs.client.publish(keys.EVENTS, f"- {how} {spec.id}")
 
     def job_ids(self, batch_id: str) -> Iterator[list[str]]:
@@ -105,6 +106,15 @@ class Batches:
             self._objects.remove(BATCHES, listed.key)
         parts = (keys.batch, keys.batch_counts, keys.batch_jobs, keys.batch_done)
         self._jobs.client.delete(*(part(batch_id) for part in parts))
+        self._jobs.client.set(keys.gone(batch_id), tenant, px=TOMBSTONE_MS)
+        self._jobs.note_change(batch_id)
+
+    def as_opened(self, batch_ids: Sequence[str]) -> list[tuple[BatchSpec, str]]:
+        """Specs and how they were closed ("" while they are open) of those that Redis knows. One round trip."""
+        with self._jobs.client.pipeline(transaction=False) as pipe:
+            for batch_id in batch_ids:
+                pipe.hmget(keys.batch(batch_id), "spec", CLOSED)
+            return [(BatchSpec.from_json(spec), closed or "") for spec, closed in pipe.execute() if spec]
 
     def _rate(self, latest: list[str]) -> float | None:
         if len(latest) < 2:
@@ -121,6 +131,7 @@ class Batches:
     def _remember(self, spec: BatchSpec, closed: str = "") -> dict[str, str]:
         fields = {"tenant": spec.tenant, "spec": spec.to_json(), CLOSED: closed}
         self._jobs.client.hset(keys.batch(spec.id), mapping=fields)  # type: ignore[arg-type]
+        self._jobs.note_change(spec.id)
         return fields
 
     def rebuild(self, tenant: str, batch_id: str) -> dict[str, str] | None:
