@@ -3,10 +3,8 @@
 Written by the housekeeper, seconds behind; read by the web. Nothing in here is needed to make a mask.
 """
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, false, select, tuple_, update
@@ -16,36 +14,7 @@ from storage.job import Job, Status
 from storage.rows import attempt_row, job_row, micro_batch_row, result_row, to_job
 from storage.sql import Database, upsert
 from storage.tables import attempts, batches, feedback, jobs, micro_batches, model_versions, results
-
-_CURSOR = re.compile(r"([0-9]{1,15})-(job_[0-9a-f]{32})")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which of a tenant's jobs: of one status, of one batch, created after a time (ms UTC). None: any."""
-
-    status: Status | None = None
-    batch_id: str | None = None
-    created_after_ms: int | None = None
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """Where a page ended: its last job."""
-
-    created_ms: int
-    job_id: str
-
-    def __str__(self) -> str:
-        return f"{self.created_ms}-{self.job_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Cursor":
-        """Raises ValueError for what `str` did not write."""
-        found = _CURSOR.fullmatch(text)
-        if not found:
-            raise ValueError("no cursor")
-        return cls(int(found.group(1)), found.group(2))
+from storage.wanted import Cursor, Wanted
 
 
 class Records:

@@ -8,7 +8,7 @@ from flask import Flask, Response, g, request
 import storage
 from storage.settings import Settings
 from web import errors, health, pages
-from web.api import batches, jobs, models, queue
+from web.api import batches, feedback, jobs, models, queue, records
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
 
@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     connection = app.extensions["storage"] = storage.connect(settings, online=True)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
-    for part in (jobs, batches, models, queue, health, pages):
+    for part in (jobs, records, feedback, batches, models, queue, health, pages):
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)

@@ -6,14 +6,14 @@ script that changed it, until it is in the records. So a message may be lost, an
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import DataError, IntegrityError
 
 from storage import Storage, feedback, keys
-from storage.job import Job
+from storage.job import Job, Status
 from storage.objects import FEEDBACK, RESULTS, UPLOADS, MinioObjects
 from worker.housekeeping import WIDE, hours
 
@@ -111,15 +111,17 @@ class Difference:
 
 def differences(storage: Storage) -> Iterator[Difference]:
     """Raises Unavailable."""
-    every = {*hours(WIDE), *storage.objects.folders(UPLOADS), *storage.objects.folders(RESULTS)}
-    yield from (_of_hour(storage, hour) for hour in sorted(every))
+    stored = storage.objects.folders(UPLOADS)
+    for hour in sorted({*hours(WIDE), *stored}):
+        recorded = storage.records.recorded(*keys.ids_of_hour(hour))
+        if recorded or hour in stored:
+            yield _of_hour(storage, hour, recorded)
     known = storage.records.recorded_feedback()
     said = [listed.key for listed in storage.objects.listing(FEEDBACK, "") if listed.key.endswith(".json")]
     yield Difference(storage.jobs.not_noted([key for key in said if feedback.id_of(key) not in known]))
 
 
-def _of_hour(storage: Storage, hour: str) -> Difference:
-    recorded = storage.records.recorded(*keys.ids_of_hour(hour))
+def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status]) -> Difference:
     # Listed after the records were read: what is recorded and has no upload was erased.
     uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
     ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)}

@@ -19,9 +19,9 @@ from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Finished, Job, Outcome, Spec, Status
 from storage.keys import Lane
 from storage.problems import Problem, Unavailable
-from storage.records import Wanted
 from storage.sql import Database
 from storage.tables import metadata
+from storage.wanted import Wanted
 from worker import doctor, housekeeping, recorder
 
 RESULT = {"width": 64, "height": 48, "classes": [{"id": 0, "name": "pet", "fraction": 1.0}], "confidence": 0.5}
