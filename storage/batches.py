@@ -1,10 +1,11 @@
 """All batches: their manifests in the object store, and in Redis what has to be fast.
 
     batches/{tenant}/{batch_id}/batch.json    what was opened
-    batches/{tenant}/{batch_id}/{n}.json      [[custom_id, job_id], …] of one append, before its 202; n sorts by time
+    batches/{tenant}/{batch_id}/{n}.json      [job_id, …] of one append, before its 202; n sorts by time
     batches/{tenant}/{batch_id}/closed        "closed" or "canceled"
 
-From the manifests a batch comes back after Redis was lost, with its name, items, order and counts.
+From the manifests a batch comes back after Redis was lost, with its name, items, order and counts. They hold no file
+names: those are in the uploads, and erased with them.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ class Batches:
             rate_per_s=self._rate(latest),
         )
 
-    def add(self, spec: BatchSpec, items: list[tuple[str, str]]) -> None:
-        """Note (custom_id, job id) of stored uploads, before they get their records."""
-        if items:
-            self._put(spec.tenant, spec.id, f"{uuid_utils.uuid7().hex}.json", json.dumps(items))
+    def add(self, spec: BatchSpec, job_ids: list[str]) -> None:
+        """Note stored uploads, before they get their records."""
+        if job_ids:
+            self._put(spec.tenant, spec.id, f"{uuid_utils.uuid7().hex}.json", json.dumps(job_ids))
 
     def close(self, spec: BatchSpec, how: str = CLOSED) -> None:
         """`how`: CLOSED or CANCELED; nothing can be added any more."""
@@ -141,16 +142,16 @@ class Batches:
             return None
         closed = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, CLOSED)) or b""
         for page in self._manifests(tenant, batch_id):
-            lost = self._jobs.without_record([job_id for _, job_id in page])
+            lost = self._jobs.without_record(page)
             with ThreadPoolExecutor(RECOVERERS) as pool:
                 list(pool.map(lambda job_id: recover(self._objects, self._jobs, tenant, job_id), lost))
         return self._remember(BatchSpec.from_json(content), closed.decode())
 
-    def _manifests(self, tenant: str, batch_id: str) -> Iterator[list[tuple[str, str]]]:
-        """The (custom_id, job id) of each append, in order."""
+    def _manifests(self, tenant: str, batch_id: str) -> Iterator[list[str]]:
+        """The job ids of each append, in order."""
         listed = self._objects.listing(BATCHES, keys.batch_object(tenant, batch_id))
         for key in sorted(entry.key for entry in listed):
             name = key.rpartition("/")[2]
             if name.endswith(".json") and name != "batch.json":
                 content = self._objects.get(BATCHES, key)
-                yield [(custom_id, job_id) for custom_id, job_id in json.loads(content or b"[]")]
+                yield json.loads(content or b"[]")

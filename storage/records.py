@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, false, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, false, select, tuple_, update
 
 from storage.batch import BatchSpec
 from storage.job import Job, Status
@@ -76,19 +76,22 @@ class Records:
 
     def page(self, tenant: str, wanted: Wanted, limit: int, after: Cursor | None) -> tuple[list[Job], Cursor | None]:
         """The tenant's jobs, newest first. → up to `limit` of them, and the cursor of the next page if there is one."""
-        statement = _JOBS.where(jobs.c.tenant == tenant, jobs.c.erased_ms == 0, *_conditions(wanted, after))
-        statement = statement.order_by(jobs.c.created_ms.desc(), jobs.c.id.desc()).limit(limit + 1)
-        with self._database.begin() as connection:
-            found = [to_job(row) for row in connection.execute(statement).mappings()]
+        chosen = select(jobs).where(jobs.c.tenant == tenant, jobs.c.erased_ms == 0, *_conditions(wanted, after))
+        newest = chosen.order_by(jobs.c.created_ms.desc(), jobs.c.id.desc()).limit(limit + 1)
+        found = self._jobs(newest)
         page = found[:limit]
         more = len(found) > limit
         return page, Cursor(page[-1].spec.created_ms, page[-1].id) if more else None
 
     def job(self, job_id: str) -> Job | None:
         """As it was recorded last; None for an unknown or an erased one."""
+        found = self._jobs(select(jobs).where(jobs.c.id == job_id, jobs.c.erased_ms == 0))
+        return found[0] if found else None
+
+    def _jobs(self, chosen: Select[Any]) -> list[Job]:
+        """The chosen rows of `jobs`, newest first, with what belongs to each."""
         with self._database.begin() as connection:
-            row = connection.execute(_JOBS.where(jobs.c.id == job_id, jobs.c.erased_ms == 0)).mappings().first()
-        return to_job(row) if row else None
+            return [to_job(row) for row in connection.execute(_whole(chosen)).mappings()]
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
         """Rows of `attempts`, the first one first; also of an erased job."""
@@ -115,21 +118,25 @@ class Records:
             return set(connection.scalars(select(feedback.c.id)))
 
 
-_JOBS = (
-    select(
-        jobs,
-        attempts.c.timings_ms,
-        attempts.c.error,
-        attempts.c.model.label("got"),
-        micro_batches.c.size,
-        results.c.classes,
-        results.c.confidence,
-        results.c.sha256.label("result_sha256"),
+def _whole(chosen: Select[Any]) -> Select[Any]:
+    """Chosen first and joined then: a database without statistics would join all that there is."""
+    of = chosen.subquery()
+    return (
+        select(
+            of,
+            attempts.c.timings_ms,
+            attempts.c.error,
+            attempts.c.model.label("got"),
+            micro_batches.c.size,
+            results.c.classes,
+            results.c.confidence,
+            results.c.sha256.label("result_sha256"),
+        )
+        .outerjoin(attempts, and_(attempts.c.job_id == of.c.id, attempts.c.number == of.c.attempt))
+        .outerjoin(results, and_(results.c.job_id == of.c.id, results.c.attempt == of.c.attempt))
+        .outerjoin(micro_batches, micro_batches.c.id == attempts.c.micro_batch_id)
+        .order_by(of.c.created_ms.desc(), of.c.id.desc())
     )
-    .outerjoin(attempts, and_(attempts.c.job_id == jobs.c.id, attempts.c.number == jobs.c.attempt))
-    .outerjoin(results, and_(results.c.job_id == jobs.c.id, results.c.attempt == jobs.c.attempt))
-    .outerjoin(micro_batches, micro_batches.c.id == attempts.c.micro_batch_id)
-)
 
 
 def _conditions(wanted: Wanted, after: Cursor | None) -> list[ColumnElement[bool]]:

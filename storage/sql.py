@@ -92,10 +92,10 @@ def upsert(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, pool_timeout=5, connect_args=POSTGRES)
+        return create_engine(parsed, pool_pre_ping=True, pool_timeout=5, connect_args=POSTGRES, hide_parameters=True)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_MS / 1000})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_MS / 1000}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
 

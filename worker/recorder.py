@@ -48,7 +48,7 @@ def _one_by_one(write: Callable[[Storage, Sequence[Change]], None], storage: Sto
         write(storage, page)
     except UNSTORABLE as error:
         if len(page) == 1:
-            log.error("%s: cannot be recorded: %s", page[0][0], error)
+            log.error("%s: cannot be recorded: %s", page[0][0], type(error).__name__)  # its text may hold a name
             return
         for change in page:
             _one_by_one(write, storage, [change])

@@ -57,6 +57,7 @@ class Stack:
             "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
             "S3_URL": f"http://127.0.0.1:{self.env['S3_PORT']}",
             "MODEL_CACHE": str(self.var / "models"),
+            "SQL_URL": f"sqlite:///{self.var}/records.db",
             **self.env,
         }
 
