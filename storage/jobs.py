@@ -115,14 +115,22 @@ class RedisJobs:
         """End the jobs whose results are stored. → for each "won", "lost", "superseded" or "unknown".
 
         A repetition answers the same. Lost: it ended otherwise, and this result is nobody's. Superseded: it is open and
-        somebody else's, who may take this result. Unknown: Redis was lost, and the result object is all there is.
+        somebody else's, who may take this result. Unknown: this Redis is not `intact`; who looks through
+        it finds the result object.
 
         `busy_ms`: wall time this micro-batch took of the worker, 0 where no worker was at it.
         """
         rows = [part for f in finished for part in (f.job_id, f.outcome.status, f.result_key, f.outcome.to_json())]
         return list(
             self._run(
-                "finish", token, worker, busy_ms, self._settings.retention_s * 1000, self._settings.micro_batch, *rows
+                "finish",
+                token,
+                worker,
+                busy_ms,
+                self._settings.retention_s * 1000,
+                self._settings.micro_batch,
+                self._run_id(),
+                *rows,
             )
         )
 
@@ -187,6 +195,10 @@ class RedisJobs:
         now_ms = self._now_ms()
         ids = self.client.zrange(keys.RETAINED, "-inf", now_ms, byscore=True, offset=0, num=at_most)
         return cast(list[str], ids)
+
+    def retained_ids(self) -> Iterator[list[str]]:
+        """Every ended job that is kept, in portions."""
+        yield from self._members(keys.RETAINED)
 
     def not_due(self, job_ids: Sequence[str]) -> None:
         self.client.zrem(keys.RETAINED, *job_ids)
@@ -288,9 +300,17 @@ class RedisJobs:
 
     def open_ids(self) -> Iterator[list[str]]:
         """Every job that has not ended, in portions."""
+        yield from self._members(keys.OPEN)
+
+    def unfinished_ids(self) -> set[str]:
+        """The same, and what waits or is leased although the list of open jobs was lost."""
+        every = (keys.OPEN, *map(keys.lane, Lane), *map(keys.leases, Lane))
+        return {job_id for key in every for page in self._members(key) for job_id in page}
+
+    def _members(self, key: str) -> Iterator[list[str]]:
         cursor = 0
         while True:
-            cursor, page = cast(tuple[int, list[tuple[str, float]]], self.client.zscan(keys.OPEN, cursor, count=500))
+            cursor, page = cast(tuple[int, list[tuple[str, float]]], self.client.zscan(key, cursor, count=PAGE))
             yield [job_id for job_id, _ in page]
             if not cursor:
                 return

@@ -66,11 +66,16 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> b
     """
     if jobs.condemn(job_id) == "running":
         return False
+    forget(objects, jobs, tenant, job_id)
+    return True
+
+
+def forget(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:
+    """Everything of a job that nobody has and that is in no line."""
     objects.remove(UPLOADS, keys.upload(tenant, job_id))
     _remove_results(objects, tenant, job_id)
     feedback.erase(objects, tenant, job_id)
     jobs.bury(job_id, tenant)
-    return True
 
 
 def _remove_results(objects: MinioObjects, tenant: str, job_id: str) -> None:

@@ -16,8 +16,8 @@ def find(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> Jo
         return None if jobs.gone(job_id) else recover(objects, jobs, tenant, job_id)
     if job.spec.tenant != tenant:
         return None
-    if not job.status.final and not intact:
-        # An older state of Redis may have come back, in which it had not ended yet.
+    if not job.status.final and not intact and objects.spec(tenant, job_id):
+        # An older state of Redis may have come back, in which it had not ended yet, or had not been erased.
         restore_ended(objects, jobs, job.spec, objects.results(tenant, job_id))
         return jobs.get(job_id)
     return job

@@ -79,7 +79,7 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
     for job in filter(None, storage.jobs.get_many(sorted(missing))):
         if storage.objects.spec(job.spec.tenant, job.id) is None:
             log.warning("%s: had been erased", job.id)
-            storage.jobs.bury(job.id, job.spec.tenant)
+            lifecycle.forget(storage.objects, storage.jobs, job.spec.tenant, job.id)
     if adopted:
         storage.tickets.send(storage.jobs.tickets_missing())
     return adopted
@@ -104,7 +104,7 @@ def adopt_after_loss(storage: Storage) -> bool:
         if not chosen:
             return False
         started = time.monotonic()
-        behind = frozenset(job_id for page in storage.jobs.open_ids() for job_id in page)
+        behind = frozenset(storage.jobs.unfinished_ids())
         age_s = storage.jobs.state_age_s()
         # What was accepted since then has an id of that hour or a later one; what has ended since was open then.
         window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)

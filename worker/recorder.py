@@ -6,13 +6,14 @@ script that changed it, until it is in the records. So a message may be lost, an
 
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import DataError, IntegrityError
 
-from storage import Storage, feedback, keys
+from storage import Storage, feedback, keys, lifecycle
 from storage.job import Job, Status
 from storage.objects import FEEDBACK, RESULTS, UPLOADS, MinioObjects
 from worker.housekeeping import WIDE, hours
@@ -89,6 +90,9 @@ def backfill(storage: Storage) -> int:
         ended = [job for owner in sorted(found.lost) if (job := ended_job(storage, *owner))]
         storage.records.write(ended)
         storage.records.erase(dict.fromkeys(found.erased, time.time_ns() // 1_000_000))
+        for job in filter(None, storage.jobs.get_many(found.back)):
+            log.warning("%s: had been erased", job.id)
+            lifecycle.forget(storage.objects, storage.jobs, job.spec.tenant, job.id)
         differing += len(found)
     return differing
 
@@ -98,31 +102,37 @@ class Difference:
     """Between the objects and the records, of one hour or of all feedback.
 
     `unrecorded`: names of what Redis knows and the records do not, nor are about to; `lost`: ended jobs that Redis does
-    not know either; `erased`: jobs that only the records know.
+    not know either; `erased`: jobs that only the records know; `back`: ended jobs of an older state of Redis that were
+    erased since.
     """
 
     unrecorded: list[str] = field(default_factory=list)
     lost: set[keys.Owner] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
+    back: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.unrecorded) + len(self.lost) + len(self.erased)
+        return len(self.unrecorded) + len(self.lost) + len(self.erased) + len(self.back)
 
 
 def differences(storage: Storage) -> Iterator[Difference]:
     """Raises Unavailable."""
+    kept = defaultdict[str, set[str]](set)
+    for page in storage.jobs.retained_ids():
+        for job_id in page:
+            kept[keys.hour(job_id)].add(job_id)
     stored = storage.objects.folders(UPLOADS)
-    for hour in sorted({*hours(WIDE), *stored}):
+    for hour in sorted({*hours(WIDE), *stored, *kept}):
         recorded = storage.records.recorded(*keys.ids_of_hour(hour))
-        if recorded or hour in stored:
-            yield _of_hour(storage, hour, recorded)
+        if recorded or hour in stored or hour in kept:
+            yield _of_hour(storage, hour, recorded, kept[hour])
     known = storage.records.recorded_feedback()
     said = [listed.key for listed in storage.objects.listing(FEEDBACK, "") if listed.key.endswith(".json")]
     yield Difference(storage.jobs.not_noted([key for key in said if feedback.id_of(key) not in known]))
 
 
-def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status]) -> Difference:
-    # Listed after the records were read: what is recorded and has no upload was erased.
+def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: set[str]) -> Difference:
+    # Listed after the records were read: what is recorded, or kept, and has no upload was erased.
     uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
     ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)}
     wanting = {owner for owner in uploads if owner[1] not in recorded or not recorded[owner[1]].final}
@@ -132,6 +142,7 @@ def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status]) -> Dif
         unrecorded=storage.jobs.not_noted(sorted({job_id for _, job_id in wanting} - unknown - recorded.keys())),
         lost={owner for owner in wanting & ended if owner[1] in unknown},
         erased=set(storage.jobs.without_record(sorted(recorded.keys() - there))),
+        back=sorted(kept - there),
     )
 
 

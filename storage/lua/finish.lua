@@ -1,16 +1,19 @@
 #!lua flags=allow-oom
 -- The result objects are stored: the holders' jobs become terminal. A compare-and-set on (running, token), so one
 -- attempt wins; repeated by the winner it answers 'won' again.
--- ARGV: token, worker, busy_ms, retention_ms, micro_batch, then for each job: id, status, result key, outcome JSON
+-- ARGV: token, worker, busy_ms, retention_ms, micro_batch, run id of this Redis,
+--       then for each job: id, status, result key, outcome JSON
 -- → for each job 'won', 'lost' (it ended otherwise, or was erased: this result is nobody's), 'superseded' (it is open, and not
---   the caller's: who has it may take this result) or 'unknown' (Redis was lost: the result object is the truth)
+--   the caller's: who has it may take this result) or 'unknown' (Redis was lost, or an older state is back: the result object
+--   is the truth, or the job was erased)
 local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local micro_batch = tonumber(ARGV[5])
 local answers, won = {}, 0
-for i = 6, #ARGV, 4 do
+local intact = redis.call('GET', P .. 'epoch') == ARGV[6]
+for i = 7, #ARGV, 4 do
   local id, status, key, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local j = read(id, 'status', 'token', 'lane', 'result_key')
-  if j[1] == 'running' and j[2] == token then
+  if intact and j[1] == 'running' and j[2] == token then
     redis.call('ZREM', P .. 'leases:' .. j[3], id)
     redis.call('ZREM', P .. 'open', id)
     write(id, status, 'finished_ms', NOW, 'result_key', key, 'outcome', outcome)
@@ -21,7 +24,7 @@ for i = 6, #ARGV, 4 do
     -- Its own result is the record's: it has handed it in before, or the record was made again from that very object.
     local mine = ended(j[1]) and j[4] == key
     local over = ended(j[1]) or redis.call('EXISTS', P .. 'gone:' .. id) == 1
-    table.insert(answers, mine and 'won' or over and 'lost' or j[1] and 'superseded' or 'unknown')
+    table.insert(answers, mine and 'won' or over and 'lost' or intact and j[1] and 'superseded' or 'unknown')
   end
 end
 

@@ -45,7 +45,6 @@ class Jobs(RuleBasedStateMachine):
                 self.objects.remove(bucket, listed.key)
         self.accepted: list[str] = []
         self.erased: set[str] = set()
-        self.undone: set[str] = set()  # erasures that an older state forgot: a holder of then may store a result
         self.by_key: dict[str, str] = {}
         self.seen: dict[str, tuple[Status, str]] = {}  # what a client was told of an ended job
         self.claims: list[Claim] = []
@@ -182,7 +181,6 @@ class Jobs(RuleBasedStateMachine):
     def redis_falls_back(self, acts: list[tuple[str, int]]) -> None:
         """To its state before the acts, as after a restart from an older file."""
         snapshot = {key: self.raw.dump(key) for key in self.raw.scan_iter("segue:*")}
-        before = set(self.erased)
         for name, pick in acts:
             if name == "submit":
                 self.submit("", Lane.BULK, "")
@@ -194,7 +192,6 @@ class Jobs(RuleBasedStateMachine):
         for key, value in snapshot.items():
             self.raw.restore(key, 0, value)
         self.raw.set(keys.EPOCH, "another run")
-        self.undone |= self.erased - before
 
     # What the housekeeper does.
 
@@ -252,8 +249,8 @@ class Jobs(RuleBasedStateMachine):
         """What a GET answers, held against what it answered before."""
         job = find(self.objects, self.jobs, "local", job_id)
         if job_id in self.erased:
-            back = job is not None and self.objects.results("local", job_id)
-            assert not back or job_id in self.undone, "an erased job came back with its mask"
+            back = job is not None and job.status.final and self.objects.results("local", job_id)
+            assert not back, "an erased job came back with its mask"
             return None
         assert job is not None, f"{job_id} was accepted and is unknown"
         if job.status.final:

@@ -223,6 +223,17 @@ def test_the_backfill_brings_the_records_to_what_the_objects_tell(
     assert recorder.backfill(recording) == 0
 
 
+def test_an_older_state_brings_no_ended_job_back_that_was_erased(recording: Storage) -> None:
+    job = end(recording, submit(recording, filename="passport.jpg"))
+    older_state(recording, lambda: lifecycle.erase(recording.objects, recording.jobs, "local", job.id))
+    assert housekeeping.adopt_after_loss(recording)
+    recorder.backfill(recording)
+    recorder.record(recording)
+    assert recording.jobs.get(job.id) is None
+    assert recording.jobs.gone(job.id) == "local"
+    assert "passport" not in all_text(recording.database)
+
+
 def test_the_doctor_backfills(recorded_and_lost: tuple[Storage, dict[str, Status]]) -> None:
     recording, expected = recorded_and_lost
     housekeeping.adopt_after_loss(recording)
