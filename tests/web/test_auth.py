@@ -175,6 +175,7 @@ def test_an_event_stream_ends_when_its_key_is_revoked(connection: Storage, monke
     assert batches.PING_S + Settings().key_cache_s < 60
     monkeypatch.setattr(batches, "PING_S", 0.2)
     monkeypatch.setattr(batches, "EVENT_PAUSE_S", 0.0)
+    connection.models.publish(services.SHIPPED_MODEL)
     client = guarded(connection, key_cache_s=0).test_client()
     key, other = new_key(connection), new_key(connection)
     batch = client.post("/v1/batches", json={}, headers=bearer(key)).get_json()

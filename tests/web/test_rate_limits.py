@@ -9,6 +9,7 @@ import pytest
 import redis
 from callers import bearer, guarded, new_key
 from flask.testing import FlaskClient
+from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
 from storage import Storage
@@ -16,6 +17,11 @@ from web.rate_limits import network
 
 PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
 UNKNOWN = "seg_" + "0" * 12 + "_" + "a" * 43
+
+
+@pytest.fixture(autouse=True)
+def _model(connection: Storage) -> None:
+    connection.models.publish(SHIPPED_MODEL)
 
 
 def limited(answer: TestResponse) -> int:
@@ -148,7 +154,7 @@ def test_our_keys_in_redis_have_our_prefix(connection: Storage) -> None:
     client.get("/v1/queue", headers=bearer(UNKNOWN))
     browser, where, csrf = entered(client, "2001:db8::1")
     browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO)
-    names = [name for name in connection.jobs.client.keys() if "limit" in name.lower()]
+    names = [name for name in connection.jobs.client.scan_iter() if "limit" in name.lower()]
     assert len(names) == 4
     assert all(name.startswith("segue:limits") for name in names)
     assert all(0 < connection.jobs.client.ttl(name) <= 60 for name in names)
