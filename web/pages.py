@@ -3,7 +3,7 @@
 from flask import Blueprint, render_template, request, session
 
 from web.connection import connected
-from web.credentials import KEY_ID, SESSION_COOKIE, end_session
+from web.credentials import KEY_ID, SESSION_COOKIE, TENANT, end_session
 from web.exposure import is_open
 
 blueprint = Blueprint("pages", __name__)
@@ -11,9 +11,10 @@ blueprint = Blueprint("pages", __name__)
 
 @blueprint.get("/")
 def index() -> str:
-    """It asks for a key, begins a session of its own, or just works, as `data-entry` says."""
-    settings = connected().settings
-    if SESSION_COOKIE in request.cookies and not session:
-        end_session()  # signed by another secret, or too old: every request with it would be refused
-    entry = "open" if session or is_open(settings) else "public" if settings.public_page else "key"
-    return render_template("index.html", entry=entry, signed_in=KEY_ID in session)
+    """`entry`: `open` just works, `public` begins a session of its own first, `key` asks for one."""
+    settings, signed_in = connected().settings, KEY_ID in session
+    anonymous = TENANT in session and settings.public_page
+    if SESSION_COOKIE in request.cookies and not signed_in and not anonymous:
+        end_session()  # too old, or of other settings: every request with it would be refused
+    entry = "open" if signed_in or is_open(settings) else "public" if settings.public_page else "key"
+    return render_template("index.html", entry=entry, signed_in=signed_in)
