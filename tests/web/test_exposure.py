@@ -138,6 +138,12 @@ def test_only_the_configured_proxy_is_believed(connection: Storage) -> None:
     assert [status("10.0.0.7", f"1.1.5.{n}, 1.2.3.4") for n in range(3)] == [401, 429, 429]
 
 
+def test_a_public_page_needs_no_key_to_start(settings: Settings, tmp_path: Path) -> None:
+    asked = settings.replace(bind="0.0.0.0", public_page=True, sql_url=SecretStr(f"sqlite:///{tmp_path}/none.db"))
+    assert "SESSION_SECRET" in refusal(asked)
+    assert refusal(asked.replace(session_secret=SecretStr(SECRET))) == ""
+
+
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "127.8.8.8", "::1", "[::1]"])
 def test_loopback(name: str) -> None:
     assert is_loopback(name)
