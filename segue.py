@@ -134,6 +134,26 @@ def doctor(
     raise typer.Exit(not all(finding.ok for finding in findings))
 
 
+@app.command()
+def trace(job: str, as_json: JsonOption = False) -> None:
+    """One job's story: when it came, who took it, what became of it. 0: known, 1: nobody knows it."""
+    from worker import trace
+
+    with connected() as storage:
+        story = trace.trace(storage, job)
+    if story is None:
+        _fail(f"nobody knows {job}")
+    if as_json:
+        typer.echo(json.dumps(asdict(story), indent=2))
+        return
+    typer.echo(f"{story.job_id} of {story.tenant}: {story.status} (told by {', '.join(story.told_by)})")
+    for silent in story.silent:
+        typer.echo(f"!!  the {silent} did not answer: this may not be all")
+    for event in story.events:
+        at = datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
+        typer.echo(f"{at.removesuffix('+00:00')}  {event.what}")
+
+
 @models.command()
 def publish(
     version: Annotated[Path, typer.Argument(metavar="FOLDER", help="A card.json and the files that it lists.")],

@@ -86,6 +86,7 @@ def environment(var: Path) -> dict[str, str]:
         "S3_ACCESS_KEY": "segue",
         "S3_SECRET_KEY_FILE": str(secret),
         "MODEL_CACHE": str(var / "models"),
+        "SQL_URL": f"sqlite:///{var}/records.db",
         "REDIS_URL": f"redis://127.0.0.1:{ports['REDIS_PORT']}/0",
         "S3_URL": f"http://127.0.0.1:{ports['S3_PORT']}",
         **ports,
@@ -99,7 +100,7 @@ def leave_settings(var: Path, env: dict[str, str]) -> None:
     file = var / "env"
     file.touch(mode=0o600)
     secret = env.get("S3_SECRET_KEY") or Path(env["S3_SECRET_KEY_FILE"]).read_text()
-    names = ("REDIS_URL", "S3_URL", "S3_ACCESS_KEY")
+    names = ("REDIS_URL", "S3_URL", "S3_ACCESS_KEY", "SQL_URL")
     file.write_text("".join(f"{name}={env[name]}\n" for name in names) + f"S3_SECRET_KEY={secret}\n")
 
 

@@ -1,16 +1,17 @@
 """All batches: their manifests in the object store, and in Redis what has to be fast.
 
     batches/{tenant}/{batch_id}/batch.json    what was opened
-    batches/{tenant}/{batch_id}/{n}.json      [[custom_id, job_id], …] of one append, before its 202; n sorts by time
+    batches/{tenant}/{batch_id}/{n}.json      [job_id, …] of one append, before its 202; n sorts by time
     batches/{tenant}/{batch_id}/closed        "closed" or "canceled"
 
-From the manifests a batch comes back after Redis was lost, with its name, items, order and counts.
+From the manifests a batch comes back after Redis was lost, with its name, items, order and counts. They hold no file
+names: those are in the uploads, and erased with them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
@@ -19,7 +20,7 @@ import uuid_utils
 from storage import keys
 from storage.batch import Batch, BatchSpec
 from storage.job import Job, Status
-from storage.jobs import RedisJobs
+from storage.jobs import TOMBSTONE_MS, RedisJobs
 from storage.objects import BATCHES, MinioObjects
 from storage.problems import Unavailable
 from storage.recovery import recover
@@ -59,15 +60,16 @@ class Batches:
             rate_per_s=self._rate(latest),
         )
 
-    def add(self, spec: BatchSpec, items: list[tuple[str, str]]) -> None:
-        """Note (custom_id, job id) of stored uploads, before they get their records."""
-        if items:
-            self._put(spec.tenant, spec.id, f"{uuid_utils.uuid7().hex}.json", json.dumps(items))
+    def add(self, spec: BatchSpec, job_ids: list[str]) -> None:
+        """Note stored uploads, before they get their records."""
+        if job_ids:
+            self._put(spec.tenant, spec.id, f"{uuid_utils.uuid7().hex}.json", json.dumps(job_ids))
 
     def close(self, spec: BatchSpec, how: str = CLOSED) -> None:
         """`how`: CLOSED or CANCELED; nothing can be added any more."""
         self._put(spec.tenant, spec.id, CLOSED, how)
         self._jobs.client.hset(keys.batch(spec.id), CLOSED, how)
+        self._jobs.note_change(spec.id)
         self._jobs.client.publish(keys.EVENTS, f"- {how} {spec.id}")
 
     def job_ids(self, batch_id: str) -> Iterator[list[str]]:
@@ -105,6 +107,15 @@ class Batches:
             self._objects.remove(BATCHES, listed.key)
         parts = (keys.batch, keys.batch_counts, keys.batch_jobs, keys.batch_done)
         self._jobs.client.delete(*(part(batch_id) for part in parts))
+        self._jobs.client.set(keys.gone(batch_id), tenant, px=TOMBSTONE_MS)
+        self._jobs.note_change(batch_id)
+
+    def as_opened(self, batch_ids: Sequence[str]) -> list[tuple[BatchSpec, str]]:
+        """Specs and how they were closed ("" while they are open) of those that Redis knows. One round trip."""
+        with self._jobs.client.pipeline(transaction=False) as pipe:
+            for batch_id in batch_ids:
+                pipe.hmget(keys.batch(batch_id), "spec", CLOSED)
+            return [(BatchSpec.from_json(spec), closed or "") for spec, closed in pipe.execute() if spec]
 
     def _rate(self, latest: list[str]) -> float | None:
         if len(latest) < 2:
@@ -121,6 +132,7 @@ class Batches:
     def _remember(self, spec: BatchSpec, closed: str = "") -> dict[str, str]:
         fields = {"tenant": spec.tenant, "spec": spec.to_json(), CLOSED: closed}
         self._jobs.client.hset(keys.batch(spec.id), mapping=fields)  # type: ignore[arg-type]
+        self._jobs.note_change(spec.id)
         return fields
 
     def rebuild(self, tenant: str, batch_id: str) -> dict[str, str] | None:
@@ -130,16 +142,16 @@ class Batches:
             return None
         closed = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, CLOSED)) or b""
         for page in self._manifests(tenant, batch_id):
-            lost = self._jobs.without_record([job_id for _, job_id in page])
+            lost = self._jobs.without_record(page)
             with ThreadPoolExecutor(RECOVERERS) as pool:
                 list(pool.map(lambda job_id: recover(self._objects, self._jobs, tenant, job_id), lost))
         return self._remember(BatchSpec.from_json(content), closed.decode())
 
-    def _manifests(self, tenant: str, batch_id: str) -> Iterator[list[tuple[str, str]]]:
-        """The (custom_id, job id) of each append, in order."""
+    def _manifests(self, tenant: str, batch_id: str) -> Iterator[list[str]]:
+        """The job ids of each append, in order."""
         listed = self._objects.listing(BATCHES, keys.batch_object(tenant, batch_id))
         for key in sorted(entry.key for entry in listed):
             name = key.rpartition("/")[2]
             if name.endswith(".json") and name != "batch.json":
                 content = self._objects.get(BATCHES, key)
-                yield [(custom_id, job_id) for custom_id, job_id in json.loads(content or b"[]")]
+                yield json.loads(content or b"[]")

@@ -116,6 +116,9 @@ class Job:
     micro_batch: int = 0
     again: int = 0  # 1: another attempt may have stored a result, or be about to
     alone: int = 0  # 1: it has been lost with its worker before, and nothing else may run in its process
+    token: str = ""  # of the claim that has it or had it last, and so of the micro-batch
+    worker: str = ""
+    lost: str = ""  # leases that ran out: "worker started_ms lost_ms;" for each
     result_key: str = ""
     outcome: Outcome | None = None
 
@@ -130,6 +133,9 @@ class Job:
             spec=Spec.from_fields(fields),
             status=Status(fields["status"]),
             revision=int(fields["revision"]),
+            token=fields.get("token", ""),
+            worker=fields.get("worker", ""),
+            lost=fields.get("lost", ""),
             result_key=fields.get("result_key", ""),
             outcome=Outcome.from_json(fields["outcome"]) if fields.get("outcome") else None,
             **{name: int(fields[name]) for name in numbers if name in fields},

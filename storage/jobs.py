@@ -21,7 +21,7 @@ from redis.exceptions import LockError
 
 from storage import keys
 from storage.job import Finished, Job, Outcome, Outlook, Pace, QueueState, Spec, Status, Swept
-from storage.keys import SEGMENT_QUEUE, Lane
+from storage.keys import RECORDS_QUEUE, SEGMENT_QUEUE, Lane
 from storage.models import EVERYTHING, EnginesReport, Offer
 from storage.server_run import ServerRun
 from storage.settings import Settings
@@ -35,7 +35,7 @@ PAGE = 500  # ids a script call: Redis does nothing else meanwhile
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 SCRIPTS = (
     "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve",
-    "retry", "outlook", "condemn", "bury",
+    "retry", "outlook", "condemn", "bury", "recorded",
 )  # fmt: skip
 
 
@@ -150,6 +150,37 @@ class RedisJobs:
     def gone(self, job_id: str) -> str | None:
         """The tenant of an erased job."""
         return cast(str | None, self.client.get(keys.gone(job_id)))
+
+    def gone_among(self, job_ids: Sequence[str]) -> list[str]:
+        """Those that were erased."""
+        if not job_ids:
+            return []
+        tenants = cast(list[str | None], self.client.mget([keys.gone(job_id) for job_id in job_ids]))
+        return [job_id for job_id, tenant in zip(job_ids, tenants, strict=True) if tenant]
+
+    def note_change(self, name: str) -> None:
+        """Of what is recorded and is no job: a batch's id, or a feedback object's key."""
+        self.client.zadd(keys.UNRECORDED, {name: self._now_ms()})
+
+    def unrecorded(self, at_most: int) -> list[tuple[str, float]]:
+        """Names of what has changed since it was recorded, with the revision of the change, the oldest first."""
+        rows = self.client.zrange(keys.UNRECORDED, 0, at_most - 1, withscores=True)
+        return cast(list[tuple[str, float]], rows)
+
+    def not_noted(self, names: Sequence[str]) -> list[str]:
+        """Those that `unrecorded` does not have."""
+        if not names:
+            return []
+        scores = self.client.zmscore(keys.UNRECORDED, list(names))
+        return [name for name, score in zip(names, scores, strict=True) if score is None]
+
+    def recorded(self, changes: Sequence[tuple[str, float]]) -> None:
+        """These are in the records now; what has changed again meanwhile stays."""
+        self._run("recorded", *(part for name, revision in changes for part in (name, int(revision))))
+
+    def record_wanted(self) -> bool:
+        """Whether somebody has to be told that something has changed: no message waits that says so."""
+        return not self.client.llen(RECORDS_QUEUE)
 
     def due(self, at_most: int = 500) -> list[str]:
         """Ended jobs that are not to be kept any longer."""

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import uuid_utils
 
-SEGMENT_QUEUE, CONTROL_QUEUE = "segment", "control"  # Celery queues, and so the names of their Redis lists
+# Celery queues, and so the names of their Redis lists.
+SEGMENT_QUEUE, CONTROL_QUEUE, RECORDS_QUEUE = "segment", "control", "records"
 PREFIX = "segue:"  # of every Redis key of ours; storage/lua/prelude.lua has the same
 EVENTS = f"{PREFIX}events"
 WORKERS = f"{PREFIX}workers"
@@ -17,6 +18,7 @@ RATE = f"{PREFIX}rate"
 EPOCH = f"{PREFIX}epoch"
 CLOCK = f"{PREFIX}clock"
 RETAINED = f"{PREFIX}retained"
+UNRECORDED = f"{PREFIX}unrecorded"
 PROGRESS = f"{PREFIX}progress"
 ENGINES = f"{PREFIX}engines"
 
@@ -37,6 +39,10 @@ def new_job_id() -> str:
 
 def new_batch_id() -> str:
     return f"bat_{uuid_utils.uuid7().hex}"
+
+
+def new_feedback_id() -> str:
+    return f"fbk_{uuid_utils.uuid7().hex}"
 
 
 def new_token() -> str:
@@ -99,6 +105,21 @@ def owner(key: str) -> Owner | None:
     """Tenant and job id of an upload's or a result's key; None for a key that is neither."""
     parts = key.split("/")
     return (parts[1], parts[2]) if len(parts) in (3, 4) and is_job_id(parts[2]) else None
+
+
+def ids_of_hour(name: str) -> tuple[str, str]:
+    """The least and the greatest job id that an hour `yyyymmddhh` can have."""
+    start_ms = int(datetime.strptime(f"{name}+0000", "%Y%m%d%H%z").timestamp() * 1000)
+    return f"job_{start_ms:012x}{'0' * 20}", f"job_{start_ms + 3600 * 1000 - 1:012x}{'f' * 20}"
+
+
+def feedback_of(tenant: str, job_id: str) -> str:
+    """Prefix of what was said about a job."""
+    return f"{tenant}/{job_id}/"
+
+
+def feedback(tenant: str, job_id: str, feedback_id: str, suffix: str) -> str:
+    return f"{feedback_of(tenant, job_id)}{feedback_id}.{suffix}"
 
 
 def job(job_id: str) -> str:

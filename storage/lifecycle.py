@@ -7,7 +7,7 @@ left; repeated, it goes on.
 import time
 from dataclasses import replace
 
-from storage import keys
+from storage import feedback, keys
 from storage.job import LONGEST_DEADLINE_S, Finished, Job, Outcome, Status
 from storage.jobs import RedisJobs
 from storage.objects import RESULTS, UPLOADS, MinioObjects
@@ -58,7 +58,9 @@ def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> 
 
 
 def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> bool:
-    """Remove the job and everything of it: pending → upload → result → record, so that no recovery can bring it back.
+    """Remove the job and everything of it: pending → upload → result → what was said about it → record.
+
+    In this order no recovery can bring it back. The SQL records forget it seconds later.
 
     → False for a running one, which stays as it is. Broken off half-way, the janitor goes on.
     """
@@ -66,6 +68,7 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> b
         return False
     objects.remove(UPLOADS, keys.upload(tenant, job_id))
     _remove_results(objects, tenant, job_id)
+    feedback.erase(objects, tenant, job_id)
     jobs.bury(job_id, tenant)
     return True
 

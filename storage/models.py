@@ -100,6 +100,10 @@ class Models:
         listed = (entry.key.rpartition("/") for entry in self._objects.listing(MODELS, ""))
         return sorted(version for version, _, name in listed if name == CARD)
 
+    def published_ms(self, version: str) -> int:
+        """When its files were stored last, ms UTC; 0 where it is not there."""
+        return max((entry.modified_ms for entry in self._objects.listing(MODELS, f"{version}/{CARD}")), default=0)
+
     def card(self, version: str) -> dict[str, Any] | None:
         content = self._objects.get(MODELS, f"{version}/{CARD}") if _VERSION.fullmatch(version) else None
         return json.loads(content) if content else None

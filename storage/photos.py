@@ -69,6 +69,18 @@ def decode(content: bytes, settings: Settings, at_least: int | None = None) -> t
         raise Problem("image_decode_failed", "The image data is damaged or incomplete.") from error
 
 
+def decode_class_ids(content: bytes, settings: Settings) -> Image.Image:
+    """A mask that somebody sends: a PNG whose palette indices or grey values are class ids → mode L. Raises Problem."""
+    image, _ = _open(content, settings)
+    if image.format != "PNG" or image.mode not in ("P", "L"):
+        raise Problem("unprocessable_image", "A mask is a PNG of 8 bits a pixel: a palette, or grey values.")
+    try:
+        with closing(image):
+            return Image.frombytes("L", image.size, image.tobytes())
+    except Exception as error:  # whatever a decoder raises, it is the mask that is damaged
+        raise Problem("unprocessable_image", "The mask's data is damaged or incomplete.") from error
+
+
 def _open(content: bytes, settings: Settings) -> tuple[Image.Image, int]:
     """→ the picture as it is stored, not decoded yet, and its EXIF orientation."""
     if not content:

@@ -28,6 +28,7 @@ POSTGRES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 5_000,
 }
+ALONE = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(5390911)"}
 INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -35,7 +36,7 @@ class Database:
     """Every method raises Unavailable where the database does not answer or has not been set up."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._lock = threading.Lock()
         self._made: Engine | None = None
 
@@ -43,14 +44,19 @@ class Database:
     def engine(self) -> Engine:
         with self._lock:
             if self._made is None:
-                self._made = _engine(self._url)
+                self._made = _engine(self.url)
             return self._made
 
     @contextmanager
-    def begin(self) -> Iterator[Connection]:
-        """One transaction. Raises DataError or IntegrityError for what is wrong with the rows themselves."""
+    def begin(self, alone: bool = False) -> Iterator[Connection]:
+        """One transaction. Raises DataError or IntegrityError for what is wrong with the rows themselves.
+
+        `alone`: one such transaction at a time, so that what it has read is still so when it writes.
+        """
         try:
             with self.engine.begin() as connection:
+                if alone:
+                    connection.exec_driver_sql(ALONE[connection.dialect.name])
                 yield connection
         except (DataError, IntegrityError):
             raise
@@ -59,7 +65,7 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables up to what this code knows. Safe to repeat, and beside running processes."""
-        with self.begin() as connection:
+        with self.begin(alone=True) as connection:
             command.upgrade(_config(connection), "head")
 
     def revision(self) -> tuple[str | None, str | None]:
@@ -86,10 +92,10 @@ def upsert(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, pool_timeout=5, connect_args=POSTGRES)
+        return create_engine(parsed, pool_pre_ping=True, pool_timeout=5, connect_args=POSTGRES, hide_parameters=True)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_MS / 1000})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_MS / 1000}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
 

@@ -4,10 +4,11 @@ import logging
 
 from celery import Celery
 
-from storage.keys import SEGMENT_QUEUE
+from storage.keys import RECORDS_QUEUE, SEGMENT_QUEUE
 
 SEGMENT_BATCH = "worker.segment_batch"
 SWEEP, RECONCILE, ADOPT, CLEAN = "worker.sweep", "worker.reconcile", "worker.adopt", "worker.clean"
+RECORD, BACKFILL = "worker.record", "worker.backfill"
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +39,20 @@ class Tickets:
 
     def send(self, count: int = 1) -> None:
         """Send up to `count` tickets. A failure is logged and no error: the sweeper tops up."""
+        for _ in range(count):
+            if not self._send(SEGMENT_BATCH, SEGMENT_QUEUE):
+                return
+
+    def record(self, task: str = RECORD) -> None:
+        """Tell the housekeeper that the records are behind. It looks by itself too: a failure is no error."""
+        self._send(task, RECORDS_QUEUE)
+
+    def _send(self, task: str, queue: str) -> bool:
         try:
-            for _ in range(count):
-                # By the queue's name alone Celery uses the default exchange, which has no bindings that a FLUSHALL
-                # could delete: a message sent to a named one would then reach nobody, without an error.
-                self._app.send_task(SEGMENT_BATCH, queue=SEGMENT_QUEUE)
+            # By the queue's name alone Celery uses the default exchange, which has no bindings that a FLUSHALL
+            # could delete: a message sent to a named one would then reach nobody, without an error.
+            self._app.send_task(task, queue=queue)
         except Exception as error:  # whatever the broker's library raises, the job itself is safe
-            log.warning("ticket not sent, the sweeper will: %s", type(error).__name__)
+            log.warning("%s not sent, the housekeeper will: %s", task, type(error).__name__)
+            return False
+        return True

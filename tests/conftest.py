@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import services
 import shapes
+from pydantic import SecretStr
 from sqlalchemy import text
 from stack import Stack
 
@@ -62,9 +63,12 @@ def empty_store(connection: Storage) -> Storage:
 
 @pytest.fixture
 def own_store(connection: Storage, tmp_path: Path) -> Storage:
-    """Empty buckets and a model cache beside those that the other tests share."""
-    made = storage.connect(connection.settings.replace(bucket_prefix="own-", model_cache=tmp_path / "cache"))
+    """Empty buckets and tables and a model cache beside those that the other tests share."""
+    own = {"bucket_prefix": "own-", "model_cache": tmp_path / "cache"}
+    sql_url = SecretStr(f"sqlite:///{tmp_path}/own.db")
+    made = storage.connect(connection.settings.replace(sql_url=sql_url, **own))
     made.objects.make_buckets()
+    made.database.migrate()
     return emptied(made)
 
 
@@ -88,15 +92,26 @@ def postgres() -> Iterator[services.Service]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """Empty tables, in each kind of database."""
-    made = Database(f"sqlite:///{tmp_path}/records.db")
+    url = f"sqlite:///{tmp_path}/records.db"
     if request.param == "postgresql":
-        made = Database(services.postgres_url(request.getfixturevalue("postgres").port))
+        url = services.postgres_url(request.getfixturevalue("postgres").port)
+    made = Database(url)
+    if request.param == "postgresql":
         with made.begin() as connection:
             connection.execute(text("DROP SCHEMA public CASCADE"))
             connection.execute(text("CREATE SCHEMA public"))
     made.migrate()
     yield made
     made.dispose()
+
+
+@pytest.fixture
+def recording(own_store: Storage, database: Database) -> Iterator[Storage]:
+    """Empty Redis, buckets and tables."""
+    made = storage.connect(own_store.settings.replace(sql_url=SecretStr(database.url)))
+    yield made
+    made.database.dispose()
+    made.jobs.client.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import re
 import pytest
 from services import ROOT
 
+from storage.feedback import CONSENT
 from storage.problems import KINDS
 from storage.settings import Settings
 from web.app import create_app
@@ -41,6 +42,10 @@ def test_every_route_is_in_the_api_document() -> None:
 def test_every_code_is_in_the_api_document() -> None:
     for code in KINDS:
         assert f"`{code}`" in API
+
+
+def test_what_is_consented_to_is_in_the_privacy_document() -> None:
+    assert f"> {CONSENT}" in (ROOT / "docs" / "privacy.md").read_text()
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -1,7 +1,7 @@
 """Composition root of the working side.
 
 celery -A worker.app worker -Q segment                                  # one a core or GPU: scale this one
-celery -A worker.app worker -B -P threads -c 4 -Q control               # housekeeper; several are harmless
+celery -A worker.app worker -B -P threads -c 4 -Q control,records       # housekeeper; several are harmless
 """
 
 import functools
@@ -16,9 +16,9 @@ from typing import Any
 from celery import Celery, signals
 
 import storage
-from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE
+from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
 from storage.settings import Settings
-from storage.tickets import ADOPT, CLEAN, RECONCILE, SWEEP, celery_app
+from storage.tickets import ADOPT, CLEAN, RECONCILE, RECORD, SWEEP, celery_app
 from worker import watch
 
 log = logging.getLogger(__name__)
@@ -44,13 +44,14 @@ app.conf.update(
             "task": task,
             "schedule": timedelta(seconds=seconds),
             # A late one is worth nothing: after an outage they would all come at once.
-            "options": {"queue": CONTROL_QUEUE, "expires": seconds},
+            "options": {"queue": queue, "expires": seconds},
         }
-        for name, task, seconds in (
-            ("sweep", SWEEP, settings.sweep_s),
-            ("reconcile", RECONCILE, settings.reconcile_s),
-            ("adopt", ADOPT, settings.adopt_s),
-            ("clean", CLEAN, settings.clean_s),
+        for name, task, queue, seconds in (
+            ("sweep", SWEEP, CONTROL_QUEUE, settings.sweep_s),
+            ("reconcile", RECONCILE, CONTROL_QUEUE, settings.reconcile_s),
+            ("adopt", ADOPT, CONTROL_QUEUE, settings.adopt_s),
+            ("clean", CLEAN, CONTROL_QUEUE, settings.clean_s),
+            ("record", RECORD, RECORDS_QUEUE, settings.record_s),
         )
     },
 )

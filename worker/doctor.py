@@ -7,6 +7,7 @@ open, and removes result objects that nothing points at.
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import redis
@@ -18,10 +19,12 @@ from storage.models import ModelError
 from storage.objects import BUCKETS, RESULTS, UPLOADS, Listed
 from storage.problems import Unavailable
 from storage.recovery import recover
+from worker import recorder
 from worker.housekeeping import WIDE, adopt, hours, reconcile
 
 # A result is stored shortly before its record says so.
 YOUNG_MS = 60_000
+LATE_MS = 60_000  # of a change that is not in the records yet
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def examine(storage: Storage) -> Iterator[Finding]:
     missing = storage.jobs.tickets_missing()
     yield Finding("tickets", not missing, f"{missing} missing, the next sweep sends them" if missing else "enough")
     yield from differences(storage).findings()
+    yield _answering("records", lambda: _records(storage))
 
 
 def repair(storage: Storage) -> None:
@@ -84,6 +88,9 @@ def repair(storage: Storage) -> None:
     for key in found.unreferenced:
         storage.objects.remove(RESULTS, key)
     storage.tickets.send(storage.jobs.tickets_missing())
+    with suppress(Unavailable):  # which is a finding
+        recorder.backfill(storage)
+        recorder.record(storage)
 
 
 def differences(storage: Storage) -> Differences:
@@ -143,6 +150,18 @@ def _buckets(storage: Storage) -> Finding:
     missing = [bucket for bucket in BUCKETS if not storage.objects.exists(bucket)]
     detail = f"no bucket {', '.join(missing)}: run `segue setup`" if missing else "all buckets are there"
     return Finding("object store", not missing, detail)
+
+
+def _records(storage: Storage) -> Finding:
+    here, known = storage.database.revision()
+    if here != known:
+        return Finding("records", False, f"tables are at {here}, this program knows {known}: run `segue setup`")
+    late_ms = time.time() * 1000 - LATE_MS
+    waiting = [name for name, changed_ms in storage.jobs.unrecorded(1) if changed_ms < late_ms]
+    differing = sum(len(difference) for difference in recorder.differences(storage))
+    wrong = ["changes wait for more than a minute: is a housekeeper alive?"] if waiting else []
+    wrong += [f"{differing} jobs or remarks differ from the object store"] if differing else []
+    return Finding("records", not wrong, "; ".join(wrong) or "they tell what the object store tells")
 
 
 def _models(storage: Storage) -> Iterator[Finding]:

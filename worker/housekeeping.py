@@ -14,6 +14,7 @@ from storage.job import LONGEST_DEADLINE_S
 from storage.jobs import IDEMPOTENCY_TTL_MS
 from storage.objects import RESULTS, UPLOADS, Listed
 from storage.recovery import recover
+from storage.tickets import BACKFILL
 
 NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
 CLOCKS_APART = timedelta(hours=1)  # the web's, which the ids are made by, and Redis'
@@ -113,6 +114,7 @@ def adopt_after_loss(storage: Storage) -> bool:
             if keys.hour(batch_id) >= oldest:
                 storage.batches.rebuild(tenant, batch_id)
         storage.jobs.mark_intact()
+    storage.tickets.record(BACKFILL)
     log.warning("Redis is new or was emptied: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
     return True
 

@@ -1,16 +1,21 @@
 """The only Celery code: which function a message runs."""
 
 import functools
+import logging
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from celery import Task, signals
 
-from storage.tickets import ADOPT, CLEAN, RECONCILE, SEGMENT_BATCH, SWEEP
+from storage.problems import Unavailable
+from storage.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SEGMENT_BATCH, SWEEP
 from worker import housekeeping, janitor
 from worker.app import app, connection
+
+log = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -52,6 +57,27 @@ def adopt() -> None:
 @app.task(name=CLEAN)
 def clean() -> None:
     janitor.clean(connection())
+    _recording(lambda recorder: recorder.tidy(connection()))
+
+
+@app.task(name=RECORD)
+def record() -> None:
+    _recording(lambda recorder: recorder.record(connection()))
+
+
+@app.task(name=BACKFILL)
+def backfill() -> None:
+    _recording(lambda recorder: recorder.backfill(connection()))
+
+
+def _recording(work: Callable[[Any], object]) -> None:
+    """Work that needs the SQL database; while it is down, what has changed waits in Redis for the next try."""
+    from worker import recorder  # SQLAlchemy, which whoever segments does without
+
+    try:
+        work(recorder)
+    except Unavailable as error:
+        log.warning("the records wait: %s", error)
 
 
 @signals.worker_process_init.connect

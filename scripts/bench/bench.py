@@ -24,6 +24,7 @@ import numpy as np
 import pictures
 import queue_cost
 import rebuild
+import records
 from PIL import Image
 from services import ROOT, SHIPPED_MODEL
 from stack import Stack, children, command_line
@@ -116,6 +117,12 @@ def throughput(stack: Stack, contents: list[bytes]) -> tuple[float, float]:
     for location in reversed(locations):
         client.wait(location)
     return JOBS / (time.perf_counter() - started), JOBS / submitted
+
+
+def one_throughput(stack: Stack, contents: list[bytes]) -> int:
+    """→ how many jobs it was."""
+    throughput(stack, contents)
+    return JOBS
 
 
 def eta_errors(stack: Stack, contents: list[bytes], meanwhile: Callable[[], None]) -> str:
@@ -226,6 +233,9 @@ def main() -> None:
     with running(1) as stack:
         throughput(stack, contents[:1])
         print(f"1 worker, a second comes and is killed: {eta_errors(stack, contents, lambda: come_and_go(stack))}")
+    with running(1) as stack:
+        records.hot_path(stack, lambda: one_throughput(stack, contents), cpu_ms)
+    records.main()
     print("The queue in Redis:")
     queue_cost.main()
     rebuild.main()

@@ -8,6 +8,7 @@
 --   segue:leases:{lane}             zset    running ids, by the lease's expiry
 --   segue:open                      zset    every id that is not terminal, by deadline
 --   segue:retained                  zset    every ended id, by the time until which it is kept
+--   segue:unrecorded                zset    ids of what has changed since it was written to the records, by its revision
 --   segue:gone:{id}                 string  the tenant of an erased job, for a while
 --   segue:epoch                     string  run id of the Redis that is known to be whole
 --   segue:clock                     string  time of the last sweep: how old a state is that comes back
@@ -59,6 +60,7 @@ local function write(id, status, ...)
   local revision, batch = math.max(tonumber(old[1] or '0') + 1, NOW), old[3] or ''
   redis.call('HSET', record(id), 'status', status, 'revision', string.format('%d', revision), ...)
   if batch ~= '' then count_in_batch(batch, id, old[2], status) end
+  redis.call('ZADD', P .. 'unrecorded', revision, id)
   redis.call('PUBLISH', P .. 'events', id .. ' ' .. status .. ' ' .. batch)
 end
 

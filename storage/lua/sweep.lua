@@ -21,12 +21,15 @@ end
 for _, lane in ipairs({ 'interactive', 'bulk' }) do
   local leases = P .. 'leases:' .. lane
   for _, id in ipairs(redis.call('ZRANGE', leases, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, at_most)) do
-    local j = read(id, 'status', 'micro_batch', 'alone')
+    local j = read(id, 'status', 'micro_batch', 'alone', 'worker', 'started_ms', 'lost')
     if j[1] ~= 'running' then
       redis.call('ZREM', leases, id)
     else
       -- Companions of 0 mean that a sweeper held it, not a worker: that is nothing against the image.
-      if j[2] ~= '0' then redis.call('HINCRBY', record(id), 'losses', 1) end
+      if j[2] ~= '0' then
+        redis.call('HINCRBY', record(id), 'losses', 1)
+        redis.call('HSET', record(id), 'lost', (j[6] or '') .. string.format('%s %s %d;', j[4] or '-', j[5] or '0', NOW))
+      end
       if j[2] ~= '0' and j[3] == '1' then redis.call('HINCRBY', record(id), 'losses_alone', 1) end
       local why = verdict(id)
       if why then seize(id, lane, why) else requeue(id); table.insert(back, id) end

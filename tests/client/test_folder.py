@@ -283,7 +283,7 @@ def test_a_web_that_asks_for_a_key(
     folder: Folder, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.photo("a.jpg")
-    key = ApiKeys(Database(stack.env["SQL_URL"])).create("acme", frozenset({Scope.SUBMIT, Scope.READ}))[1]
+    key = ApiKeys(Database(stack.environment()["SQL_URL"])).create("acme", frozenset({Scope.SUBMIT, Scope.READ}))[1]
     folder.port, log = services.free_ports(1), tmp_path / "web.log"
     web = stack.run_line("web", log, PORT=str(folder.port), REQUIRE_KEYS="1", SESSION_SECRET=SECRET)
     try:

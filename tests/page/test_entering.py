@@ -19,7 +19,7 @@ PHOTO = FilePayload(name="cat.jpg", mimeType="image/jpeg", buffer=pictures.jpeg(
 
 @pytest.fixture
 def keys(stack: Stack) -> ApiKeys:
-    return ApiKeys(Database(stack.env["SQL_URL"]))
+    return ApiKeys(Database(stack.environment()["SQL_URL"]))
 
 
 def segmented(page: Page) -> None:

@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from storage.objects import MinioObjects
 from storage.problems import Unavailable
 from storage.settings import Settings
@@ -136,7 +138,17 @@ def start_postgres(folder: Path, port: int | None = None) -> Service:
         "-c",
         "listen_addresses=127.0.0.1",
     ]
-    return start(serve, environment(), port, folder / "postgres.log", cwd=folder, **user)
+    service = start(serve, environment(), port, folder / "postgres.log", cwd=folder, **user)
+    wait_until(lambda: _answers(port), "PostgreSQL")  # after a crash it first puts itself right
+    return service
+
+
+def _answers(port: int) -> bool:
+    try:
+        psycopg.connect(host="127.0.0.1", port=port, user="segue", dbname="postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def postgres_url(port: int, name: str = "postgres") -> str:

@@ -27,7 +27,7 @@ class Stack:
         self.port, self.redis_port = first + 5, first + 6
         self.env = services.environment(
             VAR=var, PORT=self.port, REDIS_PORT=self.redis_port, S3_PORT=first, WORKERS=workers,
-            **{"LEASE_S": 6, "SQL_URL": f"sqlite:///{var}/records.db", **settings},
+            **{"LEASE_S": 6, **settings},
         )  # fmt: skip
         self.process: subprocess.Popen[str] | None = None
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=70)
@@ -57,6 +57,7 @@ class Stack:
             "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
             "S3_URL": f"http://127.0.0.1:{self.env['S3_PORT']}",
             "MODEL_CACHE": str(self.var / "models"),
+            "SQL_URL": f"sqlite:///{self.var}/records.db",
             **self.env,
         }
 

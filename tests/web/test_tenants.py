@@ -8,9 +8,11 @@ import pictures
 import pytest
 from callers import bearer, guarded, new_key
 from flask.testing import FlaskClient
+from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
 from storage import Storage, keys
+from worker import recorder
 
 Headers = dict[str, str]
 
@@ -117,3 +119,24 @@ def test_the_keys_of_one_tenant_see_the_same(client: FlaskClient, acme: Headers,
     job = submit(client, acme).get_json()
     second = bearer(new_key(connection, "acme"))
     assert client.get(job["links"]["self"], headers=second).status_code == 200
+
+
+def test_a_list_has_the_callers_jobs_only(recording: Storage) -> None:
+    recording.models.publish(SHIPPED_MODEL)
+    app = guarded(recording)
+    client = app.test_client()
+    acme, other = (bearer(new_key(recording, tenant)) for tenant in ("acme", "other"))
+    batch = client.post("/v1/batches", json={}, headers=acme).get_json()["id"]
+    client.post(f"/v1/batches/{batch}/jobs", headers=acme, **parts())
+    mine, theirs = (submit(client, who).get_json()["id"] for who in (acme, other))
+    recorder.record(recording)
+
+    def listed(who: Headers, **query: str) -> list[str]:
+        return [job["id"] for job in client.get("/v1/jobs", headers=who, query_string=query).get_json()["data"]]
+
+    assert len(listed(acme)) == 2
+    assert mine in listed(acme)
+    assert listed(other) == [theirs]
+    assert len(listed(acme, batch_id=batch)) == 1
+    assert listed(other, batch_id=batch) == listed(other, batch_id=keys.new_batch_id()) == []
+    app.extensions["storage"].database.dispose()

@@ -90,7 +90,7 @@ def append(batch_id: str) -> Response:
     with ThreadPoolExecutor(UPLOADERS) as pool:
         outcomes = list(pool.map(lambda one: _store(storage, batch.spec, one, known), sent))
     accepted = [spec for spec, _ in outcomes if spec]
-    storage.batches.add(batch.spec, [(spec.custom_id, spec.id) for spec in accepted])
+    storage.batches.add(batch.spec, [spec.id for spec in accepted])
     missing = 0
     for spec in accepted:
         missing = storage.jobs.enqueue(spec)

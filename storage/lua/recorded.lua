@@ -1,0 +1,8 @@
+#!lua flags=allow-oom
+-- What was written to the records is let go of, unless it has changed again meanwhile.
+-- ARGV: id, the revision that was read, …
+for i = 1, #ARGV, 2 do
+  if tonumber(redis.call('ZSCORE', P .. 'unrecorded', ARGV[i]) or '-1') == tonumber(ARGV[i + 1]) then
+    redis.call('ZREM', P .. 'unrecorded', ARGV[i])
+  end
+end

@@ -1,0 +1,118 @@
+"""What people say about a mask, and the mask that they would have made."""
+
+import io
+import time
+
+from flask import Blueprint, Response, jsonify, request
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from storage import feedback, keys
+from storage.feedback import CONSENT, Feedback, Verdict
+from storage.job import Job
+from storage.photos import decode_class_ids
+from storage.problems import Problem
+from storage.settings import Settings
+from web.api.jobs import _find, _result
+from web.connection import connected
+from web.documents import timestamp
+from web.errors import invalid
+from web.formats import in_thread
+
+LONGEST_NOTE = 2000
+
+blueprint = Blueprint("feedback", __name__)
+
+
+class Remark(BaseModel):
+    """JSON, or form fields beside a corrected mask."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    verdict: Verdict
+    note: str = Field(default="", max_length=LONGEST_NOTE)
+    consent_training: bool = False
+
+
+@blueprint.post("/v1/jobs/<job_id>/feedback")
+def create(job_id: str) -> Response:
+    """Say that a mask is good or bad, or send a corrected one; all of it goes with the job when that is erased."""
+    storage, job = connected(), _find(job_id)
+    remark, sent = _read()
+    if (remark.verdict is Verdict.CORRECTED) != (sent is not None):
+        raise Problem("invalid_request", "`corrected` comes with a file in the field `mask`, no other verdict does.")
+    mask = in_thread(corrected, sent, job, storage.settings) if sent is not None else None
+    given = _given(job, remark, mask is not None)
+    feedback.store(storage.objects, storage.jobs, given, mask)
+    if storage.jobs.get(job.id) is None:  # erased meanwhile: nothing may stay behind
+        feedback.erase(storage.objects, job.spec.tenant, job.id)
+        raise Problem("gone", "The job was erased.")
+    response = jsonify(_document(given))
+    response.status_code = 201
+    return response
+
+
+def _read() -> tuple[Remark, bytes | None]:
+    try:
+        if request.mimetype == "application/json":
+            return Remark.model_validate_json(request.get_data()), None
+        if request.mimetype != "multipart/form-data":
+            raise Problem("unsupported_media_type", "Send application/json, or multipart/form-data with a `mask`.")
+        files = list(request.files.items(multi=True))
+        if [name for name, _ in files] != ["mask"] or len(list(request.form.items(multi=True))) != len(request.form):
+            raise Problem("invalid_request", "Send one file, in the field `mask`, and each other field once.")
+        content = files[0][1].stream.read()
+        files[0][1].close()
+        return Remark.model_validate(request.form.to_dict()), content
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def corrected(content: bytes, job: Job, settings: Settings) -> bytes:
+    """The sent mask as a plain grey PNG of class ids. Raises Problem where it is not a mask of this job's photo."""
+    ids = decode_class_ids(content, settings)
+    if ids.size != (job.spec.width, job.spec.height):
+        raise Problem("unprocessable_image", f"The mask has to be {job.spec.width} x {job.spec.height} pixels.")
+    known = {int(entry["id"]) for entry in _result(job)["classes"]}
+    if strange := {value for value, count in enumerate(ids.histogram()) if count} - known:
+        raise Problem("unprocessable_image", f"The mask has the class {min(strange)}, which the model does not know.")
+    return _png(ids)
+
+
+def _png(ids: Image.Image) -> bytes:
+    """Written anew: nothing that came with the file is kept."""
+    buffer = io.BytesIO()
+    ids.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _given(job: Job, remark: Remark, with_mask: bool) -> Feedback:
+    _result(job)  # there has to be a mask to speak about
+    model = job.outcome.model if job.outcome else None
+    feedback_id, tenant = keys.new_feedback_id(), job.spec.tenant
+    return Feedback(
+        id=feedback_id,
+        job_id=job.id,
+        tenant=tenant,
+        verdict=remark.verdict,
+        note=remark.note,
+        model=f"{model['name']}/{model['version']}" if model else "",
+        mask_key=keys.feedback(tenant, job.id, feedback_id, "png") if with_mask else "",
+        consent_training=remark.consent_training,
+        consent_wording=CONSENT if remark.consent_training else "",
+        created_ms=time.time_ns() // 1_000_000,
+    )
+
+
+def _document(given: Feedback) -> dict[str, object]:
+    return {
+        "id": given.id,
+        "object": "feedback",
+        "job_id": given.job_id,
+        "verdict": given.verdict,
+        "note": given.note,
+        "corrected": bool(given.mask_key),
+        "consent_training": given.consent_training,
+        "consent_wording": given.consent_wording or None,
+        "created_at": timestamp(given.created_ms),
+    }

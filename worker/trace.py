@@ -1,0 +1,97 @@
+"""The story of one job, put together from Redis, the records and the object store: `segue trace JOB`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from storage import Storage
+from storage.job import Job
+from storage.problems import Unavailable
+from storage.rows import attempt_row
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to the job; time in ms UTC."""
+
+    at_ms: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Story:
+    """`told_by`: which parts knew of it; `silent`: which did not answer."""
+
+    job_id: str
+    tenant: str
+    status: str
+    events: list[Event]
+    told_by: list[str]
+    silent: list[str]
+
+
+def trace(storage: Storage, job_id: str) -> Story | None:
+    """None where nobody who answers knows the job."""
+    silent: list[str] = []
+    live = recorded = None
+    rows: list[dict[str, Any]] = []
+    said: list[dict[str, Any]] = []
+    try:
+        live = storage.jobs.get(job_id)
+    except redis.RedisError:
+        silent.append("redis")
+    try:
+        recorded, rows, said = _recorded(storage, job_id)
+    except Unavailable:
+        silent.append("records")
+    job = live or recorded
+    if job is None:
+        return None
+    attempts = {row["number"]: row for row in rows} | ({live.attempt: attempt_row(live)} if live else {})
+    events = [
+        _accepted(job),
+        *(event for number in sorted(attempts) for event in _attempt(attempts[number])),
+        *(Event(row["created_ms"], f"feedback: {row['verdict']}{_consent(row)}") for row in said),
+    ]
+    if job.retained_until_ms:
+        events.append(Event(job.retained_until_ms, "is erased, with its photo and its mask"))
+    told_by = [name for name, known in (("redis", live), ("records", recorded)) if known]
+    return Story(job_id, job.spec.tenant, job.status, sorted(events, key=lambda event: event.at_ms), told_by, silent)
+
+
+def _recorded(storage: Storage, job_id: str) -> tuple[Job | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    return storage.records.job(job_id), storage.records.attempts(job_id), storage.records.feedback(job_id)
+
+
+def _accepted(job: Job) -> Event:
+    spec = job.spec
+    name = spec.custom_id or spec.filename or "a photo without a name"
+    size = f"{spec.width} x {spec.height} {spec.format}, {spec.bytes} bytes"
+    batch = f", of batch {spec.batch_id}" if spec.batch_id else ""
+    return Event(spec.created_ms, f"accepted: {name} ({size}) for {spec.model}, {spec.lane}{batch}")
+
+
+def _attempt(row: dict[str, Any]) -> Iterator[Event]:
+    which = f"attempt {row['number']}"
+    for lease in row["lost"]:
+        yield Event(lease["started_ms"], f"{which}: taken by {lease['worker']}")
+        yield Event(lease["lost_ms"], f"{which}: {lease['worker']} was lost, back in line")
+    lost = {lease["started_ms"] for lease in row["lost"]}
+    if row["started_ms"] and row["started_ms"] not in lost:
+        micro_batch = f", micro-batch {row['micro_batch_id']}" if row["micro_batch_id"] else ""
+        yield Event(row["started_ms"], f"{which}: taken by {row['worker'] or 'somebody'}{micro_batch}")
+    if row["finished_ms"]:
+        yield Event(row["finished_ms"], f"{which}: {row['status']}{_how(row)}")
+
+
+def _how(row: dict[str, Any]) -> str:
+    if row["error"]:
+        return f", {row['error']['code']}: {row['error']['detail']}"
+    stages = ", ".join(f"{stage} {ms} ms" for stage, ms in row["timings_ms"].items())
+    return f" with {row['model']} ({stages})" if row["model"] else ""
+
+
+def _consent(row: dict[str, Any]) -> str:
+    return ", may be used for training" if row["consent_training"] else ""
