@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from storage import Storage
+    from storage.api_key import ApiKey
+    from storage.settings import Settings
+    from storage.sql import Database
 
 app = typer.Typer(no_args_is_help=True, help="Segmentation in a queue: photos in, masks out.")
 models = typer.Typer(no_args_is_help=True, help="Model versions, and which of them `stable` and `canary` are.")
 app.add_typer(models, name="models")
+keys = typer.Typer(no_args_is_help=True, help="API keys: who may call, as which tenant, and what for.")
+app.add_typer(keys, name="keys")
 
 WEIGHTS = Path(__file__).parent / "model" / "weights"
 AliasOption = Annotated[str, typer.Option("--alias", help="stable or canary.")]
@@ -26,15 +31,39 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 
 @contextmanager
 def connected() -> "Iterator[Storage]":
-    """By the environment, or what `make run` left in $VAR/env. An outage is one line and not a traceback."""
-    from redis import RedisError
-
+    """The storage that the settings name. An outage is one line and not a traceback."""
     from storage import connect
-    from storage.problems import Unavailable
+
+    with _outages():
+        yield connect(_settings())
+
+
+@contextmanager
+def database() -> "Iterator[Database]":
+    """Only the SQL database: whoever makes keys needs no other credentials."""
+    from storage.sql import Database
+
+    with _outages():
+        made = Database(_settings().sql_url.get_secret_value())
+        yield made
+        made.dispose()
+
+
+def _settings() -> "Settings":
+    """By the environment, or what `make run` left in $VAR/env."""
     from storage.settings import Settings
 
+    return Settings(_env_file=Path(os.environ.get("VAR") or "var") / "env")  # type: ignore[call-arg]
+
+
+@contextmanager
+def _outages() -> "Iterator[None]":
+    from redis import RedisError
+
+    from storage.problems import Unavailable
+
     try:
-        yield connect(Settings(_env_file=Path(os.environ.get("VAR") or "var") / "env"))  # type: ignore[call-arg]
+        yield
     except (Unavailable, RedisError) as error:
         _fail(f"not available: {error}")
 
@@ -65,6 +94,9 @@ def folder(
     out: Annotated[Path, typer.Option(help="Folder for the masks and the journal; may lie inside IN.")],
     url: Annotated[str, typer.Option(envvar="SEGUE_URL", help="Address of the service.")] = "http://127.0.0.1:8000",
     format: Annotated[str, typer.Option(help="index: palette PNG; overlay: JPEG.")] = "index",  # noqa: A002
+    key: Annotated[
+        str, typer.Option(envvar="SEGUE_KEY", help="API key; better by the variable.", show_envvar=True)
+    ] = "",
     name: Annotated[str, typer.Option(help="Name of the batch; the folder's without.")] = "",
     model: Annotated[str, typer.Option(help="Alias or version of the model.")] = "stable",
     concurrency: Annotated[int, typer.Option(help="Requests at a time.")] = 4,
@@ -75,7 +107,7 @@ def folder(
     from web.folder import Order, UsageError, run
 
     try:
-        report = run(Order(source, out, url, format, name, model, concurrency, retry_failed))
+        report = run(Order(source, out, url, format, name, model, concurrency, retry_failed, key))
     except UsageError as error:
         raise typer.BadParameter(str(error)) from error
     typer.echo(json.dumps(report.document(), indent=2) if as_json else "\n".join(report.lines()))
@@ -190,6 +222,71 @@ def promote(version: str, alias: AliasOption = "stable") -> None:
 def rollback(alias: AliasOption = "stable") -> None:
     """Let an alias mean again what it meant before."""
     _change(alias, None)
+
+
+@keys.command("create")
+def create_key(
+    tenant: Annotated[str, typer.Option(help="Whose jobs it sends and sees.")],
+    scope: Annotated[list[str], typer.Option(help="submit, read or admin; several times.")] = ["submit", "read"],  # noqa: B006
+    name: Annotated[str, typer.Option(help="To know it by.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key and print it, this once: only its digest is stored."""
+    from storage.api_key import Scope, check_tenant
+    from storage.api_keys import ApiKeys
+
+    try:
+        check_tenant(tenant)
+        scopes = frozenset(map(Scope, scope))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    with database() as records:
+        records.migrate()
+        key, text = ApiKeys(records).create(tenant, scopes, name)
+    if as_json:
+        typer.echo(json.dumps({"key": text, **_told(key)}, indent=2))
+        return
+    typer.echo(text)
+    typer.echo(f"{key.id} of {tenant}: {', '.join(sorted(scopes))}. It is not shown again.", err=True)
+
+
+@keys.command("list")
+def list_keys(as_json: JsonOption = False) -> None:
+    """Every key without what makes it one; the revoked ones too."""
+    from storage.api_keys import ApiKeys
+
+    with database() as records:
+        told = [_told(key) for key in ApiKeys(records).all()]
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    for key in told:
+        state = "revoked" if key["revoked_at"] else "valid"
+        typer.echo(f"{key['id']}  {state:8} {key['tenant']:24} {','.join(key['scopes']):20} {key['name']}".rstrip())
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `segue keys list` shows it.")]) -> None:
+    """End a key for good. Every web follows within seconds, its sessions and event streams end too."""
+    from storage.api_keys import ApiKeys
+
+    with database() as records:
+        if not ApiKeys(records).revoke(key_id):
+            _fail(f"{key_id} is no valid key")
+    typer.echo(f"{key_id} is revoked")
+
+
+def _told(key: "ApiKey") -> dict[str, Any]:
+    """What may be shown of it."""
+    made, revoked = (datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (key.created_ms, key.revoked_ms))
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "scopes": sorted(key.scopes),
+        "name": key.name,
+        "created_at": made,
+        "revoked_at": revoked if key.revoked_ms else None,
+    }
 
 
 def _change(alias: str, version: str | None) -> None:

@@ -6,9 +6,11 @@ from gevent import monkey
 
 monkey.patch_all()  # before anything imports ssl or sockets; gunicorn itself would do it too late
 
+import sys
 from typing import Any
 
 from storage.settings import Settings
+from web.exposure import refusal
 
 _settings = Settings()
 
@@ -22,6 +24,13 @@ timeout = 60
 limit_request_line = 8190
 limit_request_fields = 100
 control_socket_disable = True
+forwarded_allow_ips = ""  # by default gunicorn believes whatever is on this machine; whom we believe: web/proxy.py
+
+
+def on_starting(_: Any) -> None:
+    """In the master, before it listens: a worker that ends would be started again and again."""
+    if reason := refusal(_settings):
+        sys.exit(reason)
 
 
 def post_worker_init(worker: Any) -> None:

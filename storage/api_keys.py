@@ -1,45 +1,14 @@
 """API keys: who may call, as whom, and what for. Only a key's digest is stored; the key itself is shown once."""
 
-import hashlib
-import hmac
-import re
 import secrets
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, cast
 
 from sqlalchemy import Row, func, select, update
 
+from storage.api_key import ApiKey, Scope, check_tenant, digest
 from storage.sql import Database
 from storage.tables import api_keys as table
-
-_KEY = re.compile(r"seg_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
-# Part of object keys and of Redis keys.
-_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-
-
-class Scope(StrEnum):
-    SUBMIT = "submit"
-    READ = "read"
-    ADMIN = "admin"  # everything, and what concerns all tenants: the models
-
-
-@dataclass(frozen=True)
-class ApiKey:
-    """`id`: the key's public part, by which it is looked up and named. Times in ms UTC."""
-
-    id: str
-    digest: str
-    tenant: str
-    scopes: frozenset[Scope]
-    name: str
-    created_ms: int
-    revoked_ms: int = 0
-
-    def matches(self, text: str) -> bool:
-        """In constant time."""
-        return hmac.compare_digest(self.digest, _digest(text))
 
 
 class ApiKeys:
@@ -51,13 +20,12 @@ class ApiKeys:
     def create(self, tenant: str, scopes: frozenset[Scope], name: str = "") -> tuple[ApiKey, str]:
         """→ the key as it is stored, and its text of 256 random bits, which nobody can tell again.
 
-        Raises ValueError for a tenant's name that could not be part of a key.
+        Raises ValueError for what cannot be a tenant's name.
         """
-        if not _TENANT.fullmatch(tenant):
-            raise ValueError("a tenant's name has 1 to 64 of a-z, 0-9, _ and -, and begins with one of the first two")
+        check_tenant(tenant)
         key_id = secrets.token_hex(6)
         text = f"seg_{key_id}_{secrets.token_urlsafe(32)}"
-        key = ApiKey(key_id, _digest(text), tenant, scopes, name, _now_ms())
+        key = ApiKey(key_id, digest(text), tenant, scopes, name, _now_ms())
         with self._database.begin() as connection:
             connection.execute(
                 table.insert().values(
@@ -93,16 +61,6 @@ class ApiKeys:
         with self._database.begin() as connection:
             statement = update(table).where(table.c.id == key_id, table.c.revoked_ms == 0).values(revoked_ms=_now_ms())
             return bool(connection.execute(statement).rowcount)
-
-
-def key_id(text: str) -> str | None:
-    """The public part of what may be a key; None for what cannot be one."""
-    found = _KEY.fullmatch(text)
-    return found.group(1) if found else None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _from_row(row: Row[Any]) -> ApiKey:

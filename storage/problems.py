@@ -15,6 +15,8 @@ class Kind:
 
 KINDS = {
     "invalid_request": Kind(400, "The request is not valid"),
+    "unauthorized": Kind(401, "Who calls is not known"),
+    "forbidden": Kind(403, "This is not allowed"),
     "not_found": Kind(404, "There is no such thing"),
     "method_not_allowed": Kind(405, "This method is not allowed here"),
     "job_not_finished": Kind(409, "The job has not finished", retryable=True),
@@ -29,6 +31,7 @@ KINDS = {
     "unprocessable_image": Kind(422, "The image cannot be accepted"),
     "unknown_model": Kind(422, "There is no such model"),
     "idempotency_key_reused": Kind(422, "This key was used for another request"),
+    "rate_limited": Kind(429, "Too much for now", retryable=True),
     "internal": Kind(500, "Something went wrong on our side", retryable=True),
     "unavailable": Kind(503, "A part of the service is not available", retryable=True),
     # In jobs only.

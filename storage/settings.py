@@ -7,6 +7,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+RATE = r"^[1-9]\d*/(second|minute|hour|day)$"
+
 
 class SecretFiles(PydanticBaseSettingsSource):
     """`S3_SECRET_KEY_FILE=/run/secrets/s3` instead of `S3_SECRET_KEY=…`, for any setting."""
@@ -35,6 +37,14 @@ class Settings(BaseSettings):
     port: int = 8000
     bind: str = "127.0.0.1"
     web_processes: int = Field(default=1, ge=1)
+
+    require_keys: bool = False
+    public_page: bool = False
+    session_secret: SecretStr = SecretStr("")
+    key_cache_s: float = Field(default=15, ge=0, le=30)
+    limit_key: str = Field(default="1200/minute", pattern=RATE)
+    limit_address: str = Field(default="300/minute", pattern=RATE)
+    trusted_proxy: str = ""
 
     max_upload_bytes: int = 10 * 1024 * 1024
     max_upload_pixels: int = 25_000_000

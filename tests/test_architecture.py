@@ -10,7 +10,7 @@ import pytest
 import services
 
 FORBIDDEN = {
-    "web.app": ("worker", "model", "tensorflow", "keras", "ai_edge_litert", "numpy", "cv2"),
+    "web.app": ("worker", "model", "tensorflow", "keras", "ai_edge_litert", "numpy", "cv2", "sqlalchemy", "alembic"),
     "worker.app": ("web", "flask", "tensorflow", "keras", "model", "ai_edge_litert"),
     "worker.tasks": ("web", "flask", "tensorflow", "keras", "ai_edge_litert"),
     "worker.pipeline": ("web", "flask", "tensorflow", "keras"),
@@ -42,6 +42,16 @@ def test_the_web_starts_quickly() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=services.ROOT, env=env, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 2
+
+
+def test_an_open_web_needs_no_sql() -> None:
+    code = (
+        "import sys; from web.app import create_app; client = create_app().test_client();"
+        "assert client.get('/healthz').status_code == 200 and client.get('/v1/jobs/x').status_code == 404;"
+        "assert 'sqlalchemy' not in sys.modules"
+    )
+    env = services.environment(S3_SECRET_KEY="secret")
+    subprocess.run([sys.executable, "-c", code], cwd=services.ROOT, env=env, check=True)
 
 
 def test_only_the_settings_read_the_environment() -> None:

@@ -2,13 +2,21 @@
 
 import logging
 import secrets
+from datetime import timedelta
 
 from flask import Flask, Response, g, request
 
 import storage
+from storage import Storage
+from storage.api_key import ApiKey
 from storage.settings import Settings
-from web import errors, health, pages
+from web import auth, errors, health, pages, session
 from web.api import batches, feedback, jobs, models, queue, records
+from web.credentials import SESSION_COOKIE, Sessions
+from web.exposure import is_open
+from web.known_keys import KnownKeys
+from web.proxy import TrustedProxy
+from web.rate_limits import RateLimits
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
 
@@ -16,6 +24,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+SESSION_DAYS = 7
 REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -30,12 +39,36 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     connection = app.extensions["storage"] = storage.connect(settings, online=True)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
-    for part in (jobs, records, feedback, batches, models, queue, health, pages):
+    _let_in(app, connection)
+    for part in (jobs, records, feedback, batches, models, queue, health, pages, session):
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)
+    app.before_request(auth.authenticate)
     app.after_request(_add_headers)
     return app
+
+
+def _let_in(app: Flask, connection: Storage) -> None:
+    """What tells callers apart: keys, sessions, limits, and the proxy that says where they are."""
+    settings = connection.settings
+
+    def find(key_id: str) -> ApiKey | None:
+        return connection.api_keys.find(key_id)
+
+    if not is_open(settings):
+        _ = connection.api_keys  # SQLAlchemy is loaded now, and not while somebody waits
+    app.extensions["known_keys"] = KnownKeys(find, settings.key_cache_s)
+    app.extensions["rate_limits"] = RateLimits(connection.jobs.client, settings)
+    app.secret_key = settings.session_secret.get_secret_value() or secrets.token_hex(32)
+    app.session_interface = Sessions()
+    app.config.update(
+        SESSION_COOKIE_NAME=SESSION_COOKIE,
+        SESSION_COOKIE_SAMESITE="Strict",
+        PERMANENT_SESSION_LIFETIME=timedelta(days=SESSION_DAYS),
+        SESSION_REFRESH_EACH_REQUEST=False,  # a session ends, however much it is used
+    )
+    app.wsgi_app = TrustedProxy(app.wsgi_app, settings.trusted_proxy)  # type: ignore[method-assign]
 
 
 def _name_request() -> None:

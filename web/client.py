@@ -22,6 +22,7 @@ import httpx
 LONG_POLL_S = 25
 QUICKEST_POLL_S = 0.5  # a batch at work changes all the time: asked again no faster than this
 LONGEST_PAUSE_S = 8.0
+LONGEST_LIMITED_S = 600.0
 UNFINISHED = ("open", "queued", "running")
 TRANSIENT = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 
@@ -106,11 +107,17 @@ class Counts(_Document):
 
 
 class Client:
-    """Safe to share between threads. Every call tries again for `timeout_s` while the server is away or busy."""
+    """Safe to share between threads. Every call tries again for `timeout_s` while the server is away or busy.
 
-    def __init__(self, url: str, timeout_s: float = 60) -> None:
+    `key`: the API key, where the server asks for one.
+    """
+
+    def __init__(self, url: str, timeout_s: float = 60, key: str = "") -> None:
         self.timeout_s = timeout_s
-        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=90, write=90, pool=None))
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(
+            base_url=url, headers=headers, timeout=httpx.Timeout(10, read=90, write=90, pool=None)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -179,8 +186,11 @@ class Client:
         return answer
 
     def send(self, method: str, link: str, **request: Any) -> httpx.Response:
-        """One exchange, tried again until `timeout_s` is spent. Raises ProblemError, httpx.TransportError."""
-        give_up = time.monotonic() + self.timeout_s
+        """One exchange, tried again until `timeout_s` is spent. Raises ProblemError, httpx.TransportError.
+
+        What the server asks a caller at its limit to wait for does not count, up to LONGEST_LIMITED_S in all.
+        """
+        give_up, limited_s = time.monotonic() + self.timeout_s, LONGEST_LIMITED_S
         for attempt in itertools.count():
             wanted_s = 0.0
             try:
@@ -194,6 +204,9 @@ class Client:
                 if problem.status not in (429, 502, 503, 504) and problem.code != "idempotency_in_progress":
                     raise problem
                 wanted_s = _retry_after(answer)
+                if problem.code == "rate_limited":
+                    give_up += min(wanted_s, limited_s)
+                    limited_s = max(0.0, limited_s - wanted_s)
             pause_s = wanted_s + random.uniform(0.5, 1) * min(LONGEST_PAUSE_S, 0.2 * 2**attempt)
             if time.monotonic() + pause_s > give_up:
                 raise failure

@@ -1,11 +1,11 @@
-"""What a request handler reaches for: this app's storage and its waiting room."""
+"""What a request handler reaches for: this app's storage, its waiting room, the keys it knows, the limits."""
 
 from flask import current_app
 
 from storage import Storage
+from web.known_keys import KnownKeys
+from web.rate_limits import RateLimits
 from web.waiting import Waiting
-
-LOCAL_TENANT = "local"  # everybody, as long as there are no keys
 
 
 def connected() -> Storage:
@@ -16,3 +16,13 @@ def connected() -> Storage:
 def waiting() -> Waiting:
     room: Waiting = current_app.extensions["waiting"]
     return room
+
+
+def known_keys() -> KnownKeys:
+    keys: KnownKeys = current_app.extensions["known_keys"]
+    return keys
+
+
+def rate_limits() -> RateLimits:
+    limits: RateLimits = current_app.extensions["rate_limits"]
+    return limits

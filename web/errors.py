@@ -40,6 +40,8 @@ def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     document = problem.to_dict(request.path, g.get("request_id"))
     response = problem_response(document)
     response.headers.update(headers or {})
+    if response.status_code == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if problem.retry_after_s is not None:
         response.headers["Retry-After"] = str(problem.retry_after_s)
     return response

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +49,7 @@ class Order:
     model: str = "stable"
     concurrency: int = 4
     retry_failed: bool = False
+    key: str = field(default="", repr=False)
 
     def check(self) -> None:
         """Raises UsageError."""
@@ -76,7 +77,7 @@ def run(order: Order) -> Report:
     started, found = time.monotonic(), walk(order.source, order.out)
     with (
         closing(_journal(order.out)) as journal,
-        Client(order.url) as client,
+        Client(order.url, key=order.key) as client,
         progress(len(found.photos)) as show,
     ):
         work = _Run(order, client, journal, found, show)

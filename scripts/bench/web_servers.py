@@ -27,7 +27,7 @@ from storage.settings import Settings
 
 POSTS, THREADS, SLOW, WAITERS = 400, 8, 200, 400
 PHOTO = pictures.jpeg(640, 480)
-SLOW_HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
+SLOW_HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
 CLASSES = {"gevent": [], "gthread, 16 threads": ["--threads", "16"], "sync": []}
 
 
@@ -55,7 +55,7 @@ def slow_sockets(port: int, count: int) -> Iterator[None]:
         with contextlib.suppress(OSError):
             sockets.append(socket.create_connection(("127.0.0.1", port), timeout=5))
             sockets[-1].sendall(
-                b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
+                b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
             )
 
     def dribble() -> None:
@@ -75,7 +75,7 @@ def slow_sockets(port: int, count: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def waiters(port: int, count: int, job_id: str) -> Iterator[None]:
-    request = f"GET /v1/jobs/{job_id} HTTP/1.1\r\nHost: x\r\nPrefer: wait=60\r\n\r\n".encode()
+    request = f"GET /v1/jobs/{job_id} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=60\r\n\r\n".encode()
     sockets = []
     for _ in range(count):
         with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """The client against the running stack, and against servers that misbehave."""
 
 import io
+import json
 import subprocess
 import sys
 import threading
@@ -174,6 +175,51 @@ def test_a_server_that_is_not_there_yet() -> None:
         with server(lambda _: (200, {}, JOB), port):
             asking.join(20)
     assert [job.id for job in found] == ["job_1"]
+
+
+def problem_of(status: int, code: str, **headers: str) -> Answer:
+    body = json.dumps({"status": status, "code": code, "title": "No", "detail": f"Because of {code}."}).encode()
+    return status, {"Content-Type": "application/problem+json", **headers}, body
+
+
+def test_the_key_goes_with_every_request() -> None:
+    with server(lambda _: (200, {}, JOB)) as (url, seen), Client(url, key="seg_1") as client:
+        client.job("job_1")
+        client.submit(b"photo")
+    assert [headers["Authorization"] for headers in seen] == ["Bearer seg_1"] * 2
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
+def test_who_may_not_call_is_told_so_at_once(status: int, code: str) -> None:
+    with (
+        server(lambda _: problem_of(status, code)) as (url, seen),
+        Client(url) as client,
+        pytest.raises(ProblemError, match=f"Because of {code}") as caught,
+    ):
+        client.submit(b"photo")
+    assert (caught.value.status, caught.value.code, len(seen)) == (status, code, 1)
+
+
+def test_a_limit_is_waited_for_beyond_the_budget() -> None:
+    """The window may be longer than what an outage may last."""
+    limited = problem_of(429, "rate_limited", **{"Retry-After": "2"})
+    with server(lambda n: (202, {}, JOB) if n else limited) as (url, seen), Client(url, timeout_s=1) as client:
+        started = time.monotonic()
+        assert client.submit(b"photo").id == "job_1"
+        assert time.monotonic() - started >= 2
+    assert len(seen) == 2
+
+
+def test_waiting_for_a_limit_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.client.LONGEST_LIMITED_S", 1)
+    limited = problem_of(429, "rate_limited", **{"Retry-After": "1"})
+    with (
+        server(lambda _: limited) as (url, seen),
+        Client(url, timeout_s=0.5) as client,
+        pytest.raises(ProblemError),
+    ):
+        client.submit(b"photo")
+    assert len(seen) <= 3
 
 
 def test_waiting_for_a_server_that_cannot_wait_does_not_hammer_it() -> None:

@@ -12,9 +12,13 @@ from typing import Any
 import pictures
 import pytest
 import services
+from callers import SECRET
 from PIL import Image
 from stack import Stack, children
 
+from storage.api_key import Scope
+from storage.api_keys import ApiKeys
+from storage.sql import Database
 from web.client import Client
 from web.folder_journal import NAME
 
@@ -273,3 +277,23 @@ def test_the_segue_command_is_the_same() -> None:
         check=True,
     )
     assert "--retry-failed" in done.stdout
+
+
+def test_a_web_that_asks_for_a_key(
+    folder: Folder, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.photo("a.jpg")
+    key = ApiKeys(Database(stack.environment()["SQL_URL"])).create("acme", frozenset({Scope.SUBMIT, Scope.READ}))[1]
+    folder.port, log = services.free_ports(1), tmp_path / "web.log"
+    web = stack.run_line("web", log, PORT=str(folder.port), REQUIRE_KEYS="1", SESSION_SECRET=SECRET)
+    try:
+        services.wait_until(lambda: "Booting worker" in log.read_text(), "the web", 30)
+        refused = folder.run(code=1)
+        assert refused["error"].startswith("Who calls is not known: ")
+        assert folder.run("--key", key)["succeeded"] == 1
+        folder.photo("b.jpg", seed=1)
+        monkeypatch.setenv("SEGUE_KEY", key)
+        assert folder.run()["succeeded"] == 2
+    finally:
+        web.terminate()
+        assert web.wait(30) == 0

@@ -165,7 +165,7 @@ def clients(scene: Scene, threads: int = 8) -> Iterator[dict[str, Document]]:
 def half_sent(stack: Stack, key: str) -> socket.socket:
     """A request whose second half is still to come."""
     body = offline.photos()[0].content
-    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n"
     connection = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
     connection.sendall(f"{head}Idempotency-Key: {key}\r\nConnection: close\r\n\r\n".encode() + body[: len(body) // 2])
     return connection

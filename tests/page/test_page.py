@@ -1,51 +1,9 @@
 """The page in a real browser."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pictures
-import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from stack import Stack
-
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("no chromium on the PATH")
-        pytest.skip("no chromium on the PATH")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    """Open on the stack's page; whatever the browser complains of fails the test."""
-    opened = browser.new_page(base_url=f"http://127.0.0.1:{stack.port}")
-    complaints: list[str] = []
-    expected = "the server responded with a status of 4"  # a refused upload, reported by the browser itself
-    opened.on(
-        "console",
-        lambda message: (
-            complaints.append(message.text) if message.type == "error" and expected not in message.text else None
-        ),
-    )
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.goto("/")
-    yield opened
-    opened.close()
-    assert complaints == []
+from playwright.sync_api import Page, expect
 
 
 def test_a_photo_chosen_with_the_button_gets_its_mask_over_it(page: Page, pets: Path) -> None:

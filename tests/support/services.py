@@ -60,7 +60,10 @@ def _is_free(port: int) -> bool:
 
 def environment(**changes: object) -> dict[str, str]:
     """This interpreter's tools first on the PATH, and nothing of the caller's Segue settings."""
-    ours = ("REDIS", "S3_", "SQL_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE")
+    ours = (
+        "REDIS", "S3_", "SQL_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE", "BIND", "REQUIRE_KEYS",
+        "PUBLIC_PAGE", "SESSION_SECRET", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY", "SEGUE_KEY", "SEGUE_URL",
+    )  # fmt: skip
     base = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**base, "PATH": path, **{key: str(value) for key, value in changes.items()}}
@@ -174,13 +177,15 @@ def procfile(name: str) -> list[str]:
 def joining(settings: Settings, **changes: object) -> dict[str, str]:
     """What another process needs to work on the same services."""
     return environment(
-        REDIS_URL=settings.redis_url,
-        S3_URL=settings.s3_url,
-        S3_SECRET_KEY=settings.s3_secret_key.get_secret_value(),
-        BUCKET_PREFIX=settings.bucket_prefix,
-        SQL_URL=settings.sql_url.get_secret_value(),
-        MODEL_CACHE=settings.model_cache,
-        **changes,
+        **{
+            "REDIS_URL": settings.redis_url,
+            "S3_URL": settings.s3_url,
+            "S3_SECRET_KEY": settings.s3_secret_key.get_secret_value(),
+            "BUCKET_PREFIX": settings.bucket_prefix,
+            "SQL_URL": settings.sql_url.get_secret_value(),
+            "MODEL_CACHE": settings.model_cache,
+            **changes,
+        }
     )
 
 

@@ -20,8 +20,8 @@ PROMPT_S = 10
 SLOW, IDLE, ORDINARY = 200, 1000, 50
 PHOTO = pictures.jpeg()
 OURS = re.compile(rb"Traceback|\.py\b|/tmp/|/usr/|site-packages")
-POST = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
-GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
 def opened(server: Service) -> socket.socket:
@@ -89,20 +89,20 @@ BROKEN = {
     "an unknown coding": POST + b"Transfer-Encoding: gzip, chunked, x\r\n\r\n0\r\n\r\n",
     "a huge header": GET + b"X-A: " + b"a" * 1_000_000 + b"\r\n\r\n",
     "10,000 headers": GET + b"X-A: b\r\n" * 10_000 + b"\r\n",
-    "a huge request line": b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a huge request line": b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "a header of control characters": GET + b"X-A: a\x00b\x01c\r\n\r\n",
     "a header's name of control characters": GET + b"X\x00A: a\r\n\r\n",
     "a folded header": GET + b"X-A: a\r\n b\r\n\r\n",
     "a space before the colon": GET + b"X-A : a\r\n\r\n",
-    "a null byte in the path": b"GET /v1/jobs/\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "invalid UTF-8 in the path": b"GET /v1/jobs/\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a null byte in the path": b"GET /v1/jobs/\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "invalid UTF-8 in the path": b"GET /v1/jobs/\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "raw bytes in the query": POST.replace(b"/jobs", b"/jobs?priority=\xff\xfe") + b"Content-Length: 1\r\n\r\nx",
-    "a path above the root": b"GET /static/../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n",
-    "another server's address": b"GET http://evil.example/v1/jobs/x HTTP/1.1\r\nHost: x\r\n\r\n",
-    "a tunnel": b"CONNECT evil.example:443 HTTP/1.1\r\nHost: x\r\n\r\n",
-    "an unknown method": b"BREW /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\n",
-    "TRACE": b"TRACE /v1/jobs HTTP/1.1\r\nHost: x\r\nX-Secret: 1\r\n\r\n",
-    "an unknown version": b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+    "a path above the root": b"GET /static/../../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "another server's address": b"GET http://evil.example/v1/jobs/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a tunnel": b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "an unknown method": b"BREW /v1/jobs HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "TRACE": b"TRACE /v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-Secret: 1\r\n\r\n",
+    "an unknown version": b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "noise": b"\x00\xff" * 5000 + b"\r\n\r\n",
@@ -170,7 +170,7 @@ def timed(server: Service, path: str) -> tuple[float, float]:
 
 
 def waiting_for(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: x\r\nPrefer: wait=30\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=30\r\n\r\n".encode()
 
 
 def test_slow_and_waiting_clients_hold_up_nobody(server: Service, connection: Storage) -> None:

@@ -21,7 +21,9 @@ from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import Problem
 from web.archive import archive
-from web.connection import LOCAL_TENANT, connected, waiting
+from web.auth import count_images, goes_on
+from web.caller import caller
+from web.connection import connected, waiting
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
 from web.preferences import preferred_wait, with_state
@@ -62,9 +64,8 @@ def create() -> Response:
     storage.models.check(options.model)
     deadline_s = options.deadline_s or storage.settings.deadline_s
     now_ms = time.time_ns() // 1_000_000
-    spec = BatchSpec(
-        keys.new_batch_id(), LOCAL_TENANT, visible(opening.name), options.priority, options.model, deadline_s, now_ms
-    )
+    tenant, name = caller().tenant, visible(opening.name)
+    spec = BatchSpec(keys.new_batch_id(), tenant, name, options.priority, options.model, deadline_s, now_ms)
     storage.batches.open(spec)
     response = jsonify(batch_document(_find(spec.id)))
     response.status_code = 201
@@ -83,6 +84,7 @@ def append(batch_id: str) -> Response:
     parts = request.files.getlist(IMAGE_FIELD)
     if not parts or set(request.files) != {IMAGE_FIELD} or request.form:
         raise Problem("invalid_request", f"Send images, each in a field `{IMAGE_FIELD}`.")
+    count_images(len(parts))
     sent = [_Sent(part.filename or "", part, place) for place, part in enumerate(parts)]
     known = _known(storage, batch, sent)
     with ThreadPoolExecutor(UPLOADERS) as pool:
@@ -195,14 +197,16 @@ def status(batch_id: str) -> Response:
 @blueprint.get("/<batch_id>/events")
 def events(batch_id: str) -> Response:
     """Server-sent events: the batch now, then after changes, at most one a second; ends with the terminal one."""
-    stream = _progress(waiting(), _find(batch_id), _reader(batch_id))
+    stream = _progress(waiting(), _find(batch_id), _reader(batch_id), goes_on())
     return Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
-def _progress(room: Waiting, batch: Batch, read: Callable[[], Batch | None]) -> Iterator[str]:
+def _progress(
+    room: Waiting, batch: Batch, read: Callable[[], Batch | None], allowed: Callable[[], bool]
+) -> Iterator[str]:
     seen: Batch | None = batch
     told = ""
-    while seen:  # until its retention ends
+    while seen and allowed():  # until its retention ends, or the caller's key does
         if _etag(seen) == told:
             yield ": still here\n\n"
         else:
@@ -245,7 +249,7 @@ def archive_zip(batch_id: str) -> Response:
 
 
 def _find(batch_id: str) -> Batch:
-    batch = connected().batches.get(LOCAL_TENANT, batch_id) if keys.is_batch_id(batch_id) else None
+    batch = connected().batches.get(caller().tenant, batch_id) if keys.is_batch_id(batch_id) else None
     if batch is None:
         raise Problem("not_found", "There is no such batch.")
     return batch
@@ -253,8 +257,8 @@ def _find(batch_id: str) -> Batch:
 
 def _reader(batch_id: str) -> Callable[[], Batch | None]:
     """Reads the batch anew, also outside of the request: a stream outlives it."""
-    batches = connected().batches
-    return lambda: batches.get(LOCAL_TENANT, batch_id)
+    batches, tenant = connected().batches, caller().tenant
+    return lambda: batches.get(tenant, batch_id)
 
 
 def _ended(batch: Batch) -> bool:

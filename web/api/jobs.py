@@ -13,7 +13,8 @@ from storage.models import Alias
 from storage.objects import RESULTS
 from storage.problems import Problem, Unavailable
 from storage.recovery import find
-from web.connection import LOCAL_TENANT, connected, waiting
+from web.caller import caller
+from web.connection import connected, waiting
 from web.documents import job_document, polite_pause_s
 from web.formats import in_thread, overlay
 from web.preferences import preferred_wait, with_state
@@ -31,7 +32,7 @@ def create() -> Response:
     storage, upload = connected(), read_upload(request)
     if upload.options.model != Alias.STABLE:  # what everybody uses needs no look into the registry
         storage.models.check(upload.options.model)
-    spec = to_spec(upload, LOCAL_TENANT, storage.settings, request.headers.get("Idempotency-Key", ""))
+    spec = to_spec(upload, caller().tenant, storage.settings, request.headers.get("Idempotency-Key", ""))
     replayed = False
     if spec.key_hash:
         state, job_id = storage.jobs.reserve(spec)
@@ -172,8 +173,8 @@ def _find(job_id: str) -> Job:
     storage = connected()
     if not keys.is_job_id(job_id):
         raise Problem("not_found", "There is no such job.")
-    job = find(storage.objects, storage.jobs, LOCAL_TENANT, job_id)
-    if job is None and storage.jobs.gone(job_id) == LOCAL_TENANT:
+    job = find(storage.objects, storage.jobs, caller().tenant, job_id)
+    if job is None and storage.jobs.gone(job_id) == caller().tenant:
         raise Problem("gone", "The job was erased.")
     if job is None:
         raise Problem("not_found", "There is no such job.")

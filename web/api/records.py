@@ -9,7 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from storage.job import Status
 from storage.problems import Problem
 from storage.wanted import Cursor, Wanted
-from web.connection import LOCAL_TENANT, connected
+from web.caller import caller
+from web.connection import connected
 from web.documents import job_document
 from web.errors import invalid
 
@@ -34,7 +35,7 @@ def listing() -> Response:
     query = _query()
     after_ms = int(query.created_after.timestamp() * 1000) if query.created_after else None
     wanted = Wanted(query.status, query.batch_id, after_ms)
-    jobs, following = connected().records.page(LOCAL_TENANT, wanted, query.limit, _cursor(query.cursor))
+    jobs, following = connected().records.page(caller().tenant, wanted, query.limit, _cursor(query.cursor))
     response = jsonify(
         object="list", data=[job_document(job) for job in jobs], next_cursor=str(following) if following else None
     )

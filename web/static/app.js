@@ -1,4 +1,4 @@
-// submit → watch → show: one photo's way through the page.
+// enter → submit → watch → show: one photo's way through the page.
 "use strict";
 
 const WAIT_S = 25;
@@ -6,6 +6,28 @@ const NOTHING_SENT = { detail: "The server cannot be reached." };
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 const retryAfter = (response) => Number(response.headers.get("Retry-After")) || 1;
+
+// Only our own page can read this cookie: sent back, it says that the request is the page's.
+const token = () => document.cookie.match(/(?:^|; )segue_csrf=([^;]*)/)?.[1] ?? "";
+
+async function session(method, key) {
+  const headers = { "X-CSRF-Token": token(), ...(key && { "Content-Type": "application/json" }) };
+  const request = fetch("/session", { method, headers, body: key && JSON.stringify({ key }) });
+  const response = await request.catch(() => Promise.reject(NOTHING_SENT));
+  if (!response.ok) throw { ...(await response.json()), retryAfter: retryAfter(response) };
+}
+
+let entered;
+
+// On a public page all photos wait for one session; it goes on with the one that the browser has.
+function enter() {
+  if (document.body.dataset.entry !== "public") return undefined;
+  entered ??= session("POST").catch((problem) => {
+    entered = undefined;
+    throw problem;
+  });
+  return entered;
+}
 
 function card(file) {
   const element = document.getElementById("job").content.cloneNode(true).firstElementChild;
@@ -32,6 +54,7 @@ function send(element, file, key) {
     form.append("image", file);
     request.open("POST", "/v1/jobs");
     request.setRequestHeader("Idempotency-Key", key);
+    request.setRequestHeader("X-CSRF-Token", token());
     request.responseType = "json";
     request.upload.onprogress = (event) => {
       element.querySelector("progress").value = (100 * event.loaded) / event.total;
@@ -49,9 +72,12 @@ async function submit(element, file) {
   const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16)).join("-");
   for (let attempt = 1; ; attempt += 1) {
     try {
+      await enter();
       return await send(element, file, key);
     } catch (problem) {
-      if (attempt === 5 || problem.retryable === false) throw problem;
+      const ended = problem.status === 401 && entered;
+      if (ended) entered = undefined;
+      if (attempt === 5 || (problem.retryable === false && !ended)) throw problem;
       await pause(problem.retryAfter || attempt);
     }
   }
@@ -66,6 +92,7 @@ async function watch(element, job) {
         cache: "no-store",
       });
       if (response.status === 200) job = await response.json();
+      else if (response.status === 401) return { ...job, status: "failed", error: await response.json() };
       else if (response.status !== 304) await pause(retryAfter(response));
     } catch {
       await pause(2); // the server is away: the job is not
@@ -109,17 +136,39 @@ async function segment(file) {
   }
 }
 
-const drop = document.getElementById("drop");
-const segmentAll = (files) => Array.from(files).forEach(segment);
-drop.addEventListener("submit", (event) => event.preventDefault());
-document.getElementById("file").addEventListener("change", (event) => {
-  segmentAll(event.target.files);
-  event.target.value = "";
-});
-for (const name of ["dragover", "dragleave", "drop"]) {
-  document.addEventListener(name, (event) => {
-    event.preventDefault();
-    drop.classList.toggle("over", name === "dragover");
-    if (name === "drop") segmentAll(event.dataTransfer.files);
+function takePhotos(drop) {
+  const segmentAll = (files) => Array.from(files).forEach(segment);
+  drop.addEventListener("submit", (event) => event.preventDefault());
+  document.getElementById("file").addEventListener("change", (event) => {
+    segmentAll(event.target.files);
+    event.target.value = "";
   });
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(name, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", name === "dragover");
+      if (name === "drop") segmentAll(event.dataTransfer.files);
+    });
+  }
+}
+
+function takeKey(form) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      await session("POST", document.getElementById("key").value.trim());
+      location.reload();
+    } catch (problem) {
+      form.querySelector("[role=alert]").textContent = problem.detail;
+    }
+  });
+}
+
+function offerSignOut(button) {
+  button.addEventListener("click", () => session("DELETE").finally(() => location.reload()));
+}
+
+for (const [id, begin] of [["drop", takePhotos], ["sign-in", takeKey], ["sign-out", offerSignOut]]) {
+  const element = document.getElementById(id);
+  if (element) begin(element);
 }

@@ -1,0 +1,83 @@
+"""A real browser, and webs for it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import services
+from callers import SECRET
+from playwright.sync_api import Browser, Page, sync_playwright
+from stack import Stack
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+Opened = Callable[[int], AbstractContextManager[Page]]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("no chromium on the PATH")
+        pytest.skip("no chromium on the PATH")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Opened:
+    """The page of the web on a port, in a window without cookies; whatever the browser complains of fails the test."""
+
+    @contextmanager
+    def open_page(port: int) -> Iterator[Page]:
+        page = browser.new_page(base_url=f"http://127.0.0.1:{port}")
+        complaints: list[str] = []
+        expected = "the server responded with a status of 4"  # a refused upload, reported by the browser itself
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text) if message.type == "error" and expected not in message.text else None
+            ),
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto("/")
+        yield page
+        page.close()
+        assert complaints == []
+
+    return open_page
+
+
+@pytest.fixture
+def page(opened: Opened, stack: Stack) -> Iterator[Page]:
+    """Open on the stack's page."""
+    with opened(stack.port) as made:
+        yield made
+
+
+@pytest.fixture
+def guarded(stack: Stack, tmp_path: Path) -> Iterator[Callable[..., int]]:
+    """Further webs of the stack, with settings of their own. → port"""
+    processes = []
+
+    def start(**changes: str) -> int:
+        port = services.free_ports(1)
+        log = tmp_path / f"{port}.log"
+        process = stack.run_line("web", log, PORT=str(port), SESSION_SECRET=SECRET, **changes)
+        processes.append(process)
+        services.wait_until(lambda: "Booting worker" in log.read_text(), "the web", 30)
+        return port
+
+    yield start
+    for process in processes:
+        process.terminate()
+        assert process.wait(30) == 0

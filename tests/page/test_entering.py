@@ -1,0 +1,93 @@
+"""The page where callers are to be known: signing in with a key, and a public page."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pictures
+import pytest
+from playwright.sync_api import FilePayload, Page, expect
+from stack import Stack
+
+from storage.api_key import Scope, key_id
+from storage.api_keys import ApiKeys
+from storage.sql import Database
+
+Opened = Callable[[int], AbstractContextManager[Page]]
+Web = Callable[..., int]
+PHOTO = FilePayload(name="cat.jpg", mimeType="image/jpeg", buffer=pictures.jpeg(120, 90))
+
+
+@pytest.fixture
+def keys(stack: Stack) -> ApiKeys:
+    return ApiKeys(Database(stack.environment()["SQL_URL"]))
+
+
+def segmented(page: Page) -> None:
+    """Upload a photo and see its mask, which the browser fetches by itself."""
+    page.locator("#file").set_input_files([PHOTO])
+    card = page.locator(".job").first
+    expect(card.locator(".status")).to_contain_text("done in", timeout=30_000)
+    expect(card.locator("img.mask")).to_be_visible()
+
+
+def test_signing_in_with_a_key_and_out(opened: Opened, guarded: Web, keys: ApiKeys) -> None:
+    key = keys.create("acme", frozenset({Scope.SUBMIT, Scope.READ}))[1]
+    with opened(guarded(REQUIRE_KEYS="1")) as page:
+        expect(page.locator("#drop")).to_have_count(0)
+        page.get_by_label("API key").fill(key[:-1])
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_have_text("This is no API key.")
+        page.get_by_label("API key").fill(f" {key} ")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("#drop")).to_be_visible()
+        segmented(page)
+        page.reload()
+        segmented(page)
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.locator("#sign-in")).to_be_visible()
+        assert page.context.cookies() == []
+
+
+def test_a_key_that_is_revoked_ends_the_session(opened: Opened, guarded: Web, keys: ApiKeys) -> None:
+    key = keys.create("acme", frozenset({Scope.SUBMIT, Scope.READ}))[1]
+    with opened(guarded(REQUIRE_KEYS="1", KEY_CACHE_S="0")) as page:
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.locator("#drop")).to_be_visible()
+        keys.revoke(key_id(key) or "")
+        page.locator("#file").set_input_files([PHOTO])
+        expect(page.locator(".job .status")).to_have_text("The session has ended.")
+        page.reload()
+        expect(page.locator("#sign-in")).to_be_visible()
+
+
+def test_a_public_page_works_without_signing_in(opened: Opened, guarded: Web) -> None:
+    port = guarded(PUBLIC_PAGE="1")
+    with opened(port) as page:
+        assert page.context.cookies() == []
+        page.locator("#file").set_input_files([PHOTO, FilePayload(**{**PHOTO, "name": "dog.jpg"})])
+        for card in page.locator(".job").all():
+            expect(card.locator(".status")).to_contain_text("done in", timeout=30_000)
+        assert {cookie["name"] for cookie in page.context.cookies()} == {"segue_session", "segue_csrf"}
+        mask = page.locator(".download").first.get_attribute("href")
+        page.reload()
+        segmented(page)
+        assert page.request.get(mask or "").status == 200
+    with opened(port) as page:
+        assert page.request.get(mask or "").status == 401
+        segmented(page)
+        assert page.request.get(mask or "").status == 404
+
+
+def test_a_session_that_was_lost_is_begun_anew(opened: Opened, guarded: Web) -> None:
+    with opened(guarded(PUBLIC_PAGE="1")) as page:
+        segmented(page)
+        page.context.clear_cookies()
+        segmented(page)
+
+
+def test_an_open_page_heeds_no_old_session(page: Page) -> None:
+    page.context.add_cookies([{"name": "segue_session", "value": "old", "url": page.url}])
+    page.reload()
+    segmented(page)
+    assert page.context.cookies() == []

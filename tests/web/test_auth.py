@@ -1,0 +1,188 @@
+"""Who may call: keys, scopes, and the open web of one machine."""
+
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+import services
+from callers import BOTH, bearer, guarded, new_key
+from flask.testing import FlaskClient
+from pydantic import SecretStr
+from werkzeug.test import TestResponse
+
+import storage
+from storage import Storage
+from storage.api_key import Scope, key_id
+from storage.settings import Settings
+from web.api import batches
+
+UNKNOWN_JOB = "/v1/jobs/job_01a203b4d5037207a59836e62a304243"
+PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
+
+
+def refused(answer: TestResponse, status: int, code: str) -> dict[str, Any]:
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    problem = dict(answer.get_json())
+    assert problem["code"] == code
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+    return problem
+
+
+@pytest.fixture
+def keyed(connection: Storage) -> FlaskClient:
+    return guarded(connection).test_client()
+
+
+def test_without_a_key_there_is_nothing_but_the_page_and_the_probes(keyed: FlaskClient) -> None:
+    app = keyed.application
+    for path in ("/", "/healthz", "/readyz", "/static/app.js"):
+        answer = keyed.get(path)
+        assert answer.status_code == 200
+        answer.close()
+    for rule in app.url_map.iter_rules():
+        if rule.rule.startswith("/v1/"):
+            path = rule.rule.replace("<job_id>", "x").replace("<batch_id>", "x").replace("<alias>", "stable")
+            for method in rule.methods or ():
+                answer = keyed.open(path, method=method)
+                assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), (method, path)
+    refused(keyed.get("/v1/nothing"), 401, "unauthorized")
+    assert set(app.view_functions) >= {"health.healthz", "health.readyz", "pages.index", "static"}
+
+
+def test_another_address_than_loopback_asks_for_keys_by_itself(connection: Storage) -> None:
+    for changes in ({"bind": "0.0.0.0"}, {"bind": "10.0.0.1"}, {"bind": "::"}, {"public_page": True}):
+        client = guarded(connection, **{"require_keys": False, **changes}).test_client()
+        refused(client.get("/v1/queue"), 401, "unauthorized")
+
+
+def test_a_key_lets_in_its_tenant(keyed: FlaskClient, connection: Storage) -> None:
+    key = new_key(connection, "acme")
+    job = keyed.post("/v1/jobs", headers=bearer(key), **PHOTO).get_json()
+    record = connection.jobs.get(job["id"])
+    assert record
+    assert record.spec.tenant == "acme"
+    assert keyed.get(job["links"]["self"], headers=bearer(key)).status_code == 200
+
+
+def test_what_is_not_a_valid_key_is_401_in_an_open_web_too(
+    client: FlaskClient, keyed: FlaskClient, connection: Storage
+) -> None:
+    key = new_key(connection)
+    revoked = new_key(connection)
+    connection.api_keys.revoke(key_id(revoked) or "")
+    other_end = key[:-1] + ("A" if key[-1] != "A" else "B")
+    unknown = "seg_" + "0" * 12 + "_" + "a" * 43
+    wrong = [bearer(text) for text in (other_end, unknown, revoked, "", "x", key[:-1])]
+    wrong += [{"Authorization": "Basic dTpw"}, {"Authorization": key}, {"Authorization": "\xff"}]
+    for headers in wrong:
+        for web in (client, keyed):
+            refused(web.get("/v1/queue", headers=headers), 401, "unauthorized")
+    assert client.get("/v1/queue", headers=bearer(key)).status_code == 200
+    for web in (client, keyed):
+        web.set_cookie("segue_session", "forged")
+        refused(web.get("/v1/queue"), 401, "unauthorized")
+
+
+def test_each_method_needs_its_scope(keyed: FlaskClient, connection: Storage) -> None:
+    keys = {scope: bearer(new_key(connection, "acme", (scope,))) for scope in Scope}
+    asked = {
+        Scope.READ: [("GET", "/v1/queue"), ("HEAD", "/v1/queue"), ("GET", UNKNOWN_JOB)],
+        Scope.SUBMIT: [("POST", "/v1/jobs"), ("POST", "/v1/batches"), ("DELETE", UNKNOWN_JOB), ("PUT", UNKNOWN_JOB)],
+        Scope.ADMIN: [("PUT", "/v1/models/aliases/stable"), ("POST", "/v1/models/rollback")],
+    }
+    for needed, requests in asked.items():
+        for method, path in requests:
+            for held, headers in keys.items():
+                answer = keyed.open(path, method=method, headers=headers)
+                assert (answer.status_code == 403) == (held not in (needed, Scope.ADMIN)), (method, path, held)
+                assert answer.status_code != 401
+    both = bearer(new_key(connection, "acme", BOTH))
+    refused(keyed.post("/v1/models/rollback", json={}, headers=both), 403, "forbidden")
+
+
+def test_a_route_that_is_added_later_needs_a_credential(connection: Storage) -> None:
+    app = guarded(connection)
+    app.add_url_rule("/v1/later", "later", lambda: "here", methods=["GET", "POST"])
+    client = app.test_client()
+    assert client.get("/v1/later").status_code == client.post("/v1/later").status_code == 401
+    reader = bearer(new_key(connection, "acme", (Scope.READ,)))
+    assert client.get("/v1/later", headers=reader).status_code == 200
+    assert client.post("/v1/later", headers=reader).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("localhost", True), ("LOCALHOST:8000", True), ("127.0.0.1", True), ("127.9.9.9:1", True), ("[::1]:8000", True),
+        ("[::1]", True), ("evil.example", False), ("localhost.evil.example", False), ("127.0.0.1.evil.example", False),
+        ("evil@localhost", False), ("0.0.0.0", False), ("10.0.0.1:8000", False), ("", False), ("::1", False),
+    ],
+)  # fmt: skip
+def test_an_open_web_answers_to_loopback_names_only(client: FlaskClient, host: str, allowed: bool) -> None:
+    """A page of another site whose name was given this machine's address sends that name."""
+    for path in ("/v1/queue", "/"):
+        answer = client.get(path, headers={"Host": host})
+        assert answer.status_code == (200 if allowed else 403)
+
+
+def test_an_open_web_answers_this_machine_only(client: FlaskClient) -> None:
+    refused(client.get("/v1/queue", environ_base={"REMOTE_ADDR": "10.0.0.9"}), 403, "forbidden")
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000", "http://localhost.evil"])
+def test_an_open_web_takes_nothing_from_another_sites_page(client: FlaskClient, origin: str) -> None:
+    refused(client.post("/v1/jobs", headers={"Origin": origin}, **PHOTO), 403, "forbidden")
+    assert client.post("/v1/jobs", headers={"Origin": "http://localhost"}, **PHOTO).status_code == 202
+    assert client.get("/v1/queue", headers={"Origin": origin}).status_code == 200
+
+
+def test_a_revoked_key_stops_on_every_web(connection: Storage) -> None:
+    assert Settings().key_cache_s <= 60
+    webs = [guarded(connection, key_cache_s=0.2).test_client() for _ in range(2)]
+    key = new_key(connection)
+    assert [web.get("/v1/queue", headers=bearer(key)).status_code for web in webs] == [200, 200]
+    connection.api_keys.revoke(key_id(key) or "")
+
+    def stopped() -> bool:
+        return [web.get("/v1/queue", headers=bearer(key)).status_code for web in webs] == [401, 401]
+
+    services.wait_until(stopped, "the end of a revoked key", 5)
+
+
+def test_without_the_database_a_known_key_goes_on_and_a_new_one_is_told_to_wait(
+    connection: Storage, tmp_path: Path
+) -> None:
+    where = tmp_path / "records.db"
+    made = storage.connect(connection.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
+    made.database.migrate()
+    known, new = new_key(made), new_key(made)
+    made.database.dispose()
+    web = guarded(made, key_cache_s=0)
+    client = web.test_client()
+    assert client.get("/v1/queue", headers=bearer(known)).status_code == 200
+    web.extensions["storage"].database.dispose()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    where.mkdir()  # nothing can be opened here
+    assert client.get("/v1/queue", headers=bearer(known)).status_code == 200
+    answer = client.get("/v1/queue", headers=bearer(new))
+    refused(answer, 503, "unavailable")
+    assert answer.headers["Retry-After"]
+
+
+def test_an_event_stream_ends_when_its_key_is_revoked(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert batches.PING_S + Settings().key_cache_s < 60
+    monkeypatch.setattr(batches, "PING_S", 0.2)
+    monkeypatch.setattr(batches, "EVENT_PAUSE_S", 0.0)
+    connection.models.publish(services.SHIPPED_MODEL)
+    client = guarded(connection, key_cache_s=0).test_client()
+    key, other = new_key(connection), new_key(connection)
+    batch = client.post("/v1/batches", json={}, headers=bearer(key)).get_json()
+    streams = [client.get(batch["links"]["events"], headers=bearer(text)).iter_encoded() for text in (key, other)]
+    for stream in streams:
+        assert b"batch.progress" in next(stream)
+        assert b"still here" in next(stream)
+    connection.api_keys.revoke(key_id(key) or "")
+    assert len(list(streams[0])) <= 1
+    assert b"still here" in next(streams[1])

@@ -1,0 +1,126 @@
+"""What a web remembers of keys, over a database that counts its questions and may be away."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from storage.api_key import ApiKey, Scope
+from storage.problems import Unavailable
+from web import known_keys
+from web.known_keys import KnownKeys
+
+
+class Asked:
+    """A database of keys."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, ApiKey] = {}
+        self.away = False
+        self.questions: list[str] = []
+        self.slow: Callable[[], object] = lambda: None
+
+    def add(self, key_id: str, revoked_ms: int = 0) -> None:
+        self.keys[key_id] = ApiKey(key_id, "", "acme", frozenset(Scope), "", 1, revoked_ms)
+
+    def __call__(self, key_id: str) -> ApiKey | None:
+        self.questions.append(key_id)
+        self.slow()
+        if self.away:
+            raise Unavailable("away")
+        return self.keys.get(key_id)
+
+
+@pytest.fixture
+def asked() -> Asked:
+    made = Asked()
+    made.add("a")
+    return made
+
+
+def test_a_key_is_asked_for_once_while_it_is_fresh(asked: Asked) -> None:
+    keys = KnownKeys(asked, 60)
+    assert all(keys.valid("a") for _ in range(10))
+    assert asked.questions == ["a"]
+
+
+def test_a_revoked_key_is_no_key_and_an_outage_does_not_bring_it_back(asked: Asked) -> None:
+    keys = KnownKeys(asked, 0)
+    assert keys.valid("a")
+    asked.add("a", revoked_ms=5)
+    assert keys.valid("a") is None
+    asked.away = True
+    assert keys.valid("a") is None
+
+
+def test_unknown_keys_are_not_remembered(asked: Asked) -> None:
+    keys = KnownKeys(asked, 60)
+    assert keys.valid("b") is None
+    assert not keys.knows("b")
+    asked.add("b")
+    assert keys.valid("b")
+
+
+def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_keys, "MOST_KEYS", 3)
+    keys = KnownKeys(asked, 60)
+    for number in range(5):
+        asked.add(str(number))
+        keys.valid(str(number))
+    assert [keys.knows(str(number)) for number in range(5)] == [False, False, True, True, True]
+
+
+def test_in_an_outage_a_known_key_goes_on_for_an_hour(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = KnownKeys(asked, 0)
+    assert keys.valid("a")
+    asked.away = True
+    assert keys.valid("a")
+    with pytest.raises(Unavailable):
+        keys.valid("never seen")
+    monkeypatch.setattr(known_keys, "STALE_S", -1)
+    with pytest.raises(Unavailable):
+        keys.valid("a")
+
+
+def test_a_database_that_is_away_is_not_asked_all_the_time(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = KnownKeys(asked, 0)
+    keys.valid("a")
+    asked.away = True
+    for _ in range(5):
+        assert keys.valid("a")
+    assert len(asked.questions) == 2
+    asked.away = False
+    monkeypatch.setattr(known_keys, "RETRY_S", 0)
+    asked.add("a", revoked_ms=5)
+    assert keys.valid("a") is None
+
+
+def test_many_who_come_at_once_cost_one_question(asked: Asked) -> None:
+    keys = KnownKeys(asked, 60)
+    asked.slow = lambda: time.sleep(0.1)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(keys.valid, ["a"] * 8))
+    assert asked.questions == ["a"]
+
+
+def test_while_a_hanging_database_is_tried_again_the_others_go_on(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = KnownKeys(asked, 0)
+    keys.valid("a")
+    asked.away = True
+    keys.valid("a")
+    monkeypatch.setattr(known_keys, "RETRY_S", 0)
+    hanging = threading.Event()
+    asked.slow = lambda: hanging.wait(10)
+    trying = threading.Thread(target=keys.valid, args=("a",))
+    trying.start()
+    while len(asked.questions) < 3:
+        time.sleep(0.01)
+    started = time.monotonic()
+    assert keys.valid("a")
+    assert time.monotonic() - started < 5
+    hanging.set()
+    trying.join()

@@ -1,0 +1,190 @@
+"""How much a caller may change in a while."""
+
+import io
+import time
+from typing import Any
+
+import pictures
+import pytest
+import redis
+from callers import bearer, guarded, new_key
+from flask.testing import FlaskClient
+from services import SHIPPED_MODEL
+from werkzeug.test import TestResponse
+
+from storage import Storage
+from web.rate_limits import network
+
+PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
+UNKNOWN = "seg_" + "0" * 12 + "_" + "a" * 43
+
+
+@pytest.fixture(autouse=True)
+def _model(connection: Storage) -> None:
+    connection.models.publish(SHIPPED_MODEL)
+
+
+def limited(answer: TestResponse) -> int:
+    """→ seconds until there is room again"""
+    problem = answer.get_json()
+    assert (answer.status_code, problem["code"], problem["retryable"]) == (429, "rate_limited", True)
+    assert problem["retry_after_s"] == int(answer.headers["Retry-After"])
+    return int(answer.headers["Retry-After"])
+
+
+def append(client: FlaskClient, batch: str, count: int, headers: dict[str, str], start: int = 0) -> TestResponse:
+    images = [(io.BytesIO(pictures.jpeg(seed=i)), f"{start + i}.jpg") for i in range(count)]
+    return client.post(f"/v1/batches/{batch}/jobs", data={"image": images}, headers=headers)
+
+
+def test_a_key_has_its_share_and_reads_cost_nothing(connection: Storage) -> None:
+    client = guarded(connection, limit_key="3/hour").test_client()
+    mine, theirs = (bearer(new_key(connection, tenant)) for tenant in ("acme", "other"))
+    assert [client.post("/v1/jobs", headers=mine, **PHOTO).status_code for _ in range(3)] == [202] * 3
+    assert 0 < limited(client.post("/v1/jobs", headers=mine, **PHOTO)) <= 3601
+    assert client.get("/v1/queue", headers=mine).status_code == 200
+    assert client.post("/v1/jobs", headers=theirs, **PHOTO).status_code == 202
+
+
+def test_the_share_is_of_all_webs_together(connection: Storage) -> None:
+    webs = [guarded(connection, limit_key="3/hour").test_client() for _ in range(2)]
+    key = bearer(new_key(connection))
+    statuses = [webs[i % 2].post("/v1/jobs", headers=key, **PHOTO).status_code for i in range(4)]
+    assert statuses == [202, 202, 202, 429]
+
+
+def test_an_append_costs_as_many_as_it_has_images(connection: Storage) -> None:
+    client = guarded(connection, limit_key="10/hour").test_client()
+    key = bearer(new_key(connection))
+    batch = client.post("/v1/batches", json={}, headers=key).get_json()["id"]
+    assert append(client, batch, 5, key).status_code == 202
+    assert append(client, batch, 4, key, 5).status_code == 202
+    limited(append(client, batch, 1, key, 9))
+    assert client.get(f"/v1/batches/{batch}", headers=key).get_json()["counts"]["total"] == 9
+
+
+def test_more_than_ever_fits_is_not_told_to_come_again(connection: Storage) -> None:
+    client = guarded(connection, limit_key="3/hour").test_client()
+    key = bearer(new_key(connection))
+    batch = client.post("/v1/batches", json={}, headers=key).get_json()["id"]
+    answer = append(client, batch, 4, key)
+    assert (answer.status_code, answer.get_json()["retryable"]) == (413, False)
+    assert append(client, batch, 2, key).status_code == 202
+
+
+def test_retry_after_is_true(connection: Storage) -> None:
+    client = guarded(connection, limit_key="4/second").test_client()
+    key = bearer(new_key(connection))
+    batch = client.post("/v1/batches", json={}, headers=key).get_json()["id"]
+    for start in range(0, 12, 4):
+        answer = append(client, batch, 4, key, start)
+        if answer.status_code == 429:
+            time.sleep(limited(answer))
+            answer = append(client, batch, 4, key, start)
+        assert answer.status_code == 202
+
+
+def test_the_open_web_has_no_limits(connection: Storage) -> None:
+    from web.app import create_app
+
+    client = create_app(connection.settings.replace(limit_key="1/hour", limit_address="1/hour")).test_client()
+    assert [client.post("/v1/jobs", **PHOTO).status_code for _ in range(3)] == [202] * 3
+
+
+def entered(public: FlaskClient, address: str) -> tuple[FlaskClient, dict[str, str], dict[str, str]]:
+    browser, where = public.application.test_client(), {"REMOTE_ADDR": address}
+    assert browser.post("/session", environ_base=where).status_code == 204
+    cookie = browser.get_cookie("segue_csrf")
+    assert cookie
+    return browser, where, {"X-CSRF-Token": cookie.value}
+
+
+def test_anonymous_tenants_share_what_their_address_has(connection: Storage) -> None:
+    public = guarded(connection, public_page=True, limit_address="3/hour").test_client()
+    statuses = []
+    for _ in range(2):
+        browser, where, csrf = entered(public, "10.0.0.1")
+        statuses += [browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO).status_code for _ in range(2)]
+    assert statuses == [202, 202, 202, 429]
+    browser, where, csrf = entered(public, "10.0.0.2")
+    assert browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO).status_code == 202
+
+
+def test_an_anonymous_tenant_has_its_share_too(connection: Storage) -> None:
+    public = guarded(connection, public_page=True, limit_key="1/hour").test_client()
+    browser, where, csrf = entered(public, "10.0.0.1")
+    posted = [browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO) for _ in range(2)]
+    assert posted[0].status_code == 202
+    limited(posted[1])
+
+
+def test_an_address_makes_so_many_sessions(connection: Storage) -> None:
+    public = guarded(connection, public_page=True, limit_address="2/hour").test_client()
+    for _ in range(2):
+        entered(public, "10.0.0.1")
+    limited(public.post("/session", environ_base={"REMOTE_ADDR": "10.0.0.1"}))
+    entered(public, "10.0.0.2")
+
+
+def test_after_too_many_wrong_keys_the_database_is_not_asked(connection: Storage) -> None:
+    app = guarded(connection, limit_address="3/hour")
+    client, api_keys = app.test_client(), app.extensions["storage"].api_keys
+    key = new_key(connection)
+    asked: list[str] = []
+    find = api_keys.find
+
+    def counting(key_id: str) -> Any:
+        asked.append(key_id)
+        return find(key_id)
+
+    api_keys.find = counting
+    assert client.get("/v1/queue", headers=bearer(key)).status_code == 200
+    statuses = [client.get("/v1/queue", headers=bearer(UNKNOWN)).status_code for _ in range(5)]
+    assert statuses == [401, 401, 401, 429, 429]
+    assert len(asked) == 4
+    limited(client.get("/v1/queue", headers={"Authorization": "nonsense"}))
+    limited(client.post("/session", json={"key": UNKNOWN}))
+    assert client.get("/v1/queue", headers=bearer(key)).status_code == 200, "a key that is known goes on"
+    elsewhere = {"REMOTE_ADDR": "10.0.0.2"}
+    assert client.get("/v1/queue", headers=bearer(UNKNOWN), environ_base=elsewhere).status_code == 401
+
+
+def test_our_keys_in_redis_have_our_prefix(connection: Storage) -> None:
+    client = guarded(connection, public_page=True).test_client()
+    client.get("/v1/queue", headers=bearer(UNKNOWN))
+    browser, where, csrf = entered(client, "2001:db8::1")
+    browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO)
+    names = [name for name in connection.jobs.client.scan_iter() if "limit" in name.lower()]
+    assert len(names) == 4
+    assert all(name.startswith("segue:limits") for name in names)
+    assert all(0 < connection.jobs.client.ttl(name) <= 60 for name in names)
+
+
+def test_without_redis_it_is_an_outage(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = guarded(connection)
+    client, key = app.test_client(), bearer(new_key(connection))
+    assert client.get("/v1/models", headers=key).status_code == 200
+    monkeypatch.setattr(redis.BlockingConnectionPool, "get_connection", _away)
+    for headers in (key, bearer(UNKNOWN)):
+        answer = client.post("/v1/jobs", headers=headers, **PHOTO)
+        assert (answer.status_code, answer.get_json()["code"]) == (503, "unavailable")
+        assert answer.headers["Retry-After"]
+
+
+def _away(*_: object) -> None:
+    raise redis.ConnectionError("away")
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("", ""),
+        ("x" * 100, "x" * 64),
+    ],
+)
+def test_what_counts_as_one_address(address: str, counted: str) -> None:
+    assert network(address) == counted
