@@ -15,6 +15,7 @@ from web.api import batches, feedback, jobs, models, queue, records
 from web.credentials import SESSION_COOKIE, Sessions
 from web.exposure import is_open
 from web.known_keys import KnownKeys
+from web.patience import answered
 from web.proxy import TrustedProxy
 from web.rate_limits import RateLimits
 from web.uploads import ENVELOPE_BYTES
@@ -54,7 +55,7 @@ def _let_in(app: Flask, connection: Storage) -> None:
     settings = connection.settings
 
     def find(key_id: str) -> ApiKey | None:
-        return connection.api_keys.find(key_id)
+        return answered(lambda: connection.api_keys.find(key_id))
 
     if not is_open(settings):
         _ = connection.api_keys  # SQLAlchemy is loaded now, and not while somebody waits

@@ -13,7 +13,7 @@ from storage.job import Job
 from storage.photos import decode_class_ids
 from storage.problems import Problem
 from storage.settings import Settings
-from web.api.jobs import _find, _result
+from web.api.jobs import find_job, mask_result
 from web.connection import connected
 from web.documents import timestamp
 from web.errors import invalid
@@ -37,7 +37,7 @@ class Remark(BaseModel):
 @blueprint.post("/v1/jobs/<job_id>/feedback")
 def create(job_id: str) -> Response:
     """Say that a mask is good or bad, or send a corrected one; all of it goes with the job when that is erased."""
-    storage, job = connected(), _find(job_id)
+    storage, job = connected(), find_job(job_id)
     remark, sent = _read()
     if (remark.verdict is Verdict.CORRECTED) != (sent is not None):
         raise Problem("invalid_request", "`corrected` comes with a file in the field `mask`, no other verdict does.")
@@ -73,7 +73,7 @@ def corrected(content: bytes, job: Job, settings: Settings) -> bytes:
     ids = decode_class_ids(content, settings)
     if ids.size != (job.spec.width, job.spec.height):
         raise Problem("unprocessable_image", f"The mask has to be {job.spec.width} x {job.spec.height} pixels.")
-    known = {int(entry["id"]) for entry in _result(job)["classes"]}
+    known = {int(entry["id"]) for entry in mask_result(job)["classes"]}
     if strange := {value for value, count in enumerate(ids.histogram()) if count} - known:
         raise Problem("unprocessable_image", f"The mask has the class {min(strange)}, which the model does not know.")
     return _png(ids)
@@ -87,7 +87,7 @@ def _png(ids: Image.Image) -> bytes:
 
 
 def _given(job: Job, remark: Remark, with_mask: bool) -> Feedback:
-    _result(job)  # there has to be a mask to speak about
+    mask_result(job)  # there has to be a mask to speak about
     model = job.outcome.model if job.outcome else None
     feedback_id, tenant = keys.new_feedback_id(), job.spec.tenant
     return Feedback(

@@ -41,7 +41,7 @@ def create() -> Response:
     if not replayed:
         _accept(storage, spec, upload.content)
     wait_s = preferred_wait()
-    job = waiting().until(spec.id, lambda: storage.jobs.get(spec.id), _ended, wait_s) or _find(spec.id)
+    job = waiting().until(spec.id, lambda: storage.jobs.get(spec.id), _ended, wait_s) or find_job(spec.id)
     response = _answer(job, wait_s)
     # 200 only for an end that was waited for: without waiting it would come by chance.
     response.status_code = 200 if wait_s and job.status.final else 202
@@ -63,7 +63,7 @@ def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
 @blueprint.get("/v1/jobs/<job_id>")
 def status(job_id: str) -> Response:
     """The job; with `Prefer: wait=n` as soon as it has ended, or differs from `If-None-Match`."""
-    job, wait_s, known = _find(job_id), preferred_wait(), request.if_none_match
+    job, wait_s, known = find_job(job_id), preferred_wait(), request.if_none_match
     if wait_s and not job.status.final:
         settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
         job = waiting().until(job.id, lambda: connected().jobs.get(job_id), settled, wait_s) or job
@@ -77,11 +77,11 @@ def _ended(job: Job) -> bool:
 @blueprint.post("/v1/jobs/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """End it without a mask: at once while it waits, else before its next stage. Repeated, it answers the same."""
-    storage, job = connected(), _find(job_id)
+    storage, job = connected(), find_job(job_id)
     answer = lifecycle.cancel(storage.objects, storage.jobs, job)
     if answer not in (Status.CANCELED, "marked"):
         raise Problem("already_terminal", f"The job ended as {answer}.")
-    response = _answer(_find(job_id), 0)
+    response = _answer(find_job(job_id), 0)
     response.status_code = 202 if answer == "marked" else 200
     return response
 
@@ -89,11 +89,11 @@ def cancel(job_id: str) -> Response:
 @blueprint.post("/v1/jobs/<job_id>/retry")
 def retry(job_id: str) -> Response:
     """Another attempt for a job that ended without a mask, under its id and with a new deadline."""
-    storage, job = connected(), _find(job_id)
+    storage, job = connected(), find_job(job_id)
     if not lifecycle.retry(storage.objects, storage.jobs, job, storage.settings.deadline_s):
         raise Problem("not_retryable", f"The job is {job.status}.")
     storage.tickets.send(storage.jobs.tickets_missing())
-    response = _answer(_find(job_id), 0)
+    response = _answer(find_job(job_id), 0)
     response.status_code = 202
     return response
 
@@ -101,7 +101,7 @@ def retry(job_id: str) -> Response:
 @blueprint.delete("/v1/jobs/<job_id>")
 def erase(job_id: str) -> Response:
     """Remove photo, mask and record; the id answers 410 for a while."""
-    storage, job = connected(), _find(job_id)
+    storage, job = connected(), find_job(job_id)
     if not lifecycle.erase(storage.objects, storage.jobs, job.spec.tenant, job.id):
         raise Problem("job_not_finished", "A worker has it: cancel it first.", 1)
     return Response(status=204)
@@ -110,11 +110,11 @@ def erase(job_id: str) -> Response:
 @blueprint.get("/v1/jobs/<job_id>/mask")
 def mask(job_id: str) -> Response:
     """The stored palette PNG (`format=index`), or the photo under its colours (`format=overlay`, `alpha=0..1`)."""
-    job = _find(job_id)
+    job = find_job(job_id)
     wanted, alpha = request.args.get("format", "index"), _alpha()
     if wanted not in ("index", "overlay"):
         raise Problem("invalid_request", "format: one of index, overlay.")
-    result = _result(job)
+    result = mask_result(job)
     etag = result["sha256"] if wanted == "index" else f"{result['sha256']}-overlay-{alpha}"
     if request.if_none_match.contains(etag):
         response = Response(status=304)
@@ -136,7 +136,7 @@ def _overlay(job: Job, alpha: float) -> Response:
     photo = storage.objects.get_upload(job.spec)
     if photo is None:
         raise Problem("gone", "The photo is not stored any more.")
-    names = [entry["name"] for entry in _result(job)["classes"]]
+    names = [entry["name"] for entry in mask_result(job)["classes"]]
     rendered = in_thread(overlay, photo, _mask_png(job), names, alpha, storage.settings)
     return Response(rendered, content_type="image/jpeg")
 
@@ -148,7 +148,7 @@ def _mask_png(job: Job) -> bytes:
     return content
 
 
-def _result(job: Job) -> dict[str, Any]:
+def mask_result(job: Job) -> dict[str, Any]:
     """What is told about the mask. Raises Problem while there is none."""
     if not job.status.final:
         pause_s = polite_pause_s(connected().jobs.outlook(job.id).eta_s)
@@ -168,7 +168,7 @@ def _alpha() -> float:
     return alpha
 
 
-def _find(job_id: str) -> Job:
+def find_job(job_id: str) -> Job:
     """The job, also if Redis has lost it. Raises Problem `not_found` or, while it is remembered, `gone`."""
     storage = connected()
     if not keys.is_job_id(job_id):

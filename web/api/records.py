@@ -13,6 +13,7 @@ from web.caller import caller
 from web.connection import connected
 from web.documents import job_document
 from web.errors import invalid
+from web.patience import answered
 
 DEFAULT_PAGE, LONGEST_PAGE = 50, 200
 
@@ -35,7 +36,8 @@ def listing() -> Response:
     query = _query()
     after_ms = int(query.created_after.timestamp() * 1000) if query.created_after else None
     wanted = Wanted(query.status, query.batch_id, after_ms)
-    jobs, following = connected().records.page(caller().tenant, wanted, query.limit, _cursor(query.cursor))
+    records, tenant, after = connected().records, caller().tenant, _cursor(query.cursor)
+    jobs, following = answered(lambda: records.page(tenant, wanted, query.limit, after))
     response = jsonify(
         object="list", data=[job_document(job) for job in jobs], next_cursor=str(following) if following else None
     )

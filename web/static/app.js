@@ -123,6 +123,7 @@ async function show(element, job) {
     element.querySelector(".classes").append(item);
   }
   element.querySelector(".download").href = job.links.mask;
+  element.querySelector(".kept").textContent = `kept until ${new Date(job.retained_until).toLocaleString()}`;
   element.querySelector(".links").hidden = false;
   tell(element, "succeeded", `done in ${(job.timings_ms.total / 1000).toFixed(2)} s`);
 }
