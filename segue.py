@@ -43,11 +43,14 @@ def setup(
     weights: Annotated[Path, typer.Option(help="Folder of name/version folders to publish.")] = WEIGHTS,
 ) -> None:
     """Make the buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
+    from storage.minio_users import make_users
     from storage.models import ModelError
     from worker.housekeeping import adopt_after_loss
 
     with connected() as storage:
         storage.objects.make_buckets()
+        if storage.settings.s3_users:
+            make_users(storage.settings)
         for card in sorted(weights.glob("*/*/card.json")):
             try:
                 typer.echo(f"published model {storage.models.publish(card.parent)}")
