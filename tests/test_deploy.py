@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from services import ROOT
 
+from storage.roles import Role
+
 RUN = runpy.run_path(str(ROOT / "scripts" / "run.py"), run_name="run")
 BIN = Path(sys.executable).parent
 
@@ -65,7 +67,7 @@ def test_compose_has_redis_keep_the_queue() -> None:
 
 
 def test_the_supervisor_brings_everything_back(tmp_path: Path) -> None:
-    text = RUN["supervisor_config"](tmp_path, workers=3)
+    text = RUN["supervisor_config"](tmp_path, workers=3, own={})
     assert text.count("autorestart=true") == len(RUN["procfile"]())
     worker = text.partition("[program:worker]")[2].partition("[program:")[0]
     assert "numprocs=3" in worker
@@ -76,9 +78,32 @@ def test_the_environment_is_kept_for_the_next_run(tmp_path: Path, monkeypatch: p
     first, second = RUN["environment"](tmp_path), RUN["environment"](tmp_path)
     assert first == second
     assert first["PORT"] == "1234"
-    secret = Path(first["S3_SECRET_KEY_FILE"])
-    assert len(secret.read_text()) >= 32
-    assert secret.stat().st_mode & 0o077 == 0
+
+
+def test_every_role_keeps_its_secrets_for_the_next_run(tmp_path: Path) -> None:
+    first, second = (RUN["own_variables"](tmp_path, {"REDIS_PORT": "1"}) for _ in range(2))
+    assert first == second
+    keys = {Path(first[role]["S3_SECRET_KEY_FILE"]).read_text() for role in Role}
+    urls = {Path(first[role]["REDIS_URL_FILE"]).read_text() for role in Role}
+    assert len(keys) == len(urls) == len(Role)
+    assert all(len(key) >= 32 for key in keys)
+
+
+def test_a_callers_server_gets_the_callers_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_URL", "http://elsewhere")
+    monkeypatch.setenv("S3_SECRET_KEY", "the caller's")
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    env = RUN["environment"](tmp_path)
+    assert (env["S3_SECRET_KEY"], env["REDIS_URL"]) == ("the caller's", "redis://elsewhere")
+    assert not any(RUN["own_variables"](tmp_path, env).values())
+
+
+def test_credentials_for_no_server_of_the_callers_are_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_SECRET_KEY", "for something else")
+    monkeypatch.setenv("REDIS_URL_FILE", "/for/something/else")
+    assert not {"S3_SECRET_KEY", "REDIS_URL_FILE"} & set(RUN["environment"](tmp_path))
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")
