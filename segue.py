@@ -59,6 +59,20 @@ def setup(
         adopt_after_loss(storage)
 
 
+@app.command(hidden=True)
+def roles(
+    folder: Annotated[Path, typer.Argument(help="Secrets that lie there already are kept.")],
+) -> None:
+    """Write secrets, Redis' ACL file and each role's settings into FOLDER, for docker-compose.yml."""
+    from storage import credentials
+
+    try:
+        credentials.write_for_containers(folder)
+    except OSError as error:
+        _fail(f"not written: {error}")
+    typer.echo(f"written to {folder}")
+
+
 @app.command()
 def folder(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of photos, looked through to the bottom.")],

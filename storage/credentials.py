@@ -1,11 +1,12 @@
 """Each role's secrets, kept in files that only their owner can read: {folder}/{role}/redis_password, s3_secret_key."""
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.roles import Role
+from storage.roles import PROGRAMS, Role, redis_acl
 
 SECRETS = ("redis_password", "s3_secret_key")
 
@@ -42,3 +43,25 @@ def write(file: Path, text: str) -> Path:
     partial.chmod(0o600)
     partial.write_text(text)
     return partial.replace(file)
+
+
+def write_for_containers(folder: Path) -> None:
+    """What docker-compose.yml reads: redis.acl, and the variables of each role and of MinIO's root, the operator."""
+    credentials = kept(folder)
+    acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
+    acl.chmod(0o644)  # Redis runs as another user in its container; of secrets it holds digests only
+    users = json.dumps({role: credentials[role].s3_secret_key for role in PROGRAMS})
+    root = credentials[Role.OPERATOR].s3_secret_key
+    for role, own in credentials.items():
+        told = {
+            "REDIS_URL": own.redis_url(role, "redis:6379"),
+            "S3_ACCESS_KEY": role,
+            "S3_SECRET_KEY": own.s3_secret_key,
+            **({"S3_USERS": f"'{users}'"} if role is Role.OPERATOR else {}),
+        }
+        _write_variables(folder / f"{role}.env", told)
+    _write_variables(folder / "minio.env", {"MINIO_ROOT_USER": Role.OPERATOR, "MINIO_ROOT_PASSWORD": root})
+
+
+def _write_variables(file: Path, variables: Mapping[str, str]) -> None:
+    write(file, "".join(f"{name}={value}\n" for name, value in variables.items()))

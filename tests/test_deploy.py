@@ -8,21 +8,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from services import ROOT
 
-from storage.roles import Role
+from storage import credentials
+from storage.roles import PROGRAMS, Role
+from storage.settings import Settings
 
 RUN = runpy.run_path(str(ROOT / "scripts" / "run.py"), run_name="run")
 BIN = Path(sys.executable).parent
+NOWHERE = Path("/no/such/folder")
 
 
-def compose(*more: str) -> dict[str, dict[str, object]]:
+def compose(*more: str, roles: Path = NOWHERE) -> dict[str, dict[str, object]]:
     files = [part for name in ("docker-compose.yml", *more) for part in ("-f", str(ROOT / name))]
     done = subprocess.run(
         [str(BIN / "docker-compose"), *files, "config", "--format", "json"],
-        env={**os.environ, "S3_SECRET_KEY": "secret"}, capture_output=True, text=True, check=False,
+        env={**os.environ, "ROLES": str(roles)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
@@ -39,6 +43,55 @@ def test_compose_runs_the_procfiles_commands(name: str) -> None:
     assert isinstance(command, list)
     line = RUN["procfile"]()[name]
     assert command == ["sh", "-c", f"exec {line}".replace("$", "$$")]
+
+
+@pytest.fixture(scope="module")
+def roles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the one command prepares."""
+    folder = tmp_path_factory.mktemp("roles")
+    subprocess.run([sys.executable, "-m", "segue", "roles", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("service", "role"),
+    [("web", "web"), ("worker", "worker"), ("housekeeper", "housekeeper"), ("setup", "operator")],
+)
+def test_each_container_is_told_its_own_roles_secrets(roles: Path, service: str, role: Role) -> None:
+    own = credentials.kept(roles)[Role(role)]
+    told: Any = compose(roles=roles)[service]["environment"]
+    assert told["REDIS_URL"] == f"redis://{role}:{own.redis_password}@redis:6379/0"
+    assert (told["S3_ACCESS_KEY"], told["S3_SECRET_KEY"]) == (role, own.s3_secret_key)
+    assert ("S3_USERS" in told) == (role == "operator")
+
+
+def test_setup_gives_minios_users_the_secrets_that_the_others_have(
+    roles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services: Any = compose(roles=roles)
+    operator = services["setup"]["environment"]
+    monkeypatch.setenv("S3_USERS", operator["S3_USERS"])
+    users = {role: secret.get_secret_value() for role, secret in Settings().s3_users.items()}
+    assert users == {role: services[role]["environment"]["S3_SECRET_KEY"] for role in PROGRAMS}
+    root = services["minio"]["environment"]
+    assert root["MINIO_ROOT_USER"] == operator["S3_ACCESS_KEY"]
+    assert root["MINIO_ROOT_PASSWORD"] == operator["S3_SECRET_KEY"]
+
+
+def test_redis_in_a_container_gets_digests_only(roles: Path) -> None:
+    redis: Any = compose(roles=roles)["redis"]
+    assert {"type": "bind", "source": str(roles / "redis.acl")}.items() <= redis["volumes"][1].items()
+    acl = (roles / "redis.acl").read_text()
+    assert not [own for own in credentials.kept(roles).values() if own.redis_password in acl]
+    readable = [file.name for file in roles.rglob("*") if file.is_file() and file.stat().st_mode & 0o077]
+    assert readable == ["redis.acl"]
+
+
+def test_without_the_roles_nothing_is_started_open_to_everybody() -> None:
+    redis: Any = compose()["redis"]
+    bind = redis["volumes"][1]["bind"]
+    assert bind["create_host_path"] is False  # a missing file stops `up`, and no folder takes its place
+    assert "--aclfile" in redis["command"]
 
 
 def test_a_gpu_changes_the_worker_and_nothing_else() -> None:
