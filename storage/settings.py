@@ -1,11 +1,20 @@
 """Every setting, read from the environment once and passed on. Nothing else looks at the environment."""
 
+import json
 import os
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+def _parsed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+# NoDecode: pydantic would parse a variable, but not what a file says.
+Secrets = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_parsed)]
 
 RATE = r"^[1-9]\d*/(second|minute|hour|day)$"
 
@@ -25,13 +34,19 @@ class SecretFiles(PydanticBaseSettingsSource):
 class Settings(BaseSettings):
     """The environment's names are these fields in upper case; `.env.example` lists them with their meaning."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,  # it may be a secret with a comma too much
+    )
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     s3_url: str = "http://127.0.0.1:8333"
     s3_access_key: str = "segue"
     s3_secret_key: SecretStr = SecretStr("")
     s3_region: str = "us-east-1"
+    s3_users: Secrets = {}
     bucket_prefix: str = "segue-"
     sql_url: SecretStr = SecretStr("sqlite:///var/records.db")
     port: int = 8000

@@ -1,6 +1,7 @@
 """Celery's sending side. A ticket is one message that says "there is work"; it names no job and may be lost."""
 
 import logging
+from urllib.parse import urlsplit
 
 from celery import Celery
 
@@ -28,9 +29,15 @@ def celery_app(redis_url: str) -> Celery:
             "socket_connect_timeout": 3,  # a machine that is gone does not even refuse
             "socket_keepalive": True,  # firewalls forget a connection that waits in silence
             "health_check_interval": 25,  # seconds; a half-open connection is noticed before it is used
+            **_unacked_keys(urlsplit(redis_url).username or "default"),
         },
     )
     return app
+
+
+def _unacked_keys(user: str) -> dict[str, str]:
+    """Each Redis user's messages in hand lie apart: whoever finds a lost one has to be allowed to put it back."""
+    return {f"unacked{part}_key": f"{user}:unacked{part}" for part in ("", "_index", "_mutex")}
 
 
 class Tickets:

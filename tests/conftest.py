@@ -117,12 +117,8 @@ def recording(own_store: Storage, database: Database) -> Iterator[Storage]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """What `make run` starts, with two workers."""
-    made = Stack(tmp_path_factory.mktemp("stack"))
-    line = made.start()
-    assert line.startswith("Segue is ready"), (made.var / "log" / "supervisord.log").read_text()
-    yield made
-    made.http.close()
-    assert made.stop() == 0
+    with Stack(tmp_path_factory.mktemp("stack")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

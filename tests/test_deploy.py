@@ -8,19 +8,26 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from services import ROOT
 
+from storage import credentials
+from storage.roles import PROGRAMS, Role
+from storage.settings import Settings
+from web.exposure import SHORTEST_SECRET
+
 RUN = runpy.run_path(str(ROOT / "scripts" / "run.py"), run_name="run")
 BIN = Path(sys.executable).parent
+NOWHERE = Path("/no/such/folder")
 
 
-def compose(*more: str) -> dict[str, dict[str, object]]:
+def compose(*more: str, roles: Path = NOWHERE) -> dict[str, dict[str, object]]:
     files = [part for name in ("docker-compose.yml", *more) for part in ("-f", str(ROOT / name))]
     done = subprocess.run(
         [str(BIN / "docker-compose"), *files, "config", "--format", "json"],
-        env={**os.environ, "S3_SECRET_KEY": "secret"}, capture_output=True, text=True, check=False,
+        env={**os.environ, "ROLES": str(roles)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
@@ -37,6 +44,64 @@ def test_compose_runs_the_procfiles_commands(name: str) -> None:
     assert isinstance(command, list)
     line = RUN["procfile"]()[name]
     assert command == ["sh", "-c", f"exec {line}".replace("$", "$$")]
+
+
+@pytest.fixture(scope="module")
+def roles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the one command prepares."""
+    folder = tmp_path_factory.mktemp("roles")
+    subprocess.run([sys.executable, "-m", "segue", "roles", str(folder)], cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("service", "role"),
+    [("web", "web"), ("worker", "worker"), ("housekeeper", "housekeeper"), ("setup", "operator")],
+)
+def test_each_container_is_told_its_own_roles_secrets(roles: Path, service: str, role: Role) -> None:
+    own = credentials.kept(roles)[Role(role)]
+    told: Any = compose(roles=roles)[service]["environment"]
+    assert told["REDIS_URL"] == f"redis://{role}:{own.redis_password}@redis:6379/0"
+    assert (told["S3_ACCESS_KEY"], told["S3_SECRET_KEY"]) == (role, own.s3_secret_key)
+    assert ("S3_USERS" in told) == (role == "operator")
+    assert ("SESSION_SECRET" in told) == (role == "web")
+    assert ("SQL_URL" in told) == (role != "worker")
+
+
+def test_who_reads_the_records_knows_postgresqls_password(roles: Path) -> None:
+    services: Any = compose(roles=roles)
+    password = services["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    assert f"segue:{password}@postgres/segue" in services["web"]["environment"]["SQL_URL"]
+    assert len(services["web"]["environment"]["SESSION_SECRET"]) >= SHORTEST_SECRET
+
+
+def test_setup_gives_minios_users_the_secrets_that_the_others_have(
+    roles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services: Any = compose(roles=roles)
+    operator = services["setup"]["environment"]
+    monkeypatch.setenv("S3_USERS", operator["S3_USERS"])
+    users = {role: secret.get_secret_value() for role, secret in Settings().s3_users.items()}
+    assert users == {role: services[role]["environment"]["S3_SECRET_KEY"] for role in PROGRAMS}
+    root = services["minio"]["environment"]
+    assert root["MINIO_ROOT_USER"] == operator["S3_ACCESS_KEY"]
+    assert root["MINIO_ROOT_PASSWORD"] == operator["S3_SECRET_KEY"]
+
+
+def test_redis_in_a_container_gets_digests_only(roles: Path) -> None:
+    redis: Any = compose(roles=roles)["redis"]
+    assert {"type": "bind", "source": str(roles / "redis.acl")}.items() <= redis["volumes"][1].items()
+    acl = (roles / "redis.acl").read_text()
+    assert not [own for own in credentials.kept(roles).values() if own.redis_password in acl]
+    readable = [file.name for file in roles.rglob("*") if file.is_file() and file.stat().st_mode & 0o077]
+    assert readable == ["redis.acl"]
+
+
+def test_without_the_roles_nothing_is_started_open_to_everybody() -> None:
+    redis: Any = compose()["redis"]
+    bind = redis["volumes"][1]["bind"]
+    assert bind["create_host_path"] is False  # a missing file stops `up`, and no folder takes its place
+    assert "--aclfile" in redis["command"]
 
 
 def test_a_gpu_changes_the_worker_and_nothing_else() -> None:
@@ -65,7 +130,7 @@ def test_compose_has_redis_keep_the_queue() -> None:
 
 
 def test_the_supervisor_brings_everything_back(tmp_path: Path) -> None:
-    text = RUN["supervisor_config"](tmp_path, workers=3)
+    text = RUN["supervisor_config"](tmp_path, workers=3, own={})
     assert text.count("autorestart=true") == len(RUN["procfile"]())
     worker = text.partition("[program:worker]")[2].partition("[program:")[0]
     assert "numprocs=3" in worker
@@ -76,9 +141,33 @@ def test_the_environment_is_kept_for_the_next_run(tmp_path: Path, monkeypatch: p
     first, second = RUN["environment"](tmp_path), RUN["environment"](tmp_path)
     assert first == second
     assert first["PORT"] == "1234"
-    secret = Path(first["S3_SECRET_KEY_FILE"])
-    assert len(secret.read_text()) >= 32
-    assert secret.stat().st_mode & 0o077 == 0
+
+
+def test_every_role_keeps_its_secrets_for_the_next_run(tmp_path: Path) -> None:
+    first, second = (RUN["own_variables"](tmp_path, {"REDIS_PORT": "1"}) for _ in range(2))
+    assert first == second
+    keys = {Path(first[role]["S3_SECRET_KEY_FILE"]).read_text() for role in Role}
+    urls = {Path(first[role]["REDIS_URL_FILE"]).read_text() for role in Role}
+    assert len(keys) == len(urls) == len(Role)
+    assert all(len(key) >= 32 for key in keys)
+
+
+def test_a_callers_server_gets_the_callers_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_URL", "http://elsewhere")
+    monkeypatch.setenv("S3_SECRET_KEY", "the caller's")
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    monkeypatch.setenv("SESSION_SECRET", "the caller's too")
+    env = RUN["environment"](tmp_path)
+    assert (env["S3_SECRET_KEY"], env["REDIS_URL"]) == ("the caller's", "redis://elsewhere")
+    assert not any(RUN["own_variables"](tmp_path, env).values())
+
+
+def test_credentials_for_no_server_of_the_callers_are_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_SECRET_KEY", "for something else")
+    monkeypatch.setenv("REDIS_URL_FILE", "/for/something/else")
+    assert not {"S3_SECRET_KEY", "REDIS_URL_FILE"} & set(RUN["environment"](tmp_path))
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="needs a shell")

@@ -17,6 +17,7 @@
 --   segue:refusing:{model}          zset    workers that cannot use an alias or version now, by expiry
 --   segue:claim:{token}             list    ids given to a claim, so that its repetition gets the same
 --   segue:idem:{tenant}:{hash}      hash    idempotency key: job id, fingerprint, busy_until
+--   segue:limits:…                  string  counters of the rate limits, written by the web's library
 --   segue:batch:{id}                hash    name, options, closed, canceled
 --   segue:batch:{id}:counts         hash    jobs by status, and the number of the last that ended
 --   segue:batch:{id}:jobs           zset    its jobs, in the order they were sent

@@ -16,7 +16,7 @@ from scene import Scene
 from storage.keys import PREFIX, SEGMENT_QUEUE
 
 WINDOW_S = 2.0  # what is cut off; with `everysec` a crash of the machine costs about one
-KOMBU_KEYS = ("unacked", "unacked_index", "unacked_mutex")
+KOMBU_KEYS = ("worker:unacked", "worker:unacked_index", "worker:unacked_mutex")
 
 
 @pytest.mark.full

@@ -28,6 +28,23 @@ def test_the_variable_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_
     assert Settings().s3_secret_key.get_secret_value() == "from the variable"
 
 
+def test_several_secrets_are_one_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "users").write_text('{"web": "hush"}')
+    monkeypatch.setenv("S3_USERS_FILE", str(tmp_path / "users"))
+    from_file = Settings()
+    monkeypatch.setenv("S3_USERS", '{"web": "hush"}')
+    assert Settings().s3_users == from_file.s3_users
+    assert from_file.s3_users["web"].get_secret_value() == "hush"
+    assert "hush" not in repr(from_file)
+
+
+def test_a_secret_with_a_slip_in_it_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S3_USERS", '{"web": "hush",}')
+    with pytest.raises(ValidationError, match="s3_users") as refused:
+        Settings()
+    assert "hush" not in str(refused.value)
+
+
 def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICRO_BATCH", "0")
     with pytest.raises(ValidationError, match="micro_batch"):

@@ -27,7 +27,6 @@ import storage
 from storage import keys
 from storage.keys import Lane
 from storage.objects import RESULTS
-from storage.settings import Settings
 
 # Intervals so short that minutes of the real thing fit into seconds; one scenario keeps the defaults.
 QUICK = {"LEASE_S": 6, "SWEEP_S": 1, "RECONCILE_S": 3, "ADOPT_S": 30, "ADOPT_AFTER_S": 2}
@@ -56,13 +55,9 @@ class Scene:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.jobs: dict[str, offline.Photo] = {}  # accepted ids → what was sent
-        self.redis = redis.Redis(port=stack.redis_port, decode_responses=True, socket_timeout=3, retry=IMPATIENT)
-        settings = stack.environment()
-        self.storage = storage.connect(
-            Settings(
-                redis_url=settings["REDIS_URL"], s3_url=settings["S3_URL"], s3_secret_key=settings["S3_SECRET_KEY"]
-            )
-        )
+        settings = stack.settings()
+        self.redis = redis.Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=3, retry=IMPATIENT)
+        self.storage = storage.connect(settings)
         self.watcher = Watcher(str(stack.http.base_url))
         self.in_flight = 0
         self.row: Row | None = None

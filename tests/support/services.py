@@ -87,14 +87,15 @@ def start(command: list[str], env: dict[str, str], port: int, log: Path, **how: 
     return service
 
 
-def start_redis(folder: Path, port: int | None = None) -> Service:
+def start_redis(folder: Path, port: int | None = None, **settings: object) -> Service:
     port = port or free_ports(1)
-    return start(["deploy/redis.sh"], environment(VAR=folder, REDIS_PORT=port), port, folder / "redis.log")
+    env = environment(VAR=folder, REDIS_PORT=port, **settings)
+    return start(["deploy/redis.sh"], env, port, folder / "redis.log")
 
 
-def start_s3(folder: Path, secret: str, port: int | None = None) -> Service:
+def start_s3(folder: Path, secret: str, port: int | None = None, **settings: object) -> Service:
     port = port or free_ports(4)
-    env = environment(VAR=folder, S3_PORT=port, S3_ACCESS_KEY="segue", S3_SECRET_KEY=secret)
+    env = environment(VAR=folder, S3_PORT=port, S3_ACCESS_KEY="segue", S3_SECRET_KEY=secret, **settings)
     return start(["deploy/s3.sh"], env, port, folder / "s3.log")
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,14 @@ from typing import Any
 
 import httpx
 import numpy as np
+import redis
 import services
 from numpy.typing import NDArray
 from PIL import Image
+
+from storage.settings import Settings
+
+REFUSED = re.compile("NOPERM|NoPermission|ExecAbort|NOAUTH|AccessDenied")
 
 
 class Stack:
@@ -48,24 +54,47 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.http.close()
+        refusals = self.refusals()
         assert self.stop() == 0
+        assert not refusals, "a right is missing: " + "\n".join(refusals[:20])
 
-    def environment(self) -> dict[str, str]:
-        """What another process needs to take part."""
-        return {
-            "S3_SECRET_KEY": (self.var / "secrets" / "s3_secret_key").read_text(),
-            "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
+    def environment(self, role: str = "operator") -> dict[str, str]:
+        """What another process needs to take part in this role."""
+        secrets = self.var / "secrets" / role
+        store = {
             "S3_URL": f"http://127.0.0.1:{self.env['S3_PORT']}",
+            "S3_ACCESS_KEY": role,
+            "S3_SECRET_KEY": (secrets / "s3_secret_key").read_text(),
+        }
+        return {
+            "REDIS_URL": (secrets / "redis_url").read_text(),
+            **({} if "S3_URL" in self.env else store),
             "MODEL_CACHE": str(self.var / "models"),
             "SQL_URL": f"sqlite:///{self.var}/records.db",
             **self.env,
         }
 
+    def settings(self) -> Settings:
+        """The operator's."""
+        own = self.environment()
+        return Settings(
+            redis_url=own["REDIS_URL"], s3_url=own["S3_URL"], s3_secret_key=own["S3_SECRET_KEY"],
+            s3_access_key=own.get("S3_ACCESS_KEY", "segue"),
+        )  # fmt: skip
+
+    def refusals(self) -> list[str]:
+        """Where a role was refused what it asked for: in the logs, and in what Redis itself noted."""
+        logs = sorted((self.var / "log").glob("*.log"))
+        lines = [f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines() if REFUSED.search(line)]
+        with redis.Redis.from_url(self.settings().redis_url, decode_responses=True) as client:
+            noted = [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in client.acl_log()]
+        return lines + noted
+
     def run_line(self, name: str, log: Path, **changes: str) -> "subprocess.Popen[bytes]":
-        """A line of the Procfile on its own, beside what runs."""
+        """A line of the Procfile on its own, in its role, beside what runs."""
         with log.open("wb") as output:
             return subprocess.Popen(
-                services.procfile(name), env={**self.environment(), **changes}, cwd=services.ROOT,
+                services.procfile(name), env={**self.environment(name), **changes}, cwd=services.ROOT,
                 stdout=output, stderr=output,
             )  # fmt: skip
 

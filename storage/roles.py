@@ -1,0 +1,142 @@
+"""Who may do what, and the files that tell it to Redis and to the object store. Connects to nothing.
+
+A role is a Redis user and an object-store identity of the same name. A new key, queue or bucket has to be given to
+somebody here, or nobody but the operator can use it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from storage.keys import CONTROL_QUEUE, EVENTS, PREFIX, RECORDS_QUEUE, SEGMENT_QUEUE
+from storage.models import ALIASES
+from storage.objects import BATCHES, FEEDBACK, MODELS, RESULTS, UPLOADS
+
+
+class Role(StrEnum):
+    """The operator is whoever runs `segue` in a shell: there everything may be needed."""
+
+    WEB = "web"
+    WORKER = "worker"
+    HOUSEKEEPER = "housekeeper"
+    OPERATOR = "operator"
+
+
+PROGRAMS = (Role.WEB, Role.WORKER, Role.HOUSEKEEPER)
+
+# Without the right to list, a store says of a missing object that it is forbidden.
+READ = ("s3:GetObject", "s3:ListBucket")
+WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
+ALL = (*READ, *WRITE, "s3:DeleteObject")
+_JOBS = dict.fromkeys((UPLOADS, RESULTS, BATCHES, FEEDBACK), ALL)
+# Bucket, or bucket/key → what may be done there.
+OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
+    Role.WEB: {**_JOBS, MODELS: READ, f"{MODELS}/{ALIASES}": WRITE},
+    Role.WORKER: {UPLOADS: READ, RESULTS: ALL, MODELS: READ},
+    Role.HOUSEKEEPER: {**_JOBS, MODELS: READ},
+}
+
+# Redis' keys after the prefix. These are everybody's: a job passes through them all the way.
+_LINE = (
+    "job:*", "pending:*", "models:*", "turns:*", "turn", "leases:*", "open", "retained", "batch:*", "drainers",
+    "engines", "unrecorded",
+)  # fmt: skip
+# Commands by the type of what they act on, for those act on the role's keys only; all others by name.
+_COMMANDS = (
+    "-@all +@hash +@set +@sortedset +@string +@list +@transaction -@dangerous +del +exists +pexpire +persist +time "
+    "+evalsha +script|load +publish +subscribe +unsubscribe +hello +auth +ping +select +quit +client|setinfo "
+    "+client|setname +info"
+)
+_FILL = "+lpush +rpush +llen"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What a role reads and writes, what it only reads, and the Celery queues that it empties or only fills."""
+
+    writes: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    takes_from: tuple[str, ...] = ()
+    sends_to: tuple[str, ...] = ()
+
+
+KEYS: Mapping[Role, Keys] = {
+    Role.WEB: Keys(
+        writes=(*_LINE, "idem:*", "limits:*", "gone:*", "lock:aliases"),
+        reads=("epoch", "claims", "rate", "workers", "refusing:*"),
+        sends_to=(SEGMENT_QUEUE,),
+    ),
+    Role.WORKER: Keys(
+        writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress"),
+        reads=("epoch", "gone:*"),
+        takes_from=(SEGMENT_QUEUE,),
+        sends_to=(RECORDS_QUEUE,),
+    ),
+    Role.HOUSEKEEPER: Keys(
+        writes=("*",), takes_from=(CONTROL_QUEUE, RECORDS_QUEUE), sends_to=(SEGMENT_QUEUE,)
+    ),
+}  # fmt: skip
+
+
+def redis_acl(passwords: Mapping[Role, str]) -> str:
+    """The ACL file, for Redis 7.2 or newer, or Valkey. It holds digests, which give no long random password away."""
+    rights = {**{role: _redis_rights(role) for role in PROGRAMS}, Role.OPERATOR: "~* &* +@all"}
+    users = [f"user {role} on #{_sha256(passwords[role])} {rights[role]}" for role in Role]
+    return "\n".join(["user default off", *users, ""])
+
+
+def _redis_rights(role: Role) -> str:
+    granted = KEYS[role]
+    patterns = [
+        *(f"~{PREFIX}{name}" for name in granted.writes),
+        *(f"%R~{PREFIX}{name}" for name in granted.reads),
+        *(f"~{name}" for queue in granted.takes_from for name in _lists(queue)),
+    ]
+    for queue in (*granted.takes_from, *granted.sends_to):  # whoever sends tells it where to, too
+        patterns += [f"~_kombu.binding.{queue}", f"~_kombu.binding_permanent.{queue}"]
+    if granted.takes_from:
+        patterns.append(f"~{role}:unacked*")
+    fills = (f" ({_FILL} {' '.join(f'~{name}' for name in _lists(queue))})" for queue in granted.sends_to)
+    return f"resetchannels &{EVENTS} {' '.join(patterns)} {_COMMANDS}{''.join(fills)}"
+
+
+def _lists(queue: str) -> Iterator[str]:
+    """The lists of a Celery queue: its own, and one for each of the priorities 3, 6 and 9 after two control bytes."""
+    yield queue
+    yield f"{queue}??[369]"
+
+
+def policy(role: Role, prefix: str) -> dict[str, Any]:
+    """The IAM policy of a program's role, for buckets with this prefix."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": list(actions), "Resource": list(_resources(prefix + place))}
+            for place, actions in OBJECTS[role].items()
+        ],
+    }
+
+
+def _resources(place: str) -> Iterator[str]:
+    yield f"arn:aws:s3:::{place}"
+    if "/" not in place:
+        yield f"arn:aws:s3:::{place}/*"
+
+
+def seaweedfs_identities(secret_keys: Mapping[Role, str], prefix: str) -> str:
+    """The file for `weed -s3.config`. It holds the secrets themselves: signatures are made with them."""
+    rights: dict[Role, dict[str, list[str]]] = {role: {"policyNames": [role]} for role in PROGRAMS}
+    rights[Role.OPERATOR] = {"actions": ["Admin"]}
+    identities = [
+        {"name": role, "credentials": [{"accessKey": role, "secretKey": secret_keys[role]}], **rights[role]}
+        for role in Role
+    ]
+    policies = [{"name": role, "content": json.dumps(policy(role, prefix))} for role in PROGRAMS]
+    return json.dumps({"identities": identities, "policies": policies}, indent=1)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,434 @@
+"""Each role can do its work and is refused what is not its own, by real servers."""
+
+import io
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import minio
+import pytest
+import redis
+import services
+from minio.error import S3Error
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from specs import submit
+
+import storage
+from storage import Storage, keys, lifecycle
+from storage.credentials import Credentials, kept, write
+from storage.job import Finished, Outcome, Status
+from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE, Lane
+from storage.minio_users import make_users
+from storage.models import Alias, EnginesReport
+from storage.objects import BATCHES, BUCKETS, FEEDBACK, MODELS, OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
+from storage.problems import Unavailable
+from storage.recovery import find
+from storage.roles import KEYS, OBJECTS, PROGRAMS, Role, redis_acl, seaweedfs_identities
+from storage.settings import Settings
+from storage.tickets import celery_app
+from worker.housekeeping import WIDE, adopt, adopt_after_loss, reconcile, sweep
+from worker.janitor import clean
+
+WEB, WORKER, HOUSEKEEPER, OPERATOR = Role
+PREFIX = "roles-"
+# More than one part of a multipart upload.
+LARGE = b"x" * (6 * 1024 * 1024)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("roles")
+
+
+@pytest.fixture(scope="module")
+def credentials(folder: Path) -> Mapping[Role, Credentials]:
+    return kept(folder / "secrets")
+
+
+@pytest.fixture(scope="module")
+def redis_host(folder: Path, credentials: Mapping[Role, Credentials]) -> Iterator[str]:
+    acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
+    service = services.start_redis(folder, REDIS_ACL=acl)
+    yield f"127.0.0.1:{service.port}"
+    service.stop()
+
+
+@pytest.fixture(scope="module", params=["SeaweedFS", "MinIO"])
+def s3_host(
+    request: pytest.FixtureRequest, folder: Path, credentials: Mapping[Role, Credentials]
+) -> Iterator[tuple[str, str]]:
+    """→ its address, and the name of the operator there: of MinIO it is the root user."""
+    secret_keys = {role: own.s3_secret_key for role, own in credentials.items()}
+    if request.param == "SeaweedFS":
+        identities = write(folder / "s3.json", seaweedfs_identities(secret_keys, PREFIX))
+        service, operator = services.start_s3(folder, "of nobody", S3_IDENTITIES=identities), "operator"
+    else:
+        service, operator = services.start_minio(folder, secret_keys[OPERATOR]), "segue"
+    url = f"http://127.0.0.1:{service.port}"
+    root = Settings(
+        s3_url=url, s3_access_key=operator, s3_secret_key=secret_keys[OPERATOR], bucket_prefix=PREFIX,
+        s3_users={role: secret_keys[role] for role in PROGRAMS},
+    )  # fmt: skip
+    services.wait_until(lambda: services.prepared(MinioObjects(root)), "the object store")
+    if operator == "segue":
+        make_users(root)
+    yield url, operator
+    service.stop()
+
+
+@pytest.fixture
+def clients(redis_host: str, credentials: Mapping[Role, Credentials]) -> Iterator[dict[Role, "redis.Redis"]]:
+    opened = {
+        role: redis.Redis.from_url(own.redis_url(role, redis_host), decode_responses=True)
+        for role, own in credentials.items()
+    }
+    opened[OPERATOR].flushall()
+    yield opened
+    for client in opened.values():
+        client.close()
+
+
+@pytest.fixture
+def connected(
+    redis_host: str,
+    s3_host: tuple[str, str],
+    credentials: Mapping[Role, Credentials],
+    clients: dict[Role, "redis.Redis"],
+) -> Iterator[dict[Role, Storage]]:
+    """What each role's own program would use. Afterwards Redis must not have refused any of them anything."""
+    url, operator = s3_host
+    made = {
+        role: storage.connect(
+            Settings(
+                redis_url=own.redis_url(role, redis_host), s3_url=url, s3_secret_key=own.s3_secret_key,
+                s3_access_key=operator if role is OPERATOR else role, bucket_prefix=PREFIX,
+            )
+        )
+        for role, own in credentials.items()
+    }  # fmt: skip
+    clients[OPERATOR].acl_log_reset()
+    yield made
+    for connection in made.values():
+        connection.jobs.client.close()
+    refused = [f"{entry['username']} {entry['object']}" for entry in clients[OPERATOR].acl_log()]
+    assert not refused
+
+
+@pytest.fixture(scope="module")
+def stores(s3_host: tuple[str, str], credentials: Mapping[Role, Credentials]) -> dict[Role, "minio.Minio"]:
+    """The object store, as each role sees it. One bucket in it is none of ours."""
+    url, operator = s3_host
+    made = {
+        role: minio.Minio(
+            urlsplit(url).netloc, operator if role is OPERATOR else role, own.s3_secret_key, secure=False,
+            region="us-east-1",
+        )
+        for role, own in credentials.items()
+    }  # fmt: skip
+    made[OPERATOR].make_bucket("elsewhere")
+    return made
+
+
+# What each role needs.
+
+
+def mask(outcome: Outcome) -> bytes:
+    """As small as it can be, with the text by which a lost record comes back."""
+    content, text = io.BytesIO(), PngInfo()
+    text.add_text(OUTCOME_TEXT, outcome.to_json())
+    Image.new("P", (1, 1)).save(content, "PNG", pnginfo=text)
+    return content.getvalue()
+
+
+def work_off(worker: Storage, token: str = "t") -> list[str]:
+    """What a worker does with a micro-batch. → the answers of `finish`"""
+    jobs = worker.jobs.claim(token, "drainer", "worker")
+    photos = [worker.objects.get_upload(job.spec) for job in jobs]
+    assert all(photos)
+    worker.jobs.extend(token, "drainer", "worker", [job.id for job in jobs])
+    put, done = worker.objects.put_result_after_others, Outcome(Status.SUCCEEDED, result={"width": 64})
+    stored = [Finished(job.id, *put(job.spec, token, done, mask(done))) for job in jobs]
+    return worker.jobs.finish(token, "worker", 10, stored)
+
+
+def test_a_job_goes_its_way(connected: dict[Role, Storage]) -> None:
+    web, worker, housekeeper = (connected[role] for role in PROGRAMS)
+    assert adopt_after_loss(housekeeper)
+    made = submit(web, key_hash="k", fingerprint="f")
+    web.tickets.send(web.jobs.tickets_missing() or 1)
+    assert worker.jobs.beat("worker", 10_000) == (1, pytest.approx(worker.jobs._now_ms(), abs=5_000))
+    worker.jobs.report("worker", EnginesReport([], {}), ["pets/9"], ["pets/2"])
+    assert web.jobs.outlook(made.id).workers == 1
+    assert web.jobs.reserve(made)[0] == "done"
+    with web.jobs.events() as channel:
+        assert work_off(worker) == ["won"]
+        assert channel.get_message(timeout=2) or channel.get_message(timeout=2)
+    assert worker.jobs.tickets_missing("drainer") == 0
+    job = web.jobs.get(made.id)
+    assert job
+    assert web.objects.outcome(job.result_key)
+    assert web.jobs.queue().workers == 1
+    assert "worker" in web.jobs.reports()
+    assert lifecycle.erase(web.objects, web.jobs, made.tenant, made.id)
+    assert web.jobs.gone(made.id) == made.tenant
+
+
+def test_the_web_cancels_retries_and_brings_back(connected: dict[Role, Storage]) -> None:
+    web, worker = connected[WEB], connected[WORKER]
+    connected[HOUSEKEEPER].jobs.mark_intact()
+    made = submit(web, key_hash="k", fingerprint="f")
+    job = web.jobs.get(made.id)
+    assert job
+    assert lifecycle.cancel(web.objects, web.jobs, job) == Status.CANCELED
+    ended = web.jobs.get(made.id)
+    assert ended
+    assert lifecycle.retry(web.objects, web.jobs, ended, 60)
+    worker.jobs.release("t", [claimed.id for claimed in worker.jobs.claim("t", "drainer", "worker")])
+    assert work_off(worker, "u") == ["won"]
+    connected[OPERATOR].jobs.client.delete(keys.job(made.id))
+    restored = find(web.objects, web.jobs, made.tenant, made.id)
+    assert restored
+    assert restored.status is Status.SUCCEEDED
+
+
+def test_the_housekeeper_mends_and_cleans(connected: dict[Role, Storage]) -> None:
+    web, worker, housekeeper = (connected[role] for role in PROGRAMS)
+    assert adopt_after_loss(housekeeper)
+    lost, late, forgotten = (submit(web) for _ in range(3))
+    worker.jobs.claim("t", "drainer", "worker")
+    client = connected[OPERATOR].jobs.client
+    client.zadd(keys.leases(Lane.INTERACTIVE), {lost.id: 1, late.id: 1})
+    client.hset(keys.job(late.id), "cancel", "1")
+    client.zrem(keys.leases(Lane.INTERACTIVE), forgotten.id)
+    client.delete(f"{keys.PREFIX}drainers")
+    sweep(housekeeper)
+    reconcile(housekeeper)
+    client.delete(keys.job(lost.id))
+    assert adopt(housekeeper, WIDE, older_than_s=0) >= 1
+    assert client.llen(SEGMENT_QUEUE) >= 1
+    client.zadd(keys.RETAINED, {late.id: 1})
+    assert clean(housekeeper) == 1
+
+
+def test_the_web_moves_an_alias_and_the_others_see_it(connected: dict[Role, Storage]) -> None:
+    connected[OPERATOR].models.publish(services.SHIPPED_MODEL)
+    connected[WEB].models.point(Alias.CANARY, "pets/2")
+    for role in Role:
+        assert connected[role].models.aliases(fresh=True)["canary"] == "pets/2"
+        connected[role].models.verify("pets/2")
+
+
+@pytest.mark.parametrize(("role", "queue"), [(WORKER, SEGMENT_QUEUE), (HOUSEKEEPER, CONTROL_QUEUE)])
+def test_a_message_whose_holder_died_is_put_back(connected: dict[Role, Storage], role: Role, queue: str) -> None:
+    with celery_app(connected[role].settings.redis_url).connection() as broker:
+        channel = broker.default_channel
+        broker.SimpleQueue(queue).put("x")
+        message = channel.basic_get(queue)
+        channel.visibility_timeout = -1
+        channel.qos.restore_visible(interval=1)
+        assert channel.basic_get(queue).delivery_tag == message.delivery_tag
+
+
+@pytest.mark.parametrize("role", PROGRAMS)
+def test_what_is_missing_is_told_from_what_is_forbidden(connected: dict[Role, Storage], role: Role) -> None:
+    for bucket in (place for place in OBJECTS[role] if "/" not in place):
+        assert connected[role].objects.exists(bucket)
+        assert connected[role].objects.get(bucket, "no/such/key") is None
+        assert connected[role].objects.metadata(bucket, "no/such/key", "spec") is None
+
+
+@pytest.mark.parametrize("role", PROGRAMS)
+def test_large_objects_are_stored_in_parts(connected: dict[Role, Storage], role: Role) -> None:
+    connected[role].objects.put(RESULTS, "large", LARGE, "image/png")
+    connected[role].objects.remove(RESULTS, "large")
+    assert connected[role].objects.get(RESULTS, "large") is None
+
+
+# What each role is refused.
+
+NOBODYS: tuple[tuple[str, ...], ...] = (
+    ("FLUSHALL",), ("FLUSHDB",), ("KEYS", "*"), ("SCAN", "0"), ("RANDOMKEY",), ("CONFIG", "GET", "*"),
+    ("CONFIG", "SET", "maxmemory", "1"), ("SHUTDOWN",), ("ACL", "LIST"), ("ACL", "SETUSER", "x"),
+    ("SORT", "segue:open"), ("MONITOR",), ("CLIENT", "LIST"), ("CLIENT", "KILL", "TYPE", "normal"), ("SAVE",),
+    ("REPLICAOF", "NO", "ONE"), ("MIGRATE", "127.0.0.1", "1", "segue:open", "0", "1"), ("SCRIPT", "FLUSH"),
+    ("FUNCTION", "FLUSH"), ("EVAL", "return 1", "0"), ("GET", "elsewhere"), ("SET", "elsewhere", "1"),
+    ("PUBLISH", "elsewhere", "x"), ("RENAME", "segue:open", "segue:retained"), ("SWAPDB", "0", "1"),
+)  # fmt: skip
+TAKING: tuple[tuple[str, ...], ...] = (
+    ("BRPOP", "{}", "0.1"), ("RPOP", "{}"), ("LPOP", "{}"), ("BLPOP", "{}", "0.1"), ("LRANGE", "{}", "0", "-1"),
+    ("LMOVE", "{}", "segue:job:x", "LEFT", "LEFT"), ("LMPOP", "1", "{}", "LEFT"), ("RPOPLPUSH", "{}", "segue:job:x"),
+    ("DEL", "{}"), ("LTRIM", "{}", "1", "0"), ("LREM", "{}", "0", "x"), ("LSET", "{}", "0", "x"),
+)  # fmt: skip
+OTHERS: dict[Role, tuple[tuple[str, ...], ...]] = {
+    WEB: (
+        ("LRANGE", "segue:claim:t", "0", "-1"), ("RPUSH", "segue:claim:t", "x"), ("DEL", "segue:claim:t"),
+        ("SET", "segue:epoch", "x"), ("SET", "segue:clock", "1"), ("GET", "segue:clock"), ("DEL", "segue:workers"),
+        ("LPUSH", "control", "x"), ("LPUSH", "records", "x"), ("HGETALL", "worker:unacked"),
+        ("DEL", "segue:lock:janitor"),
+    ),
+    WORKER: (
+        ("HGETALL", "segue:idem:local:k"), ("DEL", "segue:idem:local:k"), ("GET", "segue:limits:x"),
+        ("SET", "segue:limits:x", "1"), ("SET", "segue:epoch", "x"), ("DEL", "segue:gone:x"),
+        ("DEL", "segue:lock:adopt"), ("LPUSH", "control", "x"), ("HGETALL", "housekeeper:unacked"),
+    ),
+    HOUSEKEEPER: (("HGETALL", "worker:unacked"),),
+}  # fmt: skip
+# Celery's lists that a role may fill at most.
+NOT_TAKEN = {WEB: ("segment", "control", "records"), WORKER: ("control", "records"), HOUSEKEEPER: ("segment",)}
+
+
+def refused_commands() -> Iterator[tuple[Role, tuple[str, ...]]]:
+    for role in PROGRAMS:
+        taking = (tuple(part.format(queue) for part in command) for queue in NOT_TAKEN[role] for command in TAKING)
+        yield from ((role, command) for command in (*NOBODYS, *OTHERS[role], *taking))
+
+
+@pytest.mark.parametrize(("role", "command"), list(refused_commands()))
+def test_a_command_is_refused(clients: dict[Role, "redis.Redis"], role: Role, command: tuple[str, ...]) -> None:
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        clients[role].execute_command(*command)
+
+
+@pytest.mark.parametrize("role", PROGRAMS)
+def test_debugging_is_refused(clients: dict[Role, "redis.Redis"], role: Role) -> None:
+    """Asked of the rights: the server itself has it switched off."""
+    answer = clients[OPERATOR].execute_command("ACL", "DRYRUN", role, "DEBUG", "SLEEP", "0")
+    assert "no permissions to run the 'debug|sleep' command" in answer or "'debug' command" in answer
+
+
+@pytest.mark.parametrize("role", PROGRAMS)
+def test_only_the_channel_of_events_is_heard(clients: dict[Role, "redis.Redis"], role: Role) -> None:
+    for listen in (lambda channel: channel.subscribe("elsewhere"), lambda channel: channel.psubscribe("*")):
+        with clients[role].pubsub() as channel:
+            listen(channel)
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                channel.get_message(timeout=2)
+
+
+def test_a_script_may_do_no_more_than_its_caller(connected: dict[Role, Storage]) -> None:
+    made, client = submit(connected[WEB]), connected[OPERATOR].jobs.client
+    connected[HOUSEKEEPER].jobs.mark_intact()
+    with pytest.raises(redis.ResponseError, match=r"can't access at least one of the keys|No permissions"):
+        connected[WEB].jobs.claim("t", "drainer", "web")
+    with pytest.raises(redis.ResponseError, match=r"can't access at least one of the keys|No permissions"):
+        connected[WORKER].jobs.reserve(made)
+    assert client.acl_log()
+    client.acl_log_reset()
+
+
+def test_who_is_nobody_is_refused(redis_host: str) -> None:
+    with (
+        redis.Redis.from_url(f"redis://{redis_host}/0", protocol=2) as client,
+        pytest.raises(redis.AuthenticationError, match="Authentication required"),
+    ):
+        client.get("segue:epoch")
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_wrong_password_is_refused(redis_host: str, role: Role) -> None:
+    with (
+        redis.Redis.from_url(f"redis://{role}:wrong@{redis_host}/0") as client,
+        pytest.raises(redis.AuthenticationError, match="invalid username-password pair"),
+    ):
+        client.ping()
+
+
+def test_the_operator_may_do_everything(clients: dict[Role, "redis.Redis"]) -> None:
+    assert clients[OPERATOR].acl_whoami() == "operator"
+    assert clients[OPERATOR].keys("*") == []
+    assert clients[OPERATOR].config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    assert clients[OPERATOR].flushall()
+
+
+def test_every_family_of_keys_is_somebodys() -> None:
+    """The housekeeper may use all; those that nobody else may are named here."""
+    prelude = (services.ROOT / "storage" / "lua" / "prelude.lua").read_text()
+    families = set(re.findall(r"^--   segue:(\w+)", prelude, re.MULTILINE))
+    given = {name.partition(":")[0] for role in (WEB, WORKER) for name in (*KEYS[role].writes, *KEYS[role].reads)}
+    assert len(families) > 15
+    assert families - given == {"clock"}
+
+
+# What each role is refused in the object store.
+
+GET, PUT, LIST, DELETE, LOOK = "get", "put", "list", "delete", "look"
+
+
+def do(client: "minio.Minio", what: str, bucket: str, key: str) -> None:
+    if what == GET:
+        client.get_object(bucket, key).close()
+    elif what == PUT:
+        client.put_object(bucket, key, io.BytesIO(b"x"), 1)
+    elif what == LIST:
+        list(client.list_objects(bucket))
+    elif what == DELETE:
+        client.remove_object(bucket, key)
+    else:
+        client.bucket_exists(bucket)
+
+
+REFUSED_OBJECTS = [
+    *((WEB, PUT, MODELS, key) for key in ("pets/2/card.json", "aliases.json2", "x/aliases.json")),
+    (WEB, DELETE, MODELS, "pets/2/card.json"),
+    (WEB, DELETE, MODELS, "aliases.json"),
+    *((WORKER, what, bucket, "a") for what in (GET, PUT, LIST, DELETE, LOOK) for bucket in (BATCHES, FEEDBACK)),
+    *((WORKER, what, UPLOADS, "a") for what in (PUT, DELETE)),
+    *((role, what, MODELS, "aliases.json") for what in (PUT, DELETE) for role in (WORKER, HOUSEKEEPER)),
+    *((HOUSEKEEPER, what, MODELS, "pets/2/card.json") for what in (PUT, DELETE)),
+    *((role, what, "elsewhere", "a") for what in (GET, PUT, LIST, DELETE, LOOK) for role in PROGRAMS),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("role", "what", "bucket", "key"), REFUSED_OBJECTS)
+def test_an_object_is_refused(stores: dict[Role, "minio.Minio"], role: Role, what: str, bucket: str, key: str) -> None:
+    with pytest.raises(S3Error) as refused:
+        do(stores[role], what, bucket if bucket == "elsewhere" else PREFIX + bucket, key)
+    assert refused.value.code == "AccessDenied"
+
+
+@pytest.mark.parametrize("role", PROGRAMS)
+def test_no_program_makes_or_removes_buckets(stores: dict[Role, "minio.Minio"], role: Role) -> None:
+    for act in (stores[role].make_bucket, stores[role].remove_bucket, stores[role].delete_bucket_policy):
+        with pytest.raises(S3Error) as refused:
+            act(PREFIX + RESULTS if act != stores[role].make_bucket else "another")
+        assert refused.value.code == "AccessDenied"
+
+
+@pytest.mark.parametrize(("role", "bucket"), [(role, bucket) for role in PROGRAMS for bucket in BUCKETS])
+def test_everything_given_is_had(stores: dict[Role, "minio.Minio"], role: Role, bucket: str) -> None:
+    """The table read the other way round: what it names works."""
+    granted = OBJECTS[role].get(bucket, ())
+    names = {GET: "s3:GetObject", PUT: "s3:PutObject", LIST: "s3:ListBucket", DELETE: "s3:DeleteObject"}
+    do(stores[OPERATOR], PUT, PREFIX + bucket, "a")
+    for what in (what for what, name in names.items() if name in granted):
+        do(stores[role], what, PREFIX + bucket, "a")
+
+
+def test_a_wrong_secret_and_no_secret_are_refused(s3_host: tuple[str, str]) -> None:
+    host = urlsplit(s3_host[0]).netloc
+    wrong = minio.Minio(host, "web", "a-wrong-secret", secure=False, region="us-east-1")
+    with pytest.raises(S3Error) as refused:
+        do(wrong, GET, PREFIX + UPLOADS, "a")
+    assert refused.value.code == "SignatureDoesNotMatch"
+    with pytest.raises(S3Error) as refused:
+        do(minio.Minio(host, secure=False, region="us-east-1"), GET, PREFIX + UPLOADS, "a")
+    assert refused.value.code == "AccessDenied"
+
+
+def test_secrets_are_kept_until_their_folder_is_deleted(tmp_path: Path) -> None:
+    first = kept(tmp_path)
+    assert kept(tmp_path) == first
+    shutil.rmtree(tmp_path / WEB)
+    second = kept(tmp_path)
+    assert second[WEB] != first[WEB]
+    assert all(second[role] == first[role] for role in Role if role is not WEB)
+    assert len({own.redis_password for own in second.values()} | {own.s3_secret_key for own in second.values()}) == 8
+
+
+def test_a_store_that_does_not_answer_is_told_of_in_one_line() -> None:
+    nowhere = Settings(s3_url="http://127.0.0.1:9", s3_secret_key="x", s3_users=dict.fromkeys(PROGRAMS, "secret"))
+    with pytest.raises(Unavailable, match="MinIO's users"):
+        make_users(nowhere)
