@@ -35,6 +35,8 @@ class BatchSpec:
     model: str  # alias or version
     deadline_s: int
     created_ms: int
+    key_hash: str = ""  # of the Idempotency-Key, with its request's fingerprint
+    fingerprint: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -69,7 +69,7 @@ class Batches:
         """`how`: CLOSED or CANCELED; nothing can be added any more."""
         self._put(spec.tenant, spec.id, CLOSED, how)
         self._jobs.client.hset(keys.batch(spec.id), CLOSED, how)
-        self._jobs.note_change(spec.id)
+        self._jobs.outbox.note(spec.id)
         self._jobs.client.publish(keys.EVENTS, f"- {how} {spec.id}")
 
     def job_ids(self, batch_id: str) -> Iterator[list[str]]:
@@ -108,7 +108,7 @@ class Batches:
         parts = (keys.batch, keys.batch_counts, keys.batch_jobs, keys.batch_done)
         self._jobs.client.delete(*(part(batch_id) for part in parts))
         self._jobs.client.set(keys.gone(batch_id), tenant, px=TOMBSTONE_MS)
-        self._jobs.note_change(batch_id)
+        self._jobs.outbox.note(batch_id)
 
     def as_opened(self, batch_ids: Sequence[str]) -> list[tuple[BatchSpec, str]]:
         """Specs and how they were closed ("" while they are open) of those that Redis knows. One round trip."""
@@ -132,7 +132,9 @@ class Batches:
     def _remember(self, spec: BatchSpec, closed: str = "") -> dict[str, str]:
         fields = {"tenant": spec.tenant, "spec": spec.to_json(), CLOSED: closed}
         self._jobs.client.hset(keys.batch(spec.id), mapping=fields)  # type: ignore[arg-type]
-        self._jobs.note_change(spec.id)
+        if spec.key_hash:
+            self._jobs.remember_key(spec)
+        self._jobs.outbox.note(spec.id)
         return fields
 
     def rebuild(self, tenant: str, batch_id: str) -> dict[str, str] | None:

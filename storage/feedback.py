@@ -45,7 +45,7 @@ def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes |
         objects.put(FEEDBACK, given.mask_key, mask, "image/png")
     key = keys.feedback(given.tenant, given.job_id, given.id, "json")
     objects.put(FEEDBACK, key, json.dumps(asdict(given)).encode(), "application/json")
-    jobs.note_change(key)
+    jobs.outbox.note(key)
 
 
 def load(objects: MinioObjects, key: str) -> dict[str, Any] | None:

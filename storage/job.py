@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from storage.keys import Lane
 from storage.problems import Problem
@@ -50,6 +50,7 @@ class Spec:
     fingerprint: str = ""
     batch_id: str = ""
     custom_id: str = ""  # the item's name in its batch, a relative path
+    tags: str = ""  # the user's own words, separated by commas
     schema: int = SCHEMA
 
     @property
@@ -121,6 +122,7 @@ class Job:
     lost: str = ""  # leases that ran out: "worker started_ms lost_ms;" for each
     result_key: str = ""
     outcome: Outcome | None = None
+    outlook: Outlook | None = None  # of one that has not ended, where it was asked for
 
     @property
     def id(self) -> str:
@@ -138,7 +140,7 @@ class Job:
             lost=fields.get("lost", ""),
             result_key=fields.get("result_key", ""),
             outcome=Outcome.from_json(fields["outcome"]) if fields.get("outcome") else None,
-            **{name: int(fields[name]) for name in numbers if name in fields},
+            **cast(dict[str, Any], {name: int(fields[name]) for name in numbers if name in fields}),
         )
 
 
@@ -231,10 +233,14 @@ class QueueState:
     def images_per_s(self) -> float:
         return self.workers * 1000 / self.ms_per_image if self.ms_per_image else 0.0
 
-    @property
-    def backlog_s(self) -> float | None:
-        """Seconds until everything waiting or running is done; None while no pace or no worker is known."""
-        waiting = sum(self.pending.values()) + sum(self.running.values())
-        if not waiting:
+    def backlog_s(self, planned_workers: int, more: int = 0) -> float | None:
+        """Seconds until everything that waits or runs, and `more` images, are done; None while no pace is known.
+
+        While no worker lives, those that are planned count: they will be back.
+        """
+        images = sum(self.pending.values()) + sum(self.running.values()) + more
+        if not images:
             return 0.0
-        return waiting / self.images_per_s if self.images_per_s else None
+        if not self.ms_per_image:
+            return None
+        return images * self.ms_per_image / 1000 / (self.workers or planned_workers)

@@ -11,18 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from typing import Any, cast
 
 import redis
 from redis.client import PubSub
-from redis.exceptions import LockError
+from redis.exceptions import LockError, NoScriptError
 
 from storage import keys
+from storage.batch import BatchSpec
 from storage.job import Finished, Job, Outcome, Outlook, Pace, QueueState, Spec, Status, Swept
-from storage.keys import RECORDS_QUEUE, SEGMENT_QUEUE, Lane
+from storage.keys import SEGMENT_QUEUE, Lane
 from storage.models import EVERYTHING, EnginesReport, Offer
+from storage.outbox import Outbox
 from storage.server_run import ServerRun
 from storage.settings import Settings
 
@@ -35,7 +37,7 @@ PAGE = 500  # ids a script call: Redis does nothing else meanwhile
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 SCRIPTS = (
     "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve",
-    "retry", "outlook", "condemn", "bury", "recorded",
+    "retry", "outlook", "condemn", "bury",
 )  # fmt: skip
 
 
@@ -56,6 +58,7 @@ class RedisJobs:
         self.client, self._server_run = client, server_run
         self._settings = settings
         self._scripts = {name: client.register_script(_script(name)) for name in SCRIPTS}
+        self.outbox = Outbox(client, _script("recorded"))
 
     def _run(self, name: str, *args: str | int | float) -> Any:
         return self._scripts[name](args=list(args))
@@ -86,12 +89,20 @@ class RedisJobs:
         return Job.from_fields(fields) if fields else None
 
     def look(self, job_id: str) -> tuple[Job | None, bool]:
-        """The record, and whether this Redis is `intact`. One round trip."""
+        """The record with its outlook while it has not ended, and whether this Redis is `intact`. One round trip."""
         with self.client.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.job(job_id))
             pipe.get(keys.EPOCH)
-            fields, epoch = pipe.execute()
-        return Job.from_fields(fields) if fields else None, bool(epoch == self._run_id())
+            pipe.evalsha(self._scripts["outlook"].sha, 0, job_id, self._settings.micro_batch)
+            try:
+                fields, epoch, row = pipe.execute()
+            except NoScriptError:  # a Redis that was started anew: this call gives it the script
+                self.outlook(job_id)
+                return self.look(job_id)
+        job = Job.from_fields(fields) if fields else None
+        if job and not job.status.final:
+            job = replace(job, outlook=self._outlook(row))
+        return job, bool(epoch == self._run_id())
 
     def claim(self, token: str, drainer: str, worker: str, offer: Offer = EVERYTHING) -> list[Job]:
         """Lease the next micro-batch to `token`; the same token gets the same jobs. Empty: the drainer is gone.
@@ -121,18 +132,11 @@ class RedisJobs:
         `busy_ms`: wall time this micro-batch took of the worker, 0 where no worker was at it.
         """
         rows = [part for f in finished for part in (f.job_id, f.outcome.status, f.result_key, f.outcome.to_json())]
-        return list(
-            self._run(
-                "finish",
-                token,
-                worker,
-                busy_ms,
-                self._settings.retention_s * 1000,
-                self._settings.micro_batch,
-                self._run_id(),
-                *rows,
-            )
-        )
+        answers = self._run(
+            "finish", token, worker, busy_ms, self._settings.retention_s * 1000, self._settings.micro_batch,
+            self._run_id(), *rows,
+        )  # fmt: skip
+        return list(answers)
 
     def release(self, token: str, job_ids: Sequence[str]) -> int:
         """Give leased jobs back unharmed. → how many were still held."""
@@ -166,30 +170,6 @@ class RedisJobs:
         tenants = cast(list[str | None], self.client.mget([keys.gone(job_id) for job_id in job_ids]))
         return [job_id for job_id, tenant in zip(job_ids, tenants, strict=True) if tenant]
 
-    def note_change(self, name: str) -> None:
-        """Of what is recorded and is no job: a batch's id, or a feedback object's key."""
-        self.client.zadd(keys.UNRECORDED, {name: self._now_ms()})
-
-    def unrecorded(self, at_most: int) -> list[tuple[str, float]]:
-        """Names of what has changed since it was recorded, with the revision of the change, the oldest first."""
-        rows = self.client.zrange(keys.UNRECORDED, 0, at_most - 1, withscores=True)
-        return cast(list[tuple[str, float]], rows)
-
-    def not_noted(self, names: Sequence[str]) -> list[str]:
-        """Those that `unrecorded` does not have."""
-        if not names:
-            return []
-        scores = self.client.zmscore(keys.UNRECORDED, list(names))
-        return [name for name, score in zip(names, scores, strict=True) if score is None]
-
-    def recorded(self, changes: Sequence[tuple[str, float]]) -> None:
-        """These are in the records now; what has changed again meanwhile stays."""
-        self._run("recorded", *(part for name, revision in changes for part in (name, int(revision))))
-
-    def record_wanted(self) -> bool:
-        """Whether somebody has to be told that something has changed: no message waits that says so."""
-        return not self.client.llen(RECORDS_QUEUE)
-
     def due(self, at_most: int = 500) -> list[str]:
         """Ended jobs that are not to be kept any longer."""
         now_ms = self._now_ms()
@@ -214,6 +194,15 @@ class RedisJobs:
                 pipe.hgetall(keys.job(job_id))
             return [Job.from_fields(fields) if fields else None for fields in pipe.execute()]
 
+    def look_many(self, job_ids: Sequence[str]) -> tuple[list[Job | None], bool]:
+        """The records, without outlooks, and whether this Redis is `intact`. One round trip."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(keys.job(job_id))
+            pipe.get(keys.EPOCH)
+            *rows, epoch = pipe.execute()
+        return [Job.from_fields(fields) if fields else None for fields in rows], bool(epoch == self._run_id())
+
     def sweep(self, token: str, at_most: int = 1000) -> Swept:
         """Put lost leases back in line and lease to `token` what has to be ended."""
         back, ending = self._run("sweep", token, self._lease_ms, at_most, LOSSES_ALONE_MAKE_POISON)
@@ -237,19 +226,27 @@ class RedisJobs:
         retention_ms = self._settings.retention_s * 1000
         return bool(self._run("restore", spec.id, outcome.status, retention_ms, IDEMPOTENCY_TTL_MS, *flat))
 
-    def reserve(self, spec: Spec) -> tuple[str, str]:
-        """Bind the spec's idempotency key to its id, unless it has one. → state and the key's job id.
+    def reserve(self, spec: Spec | BatchSpec) -> tuple[str, str]:
+        """Bind the spec's idempotency key to its id, unless it has one. → state and the key's job or batch id.
 
         "reserved": go on under that id; "done": it was accepted before; "busy": another request is at it; "reused":
         the key came with another request; "recovering": keys were lost and are being read from the object store.
         """
         state, job_id = self._run(
             "reserve", spec.tenant, spec.key_hash, spec.fingerprint, spec.id, IDEMPOTENCY_BUSY_MS, IDEMPOTENCY_TTL_MS,
-            self._run_id(),
+            self._run_id(), "batch" if keys.is_batch_id(spec.id) else "job",
         )  # fmt: skip
         return str(state), str(job_id)
 
-    def unreserve(self, spec: Spec) -> None:
+    def remember_key(self, spec: BatchSpec) -> None:
+        """A repetition of the request finds this batch."""
+        key = keys.idempotency(spec.tenant, spec.key_hash)
+        with self.client.pipeline() as pipe:
+            pipe.hset(key, mapping={"id": spec.id, "fingerprint": spec.fingerprint, "busy_until": "0"})
+            pipe.pexpire(key, IDEMPOTENCY_TTL_MS)
+            pipe.execute()
+
+    def unreserve(self, spec: Spec | BatchSpec) -> None:
         """The request failed: its repetition may go on under the same id at once."""
         if spec.key_hash:
             self.client.hset(keys.idempotency(spec.tenant, spec.key_hash), "busy_until", "0")
@@ -362,7 +359,9 @@ class RedisJobs:
 
     def outlook(self, job_id: str) -> Outlook:
         """When a waiting job will be done, as far as can be told. One round trip, the same cost at any length."""
-        row = self._run("outlook", job_id, self._settings.micro_batch)
+        return self._outlook(self._run("outlook", job_id, self._settings.micro_batch))
+
+    def _outlook(self, row: Sequence[Any]) -> Outlook:
         position, running, workers, refusing, ms, deviation, best = row
         return Outlook(
             position=position if position >= 0 else None,

@@ -31,6 +31,7 @@ KINDS = {
     "unprocessable_image": Kind(422, "The image cannot be accepted"),
     "unknown_model": Kind(422, "There is no such model"),
     "idempotency_key_reused": Kind(422, "This key was used for another request"),
+    "queue_full": Kind(429, "The queue is full", retryable=True),
     "rate_limited": Kind(429, "Too much for now", retryable=True),
     "internal": Kind(500, "Something went wrong on our side", retryable=True),
     "unavailable": Kind(503, "A part of the service is not available", retryable=True),

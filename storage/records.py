@@ -163,7 +163,7 @@ def _forget(connection: Connection, revisions: Mapping[str, int]) -> None:
         return
     now_ms, names = time.time_ns() // 1_000_000, list(revisions)
     nameless = update(jobs).where(jobs.c.id == bindparam("name")).values(
-        custom_id="", filename="", sha256="", erased_ms=now_ms, revision=bindparam("at")
+        custom_id="", filename="", sha256="", tags="", erased_ms=now_ms, revision=bindparam("at")
     )  # fmt: skip
     connection.execute(nameless, [{"name": name, "at": at} for name, at in revisions.items()])
     connection.execute(delete(results).where(results.c.job_id.in_(names)))

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     max_upload_side: int = 10_000
     deadline_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
     retention_s: int = Field(default=7 * 24 * 3600, ge=1)
+    max_backlog_s: float = Field(default=21600, gt=0)
+    workers: int = Field(default=1, ge=1)
     max_waiters: int = Field(default=2000, ge=0)
 
     micro_batch: int = Field(default=16, ge=1, le=64)

@@ -48,6 +48,7 @@ jobs = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("format", String(16), nullable=False),
+    _text("tags"),
     Index(None, "tenant", "created_ms", "id"),
     Index(None, "tenant", "status", "created_ms", "id"),
     Index(None, "batch_id", "created_ms", "id"),

@@ -11,6 +11,7 @@ from storage import Storage
 from storage.api_key import ApiKey
 from storage.settings import Settings
 from web import auth, errors, health, pages, session
+from web.admission import Admission
 from web.api import batches, feedback, jobs, models, queue, records
 from web.credentials import SESSION_COOKIE, Sessions
 from web.exposure import is_open
@@ -40,6 +41,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     connection = app.extensions["storage"] = storage.connect(settings, online=True)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
+    app.extensions["admission"] = Admission(connection.jobs, settings)
     _let_in(app, connection)
     for part in (jobs, records, feedback, batches, models, queue, health, pages, session):
         app.register_blueprint(part.blueprint)

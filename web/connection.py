@@ -3,6 +3,7 @@
 from flask import current_app
 
 from storage import Storage
+from web.admission import Admission
 from web.known_keys import KnownKeys
 from web.rate_limits import RateLimits
 from web.waiting import Waiting
@@ -16,6 +17,11 @@ def connected() -> Storage:
 def waiting() -> Waiting:
     room: Waiting = current_app.extensions["waiting"]
     return room
+
+
+def admission() -> Admission:
+    door: Admission = current_app.extensions["admission"]
+    return door
 
 
 def known_keys() -> KnownKeys:

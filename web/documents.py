@@ -11,9 +11,8 @@ from storage.job import Job, Outlook, Status
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 
 
-def job_document(job: Job, outlook: Outlook | None = None) -> dict[str, Any]:
-    """`outlook`: of a job that has not ended."""
-    spec, outcome = job.spec, job.outcome
+def job_document(job: Job) -> dict[str, Any]:
+    spec, outcome, outlook = job.spec, job.outcome, job.outlook
     return {
         "id": job.id,
         "object": "job",
@@ -36,6 +35,7 @@ def job_document(job: Job, outlook: Outlook | None = None) -> dict[str, Any]:
         "priority": spec.lane,
         "batch_id": spec.batch_id or None,
         "custom_id": spec.custom_id or None,
+        "tags": spec.tags.split(",") if spec.tags else [],
         "queue": _queue(outlook) if outlook and outlook.position is not None else None,
         "result": outcome.result if outcome else None,
         "timings_ms": _timings(job),
@@ -94,7 +94,7 @@ def batch_document(batch: Batch) -> dict[str, Any]:
 def _links(job: Job) -> dict[str, str]:
     path = f"/v1/jobs/{job.id}"
     if not job.status.final:
-        return {"self": path, "cancel": f"{path}/cancel"}
+        return {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"}
     if job.status is not Status.SUCCEEDED:
         return {"self": path, "retry": f"{path}/retry"}
     return {"self": path, "mask": f"{path}/mask", "overlay": f"{path}/mask?format=overlay"}

@@ -4,9 +4,10 @@ import hashlib
 import time
 import unicodedata
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 from flask import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from storage import keys
 from storage.job import LONGEST_DEADLINE_S, Spec
@@ -21,6 +22,13 @@ ENVELOPE_BYTES = 64 * 1024  # what multipart headers and option fields may add t
 IMAGE_FIELD = "image"
 LONGEST_FILENAME_BYTES = 255  # as in a file system
 LONGEST_MODEL = 129  # name/version
+MOST_TAGS = 20
+Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^,\x00-\x1f\x7f]+$")]
+
+
+def split(value: object) -> object:
+    """Of a form or a query, where a list is one text with commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Options(BaseModel):
@@ -31,6 +39,7 @@ class Options(BaseModel):
     priority: Lane = Lane.INTERACTIVE
     deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
     model: str = Field(default=Alias.STABLE, max_length=LONGEST_MODEL)
+    tags: Annotated[list[Tag], Field(max_length=MOST_TAGS), BeforeValidator(split)] = []
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def visible(text: str) -> str:
     return "".join(c for c in text if unicodedata.category(c)[0] != "C")
 
 
-def to_spec(upload: Upload, tenant: str, settings: Settings, idempotency_key: str) -> Spec:
+def to_spec(upload: Upload, tenant: str, settings: Settings) -> Spec:
     """Checks the image's header and describes the job of a single upload. Raises Problem."""
     spec = describe(upload.content, settings)
     return replace(
@@ -108,9 +117,7 @@ def to_spec(upload: Upload, tenant: str, settings: Settings, idempotency_key: st
         model=upload.options.model,
         deadline_ms=spec.created_ms + (upload.options.deadline_s or settings.deadline_s) * 1000,
         filename=upload.filename,
-        key_hash=_short_hash(f"POST /v1/jobs {idempotency_key}") if idempotency_key else "",
-        # Tells whether a repeated key comes with the same request.
-        fingerprint=_short_hash(spec.sha256 + upload.options.model_dump_json()) if idempotency_key else "",
+        tags=",".join(upload.options.tags),
     )
 
 
@@ -132,7 +139,3 @@ def describe(content: bytes, settings: Settings) -> Spec:
         height=header.height,
         format=header.format,
     )
-
-
-def _short_hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

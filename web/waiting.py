@@ -49,6 +49,10 @@ class Waiting:
                     return value
                 changed.wait(min(left, REREAD_S))
 
+    @property
+    def full(self) -> bool:
+        return self._count >= self._most
+
     def close(self) -> None:
         """The process is to end: everybody gets the present state now instead of a cut connection."""
         self.closed = True

@@ -157,7 +157,7 @@ def _records(storage: Storage) -> Finding:
     if here != known:
         return Finding("records", False, f"tables are at {here}, this program knows {known}: run `segue setup`")
     late_ms = time.time() * 1000 - LATE_MS
-    waiting = [name for name, changed_ms in storage.jobs.unrecorded(1) if changed_ms < late_ms]
+    waiting = [name for name, changed_ms in storage.jobs.outbox.first(1) if changed_ms < late_ms]
     differing = sum(len(difference) for difference in recorder.differences(storage))
     wrong = ["changes wait for more than a minute: is a housekeeper alive?"] if waiting else []
     wrong += [f"{differing} jobs or remarks differ from the object store"] if differing else []

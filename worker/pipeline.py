@@ -295,7 +295,7 @@ class Pipeline:
         self._finished_at = now
         answers = self._storage.jobs.finish(batch.token, self._worker, max(1, busy_ms), finished) if finished else []
         held.remove(batch)
-        if self._storage.jobs.record_wanted():
+        if self._storage.jobs.outbox.unheard():
             self._storage.tickets.record()
         for answer, one in zip(answers, finished, strict=True):
             if answer == "lost":

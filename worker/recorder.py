@@ -34,9 +34,9 @@ def record(storage: Storage) -> int:
     done, give_way = 0, time.monotonic() + GIVE_WAY_S
     with storage.jobs.alone("record", AT_MOST_S) as chosen:
         while chosen and time.monotonic() < give_way:
-            page = storage.jobs.unrecorded(PAGE)
+            page = storage.jobs.outbox.first(PAGE)
             _one_by_one(_write, storage, page)
-            storage.jobs.recorded(page)
+            storage.jobs.outbox.done(page)
             done += len(page)
             if len(page) < PAGE:  # what changes meanwhile has its own message
                 break
@@ -86,7 +86,7 @@ def backfill(storage: Storage) -> int:
     differing = 0
     for found in differences(storage):
         for name in found.unrecorded:
-            storage.jobs.note_change(name)
+            storage.jobs.outbox.note(name)
         ended = [job for owner in sorted(found.lost) if (job := ended_job(storage, *owner))]
         storage.records.write(ended)
         storage.records.erase(dict.fromkeys(found.erased, time.time_ns() // 1_000_000))
@@ -128,7 +128,7 @@ def differences(storage: Storage) -> Iterator[Difference]:
             yield _of_hour(storage, hour, recorded, kept[hour])
     known = storage.records.recorded_feedback()
     said = [listed.key for listed in storage.objects.listing(FEEDBACK, "") if listed.key.endswith(".json")]
-    yield Difference(storage.jobs.not_noted([key for key in said if feedback.id_of(key) not in known]))
+    yield Difference(storage.jobs.outbox.without([key for key in said if feedback.id_of(key) not in known]))
 
 
 def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: set[str]) -> Difference:
@@ -139,7 +139,7 @@ def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: 
     unknown = set(storage.jobs.without_record([job_id for _, job_id in wanting]))
     there = {job_id for _, job_id in uploads}
     return Difference(
-        unrecorded=storage.jobs.not_noted(sorted({job_id for _, job_id in wanting} - unknown - recorded.keys())),
+        unrecorded=storage.jobs.outbox.without(sorted({job_id for _, job_id in wanting} - unknown - recorded.keys())),
         lost={owner for owner in wanting & ended if owner[1] in unknown},
         erased=set(storage.jobs.without_record(sorted(recorded.keys() - there))),
         back=sorted(kept - there),

@@ -267,16 +267,19 @@ def test_tickets_are_wanted_for_what_nobody_drains(jobs: RedisJobs) -> None:
 
 
 def test_the_state_of_the_queue(jobs: RedisJobs) -> None:
-    assert jobs.queue().backlog_s == 0
+    assert jobs.queue().backlog_s(1) == 0
     enqueue(jobs, created_ms=5, lane=Lane.BULK)
     enqueue(jobs, created_ms=9)
-    assert jobs.queue().backlog_s is None  # no worker is known
+    assert jobs.queue().backlog_s(1) is None  # no pace is known
     jobs.beat("w", 10_000)
     [job] = [job for job in claim(jobs, "t") if job.spec.lane is Lane.INTERACTIVE]
     jobs.finish("t", "w", 100, [Finished(job.id, "key", DONE)])
     queue = jobs.queue()
     assert (queue.pending, queue.running) == (dict.fromkeys(Lane, 0), {Lane.INTERACTIVE: 0, Lane.BULK: 1})
-    assert (queue.workers, queue.images_per_s, queue.backlog_s) == (1, 10.0, 0.1)
+    assert (queue.workers, queue.images_per_s, queue.backlog_s(7)) == (1, 10.0, 0.1)
+    assert queue.backlog_s(7, more=9) == 1.0
+    jobs.client.delete(keys.WORKERS)
+    assert jobs.queue().backlog_s(2, more=9) == 0.5  # those that are planned
     jobs.client.delete(keys.WORKERS)
     assert jobs.queue().workers == 0
 

@@ -138,14 +138,20 @@ def test_a_cursor_of_somebody_elses_making_is_none(text: str) -> None:
 
 def test_erased_is_what_was_personal(records: Records, database: Database) -> None:
     batch = BatchSpec(keys.new_batch_id(), "local", "Holiday pictures", Lane.BULK, "stable", 60, 1)
-    private = job(filename="passport.jpg", sha256="d" * 64, batch_id=batch.id, custom_id="private/passport.jpg")
+    private = job(
+        filename="passport.jpg",
+        tags="secret,tags",
+        sha256="d" * 64,
+        batch_id=batch.id,
+        custom_id="private/passport.jpg",
+    )
     kept = job(filename="cat.jpg")
     records.write([private, kept])
     records.write_batches([(batch, "closed")])
     records.write_feedback([said(private)])
     records.erase({private.id: private.revision + 1, batch.id: 5})
     text = all_text(database)
-    for trace in ("passport", "d" * 64, "Holiday", "my neighbour", "mask.png"):
+    for trace in ("passport", "secret", "d" * 64, "Holiday", "my neighbour", "mask.png"):
         assert trace not in text
     assert "cat.jpg" in text
     assert page(records) == [kept.id]

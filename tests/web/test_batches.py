@@ -178,6 +178,25 @@ def test_events_tell_the_state_and_end_with_the_batch(client: FlaskClient, work:
     answer.close()
 
 
+def test_a_batch_is_opened_once_for_a_key(client: FlaskClient, connection: Storage) -> None:
+    def open_it(key: str, **options: str) -> TestResponse:
+        return client.post("/v1/batches", json=options, headers={"Idempotency-Key": key})
+
+    first = open_it("k", name="a")
+    again = open_it("k", name="a")
+    assert first.get_json()["id"] == again.get_json()["id"] != open_it("other", name="a").get_json()["id"]
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (201, "true")
+    assert "Idempotency-Replayed" not in first.headers
+    reused = open_it("k", name="b")
+    assert (reused.status_code, reused.get_json()["code"]) == (422, "idempotency_key_reused")
+    job = client.post("/v1/jobs", data=pictures.jpeg(), content_type="image/jpeg", headers={"Idempotency-Key": "k"})
+    assert job.status_code == 202  # another method and path, another key
+    connection.jobs.client.flushall()
+    assert open_it("k", name="a").status_code == 503
+    adopt_after_loss(connection)
+    assert open_it("k", name="a").get_json()["id"] == first.get_json()["id"]
+
+
 def test_the_long_poll_of_a_batch(client: FlaskClient, work: Work) -> None:
     batch = opened(client)
     seen = client.get(batch["links"]["self"])

@@ -41,6 +41,19 @@ def code(answer: TestResponse) -> str:
     return str(problem["code"])
 
 
+def test_tags_are_kept_and_told(client: FlaskClient, connection: Storage) -> None:
+    job = post(client, tags="holiday, Größe 猫,,2026 ").get_json()
+    assert job["tags"] == ["holiday", "Größe 猫", "2026"]
+    connection.jobs.client.flushall()
+    assert client.get(job["links"]["self"]).get_json()["tags"] == job["tags"]
+    assert post(client).get_json()["tags"] == []
+
+
+@pytest.mark.parametrize("tags", ["x" * 65, ",".join("abcdefghijklmnopqrstu"), "a\x00b", "a\nb"])
+def test_tags_that_are_none_are_refused(client: FlaskClient, tags: str) -> None:
+    assert code(post(client, tags=tags)) == "invalid_request"
+
+
 def test_an_upload_is_accepted_stored_and_in_line(client: FlaskClient, connection: Storage) -> None:
     content = pictures.jpeg(120, 80)
     answer = post(client, content, "My cat.jpg")

@@ -162,7 +162,7 @@ def test_erased_jobs_are_forgotten(recording: Storage) -> None:
 def test_a_lost_redis_makes_nobody_forget(recording: Storage) -> None:
     job = end(recording, submit(recording))
     recorder.record(recording)
-    recording.jobs.note_change(job.id)
+    recording.jobs.outbox.note(job.id)
     recording.jobs.client.delete(keys.job(job.id))
     recorder.record(recording)
     assert listed(recording) == {job.id: Status.SUCCEEDED}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -19,21 +18,22 @@ from storage.batches import CANCELED
 from storage.job import LONGEST_DEADLINE_S, Job, Spec, Status
 from storage.keys import Lane
 from storage.models import Alias
-from storage.problems import Problem
+from storage.problems import Problem, Unavailable
 from web.archive import archive
 from web.auth import count_images, goes_on
 from web.caller import caller
-from web.connection import connected, waiting
+from web.connection import admission, connected, waiting
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
+from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
+from web.streams import Event, Source, stream
 from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, checked_custom_id, describe, visible
-from web.waiting import Waiting
 
 MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
 UPLOADERS = 4
 RESULTS_PAGE = 500
-EVENT_PAUSE_S, PING_S = 1.0, 15.0
+EVENT_PAUSE_S = 1.0
 
 blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
 
@@ -65,12 +65,24 @@ def create() -> Response:
     deadline_s = options.deadline_s or storage.settings.deadline_s
     now_ms = time.time_ns() // 1_000_000
     tenant, name = caller().tenant, visible(opening.name)
-    spec = BatchSpec(keys.new_batch_id(), tenant, name, options.priority, options.model, deadline_s, now_ms)
-    storage.batches.open(spec)
+    new = BatchSpec(keys.new_batch_id(), tenant, name, options.priority, options.model, deadline_s, now_ms)
+    spec, replayed = reserved(storage.jobs, keyed(new, opening.model_dump_json()))
+    if not replayed:
+        _open(storage, spec)
     response = jsonify(batch_document(_find(spec.id)))
     response.status_code = 201
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"/v1/batches/{spec.id}"
     return response
+
+
+def _open(storage: Storage, spec: BatchSpec) -> None:
+    try:
+        storage.batches.open(spec)
+    except Unavailable:
+        storage.jobs.unreserve(spec)
+        raise
 
 
 @blueprint.post("/<batch_id>/jobs")
@@ -85,6 +97,7 @@ def append(batch_id: str) -> Response:
     if not parts or set(request.files) != {IMAGE_FIELD} or request.form:
         raise Problem("invalid_request", f"Send images, each in a field `{IMAGE_FIELD}`.")
     count_images(len(parts))
+    admission().check(len(parts))
     sent = [_Sent(part.filename or "", part, place) for place, part in enumerate(parts)]
     known = _known(storage, batch, sent)
     with ThreadPoolExecutor(UPLOADERS) as pool:
@@ -197,29 +210,12 @@ def status(batch_id: str) -> Response:
 @blueprint.get("/<batch_id>/events")
 def events(batch_id: str) -> Response:
     """Server-sent events: the batch now, then after changes, at most one a second; ends with the terminal one."""
-    stream = _progress(waiting(), _find(batch_id), _reader(batch_id), goes_on())
-    return Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    source = Source(batch_id, _reader(batch_id), _event, EVENT_PAUSE_S)
+    return stream(waiting(), source, _find(batch_id), goes_on())
 
 
-def _progress(
-    room: Waiting, batch: Batch, read: Callable[[], Batch | None], allowed: Callable[[], bool]
-) -> Iterator[str]:
-    seen: Batch | None = batch
-    told = ""
-    while seen and allowed():  # until its retention ends, or the caller's key does
-        if _etag(seen) == told:
-            yield ": still here\n\n"
-        else:
-            told = _etag(seen)
-            yield f"id: {told}\nevent: batch.progress\ndata: {json.dumps(batch_document(seen))}\n\n"
-        if seen.status.final or room.closed:
-            return
-        time.sleep(EVENT_PAUSE_S)
-        seen = room.until(batch.id, read, partial(_differs, told), PING_S)
-
-
-def _differs(told: str, batch: Batch) -> bool:
-    return _etag(batch) != told
+def _event(batch: Batch) -> Event:
+    return Event(_etag(batch), "batch.progress", json.dumps(batch_document(batch)), batch.status.final)
 
 
 @blueprint.get("/<batch_id>/results")

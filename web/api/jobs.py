@@ -2,26 +2,28 @@
 
 import base64
 import hashlib
-from dataclasses import replace
+import json
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
 from storage import Storage, keys, lifecycle
 from storage.job import Job, Spec, Status
-from storage.models import Alias
 from storage.objects import RESULTS
 from storage.problems import Problem, Unavailable
 from storage.recovery import find
+from web.auth import goes_on
 from web.caller import caller
-from web.connection import connected, waiting
+from web.connection import admission, connected, waiting
 from web.documents import job_document, polite_pause_s
 from web.formats import in_thread, overlay
+from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
+from web.streams import Event, Source, stream
 from web.uploads import read_upload, to_spec
 
 DEFAULT_ALPHA = 0.55
-RECOVERING_RETRY_S = 2
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -30,18 +32,13 @@ blueprint = Blueprint("jobs", __name__)
 def create() -> Response:
     """Accept one image: upload stored, then record and place in line, then ticket, then 202, in this order."""
     storage, upload = connected(), read_upload(request)
-    if upload.options.model != Alias.STABLE:  # what everybody uses needs no look into the registry
-        storage.models.check(upload.options.model)
-    spec = to_spec(upload, caller().tenant, storage.settings, request.headers.get("Idempotency-Key", ""))
-    replayed = False
-    if spec.key_hash:
-        state, job_id = storage.jobs.reserve(spec)
-        _check_reserved(state)
-        replayed, spec = state == "done", replace(spec, id=job_id)
+    storage.models.check(upload.options.model)
+    described = to_spec(upload, caller().tenant, storage.settings)
+    spec, replayed = reserved(storage.jobs, keyed(described, described.sha256 + upload.options.model_dump_json()))
     if not replayed:
         _accept(storage, spec, upload.content)
     wait_s = preferred_wait()
-    job = waiting().until(spec.id, lambda: storage.jobs.get(spec.id), _ended, wait_s) or find_job(spec.id)
+    job = waiting().until(spec.id, _reader(spec.id), _ended, wait_s) or find_job(spec.id)
     response = _answer(job, wait_s)
     # 200 only for an end that was waited for: without waiting it would come by chance.
     response.status_code = 200 if wait_s and job.status.final else 202
@@ -53,8 +50,9 @@ def create() -> Response:
 
 def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
     try:
+        admission().check()
         storage.objects.put_upload(spec, content)
-    except Unavailable:
+    except (Problem, Unavailable):
         storage.jobs.unreserve(spec)
         raise
     storage.tickets.send(storage.jobs.enqueue(spec))
@@ -66,8 +64,24 @@ def status(job_id: str) -> Response:
     job, wait_s, known = find_job(job_id), preferred_wait(), request.if_none_match
     if wait_s and not job.status.final:
         settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
-        job = waiting().until(job.id, lambda: connected().jobs.get(job_id), settled, wait_s) or job
+        job = waiting().until(job.id, _reader(job_id), settled, wait_s) or job
     return _answer(job, wait_s)
+
+
+@blueprint.get("/v1/jobs/<job_id>/events")
+def events(job_id: str) -> Response:
+    """Server-sent events: the job now, then each of its changes, until it has ended."""
+    return stream(waiting(), Source(job_id, _reader(job_id), _event), find_job(job_id), goes_on())
+
+
+def _event(job: Job) -> Event:
+    return Event(_etag(job), f"job.{job.status}", json.dumps(job_document(job)), job.status.final)
+
+
+def _reader(job_id: str) -> Callable[[], Job | None]:
+    """Reads the record anew, also outside of the request: a stream outlives it."""
+    jobs = connected().jobs
+    return lambda: jobs.look(job_id)[0]
 
 
 def _ended(job: Job) -> bool:
@@ -151,7 +165,7 @@ def _mask_png(job: Job) -> bytes:
 def mask_result(job: Job) -> dict[str, Any]:
     """What is told about the mask. Raises Problem while there is none."""
     if not job.status.final:
-        pause_s = polite_pause_s(connected().jobs.outlook(job.id).eta_s)
+        pause_s = polite_pause_s(job.outlook.eta_s if job.outlook else None)
         raise Problem("job_not_finished", "Ask again later.", pause_s)
     if job.outcome is None or job.outcome.result is None:
         raise Problem("already_terminal", f"The job ended as {job.status}: its `error` says why.")
@@ -181,21 +195,11 @@ def find_job(job_id: str) -> Job:
     return job
 
 
-def _check_reserved(state: str) -> None:
-    if state == "reused":
-        raise Problem("idempotency_key_reused", "This Idempotency-Key came with another image or other options.")
-    if state == "recovering":
-        raise Problem("unavailable", "Lost keys are being read again.", RECOVERING_RETRY_S)
-    if state == "busy":
-        raise Problem("idempotency_in_progress", "The first request with this key is still running.", 1)
-
-
 def _answer(job: Job, wait_s: int) -> Response:
     """An unfinished job's answer says when to ask again."""
-    outlook = None if job.status.final else connected().jobs.outlook(job.id)
-    response = jsonify(job_document(job, outlook))
-    if outlook:
-        response.headers["Retry-After"] = str(polite_pause_s(outlook.eta_s))
+    response = jsonify(job_document(job))
+    if not job.status.final:
+        response.headers["Retry-After"] = str(polite_pause_s(job.outlook.eta_s if job.outlook else None))
     return with_state(response, _etag(job), wait_s)
 
 

@@ -13,7 +13,8 @@ blueprint = Blueprint("queue", __name__)
 
 @blueprint.get("/v1/queue")
 def state() -> Response:
-    queue = connected().jobs.queue()
+    queue, planned = connected().jobs.queue(), connected().settings.workers
+    backlog_s = queue.backlog_s(planned)
     now_ms = time.time_ns() // 1_000_000
 
     def of_lane(lane: Lane) -> dict[str, Any]:
@@ -30,5 +31,5 @@ def state() -> Response:
         workers=queue.workers,
         images_per_s=round(queue.images_per_s, 2),
         mean_micro_batch=round(queue.micro_batch, 2) if queue.micro_batch else None,
-        backlog_s=round(queue.backlog_s, 2) if queue.backlog_s is not None else None,
+        backlog_s=round(backlog_s, 2) if backlog_s is not None else None,
     )

@@ -1,21 +1,26 @@
-"""Lists of jobs, from the records: seconds behind, and without limit of age but the retention."""
+"""Lists of jobs: by name from Redis, or all of them from the records, seconds behind."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from storage.job import Status
+from storage import Storage, keys
+from storage.job import Job, Status
 from storage.problems import Problem
+from storage.recovery import find
 from storage.wanted import Cursor, Wanted
 from web.caller import caller
 from web.connection import connected
-from web.documents import job_document
+from web.documents import job_document, polite_pause_s
 from web.errors import invalid
 from web.patience import answered
 
 DEFAULT_PAGE, LONGEST_PAGE = 50, 200
+RECOVERERS = 8
 
 blueprint = Blueprint("records", __name__)
 
@@ -32,7 +37,9 @@ class Query(BaseModel):
 
 @blueprint.get("/v1/jobs")
 def listing() -> Response:
-    """The caller's jobs, newest first, a page at a time."""
+    """The caller's jobs, newest first, a page at a time; or those that `ids` names, as they stand now."""
+    if "ids" in request.args:
+        return _named()
     query = _query()
     after_ms = int(query.created_after.timestamp() * 1000) if query.created_after else None
     wanted = Wanted(query.status, query.batch_id, after_ms)
@@ -45,6 +52,34 @@ def listing() -> Response:
         asked = {**request.args.to_dict(), "cursor": str(following)}
         response.headers["Link"] = f'</v1/jobs?{urlencode(asked)}>; rel="next"'
     return response
+
+
+def _named() -> Response:
+    """What is not among the caller's jobs is told as missing, whatever the reason."""
+    ids = list(dict.fromkeys(request.args["ids"].split(",")))
+    if set(request.args) != {"ids"} or len(ids) > LONGEST_PAGE or not all(map(keys.is_job_id, ids)):
+        raise Problem("invalid_request", f"ids: up to {LONGEST_PAGE} job ids with commas between, and nothing else.")
+    found, intact = connected().jobs.look_many(ids)
+    with ThreadPoolExecutor(RECOVERERS) as pool:
+        look = partial(_whole, connected(), caller().tenant, intact)
+        jobs = dict(zip(ids, pool.map(look, ids, found), strict=True))
+    there = [job for job in jobs.values() if job]
+    response = jsonify(
+        object="list",
+        data=[job_document(job) for job in there],
+        missing=[name for name, job in jobs.items() if not job],
+    )
+    if unfinished := [job for job in there if not job.status.final]:
+        outlook = connected().jobs.outlook(unfinished[0].id)
+        response.headers["Retry-After"] = str(polite_pause_s(outlook.eta_s))
+    return response
+
+
+def _whole(storage: Storage, tenant: str, intact: bool, job_id: str, job: Job | None) -> Job | None:
+    """Also what Redis has lost, or may know an older state of; that is another question for each."""
+    if job and job.spec.tenant == tenant and (intact or job.status.final):
+        return job
+    return None if job and intact else find(storage.objects, storage.jobs, tenant, job_id)
 
 
 def _query() -> Query:

@@ -1,0 +1,76 @@
+"""GET /v1/jobs?ids=: many jobs at once, from Redis."""
+
+from collections.abc import Callable
+
+import pictures
+import pytest
+from flask.testing import FlaskClient
+from specs import submit
+from werkzeug.test import TestResponse
+
+from storage import Storage, keys
+
+Work = Callable[[], None]
+
+
+def ask(client: FlaskClient, *ids: str) -> TestResponse:
+    return client.get("/v1/jobs", query_string={"ids": ",".join(ids)})
+
+
+def test_jobs_come_in_the_order_of_their_ids(client: FlaskClient, connection: Storage, work: Work) -> None:
+    done = submit(connection, pictures.jpeg())
+    work()
+    waiting = submit(connection, pictures.jpeg())
+    answer = ask(client, waiting.id, done.id, waiting.id)
+    told = answer.get_json()
+    assert [(job["id"], job["status"]) for job in told["data"]] == [(waiting.id, "queued"), (done.id, "succeeded")]
+    assert told["missing"] == []
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert told["data"][1] == client.get(f"/v1/jobs/{done.id}").get_json()
+    assert "Retry-After" not in ask(client, done.id).headers
+
+
+def test_unknown_erased_and_others_jobs_are_missing_alike(client: FlaskClient, connection: Storage) -> None:
+    mine, other, erased = submit(connection), submit(connection, tenant="other"), submit(connection)
+    assert client.delete(f"/v1/jobs/{erased.id}").status_code == 204
+    unknown = keys.new_job_id()
+    told = ask(client, other.id, unknown, mine.id, erased.id).get_json()
+    assert [job["id"] for job in told["data"]] == [mine.id]
+    assert told["missing"] == [other.id, unknown, erased.id]
+
+
+def test_what_redis_has_lost_is_told_too(client: FlaskClient, connection: Storage, work: Work) -> None:
+    done, waiting = submit(connection, pictures.jpeg()), None
+    work()
+    waiting = submit(connection, pictures.jpeg())
+    connection.jobs.client.flushall()
+    told = ask(client, done.id, waiting.id).get_json()
+    assert [job["status"] for job in told["data"]] == ["succeeded", "queued"]
+
+
+def test_two_hundred_take_one_round_trip(
+    client: FlaskClient, connection: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [submit(connection, pictures.jpeg()) for _ in range(3)]
+    connection.jobs.look_many([spec.id for spec in made])  # the run id is known by now
+    asked: list[int] = []
+    pipeline = connection.jobs.client.pipeline
+    monkeypatch.setattr(
+        connection.jobs.client,
+        "pipeline",
+        lambda **how: asked.append(1) or pipeline(**how),  # type: ignore[func-returns-value]
+    )
+    jobs, intact = connection.jobs.look_many([spec.id for spec in made])
+    assert (len(jobs), intact, len(asked)) == (3, True, 1)
+
+
+@pytest.mark.parametrize("ids", ["", "job_1", "a,b", ",".join([keys.new_job_id(), ""]), keys.new_batch_id()])
+def test_what_is_no_id_is_told(client: FlaskClient, ids: str) -> None:
+    answer = client.get("/v1/jobs", query_string={"ids": ids})
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
+
+
+def test_too_many_and_more_questions_are_refused(client: FlaskClient) -> None:
+    assert ask(client, *(keys.new_job_id() for _ in range(201))).status_code == 400
+    both = client.get("/v1/jobs", query_string={"ids": keys.new_job_id(), "status": "queued"})
+    assert both.status_code == 400

@@ -1,0 +1,42 @@
+"""A repeated request with the same Idempotency-Key finds what the first made (draft-ietf-httpapi-idempotency-key)."""
+
+import hashlib
+from dataclasses import replace
+from typing import TypeVar
+
+from flask import request
+
+from storage.batch import BatchSpec
+from storage.job import Spec
+from storage.jobs import RedisJobs
+from storage.problems import Problem
+
+RECOVERING_RETRY_S = 2
+
+S = TypeVar("S", Spec, BatchSpec)
+
+
+def keyed(spec: S, body: str) -> S:
+    """With the request's key, scoped by its method and path, and what tells whether the same `body` comes again."""
+    key = request.headers.get("Idempotency-Key", "")
+    if not key:
+        return spec
+    return replace(spec, key_hash=_short(f"{request.method} {request.path} {key}"), fingerprint=_short(body))
+
+
+def reserved(jobs: RedisJobs, spec: S) -> tuple[S, bool]:
+    """→ the spec under its key's id, and whether that was accepted before. Raises Problem where it cannot go on."""
+    if not spec.key_hash:
+        return spec, False
+    state, known_id = jobs.reserve(spec)
+    if state == "reused":
+        raise Problem("idempotency_key_reused", "This Idempotency-Key came with another body or other options.")
+    if state == "recovering":
+        raise Problem("unavailable", "Lost keys are being read again.", RECOVERING_RETRY_S)
+    if state == "busy":
+        raise Problem("idempotency_in_progress", "The first request with this key is still running.", 1)
+    return replace(spec, id=known_id), state == "done"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
