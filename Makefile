@@ -36,8 +36,10 @@ types: $(VENV)/.dev ## mypy, strict
 bench: $(VENV)/.dev ## Speed, as ratios measured side by side in one run
 	@$(BIN)/python scripts/bench/bench.py
 
-bench-web: $(VENV)/.dev ## The web server's worker classes compared, and a thousand who wait
-	@$(BIN)/python scripts/bench/web_servers.py && $(BIN)/python scripts/bench/waiters.py
+bench-web: $(VENV)/.dev ## The web server's worker classes compared, a thousand who wait, hostile requests
+	@$(BIN)/python scripts/bench/web_servers.py
+	@$(BIN)/python scripts/bench/waiters.py
+	@$(BIN)/python scripts/bench/hostile.py
 
 bench-model: $(VENV)/.dev ## The engines compared, cold start and memory
 	@$(BIN)/python scripts/bench/engines.py
