@@ -29,6 +29,7 @@ KINDS = {
     "payload_too_large": Kind(413, "The upload is too large"),
     "unsupported_media_type": Kind(415, "Only JPEG, PNG and WebP are accepted"),
     "unprocessable_image": Kind(422, "The image cannot be accepted"),
+    "mask_too_detailed": Kind(422, "The mask is too detailed for polygons"),
     "unknown_model": Kind(422, "There is no such model"),
     "idempotency_key_reused": Kind(422, "This key was used for another request"),
     "rate_limited": Kind(429, "Too much for now", retryable=True),
