@@ -19,6 +19,8 @@ KINDS = {
     "forbidden": Kind(403, "This is not allowed"),
     "not_found": Kind(404, "There is no such thing"),
     "method_not_allowed": Kind(405, "This method is not allowed here"),
+    "no_confidence": Kind(404, "The mask was made without a confidence map"),
+    "not_acceptable": Kind(406, "The mask cannot be had in any of these types"),
     "job_not_finished": Kind(409, "The job has not finished", retryable=True),
     "already_terminal": Kind(409, "The job ended without a mask"),
     "not_retryable": Kind(409, "Only what ended without a mask can be tried again"),
@@ -35,8 +37,8 @@ KINDS = {
     "rate_limited": Kind(429, "Too much for now", retryable=True),
     "internal": Kind(500, "Something went wrong on our side", retryable=True),
     "unavailable": Kind(503, "A part of the service is not available", retryable=True),
-    # In jobs only.
     "image_decode_failed": Kind(422, "The image is damaged"),
+    # In jobs only.
     "model_unavailable": Kind(500, "The model version that was asked for is gone"),
     "storage_error": Kind(500, "The upload could not be read"),
     "poisoned": Kind(500, "The image ended three workers that had it alone"),

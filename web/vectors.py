@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from web.polygons import Ring, polygons
 
-MOST_CORNERS = 1_000_000  # of all classes: 10 MB of JSON. The pets model's mask of the largest photo has 60,000
+MOST_CORNERS = 500_000  # of all classes: 7 MB of JSON and 2 s. The pets model's mask of the largest photo has 60,000
 
 Classes = Sequence[dict[str, Any]]  # as the job document has them: id, name, color, pixels
 
