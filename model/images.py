@@ -32,22 +32,32 @@ def to_mask(logits: NDArray[np.float32], width: int, height: int) -> NDArray[np.
     return mask
 
 
-def confidence(logits: NDArray[np.float32]) -> float:
-    """Mean probability (softmax) of the chosen class over all pixels, 1/classes .. 1."""
+def confidence(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32[h,w,classes] → the probability (softmax) of the likeliest class, float32[h,w], 1/classes .. 1."""
     # One class plane at a time: several times faster than numpy's reductions over an axis this short.
     planes = [logits[..., index] for index in range(logits.shape[-1])]
     best = reduce(np.maximum, planes)
-    return float((1.0 / sum(np.exp(plane - best) for plane in planes)).mean())
+    probability: NDArray[np.float32] = 1.0 / reduce(np.add, [np.exp(plane - best) for plane in planes])
+    return probability
 
 
-def to_mask_png(mask: NDArray[np.uint8], labels: tuple[Label, ...], text: dict[str, str]) -> bytes:
-    """uint8[h,w] class ids → palette PNG in the labels' colours, `text` in its text chunks."""
+def to_levels(probability: NDArray[np.float32], most: int) -> NDArray[np.uint8]:
+    """0 .. 1 → 0 .. `most`, rounded."""
+    return (probability * most + 0.5).astype(np.uint8)
+
+
+def to_mask_png(
+    mask: NDArray[np.uint8], labels: tuple[Label, ...], text: dict[str, str], chunks: dict[bytes, bytes]
+) -> bytes:
+    """uint8[h,w] class ids → palette PNG in the labels' colours, `text` in its text chunks, `chunks` as they are."""
     image = Image.fromarray(mask, mode="P")
     image.putpalette([channel for label in labels for channel in label.color])
-    chunks = PngInfo()
+    extra = PngInfo()
     for key, value in text.items():
-        chunks.add_text(key, value)
+        extra.add_text(key, value)
+    for kind, content in chunks.items():
+        extra.add(kind, content)
     buffer = io.BytesIO()
     # Level 1 costs three quarters of level 6 and a tenth of `optimize`, for a file a few per cent larger.
-    image.save(buffer, "PNG", compress_level=1, pnginfo=chunks)
+    image.save(buffer, "PNG", compress_level=1, pnginfo=extra)
     return buffer.getvalue()

@@ -12,7 +12,7 @@ from storage.api_key import ApiKey
 from storage.settings import Settings
 from web import auth, errors, health, pages, session
 from web.admission import Admission
-from web.api import batches, feedback, jobs, models, queue, records
+from web.api import batches, feedback, jobs, masks, models, queue, records
 from web.credentials import SESSION_COOKIE, Sessions
 from web.exposure import is_open
 from web.known_keys import KnownKeys
@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
     app.extensions["admission"] = Admission(connection.jobs, settings)
     _let_in(app, connection)
-    for part in (jobs, records, feedback, batches, models, queue, health, pages, session):
+    for part in (jobs, masks, records, feedback, batches, models, queue, health, pages, session):
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)

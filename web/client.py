@@ -23,6 +23,7 @@ LONG_POLL_S = 25
 QUICKEST_POLL_S = 0.5  # a batch at work changes all the time: asked again no faster than this
 LONGEST_PAUSE_S = 8.0
 LONGEST_LIMITED_S = 600.0
+FORMATS = ("index", "overlay", "cutout", "confidence", "rle", "geojson")
 UNFINISHED = ("open", "queued", "running")
 TRANSIENT = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 
@@ -160,12 +161,18 @@ class Client:
         return job
 
     def mask(self, job: Job | Item, format: str = "index") -> bytes:  # noqa: A002 - the API's own word
-        """`index`: the palette PNG, checked against its SHA-256; `overlay`: a JPEG. Raises ChecksumError."""
+        """`index`: the palette PNG, checked against its SHA-256; or any other name of the API's formats.
+
+        Raises ChecksumError, ValueError for a format that this job has no link to.
+        """
         if job.result is None:
             raise ProblemError(job.error or {"title": "There is no mask", "detail": f"The job is {job.status}."})
-        content = self.send("GET", job.links["mask" if format == "index" else format]).content
+        link = job.links.get("mask" if format == "index" else format) if format in FORMATS else None
+        if link is None:
+            raise ValueError(f"{format}: no format of this mask")
+        content = self.send("GET", link).content
         if format == "index" and hashlib.sha256(content).hexdigest() != job.result["sha256"]:
-            raise ChecksumError(job.links["mask"])
+            raise ChecksumError(link)
         return content
 
     def open_batch(self, name: str, priority: str = "bulk", model: str = "stable") -> "Batch":

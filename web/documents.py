@@ -8,6 +8,7 @@ from typing import Any
 from storage.batch import Batch
 from storage.job import Job, Outlook, Status
 
+RENDERED = ("overlay", "cutout", "confidence", "rle", "geojson")
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 
 
@@ -93,11 +94,12 @@ def batch_document(batch: Batch) -> dict[str, Any]:
 
 def _links(job: Job) -> dict[str, str]:
     path = f"/v1/jobs/{job.id}"
+    always = {"self": path, "image": f"{path}/image"}
     if not job.status.final:
-        return {"self": path, "events": f"{path}/events", "cancel": f"{path}/cancel"}
+        return {**always, "events": f"{path}/events", "cancel": f"{path}/cancel"}
     if job.status is not Status.SUCCEEDED:
-        return {"self": path, "retry": f"{path}/retry"}
-    return {"self": path, "mask": f"{path}/mask", "overlay": f"{path}/mask?format=overlay"}
+        return {**always, "retry": f"{path}/retry"}
+    return {**always, "mask": f"{path}/mask", **{name: f"{path}/mask?format={name}" for name in RENDERED}}
 
 
 def _timings(job: Job) -> dict[str, int]:

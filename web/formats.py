@@ -1,17 +1,29 @@
-"""Renderings of a stored mask. Infer once, render on request."""
+"""Which format of a mask is wanted, and what has to hold while it is made."""
 
-import io
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
 
 import gevent
-from PIL import Image
+from gevent.lock import BoundedSemaphore
+from werkzeug.datastructures import MIMEAccept
 
-from storage.photos import decode
-from storage.settings import Settings
+from storage.problems import Problem
 
 UNTINTED = "background"  # a class of this name is shown as the photo it is
-JPEG_QUALITY = 88
+TYPES = {
+    "index": "image/png",
+    "overlay": "image/jpeg",
+    "cutout": "image/png",
+    "confidence": "image/png",
+    "rle": "application/json",
+    "geojson": "application/geo+json",
+}
+BY_ACCEPT = ("index", "overlay", "geojson", "rle")  # one a type; of those that are liked equally, the first
+DEFAULT_ALPHA = 0.55
+# Renderings at once in one process. A large photo takes up to 500 MB while it is decoded; more at once would not be
+# faster, for there are no more cores a process. Those who wait hold neither photo nor mask.
+RENDERINGS = BoundedSemaphore(2)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,14 +35,60 @@ def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return result
 
 
-def overlay(photo: bytes, mask: bytes, class_names: list[str], alpha: float, settings: Settings) -> bytes:
-    """The upright photo with the classes' colours over it → JPEG. `alpha`: 0 (photo only) to 1 (colours only)."""
-    _, base = decode(photo, settings)
-    with Image.open(io.BytesIO(mask), formats=["PNG"]) as palette:
-        ids = Image.frombytes("L", palette.size, palette.tobytes())
-        shares = [0 if name == UNTINTED else round(alpha * 255) for name in class_names]
-        opacity = ids.point(shares + [0] * (256 - len(shares)))
-        tinted = Image.composite(palette.convert("RGB"), base, opacity)
-    buffer = io.BytesIO()
-    tinted.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class Choice:
+    """A format with its parameters: `alpha` of an overlay, the ids that a cutout shows."""
+
+    format: str
+    alpha: float = 0
+    shown: tuple[int, ...] = ()
+
+    @property
+    def tag(self) -> str:
+        """Tells it apart from the other renderings of a mask; empty for the mask itself."""
+        parameters = {"overlay": f"-{self.alpha}", "cutout": "-" + ".".join(map(str, self.shown))}
+        return "" if self.format == "index" else f"-{self.format}{parameters.get(self.format, '')}"
+
+
+def wanted(named: str | None, accept: MIMEAccept) -> str:
+    """`format=`, or else what the Accept header likes best. Raises Problem."""
+    if named is not None:
+        if named not in TYPES:
+            raise Problem("invalid_request", f"format: one of {', '.join(TYPES)}.")
+        return named
+    if not accept:
+        return "index"
+    best = max(BY_ACCEPT, key=lambda one: accept.quality(TYPES[one]))
+    if not accept.quality(TYPES[best]):
+        raise Problem("not_acceptable", f"It is there as {', '.join(TYPES[one] for one in BY_ACCEPT)}.")
+    return best
+
+
+def choice(named: str, arguments: Mapping[str, str], classes: Sequence[dict[str, Any]]) -> Choice:
+    """With the parameters that this format has; others are not looked at. Raises Problem."""
+    if named == "overlay":
+        return Choice(named, alpha=_alpha(arguments.get("alpha")))
+    if named == "cutout":
+        return Choice(named, shown=_shown(arguments.get("classes"), classes))
+    return Choice(named)
+
+
+def _alpha(given: str | None) -> float:
+    try:
+        alpha = DEFAULT_ALPHA if given is None else float(given)
+    except ValueError:
+        alpha = -1
+    if not 0 <= alpha <= 1:
+        raise Problem("invalid_request", "alpha: a number from 0 to 1.")
+    return abs(alpha)  # -0.0 is a number from 0 to 1 too
+
+
+def _shown(given: str | None, classes: Sequence[dict[str, Any]]) -> tuple[int, ...]:
+    """Ids, sorted, of classes given by name or id; without any, of all but the background."""
+    if given is None:
+        return tuple(entry["id"] for entry in classes if entry["name"] != UNTINTED)
+    known = {str(entry["id"]): entry["id"] for entry in classes} | {entry["name"]: entry["id"] for entry in classes}
+    names = [name.strip() for name in given.split(",")]
+    if any(name not in known for name in names):
+        raise Problem("invalid_request", f"classes: of {', '.join(entry['name'] for entry in classes)}, or their ids.")
+    return tuple(sorted({known[name] for name in names}))

@@ -19,9 +19,10 @@ import redis
 from numpy.typing import NDArray
 from redis.backoff import ExponentialWithJitterBackoff
 
-from model.images import confidence, to_mask, to_mask_png
+from model.images import confidence, to_levels, to_mask, to_mask_png
 from model.segmenter import Segmenter
 from storage import Storage, keys
+from storage.confidence import CHUNK, MOST, pack
 from storage.job import Finished, Job, Outcome, Status
 from storage.models import EnginesReport
 from storage.objects import OUTCOME_TEXT, RESULTS
@@ -317,12 +318,12 @@ class Pipeline:
 
 
 def succeeded(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
-    """The mask at the photo's upright size as a PNG that carries what is told about it."""
+    """The mask at the photo's upright size as a PNG that carries what is told about it, and how sure the model was."""
     spec, card, logits = item.job.spec, segmenter.card, item.logits
     if logits is None:
         raise ValueError("no logits: it never went through the engine")
     with item.timed("encode"):
-        mask = to_mask(logits, spec.width, spec.height)
+        mask, sure = to_mask(logits, spec.width, spec.height), confidence(logits)
         counts = np.bincount(mask.ravel(), minlength=len(card.labels))
         model = {"name": card.name, "version": card.version}
         result: dict[str, Any] = {
@@ -332,9 +333,10 @@ def succeeded(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
                 {**label.to_dict(), "pixels": int(count), "fraction": round(int(count) / mask.size, 6)}
                 for label, count in zip(card.labels, counts, strict=True)
             ],
-            "confidence": round(confidence(logits), 4),
+            "confidence": round(float(sure.mean()), 4),
         }
         outcome = Outcome(Status.SUCCEEDED, model, result, item.timings_ms)
         text = {"segue:job": spec.id, "segue:model": f"{card.name}/{card.version}", OUTCOME_TEXT: outcome.to_json()}
-        content = to_mask_png(mask, card.labels, text)
+        levels = to_levels(sure, MOST)
+        content = to_mask_png(mask, card.labels, text, {CHUNK: pack(levels.tobytes(), levels.shape[1])})
     return content, outcome.with_digest(content)

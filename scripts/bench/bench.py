@@ -30,8 +30,9 @@ from services import ROOT, SHIPPED_MODEL
 from stack import Stack, children, command_line
 
 from model.data import full_size_examples
-from model.images import to_mask, to_mask_png
+from model.images import confidence, to_levels, to_mask, to_mask_png
 from model.segmenter import Segmenter
+from storage.confidence import CHUNK, MOST, pack
 from storage.photos import decode
 from storage.settings import Settings
 
@@ -58,7 +59,9 @@ def bare_work(contents: list[bytes]) -> tuple[float, float]:
         batch = [contents[i % len(contents)] for i in range(start, start + settings.micro_batch)]
         inputs = [segmenter.to_input(decode(content, settings, size)[1]) for content in batch]
         for logits in segmenter.engine.logits(np.stack(inputs)):
-            to_mask_png(to_mask(logits, *SIZE), segmenter.card.labels, {})
+            levels = to_levels(confidence(logits), MOST)
+            sure = pack(levels.tobytes(), levels.shape[1])
+            to_mask_png(to_mask(logits, *SIZE), segmenter.card.labels, {}, {CHUNK: sure})
     return BARE / (time.perf_counter() - wall), (time.process_time() - cpu) * 1000 / BARE
 
 

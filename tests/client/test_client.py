@@ -44,9 +44,13 @@ def test_submit_wait_mask(client: Client, tmp_path: Path) -> None:
     assert job.input["filename"] == "größe.jpg"
     job = client.wait(job, timeout_s=30)
     assert (job.status, job.final, client.job(job.id).status) == ("succeeded", True, "succeeded")
-    for format_, kind in (("index", "PNG"), ("overlay", "JPEG")):
+    for format_, kind in (("index", "PNG"), ("overlay", "JPEG"), ("cutout", "PNG"), ("confidence", "PNG")):
         with Image.open(io.BytesIO(client.mask(job, format_))) as mask:
             assert (mask.format, mask.size) == (kind, (70, 50))
+    assert json.loads(client.mask(job, "rle"))["size"] == [50, 70]
+    assert json.loads(client.mask(job, "geojson"))["type"] == "FeatureCollection"
+    with pytest.raises(ValueError, match="tiff"):
+        client.mask(job, "tiff")
 
 
 def test_a_submit_that_waits_answers_the_end(client: Client) -> None:

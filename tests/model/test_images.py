@@ -5,7 +5,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from model.images import confidence, scale_to_input, to_mask, to_mask_png
+from model.images import confidence, scale_to_input, to_levels, to_mask, to_mask_png
 from model.labels import PETS
 
 
@@ -37,18 +37,31 @@ def test_edges_are_interpolated_and_not_blocks() -> None:
 
 
 def test_confidence() -> None:
-    certain = np.zeros((4, 4, 3), np.float32)
-    assert confidence(certain) == pytest.approx(1 / 3)
-    certain[..., 1] = 50
-    assert confidence(certain) == pytest.approx(1)
+    certain = np.zeros((4, 5, 3), np.float32)
+    np.testing.assert_allclose(confidence(certain), np.full((4, 5), 1 / 3), rtol=1e-6)
+    certain[1, 2, 1] = 50
+    assert confidence(certain)[1, 2] == pytest.approx(1)
+    assert confidence(certain).dtype == np.float32
 
 
-def test_a_mask_png_keeps_ids_colours_and_text() -> None:
+def test_confidence_is_the_largest_probability() -> None:
+    logits = np.random.default_rng(3).normal(scale=4, size=(16, 12, 5)).astype(np.float32)
+    odds = np.exp(logits.astype(float))
+    np.testing.assert_allclose(confidence(logits), (odds / odds.sum(-1, keepdims=True)).max(-1), rtol=1e-5)
+
+
+def test_levels() -> None:
+    levels = to_levels(np.array([[0, 0.5, 1], [1 / 3, 0.999, 0.996]], np.float32), 127)
+    assert (levels.tolist(), levels.dtype) == ([[0, 64, 127], [42, 127, 126]], np.uint8)
+
+
+def test_a_mask_png_keeps_ids_colours_text_and_chunks() -> None:
     mask = np.random.default_rng(2).integers(0, 3, (20, 30), np.uint8)
-    content = to_mask_png(mask, PETS, {"segue:job": "job_1"})
+    content = to_mask_png(mask, PETS, {"segue:job": "job_1"}, {b"seCF": b"what it says"})
     with Image.open(io.BytesIO(content)) as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.asarray(image), mask)
         assert image.text["segue:job"] == "job_1"  # type: ignore[attr-defined]
+        assert image.private_chunks == [(b"seCF", b"what it says")]  # type: ignore[attr-defined]
         color = PETS[mask[0, 0]].color
         assert image.convert("RGB").getpixel((0, 0)) == color

@@ -41,7 +41,7 @@ def confine() -> None:
 def examine(content: bytes) -> Finding:
     finding = Finding()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before, started = _peak_mb(), time.process_time()
+    before, started = peak_mb(), time.process_time()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # as storage.photos has it
@@ -50,7 +50,7 @@ def examine(content: bytes) -> Finding:
         _decoded(finding, content, header, None)
         _decoded(finding, content, header, SMALL)
     finding.wrong += [f"warned: {one.message}" for one in told]
-    finding.cpu_s, finding.peak_mb = time.process_time() - started, _peak_mb() - before
+    finding.cpu_s, finding.peak_mb = time.process_time() - started, peak_mb() - before
     return finding
 
 
@@ -88,6 +88,6 @@ def _tried(finding: Finding, attempt: Callable[[], T], codes: set[str]) -> T | N
     return result
 
 
-def _peak_mb() -> int:
+def peak_mb() -> int:
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) // 1024

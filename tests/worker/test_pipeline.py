@@ -17,8 +17,10 @@ from PIL import Image
 from services import SHIPPED_MODEL
 from specs import submit
 
+from model.images import confidence
 from model.segmenter import Segmenter
 from storage import Storage, connect, keys
+from storage.confidence import MOST, read
 from storage.job import Job, Spec, Status
 from storage.keys import SEGMENT_QUEUE
 from storage.models import ALIASES
@@ -84,6 +86,27 @@ def test_a_job_becomes_the_mask_the_model_makes_offline(published: Storage, pipe
     assert sum(entry["pixels"] for entry in done.outcome.result["classes"]) == 300 * 200
     assert set(done.outcome.timings_ms) == {"fetch", "decode", "infer", "encode", "store"}
     assert published.objects.outcome(done.result_key) is not None
+
+
+def test_a_mask_carries_how_sure_the_model_was(published: Storage, pipeline: Pipeline) -> None:
+    made = submit(published, pictures.encoded(pictures.photo(130, 90), "PNG"))
+    pipeline.run("drainer")
+    done = job(published, made.id)
+    stored = published.objects.get(RESULTS, done.result_key)
+    assert stored is not None
+    found = read(stored)
+    assert found is not None
+    segmenter = Segmenter(SHIPPED_MODEL)
+    expected = confidence(segmenter.engine.logits(segmenter.to_input(pictures.photo(130, 90))[None])[0])
+    assert found.size == expected.shape[::-1]
+    assert np.abs(np.asarray(found) / 255 - expected).max() < 0.51 / MOST + 0.51 / 255
+    assert done.outcome is not None
+    assert done.outcome.result is not None
+    assert done.outcome.result["confidence"] == pytest.approx(float(expected.mean()), abs=1e-4)
+    told = published.objects.outcome(done.result_key)
+    assert told is not None
+    assert told.result == done.outcome.result
+    assert len(stored) < 16_000
 
 
 def test_a_truncated_image_fails_alone_in_its_micro_batch(published: Storage, pipeline: Pipeline) -> None:

@@ -13,7 +13,8 @@ from storage.job import Job
 from storage.photos import decode_class_ids
 from storage.problems import Problem
 from storage.settings import Settings
-from web.api.jobs import find_job, mask_result
+from web.api.jobs import find_job
+from web.api.masks import mask_result
 from web.connection import connected
 from web.documents import timestamp
 from web.errors import invalid

@@ -1,29 +1,22 @@
 """One image and its fate."""
 
-import base64
-import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
 from storage import Storage, keys, lifecycle
 from storage.job import Job, Spec, Status
-from storage.objects import RESULTS
 from storage.problems import Problem, Unavailable
 from storage.recovery import find
 from web.auth import goes_on
 from web.caller import caller
 from web.connection import admission, connected, waiting
 from web.documents import job_document, polite_pause_s
-from web.formats import in_thread, overlay
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
 from web.streams import Event, Source, stream
 from web.uploads import read_upload, to_spec
-
-DEFAULT_ALPHA = 0.55
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -119,67 +112,6 @@ def erase(job_id: str) -> Response:
     if not lifecycle.erase(storage.objects, storage.jobs, job.spec.tenant, job.id):
         raise Problem("job_not_finished", "A worker has it: cancel it first.", 1)
     return Response(status=204)
-
-
-@blueprint.get("/v1/jobs/<job_id>/mask")
-def mask(job_id: str) -> Response:
-    """The stored palette PNG (`format=index`), or the photo under its colours (`format=overlay`, `alpha=0..1`)."""
-    job = find_job(job_id)
-    wanted, alpha = request.args.get("format", "index"), _alpha()
-    if wanted not in ("index", "overlay"):
-        raise Problem("invalid_request", "format: one of index, overlay.")
-    result = mask_result(job)
-    etag = result["sha256"] if wanted == "index" else f"{result['sha256']}-overlay-{alpha}"
-    if request.if_none_match.contains(etag):
-        response = Response(status=304)
-    else:
-        response = _index(job) if wanted == "index" else _overlay(job, alpha)
-    response.set_etag(etag)
-    response.headers["Cache-Control"] = "private, immutable, max-age=86400"
-    return response
-
-
-def _index(job: Job) -> Response:
-    content = _mask_png(job)
-    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
-    return Response(content, content_type="image/png", headers={"Repr-Digest": f"sha-256=:{digest}:"})
-
-
-def _overlay(job: Job, alpha: float) -> Response:
-    storage = connected()
-    photo = storage.objects.get_upload(job.spec)
-    if photo is None:
-        raise Problem("gone", "The photo is not stored any more.")
-    names = [entry["name"] for entry in mask_result(job)["classes"]]
-    rendered = in_thread(overlay, photo, _mask_png(job), names, alpha, storage.settings)
-    return Response(rendered, content_type="image/jpeg")
-
-
-def _mask_png(job: Job) -> bytes:
-    content = connected().objects.get(RESULTS, job.result_key)
-    if content is None:
-        raise Problem("gone", "The mask is not stored any more.")
-    return content
-
-
-def mask_result(job: Job) -> dict[str, Any]:
-    """What is told about the mask. Raises Problem while there is none."""
-    if not job.status.final:
-        pause_s = polite_pause_s(job.outlook.eta_s if job.outlook else None)
-        raise Problem("job_not_finished", "Ask again later.", pause_s)
-    if job.outcome is None or job.outcome.result is None:
-        raise Problem("already_terminal", f"The job ended as {job.status}: its `error` says why.")
-    return job.outcome.result
-
-
-def _alpha() -> float:
-    try:
-        alpha = float(request.args.get("alpha", DEFAULT_ALPHA))
-    except ValueError:
-        alpha = -1
-    if not 0 <= alpha <= 1:
-        raise Problem("invalid_request", "alpha: a number from 0 to 1.")
-    return alpha
 
 
 def find_job(job_id: str) -> Job:

@@ -1,0 +1,47 @@
+"""The largest photo and mask in every format: bounded memory, bounded time, bounded answers."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import examined
+import pytest
+import rendered
+
+MOST_MB = 512  # over what is held before; a process renders two at a time
+MOST_CPU_S = 15.0
+PATIENCE_S = 120
+PHOTOS = [("jpeg noisy", "noisy"), ("webp lossless", "smooth")]
+OF_A_PHOTO = [(format_, *pair) for format_ in ("overlay", "cutout", "image") for pair in PHOTOS]
+OF_A_MASK = [
+    (format_, "jpeg RGB", mask) for format_ in ("confidence", "rle", "geojson") for mask in ("smooth", "noisy")
+]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[ProcessPoolExecutor]:
+    """A fresh process for each: memory that the one before gave back would be had for nothing."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh, initializer=examined.confine, max_tasks_per_child=1) as pool:
+        yield pool
+
+
+def measured(lab: ProcessPoolExecutor, format_: str, photo: str, mask: str) -> tuple[int, str]:
+    """→ bytes of the answer, code of a refusal."""
+    content = rendered.photo(photo), rendered.mask(mask)
+    peak_mb, cpu_s, size, code = lab.submit(rendered.cost, format_, *content).result(PATIENCE_S)
+    print(f"{format_:11}{photo:14}{mask:9}{peak_mb:5} MB {cpu_s:5.2f} s {size:10} bytes {code}")
+    assert peak_mb < MOST_MB
+    assert cpu_s < MOST_CPU_S
+    return size, code
+
+
+@pytest.mark.parametrize(("format_", "photo", "mask"), OF_A_PHOTO + OF_A_MASK)
+def test_the_largest_fits(lab: ProcessPoolExecutor, format_: str, photo: str, mask: str) -> None:
+    _, code = measured(lab, format_, photo, mask)
+    assert code == ("mask_too_detailed" if (format_, mask) == ("geojson", "noisy") else "")
+
+
+def test_as_many_corners_as_are_allowed_fit(lab: ProcessPoolExecutor) -> None:
+    size, code = measured(lab, "geojson", "jpeg RGB", "detailed")
+    assert (code, size > 4_000_000) == ("", True)
