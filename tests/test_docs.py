@@ -61,5 +61,5 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 def test_the_map_names_every_folder() -> None:
-    for folder in ("web", "worker", "storage", "model", "scripts", "deploy", "tests", "docs"):
+    for folder in ("web", "worker", "storage", "model", "cli", "scripts", "deploy", "tests", "docs"):
         assert f"| `{folder}/` |" in README
