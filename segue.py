@@ -2,10 +2,10 @@
 
 import typer
 
-from cli import folder, keys, models, operator
+from cli import client, folder, keys, models, operator
 
 app = typer.Typer(no_args_is_help=True, help="Segmentation in a queue: photos in, masks out.")
-for group in (folder, operator):
+for group in (client, folder, operator):
     app.add_typer(group.app)
 app.add_typer(models.app, name="models", rich_help_panel="Models")
 app.add_typer(keys.app, name="keys", rich_help_panel="Keys")

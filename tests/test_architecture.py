@@ -23,6 +23,7 @@ FORBIDDEN = {
     "model.evaluate": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
     "web.client": ("storage", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery"),
     "web.folder": ("storage", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery", "typer"),
+    "cli.waiting": ("storage", "web", "worker", "model", "celery", "flask", "numpy", "httpx"),
     "segue": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
 }
 
