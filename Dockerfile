@@ -22,6 +22,7 @@ ARG REQUIREMENTS=worker
 COPY requirements/${REQUIREMENTS}.txt requirements.txt
 RUN pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY segue.py segue.py
+COPY cli cli
 COPY storage storage
 COPY model model
 COPY worker worker

@@ -25,7 +25,7 @@ test-faults: $(VENV)/.dev ## Every fault done to a running stack, with a table o
 
 lint: $(VENV)/.dev ## Style, shell scripts' syntax, Dockerfile, compose file
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@for script in deploy/*.sh .ci/run; do sh -n $$script || exit 1; done
+	@for script in deploy/*.sh examples/*.sh .ci/run; do sh -n $$script || exit 1; done
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/docker-compose config -q
 	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q

@@ -2,7 +2,7 @@
 
 import typer
 
-from segue import folder
+from cli.folder import folder
 
 if __name__ == "__main__":
     typer.run(folder)

@@ -49,7 +49,12 @@ def test_what_is_consented_to_is_in_the_privacy_document() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+    for document in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "examples" / "README.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
 
@@ -61,5 +66,5 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 def test_the_map_names_every_folder() -> None:
-    for folder in ("web", "worker", "storage", "model", "scripts", "deploy", "tests", "docs"):
+    for folder in ("web", "worker", "storage", "model", "cli", "scripts", "deploy", "examples", "tests", "docs"):
         assert f"| `{folder}/` |" in README

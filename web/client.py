@@ -12,16 +12,20 @@ import math
 import random
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
 LONG_POLL_S = 25
+WATCH_S = 2  # of many jobs each is asked for so long before the next one's turn
 QUICKEST_POLL_S = 0.5  # a batch at work changes all the time: asked again no faster than this
 LONGEST_PAUSE_S = 8.0
+LONGEST_PAGE = 200
 LONGEST_LIMITED_S = 600.0
 FORMATS = ("index", "overlay", "cutout", "confidence", "rle", "geojson")
 UNFINISHED = ("open", "queued", "running")
@@ -46,7 +50,7 @@ class _Document:
     """Made of those members of an answer that the client knows: a newer server may send more."""
 
     @classmethod
-    def of(cls, document: dict[str, Any], **more: Any) -> Self:
+    def of(cls, document: dict[str, Any], /, **more: Any) -> Self:
         known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
         return cls(**{name: value for name, value in (document | more).items() if name in known})
 
@@ -64,6 +68,8 @@ class _Fate(_Document):
 
 @dataclass(frozen=True)
 class Job(_Fate):
+    """`queue`: while it waits, its place and when it will be done; `document`: everything the server said."""
+
     id: str
     status: str
     links: dict[str, str]
@@ -71,6 +77,8 @@ class Job(_Fate):
     etag: str
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    queue: dict[str, Any] | None = None
+    document: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -137,17 +145,48 @@ class Client:
         deadline_s: int | None = None,
         model: str = "stable",
         wait_s: int = 0,
+        name: str = "",
     ) -> Job:
-        """Send one image, a path or its bytes; with `wait_s` (at most 60) the answer comes when it has ended."""
+        """Send one image, a path or its bytes; with `wait_s` (at most 60) the answer comes when it has ended.
+
+        `name`: the file's, where the image is bytes.
+        """
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
-        name = "image" if isinstance(image, bytes) else Path(image).name
+        name = name or ("image" if isinstance(image, bytes) else Path(image).name)
         headers = {"Idempotency-Key": str(uuid.uuid4())} | ({"Prefer": f"wait={wait_s}"} if wait_s else {})
         options = {"priority": priority, "model": model} | ({"deadline_s": str(deadline_s)} if deadline_s else {})
         parts = [_part(name, content)]
         return _job(self.send("POST", "/v1/jobs", headers=headers, data=options, files=parts))
 
     def job(self, job_id: str) -> Job:
-        return _job(self.send("GET", f"/v1/jobs/{job_id}"))
+        return _job(self.send("GET", _path(job_id)))
+
+    def jobs(self, status: str = "", batch_id: str = "", created_after: str = "", limit: int = 50) -> Iterator[Job]:
+        """The newest first, seconds behind, at most `limit`; a page is asked for when it is needed."""
+        wanted = {"status": status, "batch_id": batch_id, "created_after": created_after}
+        asked: dict[str, Any] = {name: value for name, value in wanted.items() if value}
+        while limit > 0:
+            page = _document(self.send("GET", "/v1/jobs", params={**asked, "limit": min(limit, LONGEST_PAGE)}))
+            yield from (Job.of(entry, etag="", document=entry) for entry in page["data"])
+            limit -= len(page["data"])
+            if not page["next_cursor"]:
+                return
+            asked["cursor"] = page["next_cursor"]
+
+    def cancel(self, job_id: str) -> Job:
+        """Ended without a mask; still `running` while its worker has not heard of it."""
+        return _job(self.send("POST", _path(job_id, "/cancel")))
+
+    def retry(self, job_id: str) -> Job:
+        """Another attempt for what ended without a mask."""
+        return _job(self.send("POST", _path(job_id, "/retry")))
+
+    def erase(self, job_id: str) -> None:
+        """Photo, mask and record."""
+        self.send("DELETE", _path(job_id))
+
+    def queue(self) -> dict[str, Any]:
+        return _document(self.send("GET", "/v1/queue"))
 
     def wait(self, job: Job, timeout_s: float = 600) -> Job:
         """The ended job. Raises TimeoutError."""
@@ -159,6 +198,30 @@ class Client:
             answer = self.poll(job.links["self"], job.etag, left)
             job = job if answer.status_code == httpx.codes.NOT_MODIFIED else _job(answer)
         return job
+
+    def watch(self, jobs: Iterable[Job], timeout_s: float = 3600) -> Iterator[Job]:
+        """Each job every time it was looked at, in turns, until all have ended. Raises TimeoutError.
+
+        One that is erased meanwhile comes a last time as it was, with the problem as its `error`.
+        """
+        give_up, waiting = time.monotonic() + timeout_s, deque(jobs)
+        while waiting:
+            job, left = waiting.popleft(), give_up - time.monotonic()
+            if not job.final and left <= 0:
+                raise TimeoutError(f"{len(waiting) + 1} have not ended in time, {job.id} is still {job.status}")
+            job = job if job.final else self._looked_at(job, min(left, WATCH_S))
+            if not job.final and job.error is None:
+                waiting.append(job)
+            yield job
+
+    def _looked_at(self, job: Job, wait_s: float) -> Job:
+        try:
+            answer = self.poll(job.links["self"], job.etag, wait_s)
+        except ProblemError as error:
+            if error.status not in (404, 410):
+                raise
+            return replace(job, error=error.document)
+        return job if answer.status_code == httpx.codes.NOT_MODIFIED else _job(answer)
 
     def mask(self, job: Job | Item, format: str = "index") -> bytes:  # noqa: A002 - the API's own word
         """`index`: the palette PNG, checked against its SHA-256; or any other name of the API's formats.
@@ -303,8 +366,22 @@ def _part(name: str, content: bytes) -> tuple[str, tuple[str, bytes, str]]:
     return "image", (name.encode(errors="replace").decode(), content, "application/octet-stream")
 
 
+def _path(job_id: str, action: str = "") -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}{action}"
+
+
 def _job(answer: httpx.Response) -> Job:
-    return Job.of(answer.json(), etag=answer.headers.get("ETag", ""))
+    document = _document(answer)
+    return Job.of(document, etag=answer.headers.get("ETag", ""), document=document)
+
+
+def _document(answer: httpx.Response) -> dict[str, Any]:
+    """Raises ProblemError where something answered that is not Segue."""
+    try:
+        return dict(answer.json())
+    except (ValueError, TypeError) as error:
+        detail = f"{answer.url} answers with something else."
+        raise ProblemError({"title": "Not Segue", "status": answer.status_code, "detail": detail}) from error
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import TypeVar
 import httpx
 
 from web import folder_journal
+from web.address import address
 from web.client import Batch, ChecksumError, Client, Item, Outcome, ProblemError
 from web.folder_journal import Entry, Journal
 from web.folder_report import Report, printable, progress
@@ -64,11 +65,9 @@ class Order:
         if self.concurrency < 1:
             raise UsageError("concurrency: at least 1.")
         try:
-            address = httpx.URL(self.url)
-        except httpx.InvalidURL as error:
-            raise UsageError(f"url: {error}.") from error
-        if address.scheme not in ("http", "https") or not address.host:
-            raise UsageError("url: http://… or https://…")
+            address(self.url)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 def run(order: Order) -> Report:
@@ -214,7 +213,7 @@ class _Run:
         chunk: Chunk = []
         for photo in photos:
             try:
-                content = read(photo)
+                content = read(photo.real)
             except Refused as refused:
                 self.settled += 1
                 self.skipped[photo.relative] = str(refused)

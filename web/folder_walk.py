@@ -102,10 +102,10 @@ def _photo(path: Path, relative: str, source: Path) -> Photo:
     return Photo(relative, real, status.st_size, status.st_mtime_ns)
 
 
-def read(photo: Photo) -> bytes:
+def read(path: Path) -> bytes:
     """The content, if it begins as a JPEG, PNG or WebP file does. Raises Refused."""
     try:
-        with open(photo.real, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=_without_waiting) as file:
             content = file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise Refused(error.strerror or "unreadable") from error

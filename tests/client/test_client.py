@@ -71,6 +71,34 @@ def test_a_job_without_a_mask_raises_its_error(client: Client) -> None:
     assert caught.value.code == "image_decode_failed"
 
 
+def test_many_are_watched_in_turns_until_all_have_ended(client: Client) -> None:
+    sent = [client.submit(pictures.jpeg(seed=seed)) for seed in range(5)]
+    seen = list(client.watch(sent, timeout_s=60))
+    assert sorted(job.id for job in seen if job.final) == sorted(job.id for job in sent)
+    assert {job.document["id"] for job in seen} == {job.id for job in sent}
+
+
+def test_another_attempt_and_the_end_of_a_job(client: Client) -> None:
+    job = client.wait(client.submit(pictures.truncated_jpeg(), name="torn.jpg"), timeout_s=30)
+    assert (job.status, job.input["filename"]) == ("failed", "torn.jpg")
+    again = client.retry(job.id)
+    assert (again.id, again.document["attempt"]) == (job.id, 2)
+    with pytest.raises(ProblemError) as caught:
+        client.cancel(client.wait(again, timeout_s=30).id)
+    assert caught.value.code == "already_terminal"
+    client.erase(job.id)
+    with pytest.raises(ProblemError) as caught:
+        client.job(job.id)
+    assert caught.value.code == "gone"
+
+
+def test_an_id_is_no_address(client: Client) -> None:
+    with pytest.raises(ProblemError) as caught:
+        client.job("../queue")
+    assert caught.value.status == 404
+    assert set(client.queue()["lanes"]) == {"interactive", "bulk"}
+
+
 def test_a_batch_from_open_to_its_results(client: Client) -> None:
     batch = client.open_batch("holidays")
     images = [("a/1.jpg", pictures.jpeg(40, 30)), ("b/1.jpg", pictures.truncated_jpeg()), ("x.jpg", b"text")]
@@ -234,6 +262,28 @@ def test_waiting_for_a_server_that_cannot_wait_does_not_hammer_it() -> None:
             client.wait(job, timeout_s=2)
     assert 1 <= len(seen) <= 3
     assert (seen[0]["If-None-Match"], seen[0]["Prefer"]) == ('"1"', "wait=2")
+
+
+def test_a_watched_job_that_is_erased_comes_a_last_time() -> None:
+    with server(lambda _: problem_of(410, "gone")) as (url, seen), Client(url) as client:
+        [job] = client.watch([Job("job_1", "queued", {"self": "/v1/jobs/job_1"}, {}, "")], timeout_s=5)
+    assert (job.final, job.error and job.error["code"], len(seen)) == (False, "gone", 1)
+
+
+def test_a_watch_has_an_end() -> None:
+    with server(lambda _: (304, {"Retry-After": "1"}, b"")) as (url, _), Client(url) as client:
+        jobs = [Job(name, "queued", {"self": f"/v1/jobs/{name}"}, {}, '"1"') for name in ("job_1", "job_2")]
+        with pytest.raises(TimeoutError, match="2 have not ended in time"):
+            list(client.watch(jobs, timeout_s=2))
+
+
+def test_an_answer_of_another_service_is_a_problem() -> None:
+    with (
+        server(lambda _: (200, {}, b"<html>")) as (url, _),
+        Client(url) as client,
+        pytest.raises(ProblemError, match="Not Segue"),
+    ):
+        client.job("job_1")
 
 
 def test_a_damaged_mask_is_noticed() -> None:

@@ -1,0 +1,125 @@
+"""The photos or jobs of one command line, and what became of each."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cli.output import show_json
+from cli.service import away, one_line
+
+if TYPE_CHECKING:
+    from web.client import Job
+
+NOT_ITS_FAULT = (401, 403, 429, 502, 503, 504)  # the next one would not fare better
+INTERRUPTED = 130
+
+
+@dataclass
+class Entry:
+    """`id` or `photo` as it was given. `problem`: why there is no job, or no mask of it."""
+
+    id: str = ""
+    photo: str = ""
+    job: "Job | None" = None
+    problem: dict[str, Any] | None = None
+    mask: Path | None = None
+    settled: bool = False  # waited for to the end
+
+    @property
+    def accepted(self) -> bool:
+        return self.job is not None and self.problem is None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.accepted and self.job is not None and self.job.status == "succeeded"
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "id": self.job.id if self.job else self.id or None,
+            "photo": self.photo or None,
+            "job": self.job.document if self.job else None,
+            "problem": self.problem,
+            "mask": str(self.mask) if self.mask else None,
+        }
+
+    def line(self) -> str:
+        """Id and status come first, so that a shell finds them."""
+        from web.folder_report import printable
+
+        job, reason = self.job, self.problem or (self.job.error if self.job else None)
+        named = self.photo or (job.input.get("filename", "") if job else "")
+        told = [job.id if job else self.id or "-", job.status if job else "refused", named]
+        target = f" → {self.mask}" if self.mask else ""
+        return printable("  ".join(filter(None, told)) + target) + (f": {one_line(reason)}" if reason else "")
+
+
+def refused(title: str, detail: str) -> dict[str, Any]:
+    """A problem of our own, in the form of the service's."""
+    return {"title": title, "detail": detail, "code": title.lower().replace(" ", "_")}
+
+
+def attempt(entry: Entry, call: "Callable[[], Job]") -> None:
+    """What `call` answers, or why not. Raises ProblemError only where the next entry would not fare better."""
+    from web.client import ProblemError
+
+    try:
+        entry.job = call()
+    except ProblemError as error:
+        if error.status in NOT_ITS_FAULT:
+            raise
+        entry.problem = error.document
+
+
+@contextmanager
+def told(
+    entries: Sequence[Entry], well: Callable[[Entry], bool], *, as_json: bool, url: str, resume: Sequence[str] = ()
+) -> Iterator[None]:
+    """Prints what became of them, however the block ends, and ends the command: 0 when all are `well`.
+
+    `resume`: the command that waits for those that are under way.
+    """
+    from httpx import HTTPError
+
+    from web.client import ProblemError
+
+    reason, code = "", 1
+    try:
+        yield
+    except KeyboardInterrupt:
+        reason, code = "stopped", INTERRUPTED
+    except TimeoutError as error:
+        reason = str(error)
+    except ProblemError as error:
+        reason = one_line(error.document)
+    except HTTPError as error:
+        reason = away(url, error)
+    ok = not reason and all(map(well, entries))
+    _show(entries, ok, as_json=as_json)
+    if reason:
+        typer.echo(reason, err=True)
+        _say_how_to_go_on(entries, resume)
+    raise typer.Exit(0 if ok else code)
+
+
+def _show(entries: Sequence[Entry], ok: bool, *, as_json: bool) -> None:
+    if as_json:
+        show_json({"object": "list", "ok": ok, "data": [entry.document() for entry in entries]})
+        return
+    for entry in entries:
+        if entry.job or entry.problem:
+            typer.echo(entry.line())
+
+
+def _say_how_to_go_on(entries: Sequence[Entry], resume: Sequence[str]) -> None:
+    going = [entry.job.id for entry in entries if entry.job and entry.accepted and not entry.settled]
+    if untouched := [entry.photo for entry in entries if entry.photo and not entry.job and not entry.problem]:
+        typer.echo(f"not sent: {len(untouched)} of {len(entries)} photos", err=True)
+    if going and resume:
+        typer.echo(
+            f"the service goes on with {len(going)}; to wait for them: {shlex.join([*resume, *going])}", err=True
+        )

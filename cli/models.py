@@ -1,0 +1,116 @@
+"""Versions of the model, and what the aliases mean."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import JsonOption, fail, show_json
+from cli.server import connected
+
+AliasOption = Annotated[str, typer.Option("--alias", help="stable or canary.")]
+
+app = typer.Typer(no_args_is_help=True, help="Model versions, and which of them `stable` and `canary` are.")
+
+
+@app.command(epilog="Example: segue models publish model/weights/pets/2 --promote")
+def publish(
+    version: Annotated[Path, typer.Argument(metavar="FOLDER", help="A card.json and the files that it lists.")],
+    promote: Annotated[bool, typer.Option("--promote", help="Make it `stable` at once.")] = False,
+) -> None:
+    """Load a version with every engine that is installed here, then store it. A version never changes."""
+    from model.card import Card
+    from model.engines import FILES, installed
+    from model.segmenter import Segmenter
+    from storage.models import Alias, ModelError
+
+    with connected() as storage:
+        try:
+            card = Card.load(version)
+            for engine in installed():
+                if FILES[engine] in card.files:
+                    Segmenter(version, engine)
+            name = storage.models.publish(version)
+        except (ModelError, ValueError, TypeError, OSError) as error:
+            fail(f"not published: {error}")
+        if promote:
+            storage.models.point(Alias.STABLE, name)
+    typer.echo(f"published {name}{', now stable' if promote else ''}")
+
+
+@app.command("list", epilog="Example: segue models list")
+def list_(as_json: JsonOption = False) -> None:
+    """Every version with its mean IoU and aliases."""
+    with connected() as storage:
+        cards = {version: storage.models.card(version) or {} for version in storage.models.versions()}
+        aliases, history = storage.models.aliases(), storage.models.history()
+    if as_json:
+        show_json({"versions": cards, "aliases": history})
+        return
+    for version, card in cards.items():
+        names = ", ".join(alias for alias, target in aliases.items() if target == version)
+        flat = _flat(card["metrics"])
+        quality = next((f"{flat[name]:.3f}" for name in sorted(flat) if name.endswith("test.mean_iou")), "-")
+        typer.echo(f"{version:24} {quality:>6}  {names}")
+
+
+@app.command(epilog="Example: segue models show pets/2")
+def show(version: str) -> None:
+    """A version's card."""
+    show_json(_card(version))
+
+
+@app.command(epilog="Example: segue models compare pets/1 pets/2")
+def compare(first: str, second: str) -> None:
+    """The metrics of two versions side by side, and by how much the second is better."""
+    before, after = _flat(_card(first)["metrics"]), _flat(_card(second)["metrics"])
+    typer.echo(f"{'':44} {first:>12} {second:>12}")
+    for name in sorted({*before, *after}):
+        old, new = before.get(name), after.get(name)
+        change = f"{new - old:+.4f}" if old is not None and new is not None else ""
+        typer.echo(f"{name:44} {'-' if old is None else old:>12} {'-' if new is None else new:>12} {change:>9}")
+
+
+@app.command(epilog="Example: segue models promote pets/2 --alias canary")
+def promote(version: str, alias: AliasOption = "stable") -> None:
+    """Let an alias mean this version. Workers follow within a second or two, between two micro-batches."""
+    _change(alias, version)
+
+
+@app.command(epilog="Example: segue models rollback")
+def rollback(alias: AliasOption = "stable") -> None:
+    """Let an alias mean again what it meant before."""
+    _change(alias, None)
+
+
+def _change(alias: str, version: str | None) -> None:
+    from storage.models import Alias
+    from storage.problems import Problem
+
+    if alias not in list(Alias):
+        raise typer.BadParameter(f"the aliases are {', '.join(Alias)}")
+    with connected() as storage:
+        try:
+            if version is None:
+                version = storage.models.rollback(Alias(alias))
+            else:
+                storage.models.point(Alias(alias), version)
+        except Problem as problem:
+            fail(problem.detail)
+    typer.echo(f"{alias} is {version}")
+
+
+def _card(version: str) -> dict[str, Any]:
+    with connected() as storage:
+        return storage.models.card(version) or fail(f"{version} is not in the registry")
+
+
+def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Nested numbers by dotted names."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,97 @@
+"""Until jobs have ended, with how far they are and what the service says about the rest."""
+
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cli.entry import Entry
+from cli.masks import Masks
+from cli.service import WAITING_PATIENCE_S
+
+if TYPE_CHECKING:
+    from web.client import Client, Job
+
+ASK_EVERY_S = 2
+PLAIN_EVERY_S = 10
+
+
+def follow(client: "Client", entries: Sequence[Entry], timeout_s: float, masks: Masks | None) -> None:
+    """Each entry with a job gets its end, and its mask where masks are wanted. Raises TimeoutError."""
+    client.timeout_s = WAITING_PATIENCE_S
+    waiting = {entry.job.id: entry for entry in entries if entry.job and entry.accepted}
+    under_way, last_words = [entry.job for entry in waiting.values() if entry.job], _LastWords(client)
+    with _progress(len(under_way)) as show:
+        for job in client.watch(under_way, timeout_s):
+            entry = waiting[job.id]
+            _take(client, entry, job, masks)
+            if entry.settled:
+                del waiting[job.id]
+            show(len(under_way) - len(waiting), last_words.about(waiting))
+
+
+def _take(client: "Client", entry: Entry, job: "Job", masks: Masks | None) -> None:
+    entry.job = job
+    if job.error and not job.final:
+        entry.problem = job.error  # erased by somebody
+    if masks and entry.succeeded:
+        masks.keep(client, entry, job)
+    entry.settled = job.final or entry.problem is not None
+
+
+class _LastWords:
+    """What the service says about the last one in line, asked now and then: when that is done, all are."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client, self._asked, self._text = client, 0.0, ""
+
+    def about(self, waiting: Collection[str]) -> str:
+        from web.client import ProblemError
+
+        if waiting and time.monotonic() - self._asked >= ASK_EVERY_S:
+            self._asked = time.monotonic()
+            try:
+                self._text = _outlook(self._client.job(list(waiting)[-1]).queue)
+            except ProblemError:
+                self._text = ""
+        return self._text
+
+
+def _outlook(queue: dict[str, Any] | None) -> str:
+    if not queue:
+        return ""
+    if queue.get("eta_s") is not None:
+        return f"about {max(1, round(queue['eta_s']))} s left"
+    return str(queue.get("waiting_reason") or "").replace("_", " ")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
+    """Yields `show(done, outlook)`: a bar on a terminal, else a line now and then; on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    if not sys.stderr.isatty():
+        yield _plain(total)
+        return
+    columns = [TextColumn("waiting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+
+        def show(done: int, outlook: str) -> None:
+            bar.update(task, completed=done, description=outlook)
+
+        yield show
+
+
+def _plain(total: int) -> Callable[[int, str], None]:
+    said = time.monotonic()
+
+    def show(done: int, outlook: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= PLAIN_EVERY_S:
+            said = time.monotonic()
+            print(", ".join(filter(None, [f"{done} of {total} done", outlook])), file=sys.stderr, flush=True)
+
+    return show

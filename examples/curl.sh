@@ -1,0 +1,52 @@
+#!/bin/sh
+# The HTTP API with nothing but curl: one photo to its mask, then two photos as a batch.
+#
+#     sh examples/curl.sh cat.jpg dog.jpg        # writes mask.png and results.ndjson here
+#
+# SEGUE_URL says where the service is, SEGUE_KEY is the key where it asks for one.
+set -eu
+first=$1 second=$2
+url=${SEGUE_URL:-http://127.0.0.1:8000}
+
+call() { # curl that fails where the service refuses, and shows why
+    if [ -n "${SEGUE_KEY:-}" ]; then
+        curl -sS --fail-with-body -H "Authorization: Bearer $SEGUE_KEY" "$@"
+    else
+        curl -sS --fail-with-body "$@"
+    fi
+}
+
+member() { # name: the text that the JSON on stdin has under this name
+    tr -d '\n' | sed "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/"
+}
+
+# Submit: the answer comes at once, with the job's links.
+job=$(call -F "image=@$first" "$url/v1/jobs")
+self=$(echo "$job" | member self)
+echo "submitted: $self"
+
+# Wait: one request that is answered when the job has ended, or after 30 s; then the same again.
+status=queued
+while [ "$status" = queued ] || [ "$status" = running ]; do
+    job=$(call -H 'Prefer: wait=30' "$url$self")
+    status=$(echo "$job" | member status)
+done
+echo "ended: $status"
+[ "$status" = succeeded ] || exit 1
+
+# The mask, as large as the upright photo.
+call -o mask.png "$url$(echo "$job" | member mask)"
+echo "written: mask.png"
+
+# A batch: opened, filled, closed. Each file name is the image's custom_id.
+batch=$(call -H 'Content-Type: application/json' -d '{"name": "two photos"}' "$url/v1/batches")
+self=$(echo "$batch" | member self)
+call -o /dev/null -F "image=@$first" -F "image=@$second" "$url$self/jobs"
+batch=$(call -X POST "$url$self/close")
+while [ "$(echo "$batch" | member status)" = running ]; do
+    batch=$(call -H 'Prefer: wait=30' "$url$self")
+done
+
+# Its results, a line of JSON for each image.
+call -o results.ndjson "$url$self/results"
+echo "results: $(wc -l < results.ndjson)"

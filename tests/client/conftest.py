@@ -1,0 +1,30 @@
+"""A web without workers, so that a job waits until a test lets it be done."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import services
+from services import SHIPPED_MODEL
+
+from storage import Storage
+from storage.settings import Settings
+from worker.engines import Engines
+from worker.pipeline import Pipeline
+
+
+@pytest.fixture(scope="module")
+def lonely_web(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """→ its address"""
+    port, log = services.free_ports(1), tmp_path_factory.mktemp("web") / "gunicorn.log"
+    started = services.start(services.procfile("web"), services.joining(settings, PORT=port), port, log)
+    yield f"http://127.0.0.1:{port}"
+    started.stop()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def work(connection: Storage) -> Callable[[], None]:
+    """Everything that waits gets done."""
+    connection.models.publish(SHIPPED_MODEL)
+    pipeline = Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker")
+    return lambda: pipeline.run("drainer")
