@@ -15,6 +15,7 @@ from web.api import batches, feedback, jobs, models, queue, records
 from web.credentials import SESSION_COOKIE, Sessions
 from web.exposure import is_open
 from web.known_keys import KnownKeys
+from web.openapi import views as openapi
 from web.patience import answered
 from web.proxy import TrustedProxy
 from web.rate_limits import RateLimits
@@ -41,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     connection = app.extensions["storage"] = storage.connect(settings, online=True)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
     _let_in(app, connection)
-    for part in (jobs, records, feedback, batches, models, queue, health, pages, session):
+    for part in (jobs, records, feedback, batches, models, queue, health, pages, session, openapi):
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)
