@@ -46,9 +46,9 @@ _LINE = (
 )  # fmt: skip
 # Commands by the type of what they act on, for those act on the role's keys only; all others by name.
 _COMMANDS = (
-    "-@all +@hash +@set +@sortedset +@string +@list +@transaction -@dangerous +del +exists +pexpire +persist +time "
-    "+evalsha +script|load +publish +subscribe +unsubscribe +hello +auth +ping +select +quit +client|setinfo "
-    "+client|setname +info"
+    "-@all +@hash +@set +@sortedset +@string +@list +@transaction -@dangerous +del +exists +expire +pexpire +persist "
+    "+ttl +time +evalsha +script|load +publish +subscribe +unsubscribe +hello +auth +ping +select +quit +info "
+    "+client|setinfo +client|setname"
 )
 _FILL = "+lpush +rpush +llen"
 
