@@ -12,6 +12,7 @@ from storage.api_key import ApiKey
 from storage.settings import Settings
 from web import auth, errors, health, pages, session
 from web.api import batches, feedback, jobs, models, queue, records
+from web.bodies import WholeBodyRequest
 from web.credentials import SESSION_COOKIE, Sessions
 from web.exposure import is_open
 from web.known_keys import KnownKeys
@@ -34,6 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     app = Flask("web")
+    app.request_class = WholeBodyRequest
     most = settings.max_upload_bytes + ENVELOPE_BYTES
     # Werkzeug holds its parser's buffer to the form memory size too, and that grows by every byte of a file in which no
     # line ends: a lower limit would refuse photos by chance.
