@@ -13,9 +13,11 @@ from storage.settings import Settings
 from web import auth, errors, health, pages, session
 from web.admission import Admission
 from web.api import batches, feedback, jobs, masks, models, queue, records
+from web.bodies import WholeBodyRequest
 from web.credentials import SESSION_COOKIE, Sessions
 from web.exposure import is_open
 from web.known_keys import KnownKeys
+from web.openapi import views as openapi
 from web.patience import answered
 from web.proxy import TrustedProxy
 from web.rate_limits import RateLimits
@@ -34,6 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     app = Flask("web")
+    app.request_class = WholeBodyRequest
     most = settings.max_upload_bytes + ENVELOPE_BYTES
     # Werkzeug holds its parser's buffer to the form memory size too, and that grows by every byte of a file in which no
     # line ends: a lower limit would refuse photos by chance.
@@ -43,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
     app.extensions["admission"] = Admission(connection.jobs, settings)
     _let_in(app, connection)
-    for part in (jobs, masks, records, feedback, batches, models, queue, health, pages, session):
+    for part in (jobs, masks, records, feedback, batches, models, queue, health, pages, session, openapi):
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)

@@ -12,7 +12,16 @@ from web.connection import connected, known_keys, rate_limits
 from web.credentials import address, by_session, check_csrf, given_key, verified
 from web.exposure import is_loopback, is_open
 
-PUBLIC = {"health.healthz", "health.readyz", "pages.index", "static", "session.create", "session.remove"}
+PUBLIC = {
+    "health.healthz",
+    "health.readyz",
+    "pages.index",
+    "openapi.document",
+    "openapi.page",
+    "static",
+    "session.create",
+    "session.remove",
+}
 ADMIN = {"models"}  # blueprints: what is changed there concerns everybody
 COUNTED_LATER = {"batches.append"}  # when it is known how many images they bring
 SAFE = {"GET", "HEAD", "OPTIONS"}

@@ -33,7 +33,7 @@ def invalid(error: ValidationError) -> Problem:
     """The first thing wrong, by the field's name and without what was sent."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])[:64]
-    return Problem("invalid_request", f"{where}: {first['msg']}")
+    return Problem("invalid_request", f"{where}: {first['msg']}" if where else first["msg"])
 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -31,8 +31,18 @@ T = TypeVar("T")
 
 def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run CPU work in gevent's threads (Pillow releases the GIL), so that other requests go on."""
-    result: T = gevent.get_hub().threadpool.apply(function, args, kwargs)
-    return result
+
+    def tried() -> tuple[T, None] | tuple[None, Exception]:
+        """gevent would print what is raised in its threads, even if it is only a refusal."""
+        try:
+            return function(*args, **kwargs), None
+        except Exception as error:
+            return None, error
+
+    result, error = gevent.get_hub().threadpool.apply(tried)
+    if error is not None:
+        raise error
+    return cast(T, result)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from flask import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from storage import keys
 from storage.job import LONGEST_DEADLINE_S, Spec
@@ -39,7 +39,10 @@ class Options(BaseModel):
     priority: Lane = Lane.INTERACTIVE
     deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
     model: str = Field(default=Alias.STABLE, max_length=LONGEST_MODEL)
-    tags: Annotated[list[Tag], Field(max_length=MOST_TAGS), BeforeValidator(split)] = []
+    # Described as what is sent: one text.
+    tags: Annotated[list[Tag], BeforeValidator(split), WithJsonSchema({"type": "string"})] = Field(
+        default_factory=list, max_length=MOST_TAGS
+    )
 
 
 @dataclass(frozen=True)

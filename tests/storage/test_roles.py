@@ -24,11 +24,13 @@ from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE, Lane
 from storage.minio_users import make_users
 from storage.models import Alias, EnginesReport
 from storage.objects import BATCHES, BUCKETS, FEEDBACK, MODELS, OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
-from storage.problems import Unavailable
+from storage.problems import Problem, Unavailable
 from storage.recovery import find
 from storage.roles import KEYS, OBJECTS, PROGRAMS, Role, redis_acl, seaweedfs_identities
 from storage.settings import Settings
 from storage.tickets import celery_app
+from web.caller import Caller
+from web.rate_limits import RateLimits
 from worker.housekeeping import WIDE, adopt, adopt_after_loss, reconcile, sweep
 from worker.janitor import clean
 
@@ -219,6 +221,14 @@ def test_the_web_moves_an_alias_and_the_others_see_it(connected: dict[Role, Stor
     for role in Role:
         assert connected[role].models.aliases(fresh=True)["canary"] == "pets/2"
         connected[role].models.verify("pets/2")
+
+
+def test_the_web_counts_what_callers_change(connected: dict[Role, Storage]) -> None:
+    web, acme = connected[WEB], Caller("acme", frozenset(), "key")
+    limits = RateLimits(web.jobs.client, web.settings.replace(limit_key="1/hour"))
+    limits.take(acme, "10.0.0.1")
+    with pytest.raises(Problem, match="rate_limited"):
+        limits.take(acme, "10.0.0.1")
 
 
 @pytest.mark.parametrize(("role", "queue"), [(WORKER, SEGMENT_QUEUE), (HOUSEKEEPER, CONTROL_QUEUE)])

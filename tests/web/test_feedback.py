@@ -135,6 +135,11 @@ def test_a_wrong_remark_is_told(connection: Storage, job: dict[str, Any], say: S
     assert kept(connection, job) == {}
 
 
+def test_a_refusal_is_no_error_of_ours(say: Say, capfd: pytest.CaptureFixture[str]) -> None:
+    assert say(data={"verdict": "corrected", "mask": (io.BytesIO(b"no mask"), "mask.png")}).status_code == 415
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_only_a_mask_can_be_spoken_about(client: FlaskClient) -> None:
     waiting = client.post("/v1/jobs", data=pictures.jpeg(), content_type="image/jpeg").get_json()
     path = f"{waiting['links']['self']}/feedback"

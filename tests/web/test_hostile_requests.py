@@ -1,8 +1,11 @@
 """Requests that were made to hurt: a prompt 4xx each, never a 5xx, and nothing of ours in any answer."""
 
+import io
 import json
 import re
 import time
+import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import pictures
@@ -69,12 +72,17 @@ def assert_refused(answer: Any, started: float) -> None:
 @pytest.mark.parametrize("name", JSON_BODIES)
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("post", "/v1/batches"), ("put", "/v1/models/aliases/stable"), ("post", "/v1/models/rollback")],
-)
+    [
+        ("post", "/v1/batches"), ("put", "/v1/models/aliases/stable"), ("post", "/v1/models/rollback"),
+        ("post", "/session"), ("post", "{job}/feedback"),
+    ],
+)  # fmt: skip
 def test_json(client: FlaskClient, method: str, path: str, name: str) -> None:
+    path = path.replace("{job}", client.post("/v1/jobs", **RAW).headers["Location"]) if "{job}" in path else path
     started = time.monotonic()
     answer = getattr(client, method)(path, data=JSON_BODIES[name], content_type=JSON)
     assert_refused(answer, started)
+    assert not answer.get_json()["detail"].startswith(":")
 
 
 HOSTILE: dict[str, dict[str, Any]] = {
@@ -119,6 +127,26 @@ def test_uploads(client: FlaskClient, connection: Storage, name: str) -> None:
     started = time.monotonic()
     assert_refused(client.post("/v1/jobs", **HOSTILE[name]), started)
     assert sum(connection.jobs.queue().pending.values()) == 0
+
+
+MANY: dict[str, Callable[[], dict[str, Any]]] = {
+    "10,000 fields": lambda: form(*[part(b'name="f%d"' % i, b"x") for i in range(10_000)]),
+    "10,000 images": lambda: form(*[PHOTO] * 10_000),
+    "10,000 masks": lambda: form(*[part(b'name="mask"; filename="m.png"', b"x")] * 10_000),
+    "one of 45 MB": lambda: form(part(b'name="image"; filename="a.jpg"', bytes(45_000_000))),
+    "a field of 45 MB": lambda: form(part(b'name="verdict"', b"x" * 45_000_000)),
+}
+
+
+@pytest.mark.parametrize("path", ["{batch}/jobs", "{job}/feedback"])
+@pytest.mark.parametrize("name", MANY)
+def test_many_or_large_parts(client: FlaskClient, path: str, name: str) -> None:
+    job = client.post("/v1/jobs", **RAW).headers["Location"]
+    batch = client.post("/v1/batches", data=b"{}", content_type=JSON).headers["Location"]
+    body, started = MANY[name](), time.monotonic()
+    answer = client.post(path.format(job=job, batch=batch), **body)
+    assert_refused(answer, started)
+    assert answer.status_code == 413
 
 
 IDS = (
@@ -209,3 +237,27 @@ def test_a_filename_gets_nowhere(client: FlaskClient, name: bytes) -> None:
         f"/v1/batches/{batch['id']}/jobs", **form(part(b'name="image"; filename="' + name + b'"', pictures.jpeg()))
     )
     assert answer.status_code in (202, 400)
+
+
+ENCODED = [
+    b"a%0d%0aX-Evil:%201.jpg", b"..%2f..%2fetc%2fpasswd", b"%2fetc%2fpasswd", b"a%00b.jpg",
+    b"%e2%80%aegpj.exe", b"a%5c..%5cb.jpg", b"%1b%5b31m", b"a" * 5000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENCODED)
+def test_an_encoded_filename_gets_nowhere(client: FlaskClient, name: bytes) -> None:
+    """As RFC 5987 writes it: what no header could carry stands in the name once it is decoded."""
+    body = form(part(b"name=\"image\"; filename*=UTF-8''" + name, pictures.jpeg()))
+    answer = client.post("/v1/jobs", **body)
+    assert answer.status_code in (202, 400)
+    assert "X-Evil" not in answer.headers
+    if answer.status_code == 202:
+        assert not re.search(r"[\x00-\x1f\x7f\u202e/\\]", answer.get_json()["input"]["filename"])
+    links = client.post("/v1/batches", data=b"{}", content_type=JSON).get_json()["links"]
+    answer = client.post(links["jobs"], **body)
+    assert answer.status_code in (202, 400)
+    if answer.status_code == 202:
+        assert [item["outcome"] for item in answer.get_json()["items"]] == ["refused"]
+    names = zipfile.ZipFile(io.BytesIO(client.get(links["archive"]).data)).namelist()
+    assert names == ["manifest.json", "coco.json"]

@@ -46,6 +46,13 @@ def ordinary_post(server: Service, headers: dict[str, str] | None = None) -> str
         return str(answer.headers["Location"])
 
 
+def ordinary_batch(server: Service) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PROMPT_S)
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/batches", b"{}")
+        return str(connection.getresponse().headers["Location"])
+
+
 def ordinary_cancel(server: Service, path: str) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PROMPT_S)
     with contextlib.closing(connection):
@@ -73,6 +80,26 @@ def test_an_endless_chunked_body_is_cut_off(server: Service, connection: Storage
     assert time.monotonic() - started < PROMPT_S
     assert sum(connection.jobs.queue().pending.values()) == 0
     ordinary_post(server)
+
+
+@pytest.mark.parametrize("path", ["/v1/batches", "/v1/models/rollback", "/session", "{job}/feedback", "{batch}/jobs"])
+def test_an_endless_body_is_cut_off_wherever_there_is_one(server: Service, path: str) -> None:
+    head, piece, started = POST, b"10000\r\n" + b" " * 0x10000 + b"\r\n", time.monotonic()
+    if "{job}" in path:
+        path = path.replace("{job}", ordinary_post(server))
+    if "{batch}" in path:
+        path = path.replace("{batch}", ordinary_batch(server))
+        head = head.replace(b"image/jpeg", b"multipart/form-data; boundary=b")
+    head = head.replace(b"/v1/jobs", path.encode()).replace(b"image/jpeg", b"application/json")
+    with opened(server) as sender:
+        sender.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(700):  # 46 MB
+                sender.sendall(piece)
+        status, body = answered(sender)
+        assert status == 413, body
+    assert time.monotonic() - started < PROMPT_S
+    ordinary_get(server, "/healthz")
 
 
 BROKEN = {

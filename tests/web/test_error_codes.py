@@ -1,0 +1,278 @@
+"""Each problem code, provoked: in an HTTP answer, or in a job's `error`. A code without a case here fails."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+from callers import bearer, guarded, new_key
+from described import held_to_description
+from flask import Flask
+from flask.testing import FlaskClient
+from services import SHIPPED_MODEL
+from versions import version_folder
+from werkzeug.test import TestResponse
+
+from storage import Storage, keys
+from storage.api_key import Scope
+from storage.keys import Lane
+from storage.objects import MODELS, RESULTS, UPLOADS
+from storage.problems import KINDS
+from web import vectors
+from web.app import create_app
+from worker.engines import Engines
+from worker.housekeeping import sweep
+from worker.pipeline import Pipeline
+
+OLD = "pets/9"
+KEY = {"Idempotency-Key": "same"}
+
+
+@dataclass
+class Scene:
+    """One web over its own storage, and somebody who calls."""
+
+    app: Flask
+    storage: Storage
+    monkeypatch: pytest.MonkeyPatch
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def submit(self, content: bytes | None = None, client: FlaskClient | None = None, **how: Any) -> TestResponse:
+        photo = pictures.jpeg() if content is None else content
+        return (client or self.client).post("/v1/jobs", data=photo, content_type="image/jpeg", **how)
+
+    def path(self, **how: Any) -> str:
+        """Of a job that waits."""
+        return str(self.submit(**how).headers["Location"])
+
+    def work(self) -> None:
+        engines = Engines(self.storage.models, self.storage.settings.model_cache)
+        Pipeline(self.storage, engines, "worker").run("drainer")
+
+    def finished(self) -> str:
+        """The path of a job that has its mask."""
+        path = self.path()
+        self.work()
+        return path
+
+    def batch(self) -> dict[str, str]:
+        links: dict[str, str] = self.client.post("/v1/batches", json={}).get_json()["links"]
+        return links
+
+    def guarded(self, **changes: Any) -> FlaskClient:
+        return held_to_description(guarded(self.storage, **changes)).test_client()
+
+
+@pytest.fixture
+def scene(own_store: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    own_store.models.publish(SHIPPED_MODEL)
+    own_store.models.publish(version_folder(tmp_path, OLD.partition("/")[2]))
+    return Scene(held_to_description(create_app(own_store.settings)), own_store, monkeypatch)
+
+
+def forbidden(scene: Scene) -> TestResponse:
+    client, key = scene.guarded(), bearer(new_key(scene.storage, scopes=(Scope.READ,)))
+    return scene.submit(client=client, headers=key)
+
+
+def already_terminal(scene: Scene) -> TestResponse:
+    path = scene.path()
+    scene.client.post(f"{path}/cancel")
+    return scene.client.get(f"{path}/mask")
+
+
+def idempotency_in_progress(scene: Scene) -> TestResponse:
+    """The second comes while the first one's photo is being stored."""
+    objects, second = scene.app.extensions["storage"].objects, list[TestResponse]()
+    put_upload = objects.put_upload
+
+    def meanwhile(*args: Any) -> None:
+        second.append(scene.submit(headers=KEY))
+        put_upload(*args)
+
+    scene.monkeypatch.setattr(objects, "put_upload", meanwhile)
+    assert scene.submit(headers=KEY).status_code == 202
+    return second[0]
+
+
+def batch_closed(scene: Scene) -> TestResponse:
+    links = scene.batch()
+    scene.client.post(links["close"])
+    return scene.client.post(links["jobs"])
+
+
+def gone(scene: Scene) -> TestResponse:
+    path = scene.path()
+    scene.client.delete(path)
+    return scene.client.get(path)
+
+
+def idempotency_key_reused(scene: Scene) -> TestResponse:
+    scene.submit(headers=KEY)
+    return scene.submit(pictures.jpeg(seed=1), headers=KEY)
+
+
+def rate_limited(scene: Scene) -> TestResponse:
+    client, key = scene.guarded(limit_key="1/hour"), bearer(new_key(scene.storage))
+    scene.submit(client=client, headers=key)
+    return scene.submit(client=client, headers=key)
+
+
+def queue_full(scene: Scene) -> TestResponse:
+    pace = {"ms_per_image": 1000, "best": 1000, "deviation": 1, "micro_batch": 16, "full": 1}
+    scene.storage.jobs.client.hset(keys.RATE, mapping=pace)
+    short = held_to_description(create_app(scene.storage.settings.replace(max_backlog_s=0.5))).test_client()
+    return scene.submit(client=short)
+
+
+def not_acceptable(scene: Scene) -> TestResponse:
+    return scene.client.get(f"{scene.finished()}/mask", headers={"Accept": "image/tiff"})
+
+
+def no_confidence(scene: Scene) -> TestResponse:
+    """A mask of which nobody kept how sure the model was."""
+    path = scene.finished()
+    job = scene.storage.jobs.get(path.rpartition("/")[2])
+    assert job
+    scene.storage.objects.put(RESULTS, job.result_key, pictures.mask_png({}), "image/png")
+    return scene.client.get(f"{path}/mask?format=confidence")
+
+
+def mask_too_detailed(scene: Scene) -> TestResponse:
+    scene.monkeypatch.setattr(vectors, "MOST_CORNERS", 3)
+    return scene.client.get(f"{scene.finished()}/mask?format=geojson")
+
+
+def internal(scene: Scene) -> TestResponse:
+    def broken() -> None:
+        raise RuntimeError("something inside")
+
+    scene.monkeypatch.setattr(scene.app.extensions["storage"].jobs, "queue", broken)
+    return scene.client.get("/v1/queue")
+
+
+def unavailable(scene: Scene) -> TestResponse:
+    nowhere = scene.storage.settings.replace(redis_url="redis://127.0.0.1:1/0")
+    return held_to_description(create_app(nowhere)).test_client().get("/v1/queue")
+
+
+ANSWERS: dict[str, Callable[[Scene], TestResponse]] = {
+    "invalid_request": lambda scene: scene.submit(query_string={"priority": "now"}),
+    "unauthorized": lambda scene: scene.guarded().get("/v1/queue"),
+    "forbidden": forbidden,
+    "not_found": lambda scene: scene.client.get("/v1/jobs/job_x"),
+    "method_not_allowed": lambda scene: scene.client.patch("/v1/jobs"),
+    "job_not_finished": lambda scene: scene.client.get(f"{scene.path()}/mask"),
+    "already_terminal": already_terminal,
+    "not_retryable": lambda scene: scene.client.post(f"{scene.finished()}/retry"),
+    "idempotency_in_progress": idempotency_in_progress,
+    "batch_closed": batch_closed,
+    "nothing_to_roll_back": lambda scene: scene.client.post("/v1/models/rollback", json={}),
+    "gone": gone,
+    "payload_too_large": lambda scene: scene.submit(b"\xff\xd8\xff" + bytes(11_000_000)),
+    "unsupported_media_type": lambda scene: scene.submit(b"%PDF-1.7"),
+    "unprocessable_image": lambda scene: scene.submit(b""),
+    "unknown_model": lambda scene: scene.submit(query_string={"model": "pets/0"}),
+    "idempotency_key_reused": idempotency_key_reused,
+    "rate_limited": rate_limited,
+    "queue_full": queue_full,
+    "not_acceptable": not_acceptable,
+    "no_confidence": no_confidence,
+    "mask_too_detailed": mask_too_detailed,
+    "internal": internal,
+    "unavailable": unavailable,
+}
+
+
+def without_its_model(scene: Scene) -> str:
+    path = scene.path(query_string={"model": OLD})
+    for listed in list(scene.storage.objects.listing(MODELS, f"{OLD}/")):
+        scene.storage.objects.remove(MODELS, listed.key)
+    scene.work()
+    return path
+
+
+def without_its_photo(scene: Scene) -> str:
+    path = scene.path()
+    scene.storage.objects.remove(UPLOADS, keys.upload("local", path.rpartition("/")[2]))
+    scene.work()
+    return path
+
+
+def lost_three_times(scene: Scene) -> str:
+    """As after the third worker that ended while it had this image alone."""
+    path = scene.path()
+    job_id, redis = path.rpartition("/")[2], scene.storage.jobs.client
+    scene.storage.jobs.claim("token", "drainer", "worker")
+    redis.hset(keys.job(job_id), "losses_alone", "3")
+    redis.zadd(keys.leases(Lane.INTERACTIVE), {job_id: 1})
+    sweep(scene.storage)
+    return path
+
+
+def damaged(scene: Scene) -> str:
+    path = scene.path(content=pictures.truncated_jpeg())
+    scene.work()
+    return path
+
+
+def canceled(scene: Scene) -> str:
+    path = scene.path()
+    scene.client.post(f"{path}/cancel")
+    return path
+
+
+def overdue(scene: Scene) -> str:
+    path = scene.path(query_string={"deadline_s": 1})
+    time.sleep(1.1)
+    sweep(scene.storage)
+    return path
+
+
+# → the job's path
+JOBS: dict[str, Callable[[Scene], str]] = {
+    "image_decode_failed": damaged,
+    "model_unavailable": without_its_model,
+    "storage_error": without_its_photo,
+    "poisoned": lost_three_times,
+    "canceled": canceled,
+    "expired": overdue,
+}
+
+
+def test_every_code_has_a_case() -> None:
+    assert {*ANSWERS, *JOBS} == set(KINDS)
+
+
+def as_its_kind_says(problem: dict[str, Any], code: str) -> None:
+    kind = KINDS[code]
+    assert problem["code"] == code
+    assert problem["type"] == f"urn:segue:problem:{code}"
+    assert (problem["status"], problem["title"], problem["retryable"]) == (kind.status, kind.title, kind.retryable)
+    assert problem["detail"]
+
+
+@pytest.mark.parametrize("code", ANSWERS)
+def test_an_answer_with_it(scene: Scene, code: str) -> None:
+    answer = ANSWERS[code](scene)
+    problem = answer.get_json()
+    as_its_kind_says(problem, code)
+    assert (answer.status_code, answer.content_type) == (KINDS[code].status, "application/problem+json")
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert problem["instance"] == answer.request.path
+    assert str(problem.get("retry_after_s", "")) == answer.headers.get("Retry-After", "")
+
+
+@pytest.mark.parametrize("code", JOBS)
+def test_a_job_with_it(scene: Scene, code: str) -> None:
+    path = JOBS[code](scene)
+    job = scene.client.get(path).get_json()
+    assert job["status"] in ("failed", "canceled", "expired")
+    as_its_kind_says(job["error"], code)
+    assert job["error"]["instance"] == path

@@ -1,0 +1,153 @@
+"""Requests that are made up from the description, to the real server: whatever comes, each is answered as described.
+
+Always the same requests, so that what was found once is found again.
+"""
+
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pictures
+import pytest
+import schemathesis
+import services
+from callers import SECRET, bearer, new_key
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
+from schemathesis import Case
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.transport import Response
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    ignored_auth,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+from services import SHIPPED_MODEL, Service
+
+import storage
+from storage import Storage
+from storage.api_key import Scope
+from storage.settings import Settings
+from web.app import create_app
+from web.openapi.document import describe
+from worker.engines import Engines
+from worker.pipeline import Pipeline
+from worker.recorder import record
+
+SEED, EXAMPLES, PROMPT_S = 20, 30, 10
+OURS = re.compile(
+    rb"Traceback|\.py\b|/tmp/|/usr/|/root/|site-packages|minio|seaweed|pydantic|werkzeug|sqlalchemy|sqlite|psycopg|lua\b",
+    re.IGNORECASE,
+)
+CHECKS: Any = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+    allow_header_conformance,
+    ignored_auth,
+]
+CONFIG = SchemathesisConfig.from_dict({"seed": SEED, "generation": {"deterministic": True}})
+
+api = schemathesis.openapi.from_dict(describe(create_app(Settings(s3_secret_key="secret"))), config=CONFIG)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is there to be asked for."""
+
+    key: dict[str, str]
+    job_ids: list[str]
+    batch_ids: list[str]
+
+
+@pytest.fixture(scope="module")
+def behind(settings: Settings) -> Iterator[Storage]:
+    made = storage.connect(settings.replace(bucket_prefix="fuzz-"))
+    made.objects.make_buckets()
+    made.jobs.client.flushall()
+    made.jobs.mark_intact()
+    made.models.publish(SHIPPED_MODEL)
+    yield made
+    made.jobs.client.close()
+
+
+@pytest.fixture(scope="module")
+def web(behind: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """As others reach it: it asks who calls."""
+    port, log = services.free_ports(1), tmp_path_factory.mktemp("fuzz") / "gunicorn.log"
+    much = "1000000/minute"
+    asked = {"REQUIRE_KEYS": 1, "SESSION_SECRET": SECRET, "LIMIT_KEY": much, "LIMIT_ADDRESS": much}
+    env = services.joining(behind.settings, PORT=port, **asked)
+    started = services.start(services.procfile("web"), env, port, log)
+    yield started
+    started.stop()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def pipeline(behind: Storage) -> Pipeline:
+    return Pipeline(behind, Engines(behind.models, behind.settings.model_cache), "worker")
+
+
+@pytest.fixture
+def known(behind: Storage, pipeline: Pipeline) -> Known:
+    """For each operation anew: jobs that ended with a mask, without one, wait; batches that have ended or not."""
+    key = bearer(new_key(behind, scopes=(Scope.ADMIN,)))
+    client = create_app(behind.settings.replace(require_keys=True)).test_client()
+
+    def post(path: str, **how: Any) -> dict[str, Any]:
+        found: dict[str, Any] = client.post(path, headers=key, **how).get_json()
+        return found
+
+    def job(content: bytes) -> str:
+        return str(post("/v1/jobs", data=content, content_type="image/jpeg")["id"])
+
+    batch, opened = (post("/v1/batches", json={"name": name}) for name in ("closed", "open"))
+    photo = {"image": (io.BytesIO(pictures.jpeg()), "a.jpg")}
+    post(batch["links"]["jobs"], data=photo)
+    post(batch["links"]["close"])
+    ended = [job(pictures.jpeg()), job(pictures.truncated_jpeg())]
+    pipeline.run("drainer")
+    record(behind)
+    return Known(key, [*ended, job(pictures.jpeg())], [batch["id"], opened["id"]])
+
+
+@api.parametrize()
+@examples(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_request_is_answered_as_described(case: Case, web: Service, known: Known) -> None:
+    lead_somewhere(case, known)
+    answer = case.call(base_url=f"http://127.0.0.1:{web.port}", headers=known.key, timeout=2 * PROMPT_S)
+    case.validate_response(answer, checks=[*CHECKS], additional_checks=[tells_nothing_of_ours], headers=known.key)
+    assert answer.elapsed < PROMPT_S
+
+
+def lead_somewhere(case: Case, known: Known) -> None:
+    """In most requests a made-up id is replaced by one that exists, and in some the made-up bytes by a photo."""
+    chosen = zlib.crc32(repr((case.path_parameters, case.query, case.body, sorted(case.headers.items()))).encode())
+    # The events of a batch that is open never end.
+    batch_ids = known.batch_ids[:1] if case.path.endswith("/events") else known.batch_ids
+    for name, ids in (("job_id", known.job_ids), ("batch_id", batch_ids)):
+        if name in (case.path_parameters or {}) and chosen % 4:
+            case.path_parameters[name] = ids[chosen % 4 % len(ids)]
+    if isinstance(case.body, dict) and "image" in case.body and chosen % 2:
+        case.body["image"] = [pictures.jpeg()] if isinstance(case.body["image"], list) else pictures.jpeg()
+
+
+def tells_nothing_of_ours(ctx: Any, response: Response, case: Case) -> None:
+    assert not OURS.search(response.content), response.content[:2000]

@@ -1,0 +1,291 @@
+"""/openapi.json and /docs: what they say is what the routes do."""
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+from callers import bearer, guarded, new_key
+from described import Description, held_to_description
+from flask import Flask
+from flask.testing import FlaskClient
+from jsonschema import ValidationError
+from openapi_spec_validator import validate
+from services import SHIPPED_MODEL
+from versions import version_folder
+
+from storage import Storage
+from storage.api_key import Scope
+from storage.problems import KINDS
+from web.app import create_app
+from web.openapi.document import OPERATIONS, method_of, path_of
+from worker.engines import Engines
+from worker.pipeline import Pipeline
+from worker.recorder import record
+
+Work = Callable[[], None]
+
+
+@pytest.fixture
+def storage(own_store: Storage, tmp_path: Path) -> Storage:
+    own_store.models.publish(SHIPPED_MODEL)
+    own_store.models.publish(version_folder(tmp_path, "9"))
+    return own_store
+
+
+@pytest.fixture
+def app(storage: Storage) -> Flask:
+    return held_to_description(create_app(storage.settings))
+
+
+@pytest.fixture
+def work(storage: Storage) -> Work:
+    pipeline = Pipeline(storage, Engines(storage.models, storage.settings.model_cache), "worker")
+    return lambda: pipeline.run("drainer")
+
+
+def test_the_description_is_valid(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    assert document["openapi"].startswith("3.1")
+    validate(document)
+
+
+def test_routes_and_description_are_the_same(app: Flask) -> None:
+    routes = {
+        (path_of(rule), method_of(rule).lower()) for rule in app.url_map.iter_rules() if rule.endpoint != "static"
+    }
+    paths = app.test_client().get("/openapi.json").get_json()["paths"]
+    assert {(path, method) for path, methods in paths.items() for method in methods} == routes
+    assert set(OPERATIONS) == {rule.endpoint for rule in app.url_map.iter_rules()} - {"static"}
+
+
+def test_every_operation_says_what_it_is(app: Flask) -> None:
+    document = app.test_client().get("/openapi.json").get_json()
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    for operation in operations:
+        assert operation["summary"].endswith("."), operation["operationId"]
+        assert set(operation["tags"]) <= {tag["name"] for tag in document["tags"]}
+        assert all(parameter["description"] for parameter in operation["parameters"])
+
+
+def test_every_object_of_ours_is_closed(app: Flask) -> None:
+    """An open one would let a field pass that nobody described."""
+    as_the_card_has_it = {"metrics"}
+
+    def check(name: str, schema: Any) -> None:
+        if isinstance(schema, list):
+            for one in schema:
+                check(name, one)
+        if not isinstance(schema, dict):
+            return
+        if schema.get("type") == "object" and name not in as_the_card_has_it:
+            assert schema["additionalProperties"] is False or isinstance(schema["additionalProperties"], dict), name
+        for key, part in schema.items():
+            check(key, part)
+
+    check("", app.test_client().get("/openapi.json").get_json()["components"]["schemas"])
+
+
+def test_a_field_that_is_not_described_is_seen(app: Flask) -> None:
+    queue = app.test_client().get("/v1/queue").get_json()
+    description = Description(app)
+    description.matches({"$ref": "#/components/schemas/Queue"}, queue)
+    with pytest.raises(ValidationError, match="news"):
+        description.matches({"$ref": "#/components/schemas/Queue"}, {**queue, "news": 1})
+
+
+class Walk:
+    """Through the whole API as one caller would go."""
+
+    def __init__(self, client: FlaskClient, storage: Storage, work: Work, description: Description) -> None:
+        self.client, self.storage, self.work, self.description = client, storage, work, description
+
+    def post(self, path: str, **how: Any) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.post(path, **how).get_json()
+        return found
+
+    def submit(self, **how: Any) -> dict[str, Any]:
+        return self.post("/v1/jobs", data=pictures.jpeg(), content_type="image/jpeg", **how)
+
+    def one_job(self) -> None:
+        job = self.submit(headers={"Idempotency-Key": "a"})
+        self.submit(headers={"Idempotency-Key": "a"})
+        self.submit(query_string={"priority": "bulk", "deadline_s": 60}, headers={"Prefer": "wait=1"})
+        path = job["links"]["self"]
+        state = self.client.get(path, headers={"Prefer": "wait=1"}).headers["ETag"]
+        assert self.client.get(path, headers={"If-None-Match": state}).status_code == 304
+        assert self.client.get(f"{path}/mask").status_code == 409
+        self.work()
+        self.submit_and_wait()
+        ended = self.client.get(path).get_json()
+        mask = self.client.get(ended["links"]["mask"])
+        assert (
+            self.client.get(ended["links"]["mask"], headers={"If-None-Match": mask.headers["ETag"]}).status_code == 304
+        )
+        for name in ("overlay", "cutout", "confidence", "rle", "geojson", "image"):
+            assert self.client.get(ended["links"][name]).status_code == 200, name
+        photo = self.client.get(ended["links"]["image"])
+        same = self.client.get(ended["links"]["image"], headers={"If-None-Match": photo.headers["ETag"]})
+        assert same.status_code == 304
+        assert self.client.get(f"{path}/mask", headers={"Accept": "image/tiff"}).status_code == 406
+        [told] = re.findall("data: (.*)\n\n$", self.client.get(f"{path}/events").text)
+        self.description.matches({"$ref": "#/components/schemas/Job"}, json.loads(told))
+        self.remarks(f"{path}/feedback", mask.data)
+        assert self.client.post(f"{path}/cancel").status_code == 409
+        assert self.client.post(f"{path}/retry").status_code == 409
+        assert self.client.delete(path).status_code == 204
+        assert self.client.get(path).status_code == 410
+
+    def submit_and_wait(self) -> None:
+        """The repetition of a key whose job has ended needs nobody to work meanwhile."""
+        key = {"Idempotency-Key": "b"}
+        self.submit(headers=key)
+        self.work()
+        assert self.submit(headers={**key, "Prefer": "wait=5"})["status"] == "succeeded"
+
+    def remarks(self, path: str, mask: bytes) -> None:
+        self.client.post(path, json={"verdict": "good", "note": "fine"})
+        form = {"verdict": "corrected", "consent_training": "true", "mask": (io.BytesIO(mask), "mask.png")}
+        assert self.client.post(path, data=form).status_code == 201
+        assert self.client.post(path, json={"verdict": "corrected"}).status_code == 400
+
+    def ends_without_a_mask(self) -> None:
+        path = self.submit()["links"]["self"]
+        assert self.client.post(f"{path}/cancel").status_code == 200
+        assert self.client.post(f"{path}/retry").status_code == 202
+        [claimed] = self.storage.jobs.claim("token", "drainer", "worker")
+        assert self.client.post(f"{path}/cancel").status_code == 202
+        assert self.client.delete(path).status_code == 409
+        self.storage.jobs.release("token", [claimed.id])
+        damaged = self.post("/v1/jobs", data=pictures.truncated_jpeg(), content_type="image/jpeg")
+        self.work()
+        assert self.client.get(damaged["links"]["self"]).get_json()["error"]["code"] == "image_decode_failed"
+
+    def lists(self) -> None:
+        record(self.storage)
+        answer = self.client.get("/v1/jobs?limit=1&status=succeeded")
+        assert answer.status_code == 200
+        assert self.client.get("/v1/jobs?limit=0").status_code == 400
+        ids = [job["id"] for job in answer.get_json()["data"]]
+        assert self.client.get(f"/v1/jobs?ids={ids[0]}").get_json()["missing"] == []
+
+    def one_batch(self) -> None:
+        links = self.post(
+            "/v1/batches", json={"name": "a", "options": {"model": "pets/2"}}, headers={"Idempotency-Key": "c"}
+        )["links"]
+        sent = [(io.BytesIO(content), name) for name, content in self.photos()]
+        self.client.post(links["jobs"], data={"image": sent})
+        state = self.client.get(links["self"], headers={"Prefer": "wait=1"}).headers["ETag"]
+        assert self.client.get(links["self"], headers={"If-None-Match": state}).status_code == 304
+        assert self.client.post(links["close"]).status_code == 202
+        self.work()
+        self.streams(links)
+        assert self.client.post(links["jobs"], data={"image": (io.BytesIO(b"x"), "x")}).status_code == 409
+
+    def a_cancelled_batch(self) -> None:
+        links = self.post("/v1/batches", json={})["links"]
+        assert self.client.post(links["cancel"]).status_code == 202
+        assert self.client.post(links["retry"]).status_code == 202
+
+    def photos(self) -> list[tuple[str, bytes]]:
+        return [("a/b.jpg", pictures.jpeg()), ("broken.jpg", pictures.truncated_jpeg()), ("no", b"no image")]
+
+    def streams(self, links: dict[str, str]) -> None:
+        lines = self.client.get(links["results"]).text.splitlines()
+        assert len(lines) == 2
+        for line in lines:
+            self.description.matches({"$ref": "#/components/schemas/Item"}, json.loads(line))
+        [told] = re.findall("data: (.*)\n\n$", self.client.get(links["events"]).text)
+        self.description.matches({"$ref": "#/components/schemas/Batch"}, json.loads(told))
+        archive = zipfile.ZipFile(io.BytesIO(self.client.get(links["archive"]).data))
+        assert json.loads(archive.read("manifest.json"))["batch"]["status"] == "partially_failed"
+
+    def models(self) -> None:
+        self.client.get("/v1/models")
+        assert self.client.post("/v1/models/rollback", json={}).status_code == 409
+        assert self.client.put("/v1/models/aliases/stable", json={"version": "pets/9"}).status_code == 200
+        assert self.client.post("/v1/models/rollback", json={"alias": "stable"}).status_code == 200
+        assert self.client.put("/v1/models/aliases/new", json={"version": "pets/9"}).status_code == 404
+
+    def service(self) -> None:
+        for path in ("/v1/queue", "/healthz", "/readyz", "/", "/docs", "/openapi.json"):
+            assert self.client.get(path).status_code == 200
+        assert self.client.get("/v1/nothing").status_code == 404
+        assert self.client.put("/v1/queue").status_code == 405
+
+
+def test_every_answer_is_as_it_is_described(app: Flask, storage: Storage, work: Work) -> None:
+    description: Description = app.extensions["description"]
+    walk = Walk(app.test_client(), storage, work, description)
+    walk.one_job()
+    walk.ends_without_a_mask()
+    walk.lists()
+    walk.one_batch()
+    walk.a_cancelled_batch()
+    walk.models()
+    walk.service()
+    assert app.test_client().get("/v1/jobs?limit=1").headers["Link"]
+    sessions(storage, description)
+    assert description.seen >= description.promised(), description.promised() - description.seen
+
+
+def sessions(storage: Storage, description: Description) -> None:
+    """On a web that asks who calls."""
+    app = held_to_description(guarded(storage))
+    app.extensions["description"] = description
+    client = app.test_client()
+    assert client.get("/v1/queue").status_code == 401
+    assert client.post("/session").status_code == 401
+    assert client.post("/session", headers=bearer(new_key(storage, scopes=(Scope.READ,)))).status_code == 204
+    assert client.get("/v1/queue").status_code == 200
+    assert client.post("/v1/jobs").status_code == 403
+    assert client.delete("/session").status_code == 403
+    cookie = client.get_cookie("segue_csrf")
+    assert cookie is not None
+    assert client.delete("/session", headers={"X-CSRF-Token": cookie.value}).status_code == 204
+
+
+class Page(HTMLParser):
+    """What the tests ask of /docs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.inline: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.ids += [named["id"] or ""] if "id" in named else []
+        self.links += [named[name] or "" for name in ("href", "src") if name in named]
+        if tag in ("script", "style", "iframe", "img") or any(name == "style" or name[:2] == "on" for name in named):
+            self.inline.append(tag)
+
+
+def test_the_page_has_everything_and_asks_nobody_else(app: Flask) -> None:
+    client = app.test_client()
+    answer = client.get("/docs")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    page, document = Page(answer.text), client.get("/openapi.json").get_json()
+    assert not page.inline
+    assert len(set(page.ids)) == len(page.ids)
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    for link in (link for link in page.links if not link.startswith("#")):
+        with client.get(link) as there:
+            assert there.status_code == 200, link
+    operations = {operation["operationId"] for methods in document["paths"].values() for operation in methods.values()}
+    schemas = {f"schema-{name}" for name in document["components"]["schemas"]}
+    assert operations | schemas | {f"code-{code}" for code in KINDS} <= set(page.ids)
+
+
+def test_nobody_needs_a_key_to_read_about_keys(connection: Storage) -> None:
+    client = guarded(connection).test_client()
+    assert [client.get(path).status_code for path in ("/docs", "/openapi.json")] == [200, 200]

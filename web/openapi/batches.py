@@ -1,0 +1,90 @@
+"""A set of images."""
+
+from web.api.batches import MOST_PARTS, Opening
+from web.openapi.inputs import IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, flat, form, query
+from web.openapi.operation import BINARY, JSON, NDJSON, Answer, Body, Operation, Operations
+from web.schemas import closed, exactly, listed, ref
+from web.uploads import IMAGE_FIELD
+
+ONE_BATCH = ("not_found",)
+BATCH = {JSON: ref("Batch")}
+CHANGED = {202: Answer("The batch as it is now.", BATCH)}
+EVENT = closed(
+    {
+        "id": {"type": "string", "description": "The batch's `ETag` without quotes."},
+        "event": exactly("batch.progress"),
+        "data": {"type": "string", "contentMediaType": JSON, "contentSchema": ref("Batch")},
+    },
+    description="One event.",
+)
+IMAGES = {
+    **listed(BINARY),
+    "minItems": 1,
+    "maxItems": MOST_PARTS,
+    "description": "Each part's file name is its `custom_id`, a relative path.",
+}
+
+OPERATIONS: Operations = {
+    "batches.create": Operation(
+        tag="batches",
+        summary="Open a set of images.",
+        parameters=(IDEMPOTENCY_KEY,),
+        body=Body({JSON: flat(Opening)}),
+        answers={201: Answer("It is open.", BATCH, ("Location",), ("Idempotency-Replayed",))},
+        problems=(
+            "invalid_request",
+            "idempotency_in_progress",
+            "payload_too_large",
+            "unknown_model",
+            "idempotency_key_reused",
+        ),
+    ),
+    "batches.append": Operation(
+        tag="batches",
+        summary="Add images; one that was sent before is a no-op.",
+        body=Body({"multipart/form-data": form({IMAGE_FIELD: IMAGES}, (IMAGE_FIELD,))}),
+        answers={202: Answer("What became of each.", {JSON: ref("Appended")})},
+        problems=("invalid_request", *ONE_BATCH, "batch_closed", "payload_too_large", "queue_full"),
+    ),
+    "batches.close": Operation(tag="batches", summary="Nothing more comes.", answers=CHANGED, problems=ONE_BATCH),
+    "batches.cancel": Operation(tag="batches", answers=CHANGED, problems=ONE_BATCH),
+    "batches.retry": Operation(tag="batches", answers=CHANGED, problems=ONE_BATCH),
+    "batches.status": Operation(
+        tag="batches",
+        parameters=(PREFER, IF_NONE_MATCH),
+        answers={
+            200: Answer("The batch.", BATCH, ("ETag",), ("Retry-After", "Preference-Applied")),
+            304: Answer("It is as it was.", headers=("ETag",), optional=("Retry-After", "Preference-Applied")),
+        },
+        problems=ONE_BATCH,
+    ),
+    "batches.events": Operation(
+        tag="batches",
+        answers={
+            200: Answer(
+                "Events `batch.progress`, each with the batch as its data.",
+                {"text/event-stream": EVENT},
+                ("X-Accel-Buffering",),
+            )
+        },
+        problems=ONE_BATCH,
+    ),
+    "batches.results": Operation(
+        tag="batches",
+        parameters=(query("after", "The cursor of the last line that is known.", {"type": "integer", "default": 0}),),
+        answers={
+            200: Answer(
+                "A line for each item that has ended, an Item.",
+                {NDJSON: {"type": "string", "description": "Each line is an Item."}},
+            )
+        },
+        problems=("invalid_request", *ONE_BATCH),
+    ),
+    "batches.archive_zip": Operation(
+        tag="batches",
+        answers={
+            200: Answer("masks/, manifest.json, coco.json.", {"application/zip": BINARY}, ("Content-Disposition",))
+        },
+        problems=ONE_BATCH,
+    ),
+}

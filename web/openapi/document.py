@@ -1,0 +1,77 @@
+"""The whole description, of the routes that an app has."""
+
+import re
+from collections import defaultdict
+
+from flask import Flask
+from werkzeug.routing import Rule
+
+from storage.problems import KINDS
+from web.credentials import CSRF_HEADER, SESSION_COOKIE
+from web.openapi import batches, jobs, service
+from web.openapi.headers import HEADERS
+from web.openapi.operation import Operations
+from web.openapi.rendering import rendered
+from web.schemas import SCHEMAS, Schema
+
+OPERATIONS: Operations = {**jobs.OPERATIONS, **batches.OPERATIONS, **service.OPERATIONS}
+
+INFO: Schema = {
+    "title": "Segue",
+    "version": "1",
+    "summary": "Photos in, masks out, through a queue.",
+    "description": "Follow the links in the documents; do not build addresses. "
+    "A web that listens on loopback only asks for no key.",
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
+TAGS = {
+    "jobs": "One image and its fate.",
+    "batches": "A set of images.",
+    "models": "Model versions, and what the aliases mean.",
+    "session": "A session by cookie, for the page.",
+    "service": "The queue, health, this description.",
+}
+SECURITY_SCHEMES: Schema = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key, `seg_…`."},
+    "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": "From `POST /session`."},
+    "csrf": {
+        "type": "apiKey",
+        "in": "header",
+        "name": CSRF_HEADER,
+        "description": "With a session, for what changes something: the value of the cookie `segue_csrf`.",
+    },
+}
+
+
+def describe(app: Flask) -> Schema:
+    """The same for every caller."""
+    return {
+        "openapi": "3.1.0",
+        "info": INFO,
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": _paths(app),
+        "components": {"schemas": SCHEMAS, "headers": HEADERS, "securitySchemes": SECURITY_SCHEMES},
+        "x-problem-codes": {
+            code: {"status": kind.status, "title": kind.title, "retryable": kind.retryable}
+            for code, kind in KINDS.items()
+        },
+    }
+
+
+def _paths(app: Flask) -> Schema:
+    paths: defaultdict[str, Schema] = defaultdict(dict)
+    for endpoint, operation in OPERATIONS.items():
+        view = app.view_functions[endpoint]
+        for rule in app.url_map.iter_rules(endpoint):
+            paths[path_of(rule)][method_of(rule).lower()] = rendered(rule, operation, view.__doc__ or "")
+    return dict(paths)
+
+
+def path_of(rule: Rule) -> str:
+    return re.sub(r"<(\w+)>", r"{\1}", rule.rule)
+
+
+def method_of(rule: Rule) -> str:
+    [method] = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    return method

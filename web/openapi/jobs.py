@@ -1,0 +1,201 @@
+"""One image and its fate."""
+
+from storage.job import Status
+from web.api.feedback import Remark
+from web.api.records import LONGEST_PAGE, Query
+from web.formats import DEFAULT_ALPHA, TYPES
+from web.openapi.inputs import ACCEPT, IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, fields_of, flat, form, query, query_of
+from web.openapi.operation import BINARY, JSON, Answer, Body, Operation, Operations
+from web.schemas import closed, ref
+from web.uploads import IMAGE_FIELD, Options
+
+ONE_JOB = ("not_found", "gone")
+JOB = {JSON: ref("Job")}
+STATE = ("ETag",)
+WAITED = ("Retry-After", "Preference-Applied")
+
+EVENT = closed(
+    {
+        "id": {"type": "string", "description": "The job's revision."},
+        "event": {"type": "string", "enum": [f"job.{status}" for status in Status]},
+        "data": {"type": "string", "contentMediaType": JSON, "contentSchema": ref("Job")},
+    },
+    description="One event.",
+)
+IMAGE = {**BINARY, "description": "JPEG, PNG or WebP, told by its content."}
+UPLOAD = Body(
+    {
+        "multipart/form-data": form({IMAGE_FIELD: IMAGE, **fields_of(Options)}, (IMAGE_FIELD,)),
+        "image/*": IMAGE,
+        "application/octet-stream": IMAGE,
+    }
+)
+
+CREATE = Operation(
+    tag="jobs",
+    summary="Accept one image; with `Prefer: wait=n` answer when it has its mask.",
+    parameters=(*query_of(Options), PREFER, IDEMPOTENCY_KEY, IF_NONE_MATCH),
+    body=UPLOAD,
+    answers={
+        200: Answer(
+            "It ended while the request waited.",
+            JOB,
+            ("Location", *STATE, "Preference-Applied"),
+            ("Idempotency-Replayed",),
+        ),
+        202: Answer("Accepted.", JOB, ("Location", *STATE), (*WAITED, "Idempotency-Replayed")),
+    },
+    problems=(
+        "invalid_request",
+        "idempotency_in_progress",
+        "gone",
+        "payload_too_large",
+        "unsupported_media_type",
+        "unprocessable_image",
+        "unknown_model",
+        "idempotency_key_reused",
+        "queue_full",
+    ),
+)
+
+IDS = query(
+    "ids",
+    f"Up to {LONGEST_PAGE} ids with commas between: these jobs as they stand now. Nothing else may be asked with it.",
+    {"type": "string"},
+)
+LISTING = Operation(
+    tag="jobs",
+    parameters=(IDS, *query_of(Query)),
+    answers={
+        200: Answer(
+            "A page, seconds behind; or the jobs that `ids` names.",
+            {JSON: {"oneOf": [ref("JobList"), ref("JobsById")]}},
+            optional=("Link", "Retry-After"),
+        )
+    },
+    problems=("invalid_request",),
+)
+
+STATUS = Operation(
+    tag="jobs",
+    parameters=(PREFER, IF_NONE_MATCH),
+    answers={
+        200: Answer("The job.", JOB, STATE, WAITED),
+        304: Answer("It is as it was.", headers=STATE, optional=WAITED),
+    },
+    problems=ONE_JOB,
+)
+
+EVENTS = Operation(
+    tag="jobs",
+    answers={
+        200: Answer(
+            "Events `job.queued`, `job.running`, `job.succeeded` and so on, each with the job as its data.",
+            {"text/event-stream": EVENT},
+            ("X-Accel-Buffering",),
+        )
+    },
+    problems=ONE_JOB,
+)
+
+KEPT = ("ETag", "Repr-Digest")
+MASK = Operation(
+    tag="jobs",
+    summary="The mask, in the format that `format` names or else `Accept` asks for.",
+    parameters=(
+        query("format", "What to make of it.", {"type": "string", "enum": list(TYPES)}),
+        query(
+            "alpha",
+            "Of an overlay, how much of the colours: 0 is the photo only.",
+            {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_ALPHA},
+        ),
+        query("classes", "Of a cutout, names or ids with commas between; all but the background.", {"type": "string"}),
+        ACCEPT,
+        IF_NONE_MATCH,
+    ),
+    answers={
+        200: Answer(
+            "The mask.",
+            {
+                **dict.fromkeys(("image/png", "image/jpeg"), BINARY),
+                TYPES["rle"]: ref("RunLengths"),
+                TYPES["geojson"]: ref("Polygons"),
+            },
+            KEPT,
+        ),
+        304: Answer("It is as it was.", headers=STATE),
+    },
+    problems=(
+        "invalid_request",
+        *ONE_JOB,
+        "not_acceptable",
+        "no_confidence",
+        "job_not_finished",
+        "already_terminal",
+        "mask_too_detailed",
+    ),
+)
+
+PHOTO = Operation(
+    tag="jobs",
+    parameters=(IF_NONE_MATCH,),
+    answers={
+        200: Answer("A JPEG.", {"image/jpeg": BINARY}, KEPT),
+        304: Answer("It is as it was.", headers=STATE),
+    },
+    problems=(*ONE_JOB, "image_decode_failed"),
+)
+
+CANCEL = Operation(
+    tag="jobs",
+    answers={
+        200: Answer("It has ended.", JOB, STATE),
+        202: Answer("It runs, and ends before its next stage.", JOB, STATE, ("Retry-After",)),
+    },
+    problems=(*ONE_JOB, "already_terminal"),
+)
+
+RETRY = Operation(
+    tag="jobs",
+    answers={202: Answer("It waits again.", JOB, STATE, ("Retry-After",))},
+    problems=(*ONE_JOB, "not_retryable"),
+)
+
+ERASE = Operation(
+    tag="jobs",
+    answers={204: Answer("Nothing of it is left.")},
+    problems=(*ONE_JOB, "job_not_finished"),
+)
+
+FEEDBACK = Operation(
+    tag="jobs",
+    body=Body(
+        {
+            JSON: flat(Remark),
+            "multipart/form-data": form({"mask": BINARY, **fields_of(Remark)}, ("mask", "verdict")),
+        }
+    ),
+    answers={201: Answer("It is kept with the job.", {JSON: ref("Feedback")})},
+    problems=(
+        "invalid_request",
+        *ONE_JOB,
+        "job_not_finished",
+        "already_terminal",
+        "payload_too_large",
+        "unsupported_media_type",
+        "unprocessable_image",
+    ),
+)
+
+OPERATIONS: Operations = {
+    "jobs.create": CREATE,
+    "records.listing": LISTING,
+    "jobs.status": STATUS,
+    "jobs.events": EVENTS,
+    "masks.mask": MASK,
+    "masks.image": PHOTO,
+    "jobs.cancel": CANCEL,
+    "jobs.retry": RETRY,
+    "jobs.erase": ERASE,
+    "feedback.create": FEEDBACK,
+}

@@ -1,0 +1,65 @@
+"""Everything that is about no image: the queue, the models, sessions, health, pages."""
+
+from web.api.models import Rollback, Target
+from web.openapi.inputs import flat
+from web.openapi.operation import JSON, Answer, Body, Operation, Operations
+from web.schemas import Schema, ref
+from web.session import Entry
+
+ALIASES = {200: Answer("What the aliases mean now.", {JSON: ref("AliasesAnswer")})}
+PAGE = {200: Answer("The page.", {"text/html": {"type": "string"}}, optional=("Set-Cookie",))}
+OPENAPI: Schema = {"type": "object", "required": ["openapi", "info", "paths", "components"]}
+
+MODELS: Operations = {
+    "models.listing": Operation(
+        tag="models",
+        answers={200: Answer("All versions.", {JSON: ref("ModelList")})},
+    ),
+    "models.point": Operation(
+        tag="models",
+        body=Body({JSON: flat(Target)}),
+        answers=ALIASES,
+        problems=("invalid_request", "not_found", "payload_too_large", "unknown_model"),
+    ),
+    "models.rollback": Operation(
+        tag="models",
+        body=Body({JSON: flat(Rollback)}),
+        answers=ALIASES,
+        problems=("invalid_request", "nothing_to_roll_back", "payload_too_large"),
+    ),
+}
+
+SESSIONS: Operations = {
+    "session.create": Operation(
+        tag="session",
+        body=Body({JSON: flat(Entry)}, required=False),
+        answers={204: Answer("The session has begun, or goes on.", headers=("Set-Cookie",))},
+        problems=("invalid_request", "unauthorized", "payload_too_large", "rate_limited"),
+    ),
+    "session.remove": Operation(
+        tag="session",
+        summary="End the session.",
+        answers={204: Answer("There is none any more.", optional=("Set-Cookie",))},
+    ),
+}
+
+OPERATIONS: Operations = {
+    "queue.state": Operation(
+        tag="service",
+        summary="How long the queue is and how fast it moves.",
+        answers={200: Answer("The queue at this moment.", {JSON: ref("Queue")})},
+    ),
+    **MODELS,
+    **SESSIONS,
+    "health.healthz": Operation(tag="service", answers={200: Answer("Alive.", {JSON: ref("Alive")})}),
+    "health.readyz": Operation(
+        tag="service",
+        answers={
+            200: Answer("Ready.", {JSON: ref("Readiness")}),
+            503: Answer("Redis or the object store does not answer.", {JSON: ref("Readiness")}),
+        },
+    ),
+    "pages.index": Operation(tag="service", summary="The page for people.", answers=PAGE),
+    "openapi.document": Operation(tag="service", answers={200: Answer("OpenAPI 3.1.", {JSON: OPENAPI})}),
+    "openapi.page": Operation(tag="service", answers=PAGE),
+}

@@ -1,0 +1,30 @@
+"""The description: for programs, and as a page."""
+
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, render_template
+
+from web.openapi.document import describe
+
+blueprint = Blueprint("openapi", __name__)
+
+
+@blueprint.get("/openapi.json")
+def document() -> Response:
+    """This API's description (OpenAPI 3.1)."""
+    return jsonify(_described())
+
+
+@blueprint.get("/docs")
+def page() -> str:
+    """This API's description, to be read."""
+    return render_template("docs.html", api=_described())
+
+
+def _described() -> dict[str, Any]:
+    """Made once an app, by the first who asks."""
+    extensions = current_app.extensions
+    if "openapi" not in extensions:
+        extensions["openapi"] = describe(current_app)
+    found: dict[str, Any] = extensions["openapi"]
+    return found

@@ -1,0 +1,321 @@
+"""What the answers look like, as JSON schemas: the documents that web/documents.py and the routes make.
+
+Every object is closed, so that a field that is not described here fails a test (tests/web/test_openapi.py).
+"""
+
+from typing import Any
+
+from storage.batch import BatchStatus
+from storage.feedback import Verdict
+from storage.job import Status
+from storage.keys import Lane
+from storage.models import Alias
+from storage.problems import KINDS
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+TIME: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339, UTC, milliseconds."}
+SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+PATH: Schema = {"type": "string", "format": "uri-reference"}
+ANYTHING: Schema = {"type": "object", "description": "As the version's card has it."}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def closed(fields: Schema, optional: tuple[str, ...] = (), **more: Any) -> Schema:
+    """An object of just these fields, all of them there but the optional ones."""
+    required = [name for name in fields if name not in optional]
+    return {"type": "object", "properties": fields, "required": required, "additionalProperties": False, **more}
+
+
+def listed(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def or_null(schema: Schema, description: str = "") -> Schema:
+    told = {"description": description} if description else {}
+    return {"anyOf": [schema, {"type": "null"}], **told}
+
+
+def one_of(values: type[Status] | type[BatchStatus] | type[Lane] | type[Alias] | type[Verdict]) -> Schema:
+    return {"type": "string", "enum": [value.value for value in values]}
+
+
+def exactly(value: str) -> Schema:
+    return {"type": "string", "const": value}
+
+
+def identifier(prefix: str) -> Schema:
+    return {"type": "string", "pattern": f"^{prefix}_[0-9a-f]{{32}}$"}
+
+
+PROBLEM = closed(
+    {
+        "type": {"type": "string", "format": "uri", "description": "`urn:segue:problem:` and the code."},
+        "title": TEXT,
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": TEXT,
+        "instance": {"type": "string", "description": "The path that was asked for, or the job's."},
+        "code": {"type": "string", "enum": list(KINDS)},
+        "retryable": {"type": "boolean", "description": "Whether the same request can succeed later."},
+        "request_id": {"type": "string", "description": "Not in a job's `error`."},
+        "retry_after_s": {"type": "integer", "minimum": 0},
+    },
+    optional=("request_id", "retry_after_s"),
+    description="An error (RFC 9457).",
+)
+
+MODEL_OF_RESULT = closed({"name": TEXT, "version": TEXT})
+
+RESULT_CLASS = closed(
+    {
+        "id": {"type": "integer", "minimum": 0, "maximum": 255},
+        "name": TEXT,
+        "color": {**listed({"type": "integer", "minimum": 0, "maximum": 255}), "minItems": 3, "maxItems": 3},
+        "pixels": COUNT,
+        "fraction": {"type": "number", "minimum": 0, "maximum": 1},
+    }
+)
+
+RESULT = closed(
+    {
+        "width": COUNT,
+        "height": COUNT,
+        "classes": listed(RESULT_CLASS),
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "sha256": SHA256,
+    },
+    description="About the mask, which has exactly the upright photo's size.",
+)
+
+QUEUE_OF_JOB = closed(
+    {
+        "position": {**COUNT, "description": "Jobs that would be claimed before it if nothing else arrived."},
+        "eta_s": or_null(NUMBER, "Seconds until it is done, null while no pace or no worker is known."),
+        "eta_low_s": or_null(NUMBER),
+        "eta_high_s": or_null(NUMBER),
+        "waiting_reason": {
+            "type": "string",
+            "enum": ["no_live_worker", "model_loading", "behind_others", "batch_filling"],
+        },
+    },
+    description="While the job waits. Estimates.",
+)
+
+STAGES = ("queued", "fetch", "decode", "infer", "encode", "store", "total")
+
+LINKS_BY_STATUS = ("events", "cancel", "retry", "mask", "overlay", "cutout", "confidence", "rle", "geojson")
+LINKS_OF_JOB = closed(dict.fromkeys(("self", "image", *LINKS_BY_STATUS), PATH), optional=LINKS_BY_STATUS)
+
+JOB = closed(
+    {
+        "id": identifier("job"),
+        "object": exactly("job"),
+        "status": one_of(Status),
+        "revision": {**COUNT, "description": "It only grows; it is the `ETag`."},
+        "attempt": {"type": "integer", "minimum": 1},
+        "created_at": TIME,
+        "started_at": or_null(TIME),
+        "finished_at": or_null(TIME),
+        "retained_until": or_null(TIME),
+        "input": closed(
+            {"filename": TEXT, "sha256": SHA256, "bytes": COUNT, "width": COUNT, "height": COUNT, "format": TEXT}
+        ),
+        "model": or_null(MODEL_OF_RESULT, "What made the mask."),
+        "priority": one_of(Lane),
+        "batch_id": or_null(identifier("bat")),
+        "custom_id": or_null(TEXT),
+        "tags": listed(TEXT),
+        "queue": or_null(QUEUE_OF_JOB),
+        "result": or_null(ref("Result")),
+        "timings_ms": closed(dict.fromkeys(STAGES, COUNT), optional=STAGES),
+        "micro_batch": or_null(closed({"size": {"type": "integer", "minimum": 1}})),
+        "error": or_null(ref("Problem"), "Why there is no mask."),
+        "links": LINKS_OF_JOB,
+    },
+    description="One image and its fate.",
+)
+
+JOB_LIST = closed(
+    {"object": exactly("list"), "data": listed(ref("Job")), "next_cursor": or_null(TEXT, "Null on the last page.")}
+)
+
+JOBS_BY_ID = closed(
+    {
+        "object": exactly("list"),
+        "data": listed(ref("Job")),
+        "missing": {**listed(TEXT), "description": "Ids that are not among the caller's jobs."},
+    },
+    description="What `ids` asked for, in its order.",
+)
+
+SHOWN_CLASS = {name: RESULT_CLASS["properties"][name] for name in ("id", "name", "color", "pixels")}
+
+RUN_LENGTHS = closed(
+    {
+        "size": {**listed(COUNT), "minItems": 2, "maxItems": 2, "description": "Height and width."},
+        "classes": listed(closed({**SHOWN_CLASS, "counts": {"type": "string", "description": "As COCO packs them."}})),
+    },
+    description="A mask as COCO run lengths, a class at a time.",
+)
+
+RINGS = listed(listed({**listed(COUNT), "minItems": 2, "maxItems": 2}))
+
+POLYGONS = closed(
+    {
+        "type": exactly("FeatureCollection"),
+        "features": listed(
+            closed(
+                {
+                    "type": exactly("Feature"),
+                    "properties": closed(SHOWN_CLASS),
+                    "geometry": closed({"type": exactly("MultiPolygon"), "coordinates": listed(RINGS)}),
+                }
+            )
+        ),
+    },
+    description="A mask as GeoJSON, a feature a class, in pixels from the top left corner.",
+)
+
+ITEM = closed(
+    {
+        "cursor": {"type": "integer", "description": "`after` for the lines behind this one."},
+        "custom_id": TEXT,
+        "job_id": identifier("job"),
+        "status": one_of(Status),
+        "result": or_null(ref("Result")),
+        "error": or_null(ref("Problem")),
+        "links": LINKS_OF_JOB,
+    },
+    description="One line of a batch's results.",
+)
+
+BATCH = closed(
+    {
+        "id": identifier("bat"),
+        "object": exactly("batch"),
+        "name": TEXT,
+        "status": one_of(BatchStatus),
+        "priority": one_of(Lane),
+        "model": {"type": "string", "description": "The alias or version that was asked for."},
+        "created_at": TIME,
+        "counts": closed({"total": COUNT, **{status.value: COUNT for status in Status}}),
+        "rate_per_s": or_null(NUMBER, "Items ended a second, lately."),
+        "eta_s": or_null(NUMBER),
+        "links": closed(
+            dict.fromkeys(("self", "jobs", "close", "cancel", "retry", "events", "results", "archive"), PATH)
+        ),
+    },
+    description="A set of images. Its status follows from theirs.",
+)
+
+APPENDED = closed(
+    {
+        "items": listed(
+            closed(
+                {
+                    "custom_id": TEXT,
+                    "job_id": or_null(identifier("job"), "Null where the image was refused."),
+                    "outcome": {"type": "string", "enum": ["accepted", "known", "refused"]},
+                    "error": or_null(ref("Problem")),
+                }
+            )
+        )
+    },
+    description="What became of each image that was sent, in their order.",
+)
+
+LANE = closed({"pending": COUNT, "running": COUNT, "oldest_age_s": or_null(NUMBER)})
+
+QUEUE = closed(
+    {
+        "object": exactly("queue"),
+        "lanes": closed({lane.value: LANE for lane in Lane}),
+        "workers": COUNT,
+        "images_per_s": NUMBER,
+        "mean_micro_batch": or_null(NUMBER),
+        "backlog_s": or_null(NUMBER, "Seconds until all of it is done; null while no pace or no worker is known."),
+    }
+)
+
+ALIASES: Schema = {
+    "type": "object",
+    "properties": {
+        alias.value: {**listed(closed({"version": TEXT, "since": {**TIME, "description": ""}})), "minItems": 1}
+        for alias in Alias
+    },
+    "additionalProperties": False,
+    "description": "Alias → the versions that it has meant, the present one first.",
+}
+
+MODEL = closed(
+    {
+        "id": {"type": "string", "description": "name/version"},
+        "object": exactly("model"),
+        "name": TEXT,
+        "version": TEXT,
+        "aliases": listed(one_of(Alias)),
+        "labels": listed(closed({name: RESULT_CLASS["properties"][name] for name in ("id", "name", "color")})),
+        "input_size": COUNT,
+        "files": {"type": "object", "additionalProperties": SHA256, "description": "File → its SHA-256."},
+        "trained_on": TEXT,
+        "metrics": ANYTHING,
+        "workers": {**COUNT, "description": "How many have it loaded."},
+        "refused": listed(closed({"worker": TEXT, "reason": TEXT})),
+    }
+)
+
+MODEL_LIST = closed({"object": exactly("list"), "data": listed(ref("Model")), "aliases": ref("Aliases")})
+
+ALIASES_ANSWER = closed({"object": exactly("aliases"), "aliases": ref("Aliases")})
+
+FEEDBACK = closed(
+    {
+        "id": identifier("fbk"),
+        "object": exactly("feedback"),
+        "job_id": identifier("job"),
+        "verdict": one_of(Verdict),
+        "note": TEXT,
+        "corrected": {"type": "boolean", "description": "Whether a corrected mask came with it."},
+        "consent_training": {"type": "boolean"},
+        "consent_wording": or_null(TEXT),
+        "created_at": TIME,
+    }
+)
+
+ALIVE = closed({"status": exactly("ok")})
+
+READINESS = closed(
+    {
+        "status": {"type": "string", "enum": ["ready", "unavailable"]},
+        "redis": {"type": "boolean"},
+        "object_store": {"type": "boolean"},
+        "workers": COUNT,
+    }
+)
+
+SCHEMAS: dict[str, Schema] = {
+    "Problem": PROBLEM,
+    "Job": JOB,
+    "Result": RESULT,
+    "JobList": JOB_LIST,
+    "JobsById": JOBS_BY_ID,
+    "RunLengths": RUN_LENGTHS,
+    "Polygons": POLYGONS,
+    "Feedback": FEEDBACK,
+    "Batch": BATCH,
+    "Appended": APPENDED,
+    "Item": ITEM,
+    "Queue": QUEUE,
+    "Model": MODEL,
+    "ModelList": MODEL_LIST,
+    "Aliases": ALIASES,
+    "AliasesAnswer": ALIASES_ANSWER,
+    "Alive": ALIVE,
+    "Readiness": READINESS,
+}
