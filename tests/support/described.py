@@ -10,9 +10,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from web.openapi.document import describe, method_of, path_of
+from web.openapi.document import describe, path_of
 from web.openapi.headers import HEADERS
 from web.openapi.operation import JSON, PROBLEM
+from web.openapi.rendering import method_of
 
 OPEN_ENDED = {"static"}  # files, which are no operation
 

@@ -24,7 +24,8 @@ from storage import Storage
 from storage.api_key import Scope
 from storage.problems import KINDS
 from web.app import create_app
-from web.openapi.document import OPERATIONS, method_of, path_of
+from web.openapi.document import OPERATIONS, path_of
+from web.openapi.rendering import method_of
 from worker.engines import Engines
 from worker.pipeline import Pipeline
 from worker.recorder import record
@@ -73,6 +74,16 @@ def test_every_operation_says_what_it_is(app: Flask) -> None:
         assert operation["summary"].endswith("."), operation["operationId"]
         assert set(operation["tags"]) <= {tag["name"] for tag in document["tags"]}
         assert all(parameter["description"] for parameter in operation["parameters"])
+
+
+def test_whoever_changes_something_by_a_session_sends_its_token(app: Flask) -> None:
+    paths = app.test_client().get("/openapi.json").get_json()["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            sends = "X-CSRF-Token" in {parameter["name"] for parameter in operation["parameters"]}
+            assert sends == (method != "get" and (method, path) != ("post", "/session")), (method, path)
+            csrf = [asked for asked in operation["security"] if "csrf" in asked]
+            assert len(csrf) == (sends and bool(operation["security"])), (method, path)
 
 
 def test_every_object_of_ours_is_closed(app: Flask) -> None:

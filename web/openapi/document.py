@@ -11,7 +11,7 @@ from web.credentials import CSRF_HEADER, SESSION_COOKIE
 from web.openapi import batches, jobs, service
 from web.openapi.headers import HEADERS
 from web.openapi.operation import Operations
-from web.openapi.rendering import rendered
+from web.openapi.rendering import method_of, rendered
 from web.schemas import SCHEMAS, Schema
 
 OPERATIONS: Operations = {**jobs.OPERATIONS, **batches.OPERATIONS, **service.OPERATIONS}
@@ -70,8 +70,3 @@ def _paths(app: Flask) -> Schema:
 
 def path_of(rule: Rule) -> str:
     return re.sub(r"<(\w+)>", r"{\1}", rule.rule)
-
-
-def method_of(rule: Rule) -> str:
-    [method] = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    return method

@@ -34,7 +34,7 @@ UPLOAD = Body(
 CREATE = Operation(
     tag="jobs",
     summary="Accept one image; with `Prefer: wait=n` answer when it has its mask.",
-    parameters=(*query_of(Options), PREFER, IDEMPOTENCY_KEY, IF_NONE_MATCH),
+    parameters=(*query_of(Options), PREFER, IDEMPOTENCY_KEY),
     body=UPLOAD,
     answers={
         200: Answer(

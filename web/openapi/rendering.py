@@ -20,7 +20,7 @@ SOMETIMES = {401: ("Set-Cookie",), 409: ("Retry-After",)}
 
 
 def rendered(rule: Rule, operation: Operation, docstring: str) -> Schema:
-    public, changes = rule.endpoint in auth.PUBLIC, not auth.SAFE & (rule.methods or set())
+    public, changes = rule.endpoint in auth.PUBLIC, method_of(rule) not in auth.SAFE
     parameters = [path_parameter(name) for name in sorted(rule.arguments)] + list(operation.parameters)
     if changes and rule.endpoint != "session.create":
         parameters.append(CSRF)
@@ -36,6 +36,11 @@ def rendered(rule: Rule, operation: Operation, docstring: str) -> Schema:
         content = {kind: {"schema": schema} for kind, schema in operation.body.content.items()}
         described["requestBody"] = {"required": operation.body.required, "content": content}
     return described
+
+
+def method_of(rule: Rule) -> str:
+    [method] = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    return method
 
 
 def _security(public: bool, changes: bool) -> list[Schema]:

@@ -32,6 +32,7 @@ MODELS: Operations = {
 SESSIONS: Operations = {
     "session.create": Operation(
         tag="session",
+        summary="Begin a session for a key; on a public page also without one, as a tenant of one's own.",
         body=Body({JSON: flat(Entry)}, required=False),
         answers={204: Answer("The session has begun, or goes on.", headers=("Set-Cookie",))},
         problems=("invalid_request", "unauthorized", "payload_too_large", "rate_limited"),
