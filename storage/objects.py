@@ -6,7 +6,8 @@ records can be made again from the objects alone.
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -33,6 +34,12 @@ RETRIES_ONLINE = urllib3.Retry(total=1, read=0, backoff_factor=0.1)
 OUTAGES = (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError)
 MISSING = ("NoSuchKey", "NoSuchObject")
 ALREADY_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+
+
+# What Pillow and json say of bytes that are no result of ours.
+DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError)
+
+log = logging.getLogger(__name__)
 
 
 class Missing(Exception):
@@ -169,11 +176,11 @@ class MinioObjects:
         removed, which nothing can point at yet.
         """
         key = self.put_result(spec, token, outcome, mask)
-        oldest = self.results(spec.tenant, spec.id)[0].key
-        if oldest == key or (older := self.outcome(oldest)) is None:
+        ending = self.ending(self.results(spec.tenant, spec.id))
+        if ending is None or ending[0].key == key:
             return key, outcome
         self.remove(RESULTS, key)
-        return oldest, older
+        return ending[0].key, ending[1]
 
     def results(self, tenant: str, job_id: str) -> list[Listed]:
         """A job's result objects, the oldest first: without a record the oldest one is the truth.
@@ -184,15 +191,29 @@ class MinioObjects:
         latest_claim_first = sorted(self.listing(RESULTS, keys.results(tenant, job_id)), key=_key, reverse=True)
         return sorted(latest_claim_first, key=lambda listed: listed.modified_ms)
 
+    def ending(self, results: Iterable[Listed]) -> tuple[Listed, Outcome] | None:
+        """How a job ended: the first of its results that is there and not damaged, and what that tells."""
+        for listed in results:
+            if outcome := self.outcome(listed.key):
+                return listed, outcome
+        return None
+
     def outcome(self, key: str) -> Outcome | None:
-        """How a job ended, read from its result object alone: from the mask's text chunk, or the problem document."""
+        """How a job ended, read from its result object alone; None where that is not there, or damaged."""
         content = self.get(RESULTS, key)
-        if content is None:
+        try:
+            return None if content is None else _outcome(key, content)
+        except DAMAGED as error:
+            log.warning("result %s is damaged: %r", key, error)
             return None
-        if not key.endswith(".png"):
-            return Outcome(Status(key.rpartition(".")[2]), error=json.loads(content))
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as mask:
-            return Outcome.from_json(mask.info[OUTCOME_TEXT]).with_digest(content)
+
+
+def _outcome(key: str, content: bytes) -> Outcome:
+    """From the mask's text chunk, or the problem document. Raises DAMAGED."""
+    if not key.endswith(".png"):
+        return Outcome(Status(key.rpartition(".")[2]), error=dict(json.loads(content)))
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as mask:
+        return Outcome.from_json(mask.info[OUTCOME_TEXT]).with_digest(content)
 
 
 def _key(listed: Listed) -> str:

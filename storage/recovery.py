@@ -42,10 +42,10 @@ def recover(
 
 def restore_ended(objects: MinioObjects, jobs: RedisJobs, spec: Spec, results: list[Listed]) -> bool:
     """Whether there was a result; `results`: the oldest first."""
-    for listed in results:
-        outcome = objects.outcome(listed.key)
-        if outcome is not None:
-            if jobs.restore(spec, outcome, listed.key, listed.modified_ms):
-                log.warning("%s restored as %s from its result", spec.id, outcome.status)
-            return True
-    return False
+    ending = objects.ending(results)
+    if ending is None:
+        return False
+    listed, outcome = ending
+    if jobs.restore(spec, outcome, listed.key, listed.modified_ms):
+        log.warning("%s restored as %s from its result", spec.id, outcome.status)
+    return True

@@ -150,10 +150,10 @@ def ended_job(storage: Storage, tenant: str, job_id: str) -> Job | None:
     """A job as its objects tell it; None for one without a result: that is open, and the housekeeper's to adopt."""
     objects: MinioObjects = storage.objects
     spec = objects.spec(tenant, job_id)
-    for listed in objects.results(tenant, job_id) if spec else []:
-        outcome = objects.outcome(listed.key)
-        if spec and outcome:
-            kept_until_ms = listed.modified_ms + storage.settings.retention_s * 1000
-            times: dict[str, Any] = {"finished_ms": listed.modified_ms, "retained_until_ms": kept_until_ms}
-            return Job(spec, outcome.status, listed.modified_ms, result_key=listed.key, outcome=outcome, **times)
-    return None
+    ending = objects.ending(objects.results(tenant, job_id))
+    if spec is None or ending is None:
+        return None
+    listed, outcome = ending
+    kept_until_ms = listed.modified_ms + storage.settings.retention_s * 1000
+    times: dict[str, Any] = {"finished_ms": listed.modified_ms, "retained_until_ms": kept_until_ms}
+    return Job(spec, outcome.status, listed.modified_ms, result_key=listed.key, outcome=outcome, **times)

@@ -4,21 +4,20 @@ from typing import Any
 from uuid import uuid4
 
 import pictures
-from specs import older_state, spec, submit
+import pytest
+from specs import mask_of, older_state, spec, submit
 
 from storage import Storage, keys
 from storage.job import Finished, Job, Outcome, Spec, Status
 from storage.lifecycle import erase
-from storage.objects import UPLOADS
+from storage.objects import OUTCOME_TEXT, RESULTS, UPLOADS
 from storage.problems import Problem
 from storage.recovery import find, recover
 
 
 def done(connection: Storage, made: Spec, token: str) -> tuple[Finished, Outcome]:
     """Its mask is stored under the token; nothing is told to Redis."""
-    plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, {"width": made.width})
-    mask = pictures.mask_png({"segue:outcome": plain.to_json()})
-    outcome = plain.with_digest(mask)
+    outcome, mask = mask_of({"width": made.width})
     return Finished(made.id, connection.objects.put_result(made, token, outcome, mask), outcome), outcome
 
 
@@ -54,6 +53,23 @@ def test_an_ended_job_stays_ended_when_an_older_state_comes_back(connection: Sto
     assert after.revision > stale.revision
     assert connection.jobs.client.zcard(keys.leases(made.lane)) == 0
     assert connection.jobs.client.zcard(keys.OPEN) == 0
+
+
+@pytest.mark.parametrize("suffix", ["png", "failed"])
+@pytest.mark.parametrize(
+    "content", [b"", b"neither", b"[1]", pictures.mask_png({}), pictures.mask_png({OUTCOME_TEXT: "1"})]
+)
+def test_a_damaged_result_is_none(connection: Storage, suffix: str, content: bytes) -> None:
+    """Else one damaged object would keep everybody's jobs from being found again."""
+    made = submit(connection)
+    connection.objects.put(RESULTS, keys.result(made.tenant, made.id, "zombie", suffix), content, "image/png")
+    connection.jobs.client.flushall()
+    assert look(connection, made.id).status is Status.QUEUED
+    connection.jobs.client.flushall()
+    good, _ = done(connection, made, "token")
+    assert look(connection, made.id).result_key == good.result_key
+    outcome, mask = mask_of({"width": 3})
+    assert connection.objects.put_result_after_others(made, "earlier", outcome, mask)[0] == good.result_key
 
 
 def test_one_that_was_waiting_then_is_not_claimed_again(connection: Storage) -> None:

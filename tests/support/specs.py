@@ -9,8 +9,9 @@ import pictures
 import redis
 
 from storage import Storage, keys
-from storage.job import Spec
+from storage.job import Outcome, Spec, Status
 from storage.keys import Lane
+from storage.objects import OUTCOME_TEXT
 from storage.photos import read_header
 from storage.problems import Problem
 
@@ -40,6 +41,13 @@ def submit(connection: Storage, content: bytes | None = None, **changes: Any) ->
     connection.objects.put_upload(made, content)
     connection.jobs.enqueue(made)
     return made
+
+
+def mask_of(result: dict[str, Any]) -> tuple[Outcome, bytes]:
+    """A mask that says this of itself, and its outcome, as a worker stores them."""
+    plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, result, {"infer": 3})
+    mask = pictures.mask_png({OUTCOME_TEXT: plain.to_json()})
+    return plain.with_digest(mask), mask
 
 
 def older_state(connection: Storage, act: Callable[[], Any]) -> Any:

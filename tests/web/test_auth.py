@@ -15,6 +15,7 @@ import storage
 from storage import Storage
 from storage.api_key import Scope, key_id
 from storage.settings import Settings
+from web import streams
 from web.api import batches
 
 UNKNOWN_JOB = "/v1/jobs/job_01a203b4d5037207a59836e62a304243"
@@ -172,17 +173,17 @@ def test_without_the_database_a_known_key_goes_on_and_a_new_one_is_told_to_wait(
 
 
 def test_an_event_stream_ends_when_its_key_is_revoked(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert batches.PING_S + Settings().key_cache_s < 60
-    monkeypatch.setattr(batches, "PING_S", 0.2)
+    assert streams.PING_S + Settings().key_cache_s < 60
+    monkeypatch.setattr(streams, "PING_S", 0.2)
     monkeypatch.setattr(batches, "EVENT_PAUSE_S", 0.0)
     connection.models.publish(services.SHIPPED_MODEL)
     client = guarded(connection, key_cache_s=0).test_client()
     key, other = new_key(connection), new_key(connection)
     batch = client.post("/v1/batches", json={}, headers=bearer(key)).get_json()
-    streams = [client.get(batch["links"]["events"], headers=bearer(text)).iter_encoded() for text in (key, other)]
-    for stream in streams:
+    opened = [client.get(batch["links"]["events"], headers=bearer(text)).iter_encoded() for text in (key, other)]
+    for stream in opened:
         assert b"batch.progress" in next(stream)
         assert b"still here" in next(stream)
     connection.api_keys.revoke(key_id(key) or "")
-    assert len(list(streams[0])) <= 1
-    assert b"still here" in next(streams[1])
+    assert len(list(opened[0])) <= 1
+    assert b"still here" in next(opened[1])

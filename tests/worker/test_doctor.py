@@ -5,14 +5,13 @@ import subprocess
 from pathlib import Path
 from uuid import uuid4
 
-import pictures
 import pytest
 import services
 from services import SHIPPED_MODEL
-from specs import submit
+from specs import mask_of, submit
 
 from storage import Storage, keys
-from storage.job import Finished, Outcome, Spec, Status
+from storage.job import Finished, Spec, Status
 from storage.objects import MODELS, RESULTS, UPLOADS
 from worker import doctor
 
@@ -30,9 +29,7 @@ def wrong(storage: Storage) -> dict[str, str]:
 
 
 def stored(storage: Storage, made: Spec, token: str) -> Finished:
-    plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, {"width": made.width})
-    mask = pictures.mask_png({"segue:outcome": plain.to_json()})
-    outcome = plain.with_digest(mask)
+    outcome, mask = mask_of({"width": made.width})
     return Finished(made.id, storage.objects.put_result(made, token, outcome, mask), outcome)
 
 

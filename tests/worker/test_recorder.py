@@ -4,11 +4,10 @@ import json
 from collections.abc import Iterator
 from uuid import uuid4
 
-import pictures
 import pytest
 from pydantic import SecretStr
 from services import SHIPPED_MODEL
-from specs import older_state, submit
+from specs import mask_of, older_state, submit
 from sqlalchemy import text
 
 import storage
@@ -30,9 +29,7 @@ RESULT = {"width": 64, "height": 48, "classes": [{"id": 0, "name": "pet", "fract
 def end(made: Storage, wanted: Spec, problem: str = "") -> Job:
     [leased] = made.jobs.claim(token := uuid4().hex, "drainer", "host-1")
     assert leased.id == wanted.id
-    plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, RESULT, {"infer": 3})
-    mask = pictures.mask_png({"segue:outcome": plain.to_json()})
-    outcome = plain.with_digest(mask)
+    outcome, mask = mask_of(RESULT)
     if problem:
         outcome = Outcome.of_problem(wanted.id, Problem(problem, "It is damaged."))
     key = made.objects.put_result(wanted, token, outcome, mask)
