@@ -140,11 +140,11 @@ def test_every_request_is_answered_as_described(case: Case, web: Service, known:
 def lead_somewhere(case: Case, known: Known) -> None:
     """In most requests a made-up id is replaced by one that exists, and in some the made-up bytes by a photo."""
     chosen = zlib.crc32(repr((case.path_parameters, case.query, case.body, sorted(case.headers.items()))).encode())
-    # The events of a batch that is open never end.
-    batch_ids = known.batch_ids[:1] if case.path.endswith("/events") else known.batch_ids
-    for name, ids in (("job_id", known.job_ids), ("batch_id", batch_ids)):
+    for name, ids in (("job_id", known.job_ids), ("batch_id", known.batch_ids)):
+        # The last of each has not ended, and so its events last.
+        there = ids[:-1] if case.path.endswith("/events") else ids
         if name in (case.path_parameters or {}) and chosen % 4:
-            case.path_parameters[name] = ids[chosen % 4 % len(ids)]
+            case.path_parameters[name] = there[chosen % 4 % len(there)]
     if isinstance(case.body, dict) and "image" in case.body and chosen % 2:
         case.body["image"] = [pictures.jpeg()] if isinstance(case.body["image"], list) else pictures.jpeg()
 
