@@ -5,6 +5,7 @@ Wall times on shared machines swing; the ratios and the CPU milliseconds are wha
 
 import http.client
 import json
+import logging
 import os
 import resource
 import statistics
@@ -225,6 +226,7 @@ def report(stack: Stack, workers: int, contents: list[bytes], bare: float) -> No
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.ERROR)  # thousands of jobs are adopted, each with a line
     contents = photos()
     bare, cpu = bare_work(contents)
     print(f"bare work at {SIZE[0]}x{SIZE[1]} (decode, infer, encode): {bare:.0f} images/s, {cpu:.1f} CPU ms each")
