@@ -102,7 +102,7 @@ class RedisJobs:
         job = Job.from_fields(fields) if fields else None
         if job and not job.status.final:
             job = replace(job, outlook=self._outlook(row))
-        return job, bool(epoch == self._run_id())
+        return job, bool(epoch == self.run_id())
 
     def claim(self, token: str, drainer: str, worker: str, offer: Offer = EVERYTHING) -> list[Job]:
         """Lease the next micro-batch to `token`; the same token gets the same jobs. Empty: the drainer is gone.
@@ -114,7 +114,7 @@ class RedisJobs:
         records = self._run(
             "claim", token, drainer, worker, limits.micro_batch, limits.micro_batch_pixels,
             limits.micro_batch_bytes, self._lease_ms, DRAINER_MS, offer.to_json(),
-            self._run_id(),
+            self.run_id(),
         )  # fmt: skip
         return [Job.from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records]
 
@@ -134,7 +134,7 @@ class RedisJobs:
         rows = [part for f in finished for part in (f.job_id, f.outcome.status, f.result_key, f.outcome.to_json())]
         answers = self._run(
             "finish", token, worker, busy_ms, self._settings.retention_s * 1000, self._settings.micro_batch,
-            self._run_id(), *rows,
+            self.run_id(), *rows,
         )  # fmt: skip
         return list(answers)
 
@@ -201,7 +201,7 @@ class RedisJobs:
                 pipe.hgetall(keys.job(job_id))
             pipe.get(keys.EPOCH)
             *rows, epoch = pipe.execute()
-        return [Job.from_fields(fields) if fields else None for fields in rows], bool(epoch == self._run_id())
+        return [Job.from_fields(fields) if fields else None for fields in rows], bool(epoch == self.run_id())
 
     def sweep(self, token: str, at_most: int = 1000) -> Swept:
         """Put lost leases back in line and lease to `token` what has to be ended."""
@@ -234,7 +234,7 @@ class RedisJobs:
         """
         state, job_id = self._run(
             "reserve", spec.tenant, spec.key_hash, spec.fingerprint, spec.id, IDEMPOTENCY_BUSY_MS, IDEMPOTENCY_TTL_MS,
-            self._run_id(), "batch" if keys.is_batch_id(spec.id) else "job",
+            self.run_id(), "batch" if keys.is_batch_id(spec.id) else "job",
         )  # fmt: skip
         return str(state), str(job_id)
 
@@ -342,19 +342,24 @@ class RedisJobs:
                 if chosen:
                     lock.release()
 
-    def intact(self) -> bool:
-        """False when this Redis may have lost something: it was started anew, or its keys were deleted."""
-        return bool(self.client.get(keys.EPOCH) == self._run_id())
+    def intact(self, what: str = keys.EPOCH) -> bool:
+        """False when this Redis may have lost something: it was started anew, or its keys were deleted.
+
+        `what`: KEYED for idempotency keys, which come back after everything else.
+        """
+        return bool(self.client.get(what) == self.run_id())
 
     def state_age_s(self) -> float | None:
         """How old what Redis remembers is at most: seconds since the last sweep. None where it remembers none."""
         at = cast(str | None, self.client.get(keys.CLOCK))
         return max(0.0, (self._now_ms() - int(at)) / 1000) if at else None
 
-    def mark_intact(self) -> None:
-        self.client.set(keys.EPOCH, self._run_id())
+    def mark_intact(self, run_id: str = "", what: Sequence[str] = (keys.EPOCH, keys.KEYED)) -> None:
+        """`run_id`: as of that run of the server; if another has begun since, nothing is `intact` by this."""
+        for name in what:
+            self.client.set(name, run_id or self.run_id())
 
-    def _run_id(self) -> str:
+    def run_id(self) -> str:
         return self._server_run.id(self.client)
 
     def outlook(self, job_id: str) -> Outlook:

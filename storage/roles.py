@@ -66,7 +66,7 @@ class Keys:
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
         writes=(*_LINE, "idem:*", "limits:*", "gone:*", "lock:aliases"),
-        reads=("epoch", "claims", "rate", "workers", "refusing:*"),
+        reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*"),
         sends_to=(SEGMENT_QUEUE,),
     ),
     Role.WORKER: Keys(

@@ -20,6 +20,7 @@ NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
 CLOCKS_APART = timedelta(hours=1)  # the web's, which the ids are made by, and Redis'
 HOUR_MS = 3600 * 1000
 ADOPTERS = 8
+KEYS_LAST = timedelta(milliseconds=IDEMPOTENCY_TTL_MS)
 ADOPTION_S = 300.0  # after that another housekeeper may try
 
 log = logging.getLogger(__name__)
@@ -56,12 +57,10 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
 
     A young upload may still be on its way to its first record; adopting it too early would do no harm. `behind`: given
     for a whole look; open jobs that may have ended after all: those that have a result get it, those without an upload
-    were erased. Lost ones of the last day that had ended come back too, for their keys; older ones when they are asked
-    for.
+    were erased.
     """
     newest_ms = (time.time() - older_than_s) * 1000
     adopted, missing = 0, set(behind or ())
-    keys_since = keys.hour_of(int(newest_ms) - IDEMPOTENCY_TTL_MS)
     with ThreadPoolExecutor(ADOPTERS) as pool:
         for hour in sorted({*hours(window), *map(keys.hour, behind or ())}):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
@@ -74,8 +73,7 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
             missing -= {job_id for _, job_id in late}
             ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)} if lost or late else set()
             adopted += sum(pool.map(lambda owner: _adopt_one(storage, owner, []), lost - ended))
-            keyed = lost if behind is not None and hour >= keys_since else set()  # their keys may be sent again
-            list(pool.map(lambda owner: _adopt_one(storage, owner), (late | keyed) & ended))
+            list(pool.map(lambda owner: _adopt_one(storage, owner), late & ended))
     for job in filter(None, storage.jobs.get_many(sorted(missing))):
         if storage.objects.spec(job.spec.tenant, job.id) is None:
             log.warning("%s: had been erased", job.id)
@@ -99,7 +97,10 @@ def adopt_after_loss(storage: Storage) -> bool:
     → whether Redis is intact (now). Until then records may be older than what they tell of: nobody may act on them.
     """
     if storage.jobs.intact():
+        if not storage.jobs.intact(keys.KEYED):  # somebody is at it, or has died over it
+            restore_keys(storage, KEYS_LAST)
         return True
+    run_id = storage.jobs.run_id()
     with storage.jobs.alone("adopt", ADOPTION_S) as chosen:  # a sweep is due every few seconds, one look is enough
         if not chosen:
             return False
@@ -113,10 +114,25 @@ def adopt_after_loss(storage: Storage) -> bool:
         for tenant, batch_id in storage.batches.all():
             if keys.hour(batch_id) >= oldest:
                 storage.batches.rebuild(tenant, batch_id)
-        storage.jobs.mark_intact()
+        storage.jobs.mark_intact(run_id, [keys.EPOCH])
     storage.tickets.record(BACKFILL)
     log.warning("Redis is new or was emptied: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
+    restore_keys(storage, min(window, KEYS_LAST))
     return True
+
+
+def restore_keys(storage: Storage, window: timedelta) -> None:
+    """Lost jobs that had ended come back too, for their idempotency keys may be sent again; those that are older, when
+    they are asked for. This takes as long as the day was busy, so work goes on meanwhile.
+    """
+    run_id = storage.jobs.run_id()
+    with storage.jobs.alone("keys", ADOPTION_S) as chosen, ThreadPoolExecutor(ADOPTERS) as pool:
+        if not chosen:
+            return
+        for hour in hours(window):
+            uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
+            list(pool.map(lambda owner: _adopt_one(storage, owner), _without_record(storage, uploads)))
+        storage.jobs.mark_intact(run_id, [keys.KEYED])
 
 
 def hours(window: timedelta) -> Iterator[str]:

@@ -11,6 +11,7 @@
 --   segue:unrecorded                zset    ids of what has changed since it was written to the records, by its revision
 --   segue:gone:{id}                 string  the tenant of an erased job, for a while
 --   segue:epoch                     string  run id of the Redis that is known to be whole
+--   segue:keyed                     string  run id of the Redis whose idempotency keys are known to be all there
 --   segue:clock                     string  time of the last sweep: how old a state is that comes back
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
 --   segue:engines                   hash    worker → what it has loaded and what it refuses, as JSON

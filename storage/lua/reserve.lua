@@ -9,7 +9,7 @@ local id = entry[1] or ARGV[4]
 if entry[1] and entry[2] ~= ARGV[3] then return { 'reused', id } end
 if entry[1] and redis.call('EXISTS', P .. ARGV[8] .. ':' .. id) == 1 then return { 'done', id } end
 if entry[1] and tonumber(entry[3]) > NOW then return { 'busy', id } end
-if not entry[1] and redis.call('GET', P .. 'epoch') ~= ARGV[7] then return { 'recovering', id } end
+if not entry[1] and redis.call('GET', P .. 'keyed') ~= ARGV[7] then return { 'recovering', id } end
 redis.call('HSET', idem, 'id', id, 'fingerprint', ARGV[3], 'busy_until', NOW + ARGV[5])
 redis.call('PEXPIRE', idem, ARGV[6])
 return { 'reserved', id }

@@ -99,7 +99,7 @@ def test_a_key_is_not_given_away_while_lost_ones_may_come_back(connection: Stora
     known, new = spec(key_hash="a", fingerprint="f"), spec(key_hash="b", fingerprint="f")
     assert connection.jobs.reserve(known)[0] == "reserved"
     connection.jobs.enqueue(known)
-    connection.jobs.client.delete(keys.EPOCH)
+    connection.jobs.client.delete(keys.KEYED)
     assert connection.jobs.reserve(new)[0] == "recovering"
     assert connection.jobs.reserve(known) == ("done", known.id)
     connection.jobs.mark_intact()

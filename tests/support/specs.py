@@ -58,5 +58,5 @@ def older_state(connection: Storage, act: Callable[[], Any]) -> Any:
         client.flushall()
         for key, value in snapshot.items():
             client.restore(key, 0, value)
-        client.set(keys.EPOCH, "the run id of the Redis before")
+        client.mset(dict.fromkeys((keys.EPOCH, keys.KEYED), "the run id of the Redis before"))
     return answer

@@ -1,6 +1,7 @@
 """Sweep, reconcile and adopt, over real Redis and a real object store."""
 
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pictures
 import pytest
@@ -11,6 +12,7 @@ from storage import Storage, keys, lifecycle
 from storage.job import Job, Outcome, Spec, Status
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.objects import RESULTS, UPLOADS
+from worker import housekeeping
 from worker.engines import Engines
 from worker.housekeeping import NARROW, adopt, adopt_after_loss, reconcile, sweep
 from worker.pipeline import Pipeline
@@ -108,6 +110,26 @@ def test_an_idempotency_key_comes_back_with_its_job(empty_store: Storage) -> Non
     empty_store.jobs.client.flushall()
     adopt(empty_store, NARROW, older_than_s=0)
     again = spec(key_hash="k" * 32, fingerprint="f" * 32)
+    assert empty_store.jobs.reserve(again) == ("done", made.id)
+
+
+def test_work_goes_on_before_the_keys_of_ended_jobs_are_read_again(
+    empty_store: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who dies over them is followed by somebody else."""
+    made = submit(empty_store, key_hash="k" * 32, fingerprint="f" * 32)
+    job = empty_store.jobs.get(made.id)
+    assert job
+    lifecycle.cancel(empty_store.objects, empty_store.jobs, job)
+    empty_store.jobs.client.flushall()
+    waiting, again = submit(empty_store), spec(key_hash="k" * 32, fingerprint="f" * 32)
+    with monkeypatch.context() as dying:
+        dying.setattr(housekeeping, "restore_keys", Mock(side_effect=RuntimeError))
+        with pytest.raises(RuntimeError):
+            adopt_after_loss(empty_store)
+    assert empty_store.jobs.reserve(again)[0] == "recovering"
+    assert [job.id for job in empty_store.jobs.claim("token", "drainer", "worker")] == [waiting.id]
+    assert adopt_after_loss(empty_store)
     assert empty_store.jobs.reserve(again) == ("done", made.id)
 
 

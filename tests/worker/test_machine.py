@@ -191,7 +191,7 @@ class Jobs(RuleBasedStateMachine):
         self.raw.flushall()
         for key, value in snapshot.items():
             self.raw.restore(key, 0, value)
-        self.raw.set(keys.EPOCH, "another run")
+        self.raw.mset(dict.fromkeys((keys.EPOCH, keys.KEYED), "another run"))
 
     # What the housekeeper does.
 
