@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from web.client import Client, Job
 
 ASK_EVERY_S = 2
-PLAIN_EVERY_S = 10
 
 
 def follow(client: "Client", entries: Sequence[Entry], timeout_s: float, masks: Masks | None) -> None:
@@ -72,8 +71,11 @@ def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    from web.folder_report import now_and_then
+
     if not sys.stderr.isatty():
-        yield _plain(total)
+        say = now_and_then()
+        yield lambda done, outlook: say(", ".join(filter(None, [f"{done} of {total} done", outlook])))
         return
     columns = [TextColumn("waiting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -83,15 +85,3 @@ def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
             bar.update(task, completed=done, description=outlook)
 
         yield show
-
-
-def _plain(total: int) -> Callable[[int, str], None]:
-    said = time.monotonic()
-
-    def show(done: int, outlook: str) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PLAIN_EVERY_S:
-            said = time.monotonic()
-            print(", ".join(filter(None, [f"{done} of {total} done", outlook])), file=sys.stderr, flush=True)
-
-    return show

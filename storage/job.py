@@ -128,6 +128,11 @@ class Job:
     def id(self) -> str:
         return self.spec.id
 
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until it is done; None where that is not known, or was not asked for."""
+        return self.outlook.eta_s if self.outlook else None
+
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> Job:
         numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch", "again", "alone")

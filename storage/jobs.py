@@ -189,10 +189,7 @@ class RedisJobs:
 
     def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
         """One round trip."""
-        with self.client.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.hgetall(keys.job(job_id))
-            return [Job.from_fields(fields) if fields else None for fields in pipe.execute()]
+        return self.look_many(job_ids)[0]
 
     def look_many(self, job_ids: Sequence[str]) -> tuple[list[Job | None], bool]:
         """The records, without outlooks, and whether this Redis is `intact`. One round trip."""

@@ -34,8 +34,6 @@ RETRIES_ONLINE = urllib3.Retry(total=1, read=0, backoff_factor=0.1)
 OUTAGES = (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError)
 MISSING = ("NoSuchKey", "NoSuchObject")
 ALREADY_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
-
-
 # What Pillow and json say of bytes that are no result of ours.
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError)
 

@@ -68,7 +68,8 @@ class _Rate(ProgressColumn):
 def progress(total: int) -> Iterator[Callable[[int, int], None]]:
     """Yields `show(settled, uploaded)`: a bar on a terminal, else a line now and then; on stderr."""
     if not sys.stderr.isatty():
-        yield _plain(total)
+        say = now_and_then()
+        yield lambda settled, uploaded: say(f"{uploaded} uploaded, {settled} of {total} done")
         return
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -80,13 +81,14 @@ def progress(total: int) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-def _plain(total: int) -> Callable[[int, int], None]:
+def now_and_then() -> Callable[[str], None]:
+    """What is said goes to stderr, but not more often than every PLAIN_EVERY_S."""
     said = time.monotonic()
 
-    def show(settled: int, uploaded: int) -> None:
+    def say(line: str) -> None:
         nonlocal said
         if time.monotonic() - said >= PLAIN_EVERY_S:
             said = time.monotonic()
-            print(f"{uploaded} uploaded, {settled} of {total} done", file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
-    return show
+    return say

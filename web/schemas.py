@@ -11,6 +11,7 @@ from storage.job import Status
 from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import KINDS
+from web.documents import RENDERED
 
 Schema = dict[str, Any]
 
@@ -109,7 +110,7 @@ QUEUE_OF_JOB = closed(
 
 STAGES = ("queued", "fetch", "decode", "infer", "encode", "store", "total")
 
-LINKS_BY_STATUS = ("events", "cancel", "retry", "mask", "overlay", "cutout", "confidence", "rle", "geojson")
+LINKS_BY_STATUS = ("events", "cancel", "retry", "mask", *RENDERED)
 LINKS_OF_JOB = closed(dict.fromkeys(("self", "image", *LINKS_BY_STATUS), PATH), optional=LINKS_BY_STATUS)
 
 JOB = closed(
@@ -239,7 +240,7 @@ QUEUE = closed(
         "workers": COUNT,
         "images_per_s": NUMBER,
         "mean_micro_batch": or_null(NUMBER),
-        "backlog_s": or_null(NUMBER, "Seconds until all of it is done; null while no pace or no worker is known."),
+        "backlog_s": or_null(NUMBER, "Seconds until all of it is done; null while no pace is known."),
     }
 )
 

@@ -150,7 +150,7 @@ def ended_job(storage: Storage, tenant: str, job_id: str) -> Job | None:
     """A job as its objects tell it; None for one without a result: that is open, and the housekeeper's to adopt."""
     objects: MinioObjects = storage.objects
     spec = objects.spec(tenant, job_id)
-    ending = objects.ending(objects.results(tenant, job_id))
+    ending = objects.ending(objects.results(tenant, job_id)) if spec else None
     if spec is None or ending is None:
         return None
     listed, outcome = ending

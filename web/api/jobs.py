@@ -131,7 +131,7 @@ def _answer(job: Job, wait_s: int) -> Response:
     """An unfinished job's answer says when to ask again."""
     response = jsonify(job_document(job))
     if not job.status.final:
-        response.headers["Retry-After"] = str(polite_pause_s(job.outlook.eta_s if job.outlook else None))
+        response.headers["Retry-After"] = str(polite_pause_s(job.eta_s))
     return with_state(response, _etag(job), wait_s)
 
 

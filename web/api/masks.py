@@ -100,8 +100,7 @@ def _mask_png(job: Job) -> bytes:
 def mask_result(job: Job) -> dict[str, Any]:
     """What is told about the mask. Raises Problem while there is none."""
     if not job.status.final:
-        pause_s = polite_pause_s(job.outlook.eta_s if job.outlook else None)
-        raise Problem("job_not_finished", "Ask again later.", pause_s)
+        raise Problem("job_not_finished", "Ask again later.", polite_pause_s(job.eta_s))
     if job.outcome is None or job.outcome.result is None:
         raise Problem("already_terminal", f"The job ended as {job.status}: its `error` says why.")
     return job.outcome.result

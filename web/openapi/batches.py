@@ -2,21 +2,13 @@
 
 from web.api.batches import MOST_PARTS, Opening
 from web.openapi.inputs import IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, flat, form, query
-from web.openapi.operation import BINARY, JSON, NDJSON, Answer, Body, Operation, Operations
-from web.schemas import closed, exactly, listed, ref
+from web.openapi.operation import BINARY, JSON, NDJSON, Answer, Body, Operation, Operations, events, one_state
+from web.schemas import listed, ref
 from web.uploads import IMAGE_FIELD
 
 ONE_BATCH = ("not_found",)
 BATCH = {JSON: ref("Batch")}
 CHANGED = {202: Answer("The batch as it is now.", BATCH)}
-EVENT = closed(
-    {
-        "id": {"type": "string", "description": "The batch's `ETag` without quotes."},
-        "event": exactly("batch.progress"),
-        "data": {"type": "string", "contentMediaType": JSON, "contentSchema": ref("Batch")},
-    },
-    description="One event.",
-)
 IMAGES = {
     **listed(BINARY),
     "minItems": 1,
@@ -52,21 +44,17 @@ OPERATIONS: Operations = {
     "batches.status": Operation(
         tag="batches",
         parameters=(PREFER, IF_NONE_MATCH),
-        answers={
-            200: Answer("The batch.", BATCH, ("ETag",), ("Retry-After", "Preference-Applied")),
-            304: Answer("It is as it was.", headers=("ETag",), optional=("Retry-After", "Preference-Applied")),
-        },
+        answers=one_state("The batch.", "Batch"),
         problems=ONE_BATCH,
     ),
     "batches.events": Operation(
         tag="batches",
-        answers={
-            200: Answer(
-                "Events `batch.progress`, each with the batch as its data.",
-                {"text/event-stream": EVENT},
-                ("X-Accel-Buffering",),
-            )
-        },
+        answers=events(
+            "Events `batch.progress`, each with the batch as its data.",
+            "Batch",
+            ["batch.progress"],
+            "The batch's `ETag` without quotes.",
+        ),
         problems=ONE_BATCH,
     ),
     "batches.results": Operation(

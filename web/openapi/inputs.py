@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from storage.models import Alias
 from web.credentials import CSRF_HEADER
 from web.preferences import LONGEST_WAIT_S
 from web.schemas import Schema
@@ -63,7 +64,7 @@ def path_parameter(name: str) -> Schema:
 PATHS: dict[str, tuple[str, Schema]] = {
     "job_id": ("The job's `id`.", {"type": "string"}),
     "batch_id": ("The batch's `id`.", {"type": "string"}),
-    "alias": ("The name whose meaning changes.", {"type": "string", "enum": ["stable", "canary"]}),
+    "alias": ("The name whose meaning changes.", {"type": "string", "enum": [alias.value for alias in Alias]}),
 }
 
 

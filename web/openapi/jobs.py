@@ -5,23 +5,12 @@ from web.api.feedback import Remark
 from web.api.records import LONGEST_PAGE, Query
 from web.formats import DEFAULT_ALPHA, TYPES
 from web.openapi.inputs import ACCEPT, IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, fields_of, flat, form, query, query_of
-from web.openapi.operation import BINARY, JSON, Answer, Body, Operation, Operations
-from web.schemas import closed, ref
+from web.openapi.operation import BINARY, JSON, STATE, WAITED, Answer, Body, Operation, Operations, events, one_state
+from web.schemas import ref
 from web.uploads import IMAGE_FIELD, Options
 
 ONE_JOB = ("not_found", "gone")
 JOB = {JSON: ref("Job")}
-STATE = ("ETag",)
-WAITED = ("Retry-After", "Preference-Applied")
-
-EVENT = closed(
-    {
-        "id": {"type": "string", "description": "The job's revision."},
-        "event": {"type": "string", "enum": [f"job.{status}" for status in Status]},
-        "data": {"type": "string", "contentMediaType": JSON, "contentSchema": ref("Job")},
-    },
-    description="One event.",
-)
 IMAGE = {**BINARY, "description": "JPEG, PNG or WebP, told by its content."}
 UPLOAD = Body(
     {
@@ -79,22 +68,18 @@ LISTING = Operation(
 STATUS = Operation(
     tag="jobs",
     parameters=(PREFER, IF_NONE_MATCH),
-    answers={
-        200: Answer("The job.", JOB, STATE, WAITED),
-        304: Answer("It is as it was.", headers=STATE, optional=WAITED),
-    },
+    answers=one_state("The job.", "Job"),
     problems=ONE_JOB,
 )
 
 EVENTS = Operation(
     tag="jobs",
-    answers={
-        200: Answer(
-            "Events `job.queued`, `job.running`, `job.succeeded` and so on, each with the job as its data.",
-            {"text/event-stream": EVENT},
-            ("X-Accel-Buffering",),
-        )
-    },
+    answers=events(
+        "Events `job.queued`, `job.running`, `job.succeeded` and so on, each with the job as its data.",
+        "Job",
+        [f"job.{status}" for status in Status],
+        "The job's revision.",
+    ),
     problems=ONE_JOB,
 )
 
