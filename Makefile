@@ -36,10 +36,11 @@ types: $(VENV)/.dev ## mypy, strict
 bench: $(VENV)/.dev ## Speed, as ratios measured side by side in one run
 	@$(BIN)/python scripts/bench/bench.py
 
-bench-web: $(VENV)/.dev ## The web server's worker classes compared, a thousand who wait, hostile requests
+bench-web: $(VENV)/.dev ## The web server's worker classes compared, a thousand who wait, hostile requests, attackers
 	@$(BIN)/python scripts/bench/web_servers.py
 	@$(BIN)/python scripts/bench/waiters.py
 	@$(BIN)/python scripts/bench/hostile.py
+	@$(BIN)/python scripts/bench/attackers.py
 
 bench-model: $(VENV)/.dev ## The engines compared, cold start and memory
 	@$(BIN)/python scripts/bench/engines.py

@@ -1,0 +1,188 @@
+"""What one attacker costs another client: part of `make bench-web`.
+
+A victim submits a photo, asks for its status, and reads the mask and the overlay of a job that has ended; first in
+peace, then beside each attack. Attacker and victim have a key and an address each. Prints the victim's p99 of each
+step, beside the p99 in peace, and the peak of memory of the web process and of the worker's child. Everything is as
+`make run` starts it; the attacker runs on the same cores.
+"""
+
+import http.client
+import json
+import multiprocessing
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
+
+import damage
+import pictures
+import services
+from attacks import ATTACKS, Target, worst_photo
+from pydantic import SecretStr
+from stack import Stack, children
+
+import storage
+from storage.api_key import Scope
+
+ROUNDS, WARM_S, GIVE_UP_S = 100, 3, 60
+VICTIM = ("127.0.0.2", 0)  # another address than the attacker's
+PHOTO = pictures.jpeg(640, 480)
+STEPS = ("submit", "status", "mask", "overlay")
+Times = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The milliseconds of each step, the rounds that failed, and the peak MiB of each process."""
+
+    times: Times
+    failures: int
+    peaks: dict[str, float]
+
+
+class Client:
+    """Of the web server, with a key of its own, from an address of its own. Raises RuntimeError for a refusal."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self.port, self.key = port, key
+
+    def ask(self, method: str, path: str, body: bytes = b"", expected: int = 200) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=VICTIM)
+        try:
+            headers = {"Authorization": f"Bearer {self.key}", **({"Content-Type": "image/jpeg"} if body else {})}
+            connection.request(method, path, body or None, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.status != expected:
+            raise RuntimeError(f"{method} {path}: {answer.status} {content[:200]!r}")
+        return content
+
+    def submit(self, content: bytes = PHOTO) -> str:
+        return str(json.loads(self.ask("POST", "/v1/jobs", content, 202))["id"])
+
+    def finish(self, job_id: str) -> None:
+        while (status := json.loads(self.ask("GET", f"/v1/jobs/{job_id}"))["status"]) in ("queued", "running"):
+            time.sleep(0.2)
+        if status != "succeeded":
+            raise RuntimeError(f"{job_id} has {status}")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, stack(Path(folder)) as (made, connection):
+        victim = Client(made.port, new_key(connection, "victim"))
+        attacker = Client(made.port, new_key(connection, "attacker"))
+        attacked = attacker.submit(worst_photo())
+        attacker.finish(attacked)
+        target = Target(made.port, attacker.key, attacked)
+        done = victim.submit()
+        victim.finish(done)
+        peace = measured(made, victim, done)
+        print(f"{'':42} {'p99 ms, times that in peace':^58} {'peak MiB':>16}")
+        print(f"{'':42}" + "".join(f"{step:>15}" for step in STEPS) + f"{'web':>8}{'worker':>8}{'failed':>8}")
+        report("in peace", peace, peace)
+        for name, attack in ATTACKS.items():
+            with attacking(attack, target):
+                report(name, measured(made, victim, done, lambda: time.sleep(WARM_S)), peace)
+        report("in peace again", measured(made, victim, done), peace)
+        print(f"limits of docker-compose.yml: {limits()}")
+
+
+@contextmanager
+def stack(folder: Path) -> Iterator[tuple[Stack, storage.Storage]]:
+    with Stack(folder, workers=1, REQUIRE_KEYS=1, LIMIT_KEY="100000/minute", LOG_LEVEL="ERROR") as made:
+        sql_url = SecretStr(made.environment()["SQL_URL"])
+        connection = storage.connect(made.settings().replace(sql_url=sql_url))
+        yield made, connection
+        connection.database.dispose()
+        connection.jobs.client.close()
+
+
+def new_key(connection: storage.Storage, tenant: str) -> str:
+    return connection.api_keys.create(tenant, frozenset((Scope.SUBMIT, Scope.READ)))[1]
+
+
+@contextmanager
+def attacking(attack: Callable[[Target], None], target: Target) -> Iterator[None]:
+    process = multiprocessing.get_context("spawn").Process(target=attack, args=(target,), daemon=True)
+    process.start()
+    yield
+    process.kill()
+    process.join()
+
+
+def measured(made: Stack, victim: Client, done: str, begin: Callable[[], None] = lambda: None) -> Measured:
+    """`done`: a job of the victim that has succeeded."""
+    watched = {"web": web_process(made), "worker": damage.pool_children(made)[0]}
+    for pid in watched.values():
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is from now on
+    begin()
+    times: Times = {step: [] for step in STEPS}
+    give_up = time.monotonic() + GIVE_UP_S
+    previous, failures = done, 0
+    while len(times["overlay"]) < ROUNDS and time.monotonic() < give_up:
+        try:
+            previous = one_round(victim, previous, times)
+        except (OSError, http.client.HTTPException, RuntimeError):
+            failures += 1
+            time.sleep(0.5)
+    return Measured(times, failures, {name: peak_mib(pid) for name, pid in watched.items()})
+
+
+def one_round(victim: Client, previous: str, times: Times) -> str:
+    """`previous`: a job that has succeeded. → another one"""
+    mask = f"/v1/jobs/{previous}/mask"
+    job_id = str(timed(times["submit"], victim.submit))
+    timed(times["status"], lambda: victim.ask("GET", f"/v1/jobs/{job_id}"))
+    timed(times["mask"], lambda: victim.ask("GET", mask))
+    timed(times["overlay"], lambda: victim.ask("GET", f"{mask}?format=overlay"))
+    victim.finish(job_id)
+    return job_id
+
+
+def timed(times: list[float], act: Callable[[], Any]) -> Any:
+    started = time.perf_counter()
+    answer = act()
+    times.append((time.perf_counter() - started) * 1000)
+    return answer
+
+
+def web_process(made: Stack) -> int:
+    [arbiter] = made.pids(damage.WEB)
+    return children(arbiter)[0]
+
+
+def peak_mib(pid: int) -> float:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) / 1024 if found else float("nan")
+
+
+def report(name: str, found: Measured, peace: Measured) -> None:
+    cells = []
+    for step in STEPS:
+        now, before = p99(found.times[step]), p99(peace.times[step])
+        cells.append(f"{now:8.0f} {now / before:4.1f} x")
+    memory = "".join(f"{mib:8.0f}" for mib in found.peaks.values())
+    print(f"{name:42}" + "".join(cells) + memory + f"{found.failures:8}", flush=True)
+
+
+def p99(times: list[float]) -> float:
+    return statistics.quantiles(times, n=100)[98] if len(times) > 1 else float("inf")
+
+
+def limits() -> str:
+    text = (services.ROOT / "docker-compose.yml").read_text()
+    return ", ".join(re.findall(r"mem_limit: (\w+)", text))
+
+
+if __name__ == "__main__":
+    main()
