@@ -9,7 +9,7 @@ from cli.output import JsonOption, fail, show_json
 from cli.server import database
 
 if TYPE_CHECKING:
-    from storage.api_key import ApiKey
+    from storage.records.api_key import ApiKey
 
 app = typer.Typer(no_args_is_help=True, help="API keys: who may call, as which tenant, and what for.")
 
@@ -22,8 +22,8 @@ def create_key(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it, this once: only its digest is stored."""
-    from storage.api_key import Scope, check_tenant
-    from storage.api_keys import ApiKeys
+    from storage.records.api_key import Scope, check_tenant
+    from storage.records.api_keys import ApiKeys
 
     try:
         check_tenant(tenant)
@@ -43,7 +43,7 @@ def create_key(
 @app.command("list", epilog="Example: segue keys list --json")
 def list_keys(as_json: JsonOption = False) -> None:
     """Every key without what makes it one; the revoked ones too."""
-    from storage.api_keys import ApiKeys
+    from storage.records.api_keys import ApiKeys
 
     with database() as records:
         told = [_told(key) for key in ApiKeys(records).all()]
@@ -58,7 +58,7 @@ def list_keys(as_json: JsonOption = False) -> None:
 @app.command("revoke", epilog="Example: segue keys revoke 3f9a1c")
 def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `segue keys list` shows it.")]) -> None:
     """End a key for good. Every web follows within seconds, its sessions and event streams end too."""
-    from storage.api_keys import ApiKeys
+    from storage.records.api_keys import ApiKeys
 
     with database() as records:
         if not ApiKeys(records).revoke(key_id):

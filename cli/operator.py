@@ -21,9 +21,9 @@ def setup(
     weights: Annotated[Path, typer.Option(help="Folder of name/version folders to publish.")] = WEIGHTS,
 ) -> None:
     """Make tables and buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
-    from storage.minio_users import make_users
     from storage.models import ModelError
-    from worker.housekeeping import adopt_after_loss
+    from storage.roles.minio_users import make_users
+    from worker.housekeeping.sweeps import adopt_after_loss
 
     with connected() as storage:
         storage.database.migrate()
@@ -43,7 +43,7 @@ def roles(
     folder: Annotated[Path, typer.Argument(help="Secrets that lie there already are kept.")],
 ) -> None:
     """Write secrets, Redis' ACL file and each role's settings into FOLDER, for docker-compose.yml."""
-    from storage import credentials
+    from storage.roles import credentials
 
     try:
         credentials.write_for_containers(folder)

@@ -10,15 +10,15 @@ from cli.output import fail
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from storage import Storage
+    from storage.connection import Storage
+    from storage.records.sql import Database
     from storage.settings import Settings
-    from storage.sql import Database
 
 
 @contextmanager
 def connected() -> "Iterator[Storage]":
     """The storage that the settings name. An outage is one line and not a traceback."""
-    from storage import connect
+    from storage.connection import connect
 
     with _outages():
         yield connect(_settings())
@@ -27,7 +27,7 @@ def connected() -> "Iterator[Storage]":
 @contextmanager
 def database() -> "Iterator[Database]":
     """Only the SQL database: whoever makes keys needs no other credentials."""
-    from storage.sql import Database
+    from storage.records.sql import Database
 
     with _outages():
         made = Database(_settings().sql_url.get_secret_value())

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from storage.settings import Settings
-from web.exposure import refusal
+from web.access.exposure import refusal
 
 _settings = Settings()
 
@@ -24,7 +24,8 @@ timeout = 60
 limit_request_line = 8190
 limit_request_fields = 100
 control_socket_disable = True
-forwarded_allow_ips = ""  # by default gunicorn believes whatever is on this machine; whom we believe: web/proxy.py
+# By default gunicorn believes any client on this machine; web/access/proxy.py decides instead.
+forwarded_allow_ips = ""
 
 
 def on_starting(_: Any) -> None:

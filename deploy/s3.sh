@@ -1,14 +1,14 @@
 #!/bin/sh
 # SeaweedFS as the S3 server of one machine, on loopback. It needs the four ports from S3_PORT on, and each + 10000.
 # S3_IDENTITIES: a file of identities; without one S3_ACCESS_KEY may do everything.
-# Only the S3 port serves a client without a certificate (storage/seaweedfs_tls.py). The other side listeners are off: a
+# Only the S3 port serves a client without a certificate (storage/roles/seaweedfs_tls.py). The other side listeners are off: a
 # second server on the machine would die of them.
 set -eu
 umask 077
 var="${VAR:-var}"
 port="${S3_PORT:-8333}"
 mkdir -p "$var/s3"
-python -m storage.seaweedfs_tls "$var/secrets/s3"
+python -m storage.roles.seaweedfs_tls "$var/secrets/s3"
 if [ -z "${S3_IDENTITIES:-}" ]; then
     export AWS_ACCESS_KEY_ID="$S3_ACCESS_KEY" AWS_SECRET_ACCESS_KEY="${S3_SECRET_KEY:-$(cat "${S3_SECRET_KEY_FILE:-/dev/null}")}"
 fi

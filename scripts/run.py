@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from storage import credentials
-from storage.roles import Role, redis_acl, seaweedfs_identities
+from storage.roles import credentials
+from storage.roles.roles import Role, redis_acl, seaweedfs_identities
 from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,9 +20,9 @@ import uuid_utils
 from storage import keys
 from storage.batch import Batch, BatchSpec
 from storage.job import Job, Status
-from storage.jobs import TOMBSTONE_MS, RedisJobs
 from storage.objects import BATCHES, MinioObjects
 from storage.problems import Unavailable
+from storage.queue.jobs import TOMBSTONE_MS, RedisJobs
 from storage.recovery import recover
 
 CLOSED, CANCELED = "closed", "canceled"

@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from storage import keys
-from storage.jobs import RedisJobs
 from storage.objects import FEEDBACK, MinioObjects
+from storage.queue.jobs import RedisJobs
 
 # What the one who consents has been told; it is kept with the consent, so a change of it changes no earlier one.
 CONSENT = "This photo and its corrected mask may be kept and used to train better models, until I erase the job."

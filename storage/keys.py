@@ -10,7 +10,7 @@ import uuid_utils
 
 # Celery queues, and so the names of their Redis lists.
 SEGMENT_QUEUE, CONTROL_QUEUE, RECORDS_QUEUE = "segment", "control", "records"
-PREFIX = "segue:"  # of every Redis key of ours; storage/lua/prelude.lua has the same
+PREFIX = "segue:"  # of every Redis key of ours; storage/queue/lua/prelude.lua has the same
 EVENTS = f"{PREFIX}events"
 WORKERS = f"{PREFIX}workers"
 OPEN = f"{PREFIX}open"

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from storage import feedback, keys
 from storage.job import LONGEST_DEADLINE_S, Finished, Job, Outcome, Status
-from storage.jobs import RedisJobs
 from storage.objects import RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem
+from storage.queue.jobs import RedisJobs
 
 VERDICTS = {
     "canceled": Problem("canceled", "It was cancelled."),

@@ -3,8 +3,8 @@
 import logging
 
 from storage.job import Job, Spec
-from storage.jobs import RedisJobs
 from storage.objects import Listed, MinioObjects
+from storage.queue.jobs import RedisJobs
 
 log = logging.getLogger(__name__)
 

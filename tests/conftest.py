@@ -16,11 +16,10 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from stack import Stack
 
-import storage
-from storage import Storage
+from storage.connection import Storage, connect
 from storage.objects import BUCKETS
+from storage.records.sql import Database
 from storage.settings import Settings
-from storage.sql import Database
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
 
@@ -38,9 +37,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         sql_url=f"sqlite:///{folder}/records.db",
         model_cache=folder / "models",
     )
-    objects = storage.connect(made).objects
+    objects = connect(made).objects
     services.wait_until(lambda: services.prepared(objects), "the object store")
-    storage.connect(made).database.migrate()
+    connect(made).database.migrate()
     yield made
     redis.stop()
     s3.stop()
@@ -49,7 +48,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture
 def connection(settings: Settings) -> Iterator[Storage]:
     """Storage over an empty Redis; the buckets keep what other tests left."""
-    made = storage.connect(settings)
+    made = connect(settings)
     made.jobs.client.flushall()
     made.jobs.mark_intact()
     yield made
@@ -66,7 +65,7 @@ def own_store(connection: Storage, tmp_path: Path) -> Storage:
     """Empty buckets and tables and a model cache beside those that the other tests share."""
     own = {"bucket_prefix": "own-", "model_cache": tmp_path / "cache"}
     sql_url = SecretStr(f"sqlite:///{tmp_path}/own.db")
-    made = storage.connect(connection.settings.replace(sql_url=sql_url, **own))
+    made = connect(connection.settings.replace(sql_url=sql_url, **own))
     made.objects.make_buckets()
     made.database.migrate()
     return emptied(made)
@@ -108,7 +107,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 @pytest.fixture
 def recording(own_store: Storage, database: Database) -> Iterator[Storage]:
     """Empty Redis, buckets and tables."""
-    made = storage.connect(own_store.settings.replace(sql_url=SecretStr(database.url)))
+    made = connect(own_store.settings.replace(sql_url=SecretStr(database.url)))
     yield made
     made.database.dispose()
     made.jobs.client.close()

@@ -13,10 +13,10 @@ FORBIDDEN = {
     "web.app": ("worker", "model", "tensorflow", "keras", "ai_edge_litert", "numpy", "cv2", "sqlalchemy", "alembic"),
     "worker.app": ("web", "flask", "tensorflow", "keras", "model", "ai_edge_litert"),
     "worker.tasks": ("web", "flask", "tensorflow", "keras", "ai_edge_litert"),
-    "worker.pipeline": ("web", "flask", "tensorflow", "keras"),
+    "worker.pipeline.pipeline": ("web", "flask", "tensorflow", "keras"),
     "worker.engines": ("web", "flask", "tensorflow", "keras"),
-    "storage": ("web", "worker", "model", "flask", "tensorflow", "numpy"),
-    "storage.photos": ("web", "worker", "model", "flask", "numpy"),
+    "storage.connection": ("web", "worker", "model", "flask", "tensorflow", "numpy"),
+    "storage.photos.photo": ("web", "worker", "model", "flask", "numpy"),
     "storage.recovery": ("web", "worker", "model", "flask"),
     "model.engines": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "ai_edge_litert"),
     "model.segmenter": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
@@ -74,7 +74,7 @@ def test_files_and_functions_stay_small() -> None:
 def test_redis_keys_have_one_prefix() -> None:
     from storage import keys
 
-    prelude = (services.ROOT / "storage/lua/prelude.lua").read_text()
+    prelude = (services.ROOT / "storage/queue/lua/prelude.lua").read_text()
     assert f"local P = '{keys.PREFIX}'" in prelude
     assert f"local TICKETS = '{keys.SEGMENT_QUEUE}'" in prelude
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from services import ROOT
 
-from storage import credentials
-from storage.roles import PROGRAMS, Role
+from storage.roles import credentials
+from storage.roles.roles import PROGRAMS, Role
 from storage.settings import Settings
-from web.exposure import SHORTEST_SECRET
+from web.access.exposure import SHORTEST_SECRET
 
 RUN = runpy.run_path(str(ROOT / "scripts" / "run.py"), run_name="run")
 BIN = Path(sys.executable).parent

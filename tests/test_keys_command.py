@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import services
 
-from storage.api_keys import ApiKeys
-from storage.sql import Database
+from storage.records.api_keys import ApiKeys
+from storage.records.sql import Database
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -9,7 +9,7 @@ import pytest
 import services
 from versions import sign, version_folder
 
-from storage import Storage
+from storage.connection import Storage
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

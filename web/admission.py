@@ -4,8 +4,8 @@ import math
 import time
 
 from storage.job import QueueState
-from storage.jobs import RedisJobs
 from storage.problems import Problem
+from storage.queue.jobs import RedisJobs
 from storage.settings import Settings
 
 FRESH_S = 1.0

@@ -6,21 +6,21 @@ from datetime import timedelta
 
 from flask import Flask, Response, g, request
 
-import storage
-from storage import Storage
-from storage.api_key import ApiKey
+from storage.connection import Storage, connect
+from storage.records.api_key import ApiKey
 from storage.settings import Settings
-from web import auth, errors, health, pages, session
+from web import errors
+from web.access import auth
+from web.access.credentials import SESSION_COOKIE, Sessions
+from web.access.exposure import is_open
+from web.access.known_keys import KnownKeys
+from web.access.proxy import TrustedProxy
+from web.access.rate_limits import RateLimits
 from web.admission import Admission
-from web.api import batches, feedback, jobs, masks, models, queue, records
+from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session
 from web.bodies import WholeBodyRequest
-from web.credentials import SESSION_COOKIE, Sessions
-from web.exposure import is_open
-from web.known_keys import KnownKeys
 from web.openapi import views as openapi
-from web.patience import answered
-from web.proxy import TrustedProxy
-from web.rate_limits import RateLimits
+from web.sql_timeout import answered
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
 
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # line ends: a lower limit would refuse photos by chance.
     app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_MEMORY_SIZE=most, MAX_FORM_PARTS=20)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    connection = app.extensions["storage"] = storage.connect(settings, online=True)
+    connection = app.extensions["storage"] = connect(settings, online=True)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
     app.extensions["admission"] = Admission(connection.jobs, settings)
     _let_in(app, connection)

@@ -7,7 +7,7 @@ from typing import Any
 
 from storage.batch import Batch
 from storage.job import Job, Outlook, Status
-from web.formats import TYPES
+from web.rendering.formats import TYPES
 
 RENDERED = tuple(name for name in TYPES if name != "index")
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30

@@ -8,8 +8,8 @@ from flask import request
 
 from storage.batch import BatchSpec
 from storage.job import Spec
-from storage.jobs import RedisJobs
 from storage.problems import Problem
+from storage.queue.jobs import RedisJobs
 
 RECOVERING_RETRY_S = 2
 

@@ -13,7 +13,7 @@ from storage import keys
 from storage.job import LONGEST_DEADLINE_S, Spec
 from storage.keys import Lane
 from storage.models import Alias
-from storage.photos import read_header
+from storage.photos.photo import read_header
 from storage.problems import Problem
 from storage.settings import Settings
 from web.errors import invalid

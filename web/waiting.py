@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import redis
 
-from storage.jobs import RedisJobs
+from storage.queue.jobs import RedisJobs
 
 REREAD_S = 5.0  # an event may be lost with its connection; the record cannot
 RECONNECT_S = 0.5

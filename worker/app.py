@@ -15,10 +15,10 @@ from typing import Any
 
 from celery import Celery, signals
 
-import storage
+from storage.connection import Storage, connect
 from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
+from storage.queue.tickets import ADOPT, CLEAN, RECONCILE, RECORD, SWEEP, celery_app
 from storage.settings import Settings
-from storage.tickets import ADOPT, CLEAN, RECONCILE, RECORD, SWEEP, celery_app
 from worker import watch
 
 log = logging.getLogger(__name__)
@@ -58,9 +58,9 @@ app.conf.update(
 
 
 @functools.cache
-def connection() -> storage.Storage:
+def connection() -> Storage:
     """This process' connection, made by its first task and not inherited from its parent."""
-    return storage.connect(settings)
+    return connect(settings)
 
 
 @signals.setup_logging.connect

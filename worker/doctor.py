@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 
 import redis
 
-from storage import Storage
+from storage.connection import Storage
 from storage.job import Job, Status
 from storage.keys import Owner
 from storage.models import ModelError
 from storage.objects import BUCKETS, RESULTS, UPLOADS, Listed
 from storage.problems import Unavailable
 from storage.recovery import recover
-from worker import recorder
-from worker.housekeeping import WIDE, adopt, hours, reconcile
+from worker.housekeeping import recorder
+from worker.housekeeping.sweeps import WIDE, adopt, hours, reconcile
 
 # A result is stored shortly before its record says so.
 YOUNG_MS = 60_000

@@ -11,9 +11,10 @@ from typing import Any
 from celery import Task, signals
 
 from storage.problems import Unavailable
-from storage.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SEGMENT_BATCH, SWEEP
-from worker import housekeeping, janitor
+from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SEGMENT_BATCH, SWEEP
 from worker.app import app, connection
+from worker.housekeeping import janitor
+from worker.housekeeping import sweeps as housekeeping
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ def _pipeline() -> Any:
     """Made by this process' first ticket: the import and load of an engine would delay the child's start."""
     from model.engines import choose
     from worker.engines import Engines
-    from worker.pipeline import Pipeline
+    from worker.pipeline.pipeline import Pipeline
 
     storage = connection()
     # The parent watches this process under the same name.
@@ -72,7 +73,7 @@ def backfill() -> None:
 
 def _recording(work: Callable[[Any], object]) -> None:
     """Work that needs the SQL database; while it is down, what has changed waits in Redis for the next try."""
-    from worker import recorder  # SQLAlchemy, which whoever segments does without
+    from worker.housekeeping import recorder  # SQLAlchemy, which whoever segments does without
 
     try:
         work(recorder)

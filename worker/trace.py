@@ -6,10 +6,10 @@ from typing import Any
 
 import redis
 
-from storage import Storage
+from storage.connection import Storage
 from storage.job import Job
 from storage.problems import Unavailable
-from storage.rows import attempt_row
+from storage.records.rows import attempt_row
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import time
 import redis
 from celery.worker import state
 
-from storage.jobs import RedisJobs
+from storage.queue.jobs import RedisJobs
 from storage.settings import Settings
 
 BEAT_S = 2.0

@@ -29,8 +29,8 @@ from attacks import ATTACKS, Target, worst_photo
 from pydantic import SecretStr
 from stack import Stack, children
 
-import storage
-from storage.api_key import Scope
+from storage.connection import Storage, connect
+from storage.records.api_key import Scope
 
 ROUNDS, WARM_S, GIVE_UP_S = 100, 3, 60
 VICTIM = ("127.0.0.2", 0)  # another address than the attacker's
@@ -98,16 +98,16 @@ def main() -> None:
 
 
 @contextmanager
-def stack(folder: Path) -> Iterator[tuple[Stack, storage.Storage]]:
+def stack(folder: Path) -> Iterator[tuple[Stack, Storage]]:
     with Stack(folder, workers=1, REQUIRE_KEYS=1, LIMIT_KEY="100000/minute", LOG_LEVEL="ERROR") as made:
         sql_url = SecretStr(made.environment()["SQL_URL"])
-        connection = storage.connect(made.settings().replace(sql_url=sql_url))
+        connection = connect(made.settings().replace(sql_url=sql_url))
         yield made, connection
         connection.database.dispose()
         connection.jobs.client.close()
 
 
-def new_key(connection: storage.Storage, tenant: str) -> str:
+def new_key(connection: Storage, tenant: str) -> str:
     return connection.api_keys.create(tenant, frozenset((Scope.SUBMIT, Scope.READ)))[1]
 
 

@@ -33,8 +33,8 @@ from stack import Stack, children, command_line
 from model.data import full_size_examples
 from model.images import confidence, to_levels, to_mask, to_mask_png
 from model.segmenter import Segmenter
-from storage.confidence import CHUNK, MOST, pack
-from storage.photos import decode
+from storage.photos.confidence import CHUNK, MOST, pack
+from storage.photos.photo import decode
 from storage.settings import Settings
 
 SIZE = (640, 480)

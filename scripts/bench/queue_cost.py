@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 import services
 from specs import spec
 
-import storage
+from storage.connection import connect
 from storage.job import Finished, Outcome, Status
-from storage.jobs import RedisJobs
 from storage.keys import Lane
+from storage.queue.jobs import RedisJobs
 from storage.settings import Settings
 
 LENGTHS, TENANTS, REPEATS = (100, 10_000, 100_000), 10, 200
@@ -67,7 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         redis = services.start_redis(Path(folder))
         try:
-            jobs = storage.connect(Settings(redis_url=f"redis://127.0.0.1:{redis.port}/0", s3_secret_key="x")).jobs
+            jobs = connect(Settings(redis_url=f"redis://127.0.0.1:{redis.port}/0", s3_secret_key="x")).jobs
             for length in LENGTHS:
                 print(measure(jobs, length), flush=True)
         finally:

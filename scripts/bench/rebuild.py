@@ -14,9 +14,9 @@ import pictures
 import services
 import specs
 
-import storage
+from storage.connection import Storage, connect
 from storage.settings import Settings
-from worker.housekeeping import adopt_after_loss
+from worker.housekeeping.sweeps import adopt_after_loss
 
 JOBS = 10_000
 
@@ -27,13 +27,13 @@ def main() -> None:
         redis, s3 = services.start_redis(folder), services.start_s3(folder, secret)
         try:
             url, store = f"redis://127.0.0.1:{redis.port}/0", f"http://127.0.0.1:{s3.port}"
-            measure(storage.connect(Settings(redis_url=url, s3_url=store, s3_secret_key=secret)))
+            measure(connect(Settings(redis_url=url, s3_url=store, s3_secret_key=secret)))
         finally:
             redis.stop()
             s3.stop()
 
 
-def measure(connection: storage.Storage) -> None:
+def measure(connection: Storage) -> None:
     services.wait_until(lambda: services.prepared(connection.objects), "the object store")
     photo = pictures.jpeg()
     with ThreadPoolExecutor(8) as pool:

@@ -19,12 +19,11 @@ from pydantic import SecretStr
 from specs import spec
 from stack import Stack
 
-import storage
-from storage import Storage
+from storage.connection import Storage, connect
 from storage.job import Finished, Job, Outcome, Status
 from storage.settings import Settings
 from web.app import create_app
-from worker.recorder import record
+from worker.housekeeping.recorder import record
 
 RECORDED, PAGES, ROUNDS, TOLD = 50_000, 40, 5, 800
 CLASSES = [{"id": n, "name": f"class {n}", "color": [n, n, n], "pixels": 1, "fraction": 0.3} for n in range(3)]
@@ -56,7 +55,7 @@ def lists() -> None:
     with databases() as urls:
         for name, url in urls.items():
             settings = Settings(s3_secret_key=SecretStr("x"), sql_url=SecretStr(url))
-            connection, started = storage.connect(settings), time.perf_counter()
+            connection, started = connect(settings), time.perf_counter()
             connection.database.migrate()
             for start in range(0, RECORDED, 500):
                 connection.records.write([ended(number) for number in range(start, start + 500)])
@@ -124,7 +123,7 @@ def own_costs() -> None:
         redis = services.start_redis(Path(folder))
         try:
             url, sql_url = f"redis://127.0.0.1:{redis.port}/0", SecretStr(f"sqlite:///{folder}/records.db")
-            made = storage.connect(Settings(redis_url=url, sql_url=sql_url, s3_secret_key=SecretStr("x")))
+            made = connect(Settings(redis_url=url, sql_url=sql_url, s3_secret_key=SecretStr("x")))
             made.database.migrate()
             made.jobs.mark_intact()
             telling, noting, reading = telling_ms(made), noting_ms(made), reading_ms(made)

@@ -24,8 +24,7 @@ import services
 from specs import submit
 from web_servers import PHOTO, cpu_s, post
 
-import storage
-from storage import Storage
+from storage.connection import Storage, connect
 from storage.job import Finished, Outcome, Status
 from storage.settings import Settings
 
@@ -50,7 +49,7 @@ def web() -> Iterator[Web]:
         settings = Settings(
             redis_url=f"redis://127.0.0.1:{redis.port}/0", s3_url=f"http://127.0.0.1:{s3.port}", s3_secret_key="secret"
         )
-        made = storage.connect(settings)
+        made = connect(settings)
         services.wait_until(lambda: services.prepared(made.objects), "the object store")
         made.jobs.mark_intact()
         env = services.joining(settings, PORT=port, LOG_LEVEL="ERROR")

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 import pictures
 import services
 
-import storage
+from storage.connection import connect
 from storage.settings import Settings
 
 POSTS, THREADS, SLOW, WAITERS = 400, 8, 200, 400
@@ -117,7 +117,7 @@ def main() -> None:
             "REDIS_URL": f"redis://127.0.0.1:{redis.port}/0", "S3_URL": f"http://127.0.0.1:{s3.port}",
             "S3_SECRET_KEY": "secret", "LOG_LEVEL": "ERROR",
         }  # fmt: skip
-        objects = storage.connect(Settings(s3_url=shared["S3_URL"], s3_secret_key="secret")).objects
+        objects = connect(Settings(s3_url=shared["S3_URL"], s3_secret_key="secret")).objects
         services.wait_until(lambda: services.prepared(objects), "the object store")
         print(f"{'worker class':22} {'load':34} {'POST/s':>7} {'p95 ms':>8} {'failed':>7} {'CPU ms a POST':>14}")
         try:

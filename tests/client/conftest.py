@@ -6,10 +6,10 @@ import pytest
 import services
 from services import SHIPPED_MODEL
 
-from storage import Storage
+from storage.connection import Storage
 from storage.settings import Settings
 from worker.engines import Engines
-from worker.pipeline import Pipeline
+from worker.pipeline.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ import services
 from PIL import Image
 from stack import Stack
 
-from storage import Storage
+from storage.connection import Storage
 from web.client import Client
-from worker import recorder
+from worker.housekeeping import recorder
 
 Done = subprocess.CompletedProcess[str]
 Segue = Callable[..., Done]

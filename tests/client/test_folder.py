@@ -16,9 +16,9 @@ from callers import SECRET
 from PIL import Image
 from stack import Stack, children
 
-from storage.api_key import Scope
-from storage.api_keys import ApiKeys
-from storage.sql import Database
+from storage.records.api_key import Scope
+from storage.records.api_keys import ApiKeys
+from storage.records.sql import Database
 from web.client import Client
 from web.folder_journal import NAME
 

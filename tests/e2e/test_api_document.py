@@ -12,8 +12,8 @@ import services
 from pydantic import SecretStr
 from stack import Stack
 
-import storage
-from storage.api_key import Scope
+from storage.connection import connect
+from storage.records.api_key import Scope
 from storage.settings import Settings
 from web.app import create_app
 
@@ -64,7 +64,7 @@ def examples() -> list[Example]:
 def key(stack: Stack) -> str:
     """Of the tenant that everybody is on an open web."""
     sql_url = SecretStr(f"sqlite:///{stack.var}/records.db")
-    connection = storage.connect(stack.settings().replace(sql_url=sql_url))
+    connection = connect(stack.settings().replace(sql_url=sql_url))
     made = connection.api_keys.create("local", frozenset(Scope))[1]
     connection.database.dispose()
     connection.jobs.client.close()

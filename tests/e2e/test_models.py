@@ -19,7 +19,7 @@ from stack import Stack
 from model.engines import EngineName
 from model.images import to_mask
 from model.segmenter import Segmenter
-from storage.photos import decode
+from storage.photos.photo import decode
 from storage.settings import Settings
 
 SWAPS, JOBS = 10, 500

@@ -13,8 +13,7 @@ import services
 from PIL import Image
 from stack import Stack
 
-import storage
-from storage import Storage
+from storage.connection import Storage, connect
 from storage.objects import BUCKETS, MODELS
 from storage.settings import Settings
 
@@ -39,7 +38,7 @@ def seen(stack: Stack) -> Storage:
     named = {
         name.lower(): env[name] for name in ("REDIS_URL", "S3_URL", "S3_ACCESS_KEY", "S3_SECRET_KEY") if name in env
     }
-    return storage.connect(Settings(**named))
+    return connect(Settings(**named))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from stack import Stack, children, command_line
 
 from storage.objects import UPLOADS, MinioObjects
 from storage.problems import Unavailable
-from storage.roles import PROGRAMS, Role
+from storage.roles.roles import PROGRAMS, Role
 from storage.settings import Settings
 
 

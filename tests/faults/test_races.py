@@ -15,11 +15,11 @@ import services
 from scene import Row, Scene
 from specs import submit
 
-from storage import Storage
+from storage.connection import Storage
 from storage.job import Finished, Job, Outcome, Spec, Status
 from storage.objects import RESULTS
 from storage.problems import Problem
-from worker.housekeeping import sweep
+from worker.housekeeping.sweeps import sweep
 
 RACES = 1000
 

@@ -16,7 +16,7 @@ from services import Service
 from sqlalchemy import text
 from stack import Stack
 
-from storage.sql import Database
+from storage.records.sql import Database
 
 AT_A_TIME = 20  # jobs sent before the first of them is waited for
 

@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 from stack import Stack
 
-from storage.api_key import Scope, key_id
-from storage.api_keys import ApiKeys
-from storage.sql import Database
+from storage.records.api_key import Scope, key_id
+from storage.records.api_keys import ApiKeys
+from storage.records.sql import Database
 
 Opened = Callable[[int], AbstractContextManager[Page]]
 Web = Callable[..., int]

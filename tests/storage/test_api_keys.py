@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import text
 
-from storage.api_key import Scope, key_id
-from storage.api_keys import ApiKeys
-from storage.sql import Database
+from storage.records.api_key import Scope, key_id
+from storage.records.api_keys import ApiKeys
+from storage.records.sql import Database
 
 BOTH = frozenset({Scope.SUBMIT, Scope.READ})
 

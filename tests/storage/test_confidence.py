@@ -4,7 +4,7 @@ import numpy as np
 import pictures
 from PIL import Image
 
-from storage.confidence import CHUNK, MOST, pack, read
+from storage.photos.confidence import CHUNK, MOST, pack, read
 
 
 def carrying(content: bytes, width: int = 30, height: int = 20) -> bytes:

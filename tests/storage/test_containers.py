@@ -8,7 +8,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from storage.containers import MOST_CHUNKS, MOST_SCANS, MOST_SEGMENTS, bare_jpeg, bare_png, orientation
+from storage.photos.containers import MOST_CHUNKS, MOST_SCANS, MOST_SEGMENTS, bare_jpeg, bare_png, orientation
 
 JPEG, PNG = hostile.originals()["jpeg"], hostile.originals()["png"]
 

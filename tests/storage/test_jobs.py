@@ -10,11 +10,12 @@ import pytest
 import redis
 from specs import spec
 
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 from storage.job import Finished, Job, Outcome, Spec, Status
-from storage.jobs import RedisJobs
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.problems import Problem
+from storage.queue.jobs import RedisJobs
 
 DONE = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "1"}, {"width": 64}, {"infer": 3})
 

@@ -6,7 +6,7 @@ import pytest
 from services import SHIPPED_MODEL
 from versions import version_folder
 
-from storage import Storage
+from storage.connection import Storage
 from storage.models import ALIASES, Alias, ModelError, ModelGone, Models, Offer
 from storage.objects import MODELS
 from storage.problems import Problem

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from specs import spec
 
-from storage import Storage
+from storage.connection import Storage
 from storage.job import Finished, Outcome, Pace, Status
-from storage.jobs import RedisJobs
 from storage.keys import Lane
+from storage.queue.jobs import RedisJobs
 
 MICRO_BATCH = 16
 

@@ -10,7 +10,7 @@ import pytest
 from hostile import chunk, png
 from PIL import Image, PngImagePlugin
 
-from storage.photos import FORMATS, Header, decode, read_header
+from storage.photos.photo import FORMATS, Header, decode, read_header
 from storage.problems import Problem
 from storage.settings import Settings
 

@@ -10,10 +10,10 @@ from storage import keys
 from storage.batch import BatchSpec
 from storage.job import Job, Outcome, Status
 from storage.keys import Lane
-from storage.records import Records
-from storage.sql import Database
-from storage.tables import metadata
-from storage.wanted import Cursor, Wanted
+from storage.records.job_filter import Cursor, Wanted
+from storage.records.jobs import Records
+from storage.records.sql import Database
+from storage.records.tables import metadata
 
 CLASSES = [{"id": 0, "name": "pet", "color": [1, 2, 3], "pixels": 7, "fraction": 0.5}]
 RESULT = {"width": 64, "height": 48, "classes": CLASSES, "confidence": 0.75, "sha256": "ab" * 32}

@@ -7,7 +7,8 @@ import pictures
 import pytest
 from specs import mask_of, older_state, spec, submit
 
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 from storage.job import Finished, Job, Outcome, Spec, Status
 from storage.lifecycle import erase
 from storage.objects import OUTCOME_TEXT, RESULTS, UPLOADS

@@ -9,9 +9,9 @@ import redis
 import services
 from specs import submit
 
-import storage
-from storage.credentials import Credentials, kept, write
-from storage.roles import PROGRAMS, Role, redis_acl
+from storage.connection import connect
+from storage.roles.credentials import Credentials, kept, write
+from storage.roles.roles import PROGRAMS, Role, redis_acl
 from storage.settings import Settings
 
 JOBS = 40
@@ -58,7 +58,7 @@ def test_every_key_is_there_after_a_restart(
 ) -> None:
     """Each of them was written as programs do it: in a script, in a transaction, or by itself."""
     web, worker, housekeeper = (
-        storage.connect(settings.replace(redis_url=credentials[role].redis_url(role, server.host))) for role in PROGRAMS
+        connect(settings.replace(redis_url=credentials[role].redis_url(role, server.host))) for role in PROGRAMS
     )
     housekeeper.jobs.mark_intact()
     for number in range(JOBS):

@@ -16,23 +16,23 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from specs import submit
 
-import storage
-from storage import Storage, keys, lifecycle
-from storage.credentials import Credentials, kept, write
+from storage import keys, lifecycle
+from storage.connection import Storage, connect
 from storage.job import Finished, Outcome, Status
 from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE, Lane
-from storage.minio_users import make_users
 from storage.models import Alias, EnginesReport
 from storage.objects import BATCHES, BUCKETS, FEEDBACK, MODELS, OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
+from storage.queue.tickets import celery_app
 from storage.recovery import find
-from storage.roles import KEYS, OBJECTS, PROGRAMS, Role, redis_acl, seaweedfs_identities
+from storage.roles.credentials import Credentials, kept, write
+from storage.roles.minio_users import make_users
+from storage.roles.roles import KEYS, OBJECTS, PROGRAMS, Role, redis_acl, seaweedfs_identities
 from storage.settings import Settings
-from storage.tickets import celery_app
-from web.caller import Caller
-from web.rate_limits import RateLimits
-from worker.housekeeping import WIDE, adopt, adopt_after_loss, reconcile, sweep
-from worker.janitor import clean
+from web.access.caller import Caller
+from web.access.rate_limits import RateLimits
+from worker.housekeeping.janitor import clean
+from worker.housekeeping.sweeps import WIDE, adopt, adopt_after_loss, reconcile, sweep
 
 WEB, WORKER, HOUSEKEEPER, OPERATOR = Role
 PREFIX = "roles-"
@@ -106,7 +106,7 @@ def connected(
     """What each role's own program would use. Afterwards Redis must not have refused any of them anything."""
     url, operator = s3_host
     made = {
-        role: storage.connect(
+        role: connect(
             Settings(
                 redis_url=own.redis_url(role, redis_host), s3_url=url, s3_secret_key=own.s3_secret_key,
                 s3_access_key=operator if role is OPERATOR else role, bucket_prefix=PREFIX,

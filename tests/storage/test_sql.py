@@ -5,8 +5,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from storage.problems import Unavailable
-from storage.sql import Database
-from storage.tables import metadata
+from storage.records.sql import Database
+from storage.records.tables import metadata
 
 
 def test_the_migrations_make_just_these_tables(database: Database) -> None:
@@ -31,7 +31,7 @@ def test_a_database_that_does_not_answer_is_an_outage(url: str) -> None:
 
 
 def test_a_database_without_tables_is_an_outage(tmp_path: object) -> None:
-    from storage.api_keys import ApiKeys
+    from storage.records.api_keys import ApiKeys
 
     with pytest.raises(Unavailable, match="records"):
         ApiKeys(Database(f"sqlite:///{tmp_path}/empty.db")).find("0" * 12)

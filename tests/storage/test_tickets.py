@@ -1,6 +1,6 @@
 import time
 
-from storage import Storage, connect
+from storage.connection import Storage, connect
 from storage.keys import SEGMENT_QUEUE
 from storage.settings import Settings
 

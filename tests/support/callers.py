@@ -5,8 +5,8 @@ from typing import Any
 from flask import Flask
 from pydantic import SecretStr
 
-from storage import Storage
-from storage.api_key import Scope
+from storage.connection import Storage
+from storage.records.api_key import Scope
 from web.app import create_app
 
 SECRET = "a secret of the tests, long enough to sign with"

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from services import SHIPPED_MODEL
 
 from model.segmenter import Segmenter
-from storage.photos import decode
+from storage.photos.photo import decode
 from storage.settings import Settings
 
 COUNT, WIDTH, HEIGHT = 20, 160, 120

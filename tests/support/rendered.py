@@ -10,10 +10,10 @@ import pictures
 from examined import peak_mb
 from PIL import Image
 
-from storage.confidence import CHUNK, pack
+from storage.photos.confidence import CHUNK, pack
 from storage.problems import Problem
 from storage.settings import Settings
-from web import renderings
+from web.rendering import renderings
 
 SIDE = 5000
 SETTINGS = Settings()
@@ -58,7 +58,7 @@ def cost(format_: str, sent: bytes, stored: bytes) -> tuple[int, float, int, str
     """→ MB at the peak over what a process has that did nothing yet, CPU s, bytes of the answer, code of a refusal."""
     small = hostile.originals()["jpeg"]
     renderings.image(small, SETTINGS)  # libraries and decoders get loaded
-    import web.vectors  # noqa: F401
+    import web.rendering.vectors  # noqa: F401
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before, started = peak_mb(), time.process_time()

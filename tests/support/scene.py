@@ -23,8 +23,8 @@ from redis.retry import Retry
 from stack import Stack
 from watcher import FINAL, Watcher
 
-import storage
 from storage import keys
+from storage.connection import connect
 from storage.keys import Lane
 from storage.objects import RESULTS
 
@@ -57,7 +57,7 @@ class Scene:
         self.jobs: dict[str, offline.Photo] = {}  # accepted ids → what was sent
         settings = stack.settings()
         self.redis = redis.Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=3, retry=IMPATIENT)
-        self.storage = storage.connect(settings)
+        self.storage = connect(settings)
         self.watcher = Watcher(str(stack.http.base_url))
         self.in_flight = 0
         self.row: Row | None = None

@@ -8,11 +8,12 @@ from typing import Any
 import pictures
 import redis
 
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 from storage.job import Outcome, Spec, Status
 from storage.keys import Lane
 from storage.objects import OUTCOME_TEXT
-from storage.photos import read_header
+from storage.photos.photo import read_header
 from storage.problems import Problem
 
 DAY_MS = 24 * 3600 * 1000

@@ -8,11 +8,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from services import SHIPPED_MODEL, Service
 
-from storage import Storage
+from storage.connection import Storage
 from storage.settings import Settings
 from web.app import create_app
 from worker.engines import Engines
-from worker.pipeline import Pipeline
+from worker.pipeline.pipeline import Pipeline
 
 
 @pytest.fixture

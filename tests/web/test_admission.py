@@ -10,7 +10,8 @@ from flask.testing import FlaskClient
 from specs import submit
 from werkzeug.test import TestResponse
 
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 from storage.objects import UPLOADS
 from web import admission
 from web.app import create_app

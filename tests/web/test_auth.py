@@ -11,9 +11,8 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
-import storage
-from storage import Storage
-from storage.api_key import Scope, key_id
+from storage.connection import Storage, connect
+from storage.records.api_key import Scope, key_id
 from storage.settings import Settings
 from web import streams
 from web.api import batches
@@ -155,7 +154,7 @@ def test_without_the_database_a_known_key_goes_on_and_a_new_one_is_told_to_wait(
     connection: Storage, tmp_path: Path
 ) -> None:
     where = tmp_path / "records.db"
-    made = storage.connect(connection.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
+    made = connect(connection.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
     made.database.migrate()
     known, new = new_key(made), new_key(made)
     made.database.dispose()

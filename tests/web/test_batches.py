@@ -14,9 +14,9 @@ from PIL import Image
 from pycocotools import mask as rle
 from werkzeug.test import TestResponse
 
-from storage import Storage
 from storage.batches import CLOSED
-from worker.housekeeping import adopt_after_loss, sweep
+from storage.connection import Storage
+from worker.housekeeping.sweeps import adopt_after_loss, sweep
 
 Work = Callable[[], None]
 Images = list[tuple[str, bytes]]

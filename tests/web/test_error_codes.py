@@ -16,16 +16,17 @@ from services import SHIPPED_MODEL
 from versions import version_folder
 from werkzeug.test import TestResponse
 
-from storage import Storage, keys
-from storage.api_key import Scope
+from storage import keys
+from storage.connection import Storage
 from storage.keys import Lane
 from storage.objects import MODELS, RESULTS, UPLOADS
 from storage.problems import KINDS
-from web import vectors
+from storage.records.api_key import Scope
 from web.app import create_app
+from web.rendering import vectors
 from worker.engines import Engines
-from worker.housekeeping import sweep
-from worker.pipeline import Pipeline
+from worker.housekeeping.sweeps import sweep
+from worker.pipeline.pipeline import Pipeline
 
 OLD = "pets/9"
 KEY = {"Idempotency-Key": "same"}

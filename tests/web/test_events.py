@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 from specs import submit
 
-from storage import Storage
+from storage.connection import Storage
 from web import streams
 from web.app import create_app
 

@@ -13,10 +13,9 @@ from callers import SECRET, bearer, guarded, new_key
 from pydantic import SecretStr
 from services import Service
 
-import storage
-from storage import Storage
+from storage.connection import Storage, connect
 from storage.settings import Settings
-from web.exposure import is_loopback, is_open, refusal
+from web.access.exposure import is_loopback, is_open, refusal
 
 FORGED = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "segue.example"}
 
@@ -44,7 +43,7 @@ def test_a_web_that_must_not_start_says_why_and_ends(
     settings: Settings, tmp_path: Path, changes: dict[str, str], reason: str
 ) -> None:
     empty = f"sqlite:///{tmp_path}/empty.db"
-    storage.connect(settings.replace(sql_url=SecretStr(empty))).database.migrate()
+    connect(settings.replace(sql_url=SecretStr(empty))).database.migrate()
     done = started(settings, tmp_path, **{"SQL_URL": empty, **changes})
     assert done.returncode not in (0, None)
     said = [line for line in done.stderr.splitlines() if "[INFO]" not in line]
@@ -88,7 +87,7 @@ def test_with_a_key_it_starts_and_several_processes_answer(
     url = f"sqlite:///{tmp_path}/records.db"
     if kind == "postgresql":
         url = services.postgres_url(request.getfixturevalue("postgres").port)
-    made = storage.connect(connection.settings.replace(sql_url=SecretStr(url)))
+    made = connect(connection.settings.replace(sql_url=SecretStr(url)))
     made.database.migrate()
     key = bearer(new_key(made))
     assert refusal(made.settings.replace(bind="0.0.0.0", session_secret=SecretStr(SECRET))) == ""

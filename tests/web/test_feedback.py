@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from PIL import Image, PngImagePlugin
 from werkzeug.test import TestResponse
 
-from storage import Storage
+from storage.connection import Storage
 from storage.feedback import CONSENT
 from storage.objects import FEEDBACK
 

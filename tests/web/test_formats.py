@@ -24,12 +24,12 @@ from werkzeug.http import parse_accept_header
 
 from model.images import confidence
 from model.segmenter import Segmenter
-from storage import Storage
+from storage.connection import Storage
 from storage.objects import RESULTS, UPLOADS
 from storage.problems import Problem
-from web import renderings
 from web.client import FORMATS
-from web.formats import TYPES, wanted
+from web.rendering import renderings
+from web.rendering.formats import TYPES, wanted
 
 Work = Callable[[], None]
 Document = dict[str, Any]
@@ -313,7 +313,7 @@ def test_run_lengths_and_polygons_tell_the_mask(client: FlaskClient, connection:
 def test_a_mask_too_detailed_for_polygons(
     client: FlaskClient, connection: Storage, job: Document, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from web import vectors
+    from web.rendering import vectors
 
     paint(connection, job)
     monkeypatch.setattr(vectors, "MOST_CORNERS", 100)

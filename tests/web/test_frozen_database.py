@@ -14,10 +14,10 @@ from callers import SECRET, bearer
 from pydantic import SecretStr
 from services import Service
 
-import storage
-from storage.api_key import Scope
+from storage.connection import Storage, connect
+from storage.records.api_key import Scope
+from storage.records.sql import Database
 from storage.settings import Settings
-from storage.sql import Database
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def key(settings: Settings, postgres: Service) -> str:
     database = Database(services.postgres_url(postgres.port))
     database.migrate()
     database.dispose()
-    made = storage.connect(settings.replace(sql_url=SecretStr(database.url)))
+    made = connect(settings.replace(sql_url=SecretStr(database.url)))
     _, text = made.api_keys.create("acme", frozenset(Scope))
     made.database.dispose()
     return text
@@ -45,7 +45,7 @@ def web(settings: Settings, postgres: Service, tmp_path: Path, key: str) -> Iter
 
 
 def test_a_known_key_goes_on_and_lists_say_that_they_cannot(
-    connection: storage.Storage, web: httpx.Client, postgres: Service
+    connection: Storage, web: httpx.Client, postgres: Service
 ) -> None:
     assert web.get("/v1/jobs").status_code == 200
     everybody = [postgres.process.pid, *damage.children(postgres.process.pid)]

@@ -32,15 +32,14 @@ from schemathesis.specs.openapi.checks import (
 )
 from services import SHIPPED_MODEL, Service
 
-import storage
-from storage import Storage
-from storage.api_key import Scope
+from storage.connection import Storage, connect
+from storage.records.api_key import Scope
 from storage.settings import Settings
 from web.app import create_app
 from web.openapi.document import describe
 from worker.engines import Engines
-from worker.pipeline import Pipeline
-from worker.recorder import record
+from worker.housekeeping.recorder import record
+from worker.pipeline.pipeline import Pipeline
 
 SEED, EXAMPLES, PROMPT_S = 20, 30, 10
 OURS = re.compile(
@@ -73,7 +72,7 @@ class Known:
 
 @pytest.fixture(scope="module")
 def behind(settings: Settings) -> Iterator[Storage]:
-    made = storage.connect(settings.replace(bucket_prefix="fuzz-"))
+    made = connect(settings.replace(bucket_prefix="fuzz-"))
     made.objects.make_buckets()
     made.jobs.client.flushall()
     made.jobs.mark_intact()

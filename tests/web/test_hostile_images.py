@@ -7,7 +7,7 @@ import hostile
 import pictures
 from flask.testing import FlaskClient
 
-from storage import Storage
+from storage.connection import Storage
 from storage.job import Status
 
 SAMPLE, WHOLE_EVERY = 240, 4

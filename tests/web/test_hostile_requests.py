@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 from services import SHIPPED_MODEL
 
-from storage import Storage, connect
+from storage.connection import Storage, connect
 from storage.settings import Settings
 
 PROMPT_S = 10

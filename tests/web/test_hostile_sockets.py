@@ -14,7 +14,7 @@ import pytest
 import services
 from services import Service
 
-from storage import Storage
+from storage.connection import Storage
 
 PROMPT_S = 10
 SLOW, IDLE, ORDINARY = 200, 1000, 50

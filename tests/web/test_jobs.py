@@ -16,7 +16,8 @@ from flask.testing import FlaskClient
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from storage import Storage, connect, keys
+from storage import keys
+from storage.connection import Storage, connect
 from storage.job import Status
 from storage.keys import SEGMENT_QUEUE
 from storage.objects import RESULTS, MinioObjects

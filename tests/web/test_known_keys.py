@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage.api_key import ApiKey, Scope
 from storage.problems import Unavailable
-from web import known_keys
-from web.known_keys import KnownKeys
+from storage.records.api_key import ApiKey, Scope
+from web.access import known_keys
+from web.access.known_keys import KnownKeys
 
 
 class Asked:

@@ -8,7 +8,8 @@ from flask.testing import FlaskClient
 from specs import submit
 from werkzeug.test import TestResponse
 
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 
 Work = Callable[[], None]
 

@@ -12,11 +12,11 @@ from versions import version_folder
 from werkzeug.test import TestResponse
 
 from model.card import Card
-from storage import Storage
+from storage.connection import Storage
 from storage.models import Alias, EnginesReport
 from web.app import create_app
 from worker.engines import Engines
-from worker.pipeline import Pipeline
+from worker.pipeline.pipeline import Pipeline
 
 SHIPPED = f"pets/{Card.load(SHIPPED_MODEL).version}"
 

@@ -20,15 +20,15 @@ from openapi_spec_validator import validate
 from services import SHIPPED_MODEL
 from versions import version_folder
 
-from storage import Storage
-from storage.api_key import Scope
+from storage.connection import Storage
 from storage.problems import KINDS
+from storage.records.api_key import Scope
 from web.app import create_app
 from web.openapi.document import OPERATIONS, path_of
 from web.openapi.rendering import method_of
 from worker.engines import Engines
-from worker.pipeline import Pipeline
-from worker.recorder import record
+from worker.housekeeping.recorder import record
+from worker.pipeline.pipeline import Pipeline
 
 Work = Callable[[], None]
 

@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
-from storage import Storage
-from web.rate_limits import network
+from storage.connection import Storage
+from web.access.rate_limits import network
 
 PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
 UNKNOWN = "seg_" + "0" * 12 + "_" + "a" * 43

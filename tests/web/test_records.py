@@ -11,9 +11,10 @@ from pydantic import SecretStr
 from specs import submit
 from werkzeug.test import TestResponse
 
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 from web.app import create_app
-from worker import recorder
+from worker.housekeeping import recorder
 
 Get = Callable[..., TestResponse]
 

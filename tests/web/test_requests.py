@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
-from storage import Storage
+from storage.connection import Storage
 from web.uploads import clean_filename
 
 

@@ -9,8 +9,8 @@ from callers import bearer, guarded, new_key
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from storage import Storage
-from storage.api_key import key_id
+from storage.connection import Storage
+from storage.records.api_key import key_id
 
 PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
 SESSION, CSRF = "segue_session", "segue_csrf"

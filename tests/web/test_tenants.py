@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
-from storage import Storage, keys
-from worker import recorder
+from storage import keys
+from storage.connection import Storage
+from worker.housekeeping import recorder
 
 Headers = dict[str, str]
 

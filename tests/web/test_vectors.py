@@ -15,8 +15,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from storage.problems import Problem
-from web import vectors
-from web.vectors import geojson, rle
+from web.rendering import vectors
+from web.rendering.vectors import geojson, rle
 
 Mask = NDArray[np.uint8]
 
@@ -105,7 +105,7 @@ def test_polygons_tell_any_mask(mask: Mask) -> None:
 
 def test_polygons_of_a_mask_of_many_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     """The seams of the bands leave no trace."""
-    import web.polygons as module
+    import web.rendering.polygons as module
 
     mask = np.asarray(pictures.photo(90, 120).convert("L")) // 64
     whole = geojson(png(mask), classes(mask))

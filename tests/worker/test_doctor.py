@@ -10,7 +10,8 @@ import services
 from services import SHIPPED_MODEL
 from specs import mask_of, submit
 
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 from storage.job import Finished, Spec, Status
 from storage.objects import MODELS, RESULTS, UPLOADS
 from worker import doctor

@@ -15,14 +15,15 @@ from versions import sign, version_folder
 
 from model.card import Card
 from model.segmenter import Segmenter
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 from storage.job import Job, Status
 from storage.models import Alias
 from storage.objects import MODELS
 from storage.problems import Unavailable
 from worker import engines as module
 from worker.engines import Engines
-from worker.pipeline import Pipeline
+from worker.pipeline.pipeline import Pipeline
 
 FILE = "int8.tflite"
 

@@ -8,14 +8,15 @@ import pytest
 from services import SHIPPED_MODEL
 from specs import older_state, spec, submit
 
-from storage import Storage, keys, lifecycle
+from storage import keys, lifecycle
+from storage.connection import Storage
 from storage.job import Job, Outcome, Spec, Status
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.objects import RESULTS, UPLOADS
-from worker import housekeeping
 from worker.engines import Engines
-from worker.housekeeping import NARROW, adopt, adopt_after_loss, reconcile, sweep
-from worker.pipeline import Pipeline
+from worker.housekeeping import sweeps as housekeeping
+from worker.housekeeping.sweeps import NARROW, adopt, adopt_after_loss, reconcile, sweep
+from worker.pipeline.pipeline import Pipeline
 
 
 def status(connection: Storage, job_id: str) -> Status | None:

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from specs import DAY_MS, spec, submit
 
-from storage import Storage, connect, keys
+from storage import keys
 from storage.batch import BatchSpec
+from storage.connection import Storage, connect
 from storage.job import Finished, Job, Outcome, Status
 from storage.keys import Lane
 from storage.objects import BATCHES, RESULTS, UPLOADS
 from storage.problems import Problem
-from worker.janitor import clean
+from worker.housekeeping.janitor import clean
 
 
 def ended(storage: Storage, **changes: Any) -> Job:

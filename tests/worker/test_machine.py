@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from specs import mask_of, spec
 
-from storage import Storage, keys, lifecycle
+from storage import keys, lifecycle
+from storage.connection import Storage
 from storage.job import Finished, Job, Status
 from storage.keys import Lane
 from storage.objects import RESULTS, UPLOADS
 from storage.recovery import find
-from worker import housekeeping
+from worker.housekeeping import sweeps as housekeeping
 
 PICK = st.integers(0, 1_000_000)
 KEYS = ("", "", "a", "b")

@@ -19,15 +19,16 @@ from specs import submit
 
 from model.images import confidence
 from model.segmenter import Segmenter
-from storage import Storage, connect, keys
-from storage.confidence import MOST, read
+from storage import keys
+from storage.connection import Storage, connect
 from storage.job import Job, Spec, Status
 from storage.keys import SEGMENT_QUEUE
 from storage.models import ALIASES
 from storage.objects import MODELS, RESULTS
+from storage.photos.confidence import MOST, read
 from storage.problems import Unavailable
 from worker.engines import Engines
-from worker.pipeline import Pipeline
+from worker.pipeline.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_a_forward_pass_that_raises_is_bisected(published: Storage, engines: Eng
 def test_a_broken_encoding_fails_its_job_alone(
     published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import worker.pipeline as module
+    import worker.pipeline.pipeline as module
 
     real = module.to_mask_png
     monkeypatch.setattr(module, "to_mask_png", lambda mask, *rest: real(mask, *rest) if mask.shape[0] != 7 else 1 / 0)
@@ -300,7 +301,7 @@ def test_redis_down_is_no_crash(published: Storage, pipeline: Pipeline, monkeypa
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Decoding a photo 13 pixels high hangs until the event is set."""
-    import worker.pipeline as module
+    import worker.pipeline.pipeline as module
 
     let_go, real = threading.Event(), module.decode
 

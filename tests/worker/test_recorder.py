@@ -10,18 +10,20 @@ from services import SHIPPED_MODEL
 from specs import mask_of, older_state, submit
 from sqlalchemy import text
 
-import storage
-from storage import Storage, feedback, keys, lifecycle
+from storage import feedback, keys, lifecycle
 from storage.batch import BatchSpec
 from storage.batches import CLOSED
+from storage.connection import Storage, connect
 from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Finished, Job, Outcome, Spec, Status
 from storage.keys import Lane
 from storage.problems import Problem, Unavailable
-from storage.sql import Database
-from storage.tables import metadata
-from storage.wanted import Wanted
-from worker import doctor, housekeeping, recorder
+from storage.records.job_filter import Wanted
+from storage.records.sql import Database
+from storage.records.tables import metadata
+from worker import doctor
+from worker.housekeeping import recorder
+from worker.housekeeping import sweeps as housekeeping
 
 RESULT = {"width": 64, "height": 48, "classes": [{"id": 0, "name": "pet", "fraction": 1.0}], "confidence": 0.5}
 
@@ -124,7 +126,7 @@ def test_what_changes_while_it_is_written_is_written_again(recording: Storage, m
 
 
 def test_while_sql_is_down_the_changes_wait(recording: Storage) -> None:
-    down = storage.connect(recording.settings.replace(sql_url=SecretStr("postgresql+psycopg://segue@127.0.0.1:9/x")))
+    down = connect(recording.settings.replace(sql_url=SecretStr("postgresql+psycopg://segue@127.0.0.1:9/x")))
     jobs = [end(recording, submit(recording)) for _ in range(5)]
     with pytest.raises(Unavailable, match="records"):
         recorder.record(down)

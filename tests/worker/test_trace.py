@@ -9,12 +9,13 @@ import services
 from pydantic import SecretStr
 from specs import submit
 
-import storage
-from storage import Storage, keys, lifecycle
+from storage import keys, lifecycle
+from storage.connection import Storage, connect
 from storage.job import Finished, Outcome, Status
 from storage.keys import Lane
 from storage.problems import Problem
-from worker import housekeeping, recorder
+from worker.housekeeping import recorder
+from worker.housekeeping import sweeps as housekeeping
 from worker.trace import Story, trace
 
 
@@ -76,7 +77,7 @@ def test_the_records_alone_know_it_too(recording: Storage, eventful: str) -> Non
 
 def test_redis_alone_knows_the_last_attempt(recording: Storage, eventful: str) -> None:
     down = SecretStr("postgresql+psycopg://segue@127.0.0.1:9/nothing")
-    story = trace(storage.connect(recording.settings.replace(sql_url=down)), eventful)
+    story = trace(connect(recording.settings.replace(sql_url=down)), eventful)
     assert [what.partition(":")[0] for what in told(story)][:3] == ["accepted", "attempt 2", "attempt 2"]
     assert story
     assert story.silent == ["records"]

@@ -1,6 +1,6 @@
 import time
 
-from storage import Storage
+from storage.connection import Storage
 from worker import watch
 from worker.watch import Stall
 

@@ -12,10 +12,10 @@ from services import PATIENCE_S, SHIPPED_MODEL, Service
 from specs import submit
 from stack import children, command_line
 
-from storage import Storage
+from storage.connection import Storage
 from storage.job import Status
 from storage.keys import SEGMENT_QUEUE
-from storage.tickets import celery_app
+from storage.queue.tickets import celery_app
 
 SLOW, LOG = "tests.slow", "tests:log"  # as in support/slow_tickets.py, which would make an app of its own here
 RUNTIMES = ("litert", "tensorflow")

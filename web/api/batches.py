@@ -12,21 +12,22 @@ from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.datastructures import FileStorage
 
-from storage import Storage, keys, lifecycle
+from storage import keys, lifecycle
 from storage.batch import Batch, BatchSpec
 from storage.batches import CANCELED
+from storage.connection import Storage
 from storage.job import LONGEST_DEADLINE_S, Job, Spec, Status
 from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import Problem, Unavailable
-from web.archive import archive
-from web.auth import count_images, goes_on
-from web.caller import caller
-from web.connection import admission, connected, waiting
+from web.access.auth import count_images, goes_on
+from web.access.caller import caller
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
+from web.rendering.archive import archive
+from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
 from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, checked_custom_id, describe, visible
 

@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from storage import feedback, keys
 from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Job
-from storage.photos import decode_class_ids
+from storage.photos.photo import decode_class_ids
 from storage.problems import Problem
 from storage.settings import Settings
 from web.api.jobs import find_job
 from web.api.masks import mask_result
-from web.connection import connected
 from web.documents import timestamp
 from web.errors import invalid
-from web.formats import in_thread
+from web.rendering.formats import in_thread
+from web.services import connected
 
 LONGEST_NOTE = 2000
 

@@ -5,16 +5,17 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify, request
 
-from storage import Storage, keys, lifecycle
+from storage import keys, lifecycle
+from storage.connection import Storage
 from storage.job import Job, Spec, Status
 from storage.problems import Problem, Unavailable
 from storage.recovery import find
-from web.auth import goes_on
-from web.caller import caller
-from web.connection import admission, connected, waiting
+from web.access.auth import goes_on
+from web.access.caller import caller
 from web.documents import job_document, polite_pause_s
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
+from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
 from web.uploads import read_upload, to_spec
 

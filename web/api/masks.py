@@ -10,11 +10,11 @@ from flask import Blueprint, Response, after_this_request, request
 from storage.job import Job
 from storage.objects import RESULTS
 from storage.problems import Problem
-from web import renderings
 from web.api.jobs import find_job
-from web.connection import connected
 from web.documents import polite_pause_s
-from web.formats import RENDERINGS, TYPES, Choice, choice, in_thread, wanted
+from web.rendering import renderings
+from web.rendering.formats import RENDERINGS, TYPES, Choice, choice, in_thread, wanted
+from web.services import connected
 
 blueprint = Blueprint("masks", __name__)
 

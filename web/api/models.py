@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.models import Alias, EnginesReport
 from storage.problems import Problem
-from web.connection import connected
 from web.errors import invalid
+from web.services import connected
 
 blueprint = Blueprint("models", __name__, url_prefix="/v1/models")
 

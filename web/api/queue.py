@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from storage.keys import Lane
-from web.connection import connected
+from web.services import connected
 
 blueprint = Blueprint("queue", __name__)
 

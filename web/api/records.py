@@ -8,16 +8,17 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, jsonify, request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from storage import Storage, keys
+from storage import keys
+from storage.connection import Storage
 from storage.job import Job, Status
 from storage.problems import Problem
+from storage.records.job_filter import Cursor, Wanted
 from storage.recovery import find
-from storage.wanted import Cursor, Wanted
-from web.caller import caller
-from web.connection import connected
+from web.access.caller import caller
 from web.documents import job_document, polite_pause_s
 from web.errors import invalid
-from web.patience import answered
+from web.services import connected
+from web.sql_timeout import answered
 
 DEFAULT_PAGE, LONGEST_PAGE = 50, 200
 RECOVERERS = 8

@@ -3,7 +3,7 @@
 from web.api.batches import MOST_PARTS, Opening
 from web.openapi.inputs import IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, flat, form, query
 from web.openapi.operation import BINARY, JSON, NDJSON, Answer, Body, Operation, Operations, events, one_state
-from web.schemas import listed, ref
+from web.openapi.schemas import listed, ref
 from web.uploads import IMAGE_FIELD
 
 ONE_BATCH = ("not_found",)

@@ -7,12 +7,12 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from storage.problems import KINDS
-from web.credentials import CSRF_HEADER, SESSION_COOKIE
+from web.access.credentials import CSRF_HEADER, SESSION_COOKIE
 from web.openapi import batches, jobs, service
 from web.openapi.headers import HEADERS
 from web.openapi.operation import Operations
 from web.openapi.rendering import method_of, rendered
-from web.schemas import SCHEMAS, Schema
+from web.openapi.schemas import SCHEMAS, Schema
 
 OPERATIONS: Operations = {**jobs.OPERATIONS, **batches.OPERATIONS, **service.OPERATIONS}
 

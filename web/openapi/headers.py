@@ -1,6 +1,6 @@
 """Headers of answers, by name."""
 
-from web.schemas import Schema
+from web.openapi.schemas import Schema
 
 HEADERS: dict[str, Schema] = {
     "X-Request-ID": {

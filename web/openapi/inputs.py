@@ -5,9 +5,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from storage.models import Alias
-from web.credentials import CSRF_HEADER
+from web.access.credentials import CSRF_HEADER
+from web.openapi.schemas import Schema
 from web.preferences import LONGEST_WAIT_S
-from web.schemas import Schema
 
 MEANINGS = {
     "priority": "The lane: interactive jobs go first.",

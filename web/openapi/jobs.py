@@ -3,10 +3,10 @@
 from storage.job import Status
 from web.api.feedback import Remark
 from web.api.records import LONGEST_PAGE, Query
-from web.formats import DEFAULT_ALPHA, TYPES
 from web.openapi.inputs import ACCEPT, IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, fields_of, flat, form, query, query_of
 from web.openapi.operation import BINARY, JSON, STATE, WAITED, Answer, Body, Operation, Operations, events, one_state
-from web.schemas import ref
+from web.openapi.schemas import ref
+from web.rendering.formats import DEFAULT_ALPHA, TYPES
 from web.uploads import IMAGE_FIELD, Options
 
 ONE_JOB = ("not_found", "gone")

@@ -6,11 +6,11 @@ from collections import defaultdict
 from werkzeug.routing import Rule
 
 from storage.problems import KINDS
-from web import auth
+from web.access import auth
 from web.openapi.headers import HEADERS
 from web.openapi.inputs import CSRF, path_parameter
 from web.openapi.operation import PROBLEM, Answer, Operation
-from web.schemas import Schema, ref
+from web.openapi.schemas import Schema, ref
 
 # They answer without Redis and the object store, or tell of their outage themselves.
 UNAFFECTED = {"health.healthz", "health.readyz", "pages.index", "openapi.document", "openapi.page"}

@@ -1,10 +1,10 @@
 """Everything that is about no image: the queue, the models, sessions, health, pages."""
 
 from web.api.models import Rollback, Target
+from web.api.session import Entry
 from web.openapi.inputs import flat
 from web.openapi.operation import JSON, Answer, Body, Operation, Operations
-from web.schemas import Schema, ref
-from web.session import Entry
+from web.openapi.schemas import Schema, ref
 
 ALIASES = {200: Answer("What the aliases mean now.", {JSON: ref("AliasesAnswer")})}
 PAGE = {200: Answer("The page.", {"text/html": {"type": "string"}}, optional=("Set-Cookie",))}

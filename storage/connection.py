@@ -1,0 +1,82 @@
+"""Everything that outlives a request, and everything web and worker must agree on."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from storage.batches import Batches
+from storage.models import Models
+from storage.objects import MinioObjects
+from storage.queue.jobs import RedisJobs
+from storage.queue.server_run import ServerRun
+from storage.queue.tickets import Tickets, celery_app
+from storage.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.records.api_keys import ApiKeys
+    from storage.records.jobs import Records
+    from storage.records.sql import Database
+
+# A thousand who wait for one job read it at the same moment: they queue for a connection instead of being refused one.
+CONNECTIONS, QUEUE_S = 64, 10
+RETRY = Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)
+# A connection that was closed is worth another attempt, a server that hangs is not.
+RETRY_ONLINE = Retry(ExponentialBackoff(cap=0.1, base=0.05), 1, supported_errors=(redis.ConnectionError,))
+
+
+@dataclass(frozen=True)
+class Storage:
+    settings: Settings
+    objects: MinioObjects
+    jobs: RedisJobs
+    batches: Batches
+    models: Models
+    tickets: Tickets
+
+    # SQLAlchemy takes 20 MB and a third of a second: whoever segments never asks for it.
+    @cached_property
+    def database(self) -> "Database":
+        from storage.records.sql import Database
+
+        return Database(self.settings.sql_url.get_secret_value())
+
+    @cached_property
+    def records(self) -> "Records":
+        from storage.records.jobs import Records
+
+        return Records(self.database)
+
+    @cached_property
+    def api_keys(self) -> "ApiKeys":
+        from storage.records.api_keys import ApiKeys
+
+        return ApiKeys(self.database)
+
+
+def connect(settings: Settings, online: bool = False) -> Storage:
+    """The one way to the object store, Redis and the ticket queue. Opens no connection yet.
+
+    `online`: somebody waits for the answer, who shall rather hear of an outage soon than wait for its end.
+    """
+    server_run = ServerRun()
+    pool = redis.BlockingConnectionPool.from_url(
+        settings.redis_url,
+        max_connections=CONNECTIONS,
+        timeout=QUEUE_S,
+        decode_responses=True,
+        socket_timeout=2 if online else 5,
+        socket_connect_timeout=2,
+        socket_keepalive=True,
+        health_check_interval=25,
+        redis_connect_func=server_run.connected,
+        # Every script may be repeated: claims and finishes by their token, the others change nothing twice.
+        retry=RETRY_ONLINE if online else RETRY,
+    )
+    client = redis.Redis(connection_pool=pool)
+    objects, jobs = MinioObjects(settings, online), RedisJobs(client, settings, server_run)
+    batches, models = Batches(objects, jobs), Models(objects, jobs.alone)
+    return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url)))

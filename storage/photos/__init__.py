@@ -1,0 +1,1 @@
+"""What counts as a photo, and what a mask file carries."""

@@ -1,0 +1,1 @@
+"""Redis: the pending set, leases, results of transitions, and Celery tickets."""

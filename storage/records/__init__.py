@@ -1,0 +1,1 @@
+"""SQL: the records of jobs, and API keys."""

@@ -1,0 +1,183 @@
+"""The tables of the records: what is asked later. Times are ms UTC, 0 where it has not happened.
+
+A change here needs a migration (storage/records/migrations/) that only adds: while it runs, processes of the
+previous version still write.
+"""
+
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
+
+# So that migrations can name what the database would name in its own way.
+NAMES = {
+    "pk": "pk_%(table_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+}
+ID, TENANT, MODEL = String(40), String(64), String(129)
+
+metadata = MetaData(naming_convention=NAMES)
+
+
+def _ms(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+def _text(name: str, kind: String | Text | None = None) -> Column[str]:
+    return Column(name, kind if kind is not None else Text(), nullable=False, server_default="")
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", TENANT, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("lane", String(16), nullable=False),
+    Column("model", MODEL, nullable=False),  # as it was asked for
+    _ms("created_ms"),
+    _ms("deadline_ms"),
+    _ms("started_ms"),
+    _ms("finished_ms"),
+    _ms("retained_until_ms"),
+    _ms("erased_ms"),
+    _text("batch_id", ID),
+    _text("custom_id"),
+    _text("filename"),
+    _text("sha256", String(64)),
+    Column("bytes", BigInteger, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("format", String(16), nullable=False),
+    _text("tags"),
+    Index(None, "tenant", "created_ms", "id"),
+    Index(None, "tenant", "status", "created_ms", "id"),
+    Index(None, "batch_id", "created_ms", "id"),
+    Index(None, "retained_until_ms"),
+)
+
+# One row for each time a job was asked for: the first, and every retry.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("job_id", ID, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("status", String(16), nullable=False),
+    _text("micro_batch_id", ID),
+    _text("worker"),
+    _text("model", MODEL),  # the version that it got
+    _ms("started_ms"),
+    _ms("finished_ms"),
+    Column("lost", JSON, nullable=False),  # leases that ran out: [{"worker", "started_ms", "lost_ms"}]
+    Column("timings_ms", JSON, nullable=False),
+    Column("error", JSON, nullable=False),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("job_id", ID, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    _text("key"),
+    _text("sha256", String(64)),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("classes", JSON, nullable=False),
+)
+
+micro_batches = Table(
+    "micro_batches",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _text("worker"),
+    _text("model", MODEL),
+    Column("size", Integer, nullable=False),
+    Column("infer_ms", Integer, nullable=False),
+    _ms("started_ms"),
+    _ms("finished_ms"),
+    Index(None, "finished_ms"),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("tenant", TENANT, nullable=False),
+    _text("name"),
+    Column("lane", String(16), nullable=False),
+    Column("model", MODEL, nullable=False),
+    Column("deadline_s", Integer, nullable=False),
+    _ms("created_ms"),
+    _text("closed", String(16)),
+    _ms("erased_ms"),
+    Index(None, "tenant", "created_ms", "id"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("job_id", ID, nullable=False),
+    Column("tenant", TENANT, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    _text("note"),
+    _text("model", MODEL),
+    _text("mask_key"),
+    Column("consent_training", Boolean, nullable=False),
+    _text("consent_wording"),
+    _ms("created_ms"),
+    _ms("erased_ms"),
+    Index(None, "job_id"),
+    Index(None, "tenant", "created_ms", "id"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(16), primary_key=True),  # the key's public part
+    Column("digest", String(64), nullable=False),  # SHA-256 of the whole key
+    Column("tenant", TENANT, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    _text("name"),
+    _ms("created_ms"),
+    _ms("revoked_ms"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("id", MODEL, primary_key=True),  # name/version
+    _ms("published_ms"),
+    _text("trained_on"),
+    Column("card", JSON, nullable=False),
+)
+
+training_runs = Table(
+    "training_runs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("status", String(16), nullable=False),
+    _text("version", MODEL),
+    _text("dataset"),
+    Column("parameters", JSON, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    _ms("started_ms"),
+    _ms("finished_ms"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("tenant", TENANT, nullable=False),
+    _text("job_id", ID),
+    _text("batch_id", ID),
+    Column("event", String(32), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("status_code", Integer, nullable=False),
+    _text("error"),
+    _ms("sent_ms"),
+    Index(None, "job_id"),
+    Index(None, "batch_id"),
+)

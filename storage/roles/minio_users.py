@@ -1,0 +1,36 @@
+"""MinIO's users and their policies, made through its admin interface by its root user."""
+
+from urllib.parse import urlsplit
+
+import urllib3
+from minio import MinioAdmin
+from minio.credentials.providers import StaticProvider
+from minio.error import MinioAdminException
+
+from storage.objects import OUTAGES, RETRIES, TIMEOUT
+from storage.problems import Unavailable
+from storage.roles.roles import PROGRAMS, policy
+from storage.settings import Settings
+
+
+def make_users(settings: Settings) -> None:
+    """A user for each program's role that has a secret in `s3_users`. Repeated, it puts secrets and rights right.
+
+    Raises Unavailable where the server does not answer, or has no such interface.
+    """
+    url = urlsplit(settings.s3_url)
+    admin = MinioAdmin(
+        endpoint=url.netloc,
+        credentials=StaticProvider(settings.s3_access_key, settings.s3_secret_key.get_secret_value()),
+        region=settings.s3_region,
+        secure=url.scheme == "https",
+        http_client=urllib3.PoolManager(timeout=TIMEOUT, retries=RETRIES, cert_reqs="CERT_REQUIRED"),
+    )
+    try:
+        for role in (role for role in PROGRAMS if role in settings.s3_users):
+            name = f"{settings.bucket_prefix}{role}"
+            admin.policy_add(name, policy=policy(role, settings.bucket_prefix))
+            admin.user_add(role, settings.s3_users[role].get_secret_value())
+            admin.policy_set(name, user=role)
+    except (*OUTAGES, MinioAdminException) as error:
+        raise Unavailable(f"MinIO's users: {error}") from error

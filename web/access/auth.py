@@ -1,0 +1,99 @@
+"""Before each request: who calls, and whether they may. A route that is not named here needs a credential."""
+
+import re
+from collections.abc import Callable
+
+from flask import g, request
+
+from storage.problems import Problem, Unavailable
+from storage.records.api_key import Scope
+from web.access.caller import LOCAL, Caller, caller
+from web.access.credentials import address, by_session, check_csrf, given_key, verified
+from web.access.exposure import is_loopback, is_open
+from web.services import connected, known_keys, rate_limits
+
+PUBLIC = {
+    "health.healthz",
+    "health.readyz",
+    "pages.index",
+    "openapi.document",
+    "openapi.page",
+    "static",
+    "session.create",
+    "session.remove",
+}
+ADMIN = {"models"}  # blueprints: what is changed there concerns everybody
+COUNTED_LATER = {"batches.append"}  # when it is known how many images they bring
+SAFE = {"GET", "HEAD", "OPTIONS"}
+PORT = re.compile(r":\d+$")
+
+
+def authenticate() -> None:
+    """Raises Problem unless this request may go on; then `caller()` is who makes it."""
+    if is_open(connected().settings):
+        _check_neighbour()
+    if request.endpoint in PUBLIC:
+        return
+    g.caller = _caller()
+    scope = _scope()
+    if not caller().may(scope):
+        raise Problem("forbidden", f"The key lacks the scope {scope}.")
+    if request.method in SAFE:
+        return
+    if request.endpoint in COUNTED_LATER:
+        rate_limits().check(caller(), address())
+    else:
+        rate_limits().take(caller(), address())
+
+
+def count_images(images: int) -> None:
+    """For a route in COUNTED_LATER."""
+    rate_limits().take(caller(), address(), images)
+
+
+def goes_on() -> Callable[[], bool]:
+    """For an answer that lasts: tells, also outside of the request, whether its caller's key was not revoked since."""
+    key_id, known = caller().key_id, known_keys()
+
+    def valid() -> bool:
+        try:
+            return not key_id or known.valid(key_id) is not None
+        except Unavailable:
+            return False
+
+    return valid
+
+
+def check_origin() -> None:
+    """Raises Problem for what a page of somebody else makes a browser send."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.host:
+        raise Problem("forbidden", "This comes from another site's page.")
+
+
+def _caller() -> Caller:
+    if (text := given_key()) is not None:
+        return Caller.by_key(verified(text))
+    if found := by_session():
+        if request.method not in SAFE:
+            check_csrf()
+        return found
+    if is_open(connected().settings):
+        return LOCAL
+    raise Problem("unauthorized", "Send `Authorization: Bearer seg_…`.")
+
+
+def _scope() -> Scope:
+    if request.method in SAFE:
+        return Scope.READ
+    return Scope.ADMIN if request.blueprint in ADMIN else Scope.SUBMIT
+
+
+def _check_neighbour() -> None:
+    """An open web is for this machine. Any page that one looks at can send requests here, or give its own name this
+    machine's address and then read the answers too.
+    """
+    if not is_loopback(PORT.sub("", request.host)) or not is_loopback(address()):
+        raise Problem("forbidden", "Only this machine may call without a key; behind a proxy set REQUIRE_KEYS=1.")
+    if request.method not in SAFE:
+        check_origin()

@@ -1,0 +1,41 @@
+"""Who makes a request, and what they may do."""
+
+from dataclasses import dataclass
+
+from flask import g
+
+from storage.records.api_key import ANONYMOUS, ApiKey, Scope
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`key_id`: empty for those who came without a key."""
+
+    tenant: str
+    scopes: frozenset[Scope]
+    key_id: str = ""
+
+    @classmethod
+    def by_key(cls, key: ApiKey) -> "Caller":
+        return cls(key.tenant, key.scopes, key.id)
+
+    @classmethod
+    def by_anonymous_session(cls, tenant: str) -> "Caller":
+        return cls(tenant, frozenset({Scope.SUBMIT, Scope.READ}))
+
+    @property
+    def anonymous(self) -> bool:
+        return self.tenant.startswith(ANONYMOUS)
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+# Whoever calls an open web: docs/decisions/0014.
+LOCAL = Caller("local", frozenset(Scope))
+
+
+def caller() -> Caller:
+    """Of the present request, to any route but the public ones."""
+    found: Caller = g.caller
+    return found

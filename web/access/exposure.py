@@ -1,0 +1,53 @@
+"""Whom this web can be reached by, and whether it may be."""
+
+import ipaddress
+
+from storage.connection import connect
+from storage.problems import Unavailable
+from storage.settings import Settings
+from web.access.proxy import networks
+
+SHORTEST_SECRET = 32
+
+
+def is_open(settings: Settings) -> bool:
+    """Nobody needs a key: only this machine can call, and nothing was said about somebody who stands between."""
+    return is_loopback(settings.bind) and not settings.require_keys and not settings.public_page
+
+
+def is_loopback(name: str) -> bool:
+    """`localhost`, 127.0.0.0/8, ::1; the last one in brackets too, as in a URL."""
+    bare = name.removeprefix("[").removesuffix("]").lower()
+    try:
+        return bare == "localhost" or ipaddress.ip_address(bare).is_loopback
+    except ValueError:
+        return False
+
+
+def refusal(settings: Settings) -> str:
+    """Why a web with these settings must not start, in one sentence; empty if it may."""
+    try:
+        networks(settings.trusted_proxy)
+    except ValueError as error:
+        return f"TRUSTED_PROXY: {error}."
+    if is_open(settings):
+        return ""
+    if len(settings.session_secret.get_secret_value()) < SHORTEST_SECRET:
+        return f"SESSION_SECRET must have at least {SHORTEST_SECRET} random characters where callers are to be known."
+    if is_loopback(settings.bind) or settings.public_page:
+        return ""
+    return _without_keys(settings)
+
+
+def _without_keys(settings: Settings) -> str:
+    connection = connect(settings)
+    try:
+        if connection.api_keys.any_valid():
+            return ""
+        return f"BIND={settings.bind} lets others call, and there is no API key: `segue keys create` makes one."
+    except Unavailable as error:
+        return (
+            f"BIND={settings.bind} lets others call, and the API keys cannot be read ({error}): `segue setup`, SQL_URL."
+        )
+    finally:
+        connection.database.dispose()  # a connection must not be shared with the workers that are forked next

@@ -1,0 +1,86 @@
+"""How much one caller may change in a while, counted in Redis for all webs together."""
+
+import ipaddress
+import math
+import time
+
+import redis
+from limits import RateLimitItem, parse
+from limits.storage import RedisStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from storage import keys
+from storage.problems import Problem
+from storage.settings import Settings
+from web.access.caller import LOCAL, Caller
+
+IPV6_CUSTOMER = 64  # bits: what is given to one customer, who can take any address of it
+
+
+class RateLimits:
+    """Windows of fixed times: what was refused fits once the window is over, however many images it is, so that
+    `Retry-After` can be exact. Every method raises Problem `rate_limited`, or redis.RedisError in an outage.
+    """
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        # Over our own connections, and so with their timeouts.
+        counts = RedisStorage(
+            settings.redis_url, connection_pool=client.connection_pool, key_prefix=f"{keys.PREFIX}limits"
+        )
+        self._window = FixedWindowRateLimiter(counts)
+        self._of_caller, self._of_address = parse(settings.limit_key), parse(settings.limit_address)
+
+    def take(self, caller: Caller, address: str, images: int = 1) -> None:
+        """For images and other changes."""
+        for limit, who in self._limits(caller, address):
+            if images > limit.amount:
+                raise Problem("payload_too_large", f"At most {limit}: send fewer images at a time.")
+            self._take(limit, who, images)
+
+    def check(self, caller: Caller, address: str) -> None:
+        """Refuses what would find nothing left, and takes nothing."""
+        for limit, who in self._limits(caller, address):
+            self._check(limit, who)
+
+    def take_session(self, address: str) -> None:
+        self._take(self._of_address, ("sessions", network(address)), 1)
+
+    def take_failure(self, address: str) -> None:
+        """For a credential that is not valid."""
+        self._take(self._of_address, ("failures", network(address)), 1)
+
+    def check_failures(self, address: str) -> None:
+        self._check(self._of_address, ("failures", network(address)))
+
+    def _limits(self, caller: Caller, address: str) -> list[tuple[RateLimitItem, tuple[str, str]]]:
+        if caller is LOCAL:
+            return []
+        limits = [(self._of_caller, ("callers", caller.key_id or caller.tenant))]
+        if caller.anonymous:
+            limits.append((self._of_address, ("addresses", network(address))))
+        return limits
+
+    def _take(self, limit: RateLimitItem, who: tuple[str, str], cost: int) -> None:
+        if not self._window.hit(limit, *who, cost=cost):
+            raise self._refusal(limit, who)
+
+    def _check(self, limit: RateLimitItem, who: tuple[str, str]) -> None:
+        if not self._window.test(limit, *who):
+            raise self._refusal(limit, who)
+
+    def _refusal(self, limit: RateLimitItem, who: tuple[str, str]) -> Problem:
+        reset_at = self._window.get_window_stats(limit, *who).reset_time
+        # Redis tells whole seconds, rounded: one more, so that nobody comes too early.
+        pause_s = max(0, math.ceil(reset_at - time.time())) + 1
+        return Problem("rate_limited", f"The limit is {limit}.", pause_s)
+
+
+def network(address: str) -> str:
+    """What stands for one client: an IPv4 address, or the part of an IPv6 address that is one customer's."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, IPV6_CUSTOMER), strict=False))
+    return str(parsed)

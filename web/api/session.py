@@ -1,0 +1,73 @@
+"""A session by cookie, for the page: <img> and EventSource send no `Authorization`."""
+
+from flask import Blueprint, Response, request, session
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage.problems import Problem
+from web.access.auth import check_origin
+from web.access.credentials import (
+    TENANT,
+    address,
+    begin_session,
+    check_csrf,
+    end_session,
+    given_key,
+    tell_csrf,
+    verified,
+)
+from web.errors import invalid
+from web.services import connected, rate_limits
+
+LONGEST_BODY = 4096
+
+blueprint = Blueprint("session", __name__, url_prefix="/session")
+
+
+class Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
+
+
+@blueprint.post("")
+def create() -> Response:
+    """For a key; on a public page also without one, as a tenant of one's own."""
+    check_origin()
+    text = given_key()
+    if text is None:
+        text = _key_in_body()
+    if text is not None:
+        key = verified(text)
+        rate_limits().take_session(address())
+        begin_session(key)
+    elif connected().settings.public_page:
+        if TENANT in session:  # another tab was first
+            tell_csrf()
+        else:
+            rate_limits().take_session(address())
+            begin_session(None)
+    else:
+        raise Problem("unauthorized", "Send the key: `Authorization: Bearer seg_…`, or as JSON.")
+    return Response(status=204)
+
+
+@blueprint.delete("")
+def remove() -> Response:
+    if session:
+        check_csrf()
+    end_session()
+    return Response(status=204)
+
+
+def _key_in_body() -> str | None:
+    """None where there is no body."""
+    request.max_content_length = LONGEST_BODY
+    body = request.get_data()
+    if not body:
+        return None
+    if request.mimetype != "application/json":
+        raise Problem("invalid_request", "Send application/json.")
+    try:
+        return Entry.model_validate_json(body).key
+    except ValidationError as error:
+        raise invalid(error) from error

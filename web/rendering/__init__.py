@@ -1,0 +1,1 @@
+"""From a stored mask to each output format."""

@@ -1,0 +1,93 @@
+"""A batch as one zip file: its masks in their folders, a manifest, and COCO annotations. Made while it is sent."""
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image
+from zipstream import ZipStream
+
+from storage.batch import Batch
+from storage.connection import Storage
+from storage.job import Job, Status
+from storage.objects import RESULTS
+from web.documents import batch_document
+from web.rendering.formats import UNTINTED, in_thread
+
+
+def archive(storage: Storage, batch: Batch) -> Iterator[bytes]:
+    """The zip's bytes. One mask at a time is in memory; the annotations (a kilobyte or two a mask) are gathered."""
+    stream = ZipStream(sized=False)
+    manifest: list[dict[str, Any]] = []
+    coco = Coco()
+    for job in storage.batches.jobs(batch.id):
+        mask = storage.objects.get(RESULTS, job.result_key) if job.status is Status.SUCCEEDED else None
+        name = f"{job.spec.custom_id}.png" if mask else None
+        manifest.append(_manifest_entry(job, name))
+        if mask and name:
+            in_thread(coco.add, job, mask)
+            stream.add(mask, f"masks/{name}")
+            yield from stream.all_files()
+    stream.add(json.dumps({"batch": batch_document(batch), "items": manifest}, indent=1), "manifest.json")
+    stream.add(json.dumps(coco.document(batch.spec.name)), "coco.json")
+    yield from stream.all_files()
+    yield from stream.finalize()
+
+
+def _manifest_entry(job: Job, name: str | None) -> dict[str, Any]:
+    outcome = job.outcome
+    return {
+        "custom_id": job.spec.custom_id,
+        "job_id": job.id,
+        "status": job.status,
+        "mask": f"masks/{name}" if name else None,
+        "sha256": outcome.result["sha256"] if outcome and outcome.result else None,
+        "model": outcome.model if outcome else None,
+        "error": outcome.error if outcome else None,
+    }
+
+
+class Coco:
+    """Annotations in COCO's format (https://cocodataset.org/#format-data): one run-length mask a class and image."""
+
+    def __init__(self) -> None:
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+        self._categories: dict[int, dict[str, Any]] = {}
+
+    def add(self, job: Job, mask: bytes) -> None:
+        """`mask`: the stored palette PNG of class ids. The class `background` is no object and has no annotation."""
+        import numpy as np  # here, so that a web that makes no archive starts without them
+        from pycocotools import mask as rle
+
+        with Image.open(io.BytesIO(mask), formats=["PNG"]) as image:
+            ids = np.asarray(image)
+        image_id = len(self._images) + 1
+        height, width = ids.shape
+        self._images.append({"id": image_id, "file_name": job.spec.custom_id, "width": width, "height": height})
+        result = (job.outcome.result if job.outcome else None) or {}
+        for entry in result.get("classes", []):
+            if entry["name"] == UNTINTED or not entry["pixels"]:
+                continue
+            self._categories[entry["id"]] = {"id": entry["id"], "name": entry["name"]}
+            encoded = rle.encode(np.asfortranarray((ids == entry["id"]).astype(np.uint8)))
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": entry["id"],
+                    "segmentation": {"size": [height, width], "counts": encoded["counts"].decode()},
+                    "area": int(rle.area(encoded)),
+                    "bbox": [float(side) for side in rle.toBbox(encoded)],
+                    "iscrowd": 0,
+                }
+            )
+
+    def document(self, name: str) -> dict[str, Any]:
+        return {
+            "info": {"description": name},
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": sorted(self._categories.values(), key=lambda category: int(category["id"])),
+        }

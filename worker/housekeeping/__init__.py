@@ -1,0 +1,1 @@
+"""Periodic work: sweeps, adoption, cleaning, records."""

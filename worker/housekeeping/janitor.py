@@ -1,0 +1,69 @@
+"""What is kept no longer: jobs past their retention, objects that nobody knows any more, old batches."""
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from storage import keys
+from storage.connection import Storage
+from storage.job import LONGEST_DEADLINE_S
+from storage.keys import Owner
+from storage.lifecycle import erase
+from storage.objects import RESULTS, UPLOADS
+
+ERASERS = 4
+LONGEST_DEADLINE_MS = LONGEST_DEADLINE_S * 1000
+AT_MOST_S = 600.0  # after that another housekeeper may try
+
+log = logging.getLogger(__name__)
+
+
+def clean(storage: Storage) -> int:
+    """Erase what is due. → how many jobs"""
+    with storage.jobs.alone("janitor", AT_MOST_S) as chosen:
+        if not chosen:
+            return 0
+        erased = _erase_due(storage) + _erase(storage, _forgotten(storage))
+        for tenant, batch_id in _old_batches(storage):
+            storage.batches.erase(tenant, batch_id)
+    if erased:
+        log.info("%d jobs erased, their retention was over", erased)
+    return erased
+
+
+def _erase(storage: Storage, owners: Iterable[Owner]) -> int:
+    with ThreadPoolExecutor(ERASERS) as pool:
+        return sum(pool.map(lambda owner: erase(storage.objects, storage.jobs, *owner), owners))
+
+
+def _erase_due(storage: Storage) -> int:
+    """Ended jobs whose time is over, by Redis."""
+    total = 0
+    while ids := storage.jobs.due():
+        known = [(job.spec.tenant, job.id) for job in storage.jobs.get_many(ids) if job]
+        total += _erase(storage, known)
+        # A record that ran out by itself leaves objects of an old hour: they are found there.
+        storage.jobs.not_due(ids)
+    return total
+
+
+def _forgotten(storage: Storage) -> Iterator[Owner]:
+    """Objects past their time without a record, as after a loss of Redis."""
+    over_ms = time.time_ns() // 1_000_000 - storage.settings.retention_s * 1000
+    hours = storage.objects.folders(UPLOADS) | storage.objects.folders(RESULTS)
+    for hour in sorted(hour for hour in hours if hour <= keys.hour_of(over_ms)):
+        # Without a result a job may be open until its deadline; with one it had ended when that was written.
+        uploads, results = (storage.objects.of_jobs(bucket, hour) for bucket in (UPLOADS, RESULTS))
+        ended_ms = {owner: keys.created_ms(owner[1]) + LONGEST_DEADLINE_MS for owner, _ in uploads}
+        ended_ms |= {owner: result.modified_ms for owner, result in results}
+        unknown = set(storage.jobs.without_record([job_id for _, job_id in ended_ms]))
+        yield from (owner for owner, ms in ended_ms.items() if owner[1] in unknown and ms < over_ms)
+
+
+def _old_batches(storage: Storage) -> Iterator[Owner]:
+    """Batches whose last job could have ended before the retention began, and that hold none any more."""
+    over_ms = time.time_ns() // 1_000_000 - storage.settings.retention_s * 1000 - LONGEST_DEADLINE_MS
+    for tenant, batch_id in storage.batches.all():
+        if keys.created_ms(batch_id) < over_ms and not any(storage.batches.job_ids(batch_id)):
+            yield tenant, batch_id

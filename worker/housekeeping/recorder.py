@@ -1,0 +1,160 @@
+"""The records kept up with what happens: read from Redis what has changed, write it to SQL, a page at a time.
+
+A message on the queue `records` says that something has changed, not what: that stands in Redis, written by the very
+script that changed it, until it is in the records. So a message may be lost, and while SQL is down the changes wait.
+"""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.exc import DataError, IntegrityError
+
+from storage import feedback, keys, lifecycle
+from storage.connection import Storage
+from storage.job import Job, Status
+from storage.objects import FEEDBACK, RESULTS, UPLOADS, MinioObjects
+from worker.housekeeping.sweeps import WIDE, hours
+
+PAGE = 500
+AT_MOST_S = 60.0  # after that another housekeeper may try
+GIVE_WAY_S = 20.0
+UNSTORABLE = (DataError, IntegrityError, KeyError, OverflowError, TypeError, ValueError)
+DAY_MS = 24 * 3600 * 1000
+
+log = logging.getLogger(__name__)
+
+Change = tuple[str, float]
+
+
+def record(storage: Storage) -> int:
+    """Write what has changed. → how many changes. Raises Unavailable: they wait."""
+    done, give_way = 0, time.monotonic() + GIVE_WAY_S
+    with storage.jobs.alone("record", AT_MOST_S) as chosen:
+        while chosen and time.monotonic() < give_way:
+            page = storage.jobs.outbox.first(PAGE)
+            _one_by_one(_write, storage, page)
+            storage.jobs.outbox.done(page)
+            done += len(page)
+            if len(page) < PAGE:  # what changes meanwhile has its own message
+                break
+    return done
+
+
+def _one_by_one(write: Callable[[Storage, Sequence[Change]], None], storage: Storage, page: Sequence[Change]) -> None:
+    """All at once; where a row cannot be stored as it is, each for itself, so that it holds up no other."""
+    try:
+        write(storage, page)
+    except UNSTORABLE as error:
+        if len(page) == 1:
+            log.error("%s: cannot be recorded: %s", page[0][0], type(error).__name__)  # its text may hold a name
+            return
+        for change in page:
+            _one_by_one(write, storage, [change])
+
+
+def _write(storage: Storage, page: Sequence[Change]) -> None:
+    revisions = {name: int(revision) for name, revision in page}
+    job_ids = [name for name in revisions if keys.is_job_id(name)]
+    batch_ids = [name for name in revisions if keys.is_batch_id(name)]
+    jobs = [job for job in storage.jobs.get_many(job_ids) if job]
+    opened = storage.batches.as_opened(batch_ids)
+    storage.records.write(jobs)
+    storage.records.write_batches(opened)
+    # Without a record and not known as erased it was lost: the backfill sees what its objects tell.
+    missing = {*job_ids, *batch_ids} - {job.id for job in jobs} - {spec.id for spec, _ in opened}
+    storage.records.erase({name: revisions[name] for name in storage.jobs.gone_among(sorted(missing))})
+    said = (feedback.load(storage.objects, name) for name in revisions.keys() - {*job_ids, *batch_ids})
+    storage.records.write_feedback([row for row in said if row])
+
+
+def tidy(storage: Storage) -> None:
+    """Note model versions, and forget what is past its retention although Redis has lost its erasure."""
+    for version in set(storage.models.versions()) - storage.records.models():
+        card, published_ms = storage.models.card(version), storage.models.published_ms(version)
+        if card:
+            storage.records.write_model(version, published_ms, card)
+    overdue = storage.records.erase_overdue(time.time_ns() // 1_000_000 - DAY_MS)
+    if overdue:
+        log.warning("%d jobs were past their retention in the records only", overdue)
+
+
+def backfill(storage: Storage) -> int:
+    """Bring the records to what the object store tells. → how many jobs differed. Raises Unavailable."""
+    differing = 0
+    for found in differences(storage):
+        for name in found.unrecorded:
+            storage.jobs.outbox.note(name)
+        ended = [job for owner in sorted(found.lost) if (job := ended_job(storage, *owner))]
+        storage.records.write(ended)
+        storage.records.erase(dict.fromkeys(found.erased, time.time_ns() // 1_000_000))
+        for job in filter(None, storage.jobs.get_many(found.back)):
+            log.warning("%s: had been erased", job.id)
+            lifecycle.forget(storage.objects, storage.jobs, job.spec.tenant, job.id)
+        differing += len(found)
+    return differing
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between the objects and the records, of one hour or of all feedback.
+
+    `unrecorded`: names of what Redis knows and the records do not, nor are about to; `lost`: ended jobs that Redis does
+    not know either; `erased`: jobs that only the records know; `back`: ended jobs of an older state of Redis that were
+    erased since.
+    """
+
+    unrecorded: list[str] = field(default_factory=list)
+    lost: set[keys.Owner] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
+    back: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.unrecorded) + len(self.lost) + len(self.erased) + len(self.back)
+
+
+def differences(storage: Storage) -> Iterator[Difference]:
+    """Raises Unavailable."""
+    kept = defaultdict[str, set[str]](set)
+    for page in storage.jobs.retained_ids():
+        for job_id in page:
+            kept[keys.hour(job_id)].add(job_id)
+    stored = storage.objects.folders(UPLOADS)
+    for hour in sorted({*hours(WIDE), *stored, *kept}):
+        recorded = storage.records.recorded(*keys.ids_of_hour(hour))
+        if recorded or hour in stored or hour in kept:
+            yield _of_hour(storage, hour, recorded, kept[hour])
+    known = storage.records.recorded_feedback()
+    said = [listed.key for listed in storage.objects.listing(FEEDBACK, "") if listed.key.endswith(".json")]
+    yield Difference(storage.jobs.outbox.without([key for key in said if feedback.id_of(key) not in known]))
+
+
+def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: set[str]) -> Difference:
+    # Listed after the records were read: what is recorded, or kept, and has no upload was erased.
+    uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
+    ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)}
+    wanting = {owner for owner in uploads if owner[1] not in recorded or not recorded[owner[1]].final}
+    unknown = set(storage.jobs.without_record([job_id for _, job_id in wanting]))
+    there = {job_id for _, job_id in uploads}
+    return Difference(
+        unrecorded=storage.jobs.outbox.without(sorted({job_id for _, job_id in wanting} - unknown - recorded.keys())),
+        lost={owner for owner in wanting & ended if owner[1] in unknown},
+        erased=set(storage.jobs.without_record(sorted(recorded.keys() - there))),
+        back=sorted(kept - there),
+    )
+
+
+def ended_job(storage: Storage, tenant: str, job_id: str) -> Job | None:
+    """A job as its objects tell it; None for one without a result: that is open, and the housekeeper's to adopt."""
+    objects: MinioObjects = storage.objects
+    spec = objects.spec(tenant, job_id)
+    ending = objects.ending(objects.results(tenant, job_id)) if spec else None
+    if spec is None or ending is None:
+        return None
+    listed, outcome = ending
+    kept_until_ms = listed.modified_ms + storage.settings.retention_s * 1000
+    times: dict[str, Any] = {"finished_ms": listed.modified_ms, "retained_until_ms": kept_until_ms}
+    return Job(spec, outcome.status, listed.modified_ms, result_key=listed.key, outcome=outcome, **times)

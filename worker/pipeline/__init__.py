@@ -1,0 +1,1 @@
+"""From tickets to finished micro-batches."""
