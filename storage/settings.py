@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     key_cache_s: float = Field(default=15, ge=0, le=30)
     limit_key: str = Field(default="1200/minute", pattern=RATE)
     limit_address: str = Field(default="300/minute", pattern=RATE)
+    limit_network: str = Field(default="3000/minute", pattern=RATE)
     trusted_proxy: str = ""
 
     max_upload_bytes: int = 10 * 1024 * 1024

@@ -24,14 +24,19 @@ NOWHERE = Path("/no/such/folder")
 
 
 def compose(*more: str, roles: Path = NOWHERE) -> dict[str, dict[str, object]]:
+    services = compose_document(*more, roles=roles)["services"]
+    return {str(name): dict(service) for name, service in services.items()}
+
+
+def compose_document(*more: str, roles: Path = NOWHERE) -> dict[str, Any]:
     files = [part for name in ("docker-compose.yml", *more) for part in ("-f", str(ROOT / name))]
     done = subprocess.run(
         [str(BIN / "docker-compose"), *files, "config", "--format", "json"],
         env={**os.environ, "ROLES": str(roles)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    services = json.loads(done.stdout)["services"]
-    return {str(name): dict(service) for name, service in services.items()}
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 def test_web_stands_first_in_the_procfile() -> None:
@@ -118,6 +123,31 @@ def test_compose_publishes_on_loopback_only() -> None:
     ports = [port for service in compose().values() for port in service.get("ports", [])]  # type: ignore[attr-defined]
     assert ports
     assert all(port["host_ip"] == "127.0.0.1" for port in ports)
+
+
+@pytest.mark.parametrize("name", ["housekeeper", "minio", "postgres", "redis", "setup", "web", "worker"])
+def test_every_container_is_hardened(name: str) -> None:
+    service: Any = compose()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] > 0
+    assert "privileged" not in service
+    if "build" not in service:
+        assert re.search(r":[^:/]*\d[^:/]*\.[^:/]*\d|:RELEASE\.", service["image"]), "an exact tag"
+    assert name == "minio" or "build" in service or service["user"] not in ("0", "root")
+
+
+def test_each_server_is_reached_by_its_clients_only() -> None:
+    services: Any = compose()
+    assert all(services.values()), "compose has services"
+    networks = {name: set(service["networks"]) for name, service in services.items()}
+    for server in ("redis", "postgres", "minio"):
+        assert networks[server] == {server}
+    assert networks["worker"] == {"redis", "minio"}
+    assert {name for name, joined in networks.items() if "front" in joined} == {"web"}
+    declared = compose_document()["networks"]
+    assert {name for name, one in declared.items() if not one.get("internal")} == {"front"}
 
 
 def test_compose_has_redis_keep_the_queue() -> None:

@@ -13,6 +13,7 @@ from web import errors
 from web.access import auth
 from web.access.credentials import SESSION_COOKIE, Sessions
 from web.access.exposure import is_open
+from web.access.headers import protect
 from web.access.known_keys import KnownKeys
 from web.access.proxy import TrustedProxy
 from web.access.rate_limits import RateLimits
@@ -24,10 +25,6 @@ from web.sql_timeout import answered
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 SESSION_DAYS = 7
 REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
@@ -86,8 +83,4 @@ def _name_request() -> None:
 
 def _add_headers(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.get("request_id", "")
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response
+    return protect(response)

@@ -15,7 +15,9 @@ from storage.connection import Storage, connect
 from storage.records.api_key import Scope, key_id
 from storage.settings import Settings
 from web import streams
+from web.access.proxy import FORWARDING
 from web.api import batches
+from web.app import create_app
 
 UNKNOWN_JOB = "/v1/jobs/job_01a203b4d5037207a59836e62a304243"
 PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
@@ -135,6 +137,25 @@ def test_an_open_web_takes_nothing_from_another_sites_page(client: FlaskClient, 
     refused(client.post("/v1/jobs", headers={"Origin": origin}, **PHOTO), 403, "forbidden")
     assert client.post("/v1/jobs", headers={"Origin": "http://localhost"}, **PHOTO).status_code == 202
     assert client.get("/v1/queue", headers={"Origin": origin}).status_code == 200
+
+
+@pytest.mark.parametrize("header", FORWARDING)
+def test_an_open_web_refuses_what_passed_a_proxy(client: FlaskClient, connection: Storage, header: str) -> None:
+    passed = {header: "127.0.0.1"}
+    assert client.get("/healthz").status_code == 200
+    for path in ("/v1/queue", "/", "/healthz"):
+        refused(client.get(path, headers=passed), 403, "forbidden")
+    declared = create_app(connection.settings.replace(trusted_proxy="127.0.0.1")).test_client()
+    client_is_here = {"X-Forwarded-For": "127.0.0.1", "Via": "1.1 proxy"}
+    assert declared.get("/v1/queue", headers=client_is_here).status_code == 200
+    refused(declared.get("/v1/queue", headers={"X-Forwarded-For": "10.0.0.9"}), 403, "forbidden")
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_an_open_web_heeds_what_the_browser_says_of_the_page(client: FlaskClient, site: str) -> None:
+    refused(client.post("/v1/jobs", headers={"Sec-Fetch-Site": site}, **PHOTO), 403, "forbidden")
+    for own in ("same-origin", "none"):
+        assert client.post("/v1/jobs", headers={"Sec-Fetch-Site": own}, **PHOTO).status_code == 202
 
 
 def test_a_revoked_key_stops_on_every_web(connection: Storage) -> None:

@@ -13,7 +13,7 @@ from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
 from storage.connection import Storage
-from web.access.rate_limits import network
+from web.access.rate_limits import network, site
 
 PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
 UNKNOWN = "seg_" + "0" * 12 + "_" + "a" * 43
@@ -126,6 +126,21 @@ def test_an_address_makes_so_many_sessions(connection: Storage) -> None:
     entered(public, "10.0.0.2")
 
 
+def test_the_many_addresses_of_one_ipv6_network_have_a_limit_together(connection: Storage) -> None:
+    client = guarded(connection, limit_address="100/hour", limit_network="3/hour").test_client()
+
+    def statuses(network: str, count: int) -> list[int]:
+        addresses = [f"{network}:{number:x}::1" for number in range(count)]
+        wrong = {"Authorization": "nonsense"}
+        return [
+            client.get("/v1/queue", headers=wrong, environ_base={"REMOTE_ADDR": address}).status_code
+            for address in addresses
+        ]
+
+    assert statuses("2001:db8:1", 5) == [401, 401, 401, 429, 429]
+    assert statuses("2001:db8:2", 1) == [401]
+
+
 def test_after_too_many_wrong_keys_the_database_is_not_asked(connection: Storage) -> None:
     app = guarded(connection, limit_address="3/hour")
     client, api_keys = app.test_client(), app.extensions["storage"].api_keys
@@ -155,7 +170,7 @@ def test_our_keys_in_redis_have_our_prefix(connection: Storage) -> None:
     browser, where, csrf = entered(client, "2001:db8::1")
     browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO)
     names = [name for name in connection.jobs.client.scan_iter() if "limit" in name.lower()]
-    assert len(names) == 4
+    assert len(names) == 6
     assert all(name.startswith("segue:limits") for name in names)
     assert all(0 < connection.jobs.client.ttl(name) <= 60 for name in names)
 
@@ -188,3 +203,11 @@ def _away(*_: object) -> None:
 )
 def test_what_counts_as_one_address(address: str, counted: str) -> None:
     assert network(address) == counted
+
+
+@pytest.mark.parametrize(
+    ("address", "counted"),
+    [("2001:db8:1:2:3::6", "2001:db8:1::/48"), ("::ffff:10.0.0.1", ""), ("10.0.0.1", ""), ("", ""), ("x", "")],
+)
+def test_what_counts_as_one_network(address: str, counted: str) -> None:
+    assert site(address) == counted

@@ -76,6 +76,20 @@ def test_a_change_needs_the_token(client: FlaskClient, connection: Storage) -> N
     assert client.get("/v1/queue").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "foreign", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}]
+)
+def test_a_change_comes_from_our_own_page(client: FlaskClient, connection: Storage, foreign: dict[str, str]) -> None:
+    key = bearer(new_key(connection))
+    client.post("/session", headers=key)
+    own = {**csrf(client), "Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
+    for method, path in (("POST", "/v1/jobs"), ("DELETE", "/session"), ("POST", "/session")):
+        answer = client.open(path, method=method, headers={**csrf(client), **foreign}, **PHOTO)
+        assert (answer.status_code, answer.get_json()["code"]) == (403, "forbidden"), path
+    assert client.post("/v1/jobs", headers=own, **PHOTO).status_code == 202
+    assert client.post("/v1/jobs", headers={**key, **foreign}, **PHOTO).status_code == 202, "a key is no cookie"
+
+
 def test_the_token_is_the_sessions_own(client: FlaskClient, connection: Storage) -> None:
     """A cookie that somebody planted does not make a token."""
     client.post("/session", headers=bearer(new_key(connection)))

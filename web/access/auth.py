@@ -10,6 +10,7 @@ from storage.records.api_key import Scope
 from web.access.caller import LOCAL, Caller, caller
 from web.access.credentials import address, by_session, check_csrf, given_key, verified
 from web.access.exposure import is_loopback, is_open
+from web.access.proxy import DECLARED, FORWARDING
 from web.services import connected, known_keys, rate_limits
 
 PUBLIC = {
@@ -25,6 +26,7 @@ PUBLIC = {
 ADMIN = {"models"}  # blueprints: what is changed there concerns everybody
 COUNTED_LATER = {"batches.append"}  # when it is known how many images they bring
 SAFE = {"GET", "HEAD", "OPTIONS"}
+OWN_SITE = {"same-origin", "none"}  # of `Sec-Fetch-Site`; none: the user's own doing, not a page's
 PORT = re.compile(r":\d+$")
 
 
@@ -65,9 +67,13 @@ def goes_on() -> Callable[[], bool]:
 
 
 def check_origin() -> None:
-    """Raises Problem for what a page of somebody else makes a browser send."""
+    """Raises Problem for a request that a page of another origin made the browser send.
+
+    `Sec-Fetch-Site` is the browser's own word, which no page can change; older browsers send `Origin` only.
+    """
     origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.host:
+    foreign = origin is not None and origin.partition("://")[2] != request.host
+    if foreign or request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE:
         raise Problem("forbidden", "This comes from another site's page.")
 
 
@@ -76,6 +82,7 @@ def _caller() -> Caller:
         return Caller.by_key(verified(text))
     if found := by_session():
         if request.method not in SAFE:
+            check_origin()
             check_csrf()
         return found
     if is_open(connected().settings):
@@ -91,8 +98,10 @@ def _scope() -> Scope:
 
 def _check_neighbour() -> None:
     """An open web is for this machine. Any page that one looks at can send requests here, or give its own name this
-    machine's address and then read the answers too.
+    machine's address and then read the answers too. A proxy on this machine would let in all of its clients.
     """
+    if not request.environ.get(DECLARED) and any(name in request.headers for name in FORWARDING):
+        raise Problem("forbidden", "This passed a proxy: declare it with TRUSTED_PROXY, or set REQUIRE_KEYS=1.")
     if not is_loopback(PORT.sub("", request.host)) or not is_loopback(address()):
         raise Problem("forbidden", "Only this machine may call without a key; behind a proxy set REQUIRE_KEYS=1.")
     if request.method not in SAFE:

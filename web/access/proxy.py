@@ -1,4 +1,4 @@
-"""What a proxy tells about its client counts only if it is our proxy that tells it."""
+"""Forwarding headers count only when a declared proxy sends them."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+# A request with one of these has passed a proxy.
+FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+DECLARED = "segue.declared_proxy"  # in the WSGI environment of a request that a declared proxy sent
+
+
 class TrustedProxy:
     """WSGI middleware: `proxies` (addresses or networks, by comma) may tell X-Forwarded-For, -Proto and -Host."""
 
@@ -18,7 +23,9 @@ class TrustedProxy:
         self._proxies = networks(proxies)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        app = self._forwarded if self._trusts(environ.get("REMOTE_ADDR", "")) else self._app
+        declared = self._trusts(environ.get("REMOTE_ADDR", ""))
+        environ[DECLARED] = declared
+        app = self._forwarded if declared else self._app
         return app(environ, start_response)
 
     def _trusts(self, address: str) -> bool:

@@ -14,7 +14,11 @@ from storage.problems import Problem
 from storage.settings import Settings
 from web.access.caller import LOCAL, Caller
 
-IPV6_CUSTOMER = 64  # bits: what is given to one customer, who can take any address of it
+# Bits of an IPv6 prefix: of one link, whose hosts can take any address of it, and of the usual largest assignment to
+# one customer, who has 65,536 such links.
+IPV6_LINK, IPV6_SITE = 64, 48
+
+Limit = tuple[RateLimitItem, tuple[str, str]]
 
 
 class RateLimits:
@@ -29,6 +33,7 @@ class RateLimits:
         )
         self._window = FixedWindowRateLimiter(counts)
         self._of_caller, self._of_address = parse(settings.limit_key), parse(settings.limit_address)
+        self._of_network = parse(settings.limit_network)
 
     def take(self, caller: Caller, address: str, images: int = 1) -> None:
         """For images and other changes."""
@@ -43,22 +48,32 @@ class RateLimits:
             self._check(limit, who)
 
     def take_session(self, address: str) -> None:
-        self._take(self._of_address, ("sessions", network(address)), 1)
+        for limit, who in self._places("sessions", address):
+            self._take(limit, who, 1)
 
     def take_failure(self, address: str) -> None:
         """For a credential that is not valid."""
-        self._take(self._of_address, ("failures", network(address)), 1)
+        for limit, who in self._places("failures", address):
+            self._take(limit, who, 1)
 
     def check_failures(self, address: str) -> None:
-        self._check(self._of_address, ("failures", network(address)))
+        for limit, who in self._places("failures", address):
+            self._check(limit, who)
 
-    def _limits(self, caller: Caller, address: str) -> list[tuple[RateLimitItem, tuple[str, str]]]:
+    def _limits(self, caller: Caller, address: str) -> list[Limit]:
         if caller is LOCAL:
             return []
-        limits = [(self._of_caller, ("callers", caller.key_id or caller.tenant))]
+        limits: list[Limit] = [(self._of_caller, ("callers", caller.key_id or caller.tenant))]
         if caller.anonymous:
-            limits.append((self._of_address, ("addresses", network(address))))
+            limits += self._places("addresses", address)
         return limits
+
+    def _places(self, what: str, address: str) -> list[Limit]:
+        """The counters of a client that is known by its address only."""
+        places: list[Limit] = [(self._of_address, (what, network(address)))]
+        if around := site(address):
+            places.append((self._of_network, (what, around)))
+        return places
 
     def _take(self, limit: RateLimitItem, who: tuple[str, str], cost: int) -> None:
         if not self._window.hit(limit, *who, cost=cost):
@@ -76,11 +91,25 @@ class RateLimits:
 
 
 def network(address: str) -> str:
-    """What stands for one client: an IPv4 address, or the part of an IPv6 address that is one customer's."""
+    """The counter of one client: an IPv4 address, or the /64 of an IPv6 address."""
+    parsed = _parsed(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, IPV6_LINK), strict=False))
+    return str(parsed) if parsed else address[:64]
+
+
+def site(address: str) -> str:
+    """The counter of the network around an IPv6 address, its /48; empty for all others."""
+    parsed = _parsed(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, IPV6_SITE), strict=False))
+    return ""
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IPv4 address in IPv6 notation is the IPv4 address; None for what is not an address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return address[:64]
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, IPV6_CUSTOMER), strict=False))
-    return str(parsed)
+        return None
+    return (parsed.ipv4_mapped or parsed) if isinstance(parsed, ipaddress.IPv6Address) else parsed

@@ -53,6 +53,7 @@ def create() -> Response:
 
 @blueprint.delete("")
 def remove() -> Response:
+    check_origin()
     if session:
         check_csrf()
     end_session()
