@@ -20,7 +20,7 @@ def publish(
 ) -> None:
     """Load a version with every engine that is installed here, then store it. A version never changes."""
     from model.card import Card
-    from model.engines import FILES, installed
+    from model.engines import ENGINES, installed
     from model.segmenter import Segmenter
     from storage.models import Alias, ModelError
 
@@ -28,7 +28,7 @@ def publish(
         try:
             card = Card.load(version)
             for engine in installed():
-                if FILES[engine] in card.files:
+                if ENGINES[engine].file in card.files:
                     Segmenter(version, engine)
             name = storage.models.publish(version)
         except (ModelError, ValueError, TypeError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The card of a model version: what it is, what it was made from, how good it is, and the digests of its files."""
+"""The card of a model version: name, training data, metrics, and the digests of its files."""
 
 import hashlib
 import json
@@ -25,20 +25,20 @@ class Card:
 
     @classmethod
     def load(cls, folder: Path) -> "Card":
-        """Raises FileNotFoundError, or ValueError where the file is no card."""
+        """Raises FileNotFoundError, or ValueError if the file is not a card."""
         text = (folder / CARD).read_text()
         try:
             fields = json.loads(text)
             return cls(**{**fields, "labels": tuple(Label.from_dict(entry) for entry in fields["labels"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{folder / CARD} is no model card: {error!r}") from error
+            raise ValueError(f"{folder / CARD} is not a model card: {error!r}") from error
 
     def save(self, folder: Path) -> None:
         fields = {**asdict(self), "labels": [label.to_dict() for label in self.labels]}
         (folder / CARD).write_text(json.dumps(fields, indent=2) + "\n")
 
     def damaged(self, folder: Path) -> list[str]:
-        """Names of the files that are missing or whose sha256 is another."""
+        """Names of the files that are missing or whose sha256 differs."""
         return [
             name
             for name, digest in self.files.items()

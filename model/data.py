@@ -27,28 +27,32 @@ class Example:
     first: int
 
     def open(self) -> tuple[Image.Image, Image.Image]:
-        """The photo in RGB and its class ids in mode L, 255 where nobody said.
+        """The photo in RGB and its class ids in mode L, 255 for unlabelled pixels.
 
-        Raises ValueError where the mask is no 8-bit picture of ids.
+        Raises ValueError if the mask is not an 8-bit image of ids.
         """
         with Image.open(self.photo) as photo, Image.open(self.mask) as mask:
             if mask.mode not in ("L", "P"):
-                raise ValueError(f"{self.mask} is no 8-bit picture of class ids")
+                raise ValueError(f"{self.mask} is not an 8-bit image of class ids")
             classes = np.asarray(mask, np.uint8) - np.uint8(self.first)  # below the first: wraps to 255
             return photo.convert("RGB"), Image.fromarray(classes)
 
 
 def labels_of(root: Path) -> tuple[Label, ...]:
-    """The classes of the masks under `root`: its labels.json, without one those of the Oxford-IIIT Pet trimaps."""
+    """The classes of the masks under `root`: those of its labels.json, else those of the Oxford-IIIT Pet trimaps."""
     return load_labels(root / LABELS) if (root / LABELS).is_file() else PETS
 
 
 def examples(root: Path, split: str) -> list[Example]:
     """The pairs of `split` ("train" or "test") under `root`, in the list's order.
 
-    Reads three layouts, in each images/{name}.jpg and a list of names ({split}*.txt: train.txt and trainval.txt alike):
-    labels.json, splits/, masks/ (ids from 0); the official Oxford-IIIT archive: annotations/, annotations/trimaps/ (ids
-    from 1); the same without its folder: splits/, trimaps/. Raises FileNotFoundError when there is no list.
+    Reads three layouts, each with images/{name}.jpg and a list of names ({split}*.txt, so train.txt
+    or trainval.txt):
+    - labels.json, splits/, masks/ (ids from 0)
+    - the official Oxford-IIIT archive: annotations/, annotations/trimaps/ (ids from 1)
+    - the same without that folder: splits/, trimaps/
+
+    Raises FileNotFoundError if there is no list.
     """
     if (root / LABELS).is_file():
         lists, masks, first = root / "splits", root / "masks", 0
@@ -79,7 +83,7 @@ def squeezed(pairs: list[Example], size: int) -> Iterator[tuple[NDArray[np.uint8
 
 
 def manifest(root: Path) -> str:
-    """What a training on `root` saw, as JSON: the source, and each photo's name and sha256, one a line."""
+    """The training photos under `root` as JSON: the source, and one line per photo with its name and sha256."""
     source = root.resolve().name if (root / LABELS).is_file() else "Oxford-IIIT Pet, official trainval split"
     photos = [json.dumps({"name": pair.name, "sha256": sha256(pair.photo)}) for pair in examples(root, "train")]
     return f'{{"source": {json.dumps(source)}, "photos": [\n' + ",\n".join(photos) + "\n]}\n"

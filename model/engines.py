@@ -1,9 +1,13 @@
-"""The engines a model version can run on, and which of them to take on this machine. Imports none of them."""
+"""The registry of engines, and the choice of one for this machine. Imports no engine until it is loaded.
 
+To add an engine, write a class with the methods of `Engine` and add an `EngineKind` to `ENGINES`.
+"""
+
+import importlib
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,14 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 EngineName = Literal["litert", "tensorflow"]
-FILES: dict[EngineName, str] = {"litert": "int8.tflite", "tensorflow": "float16.weights.h5"}
-TITLES: dict[EngineName, str] = {"litert": "LiteRT", "tensorflow": "TensorFlow"}
-PACKAGES: dict[EngineName, str] = {"litert": "ai_edge_litert", "tensorflow": "tensorflow"}
-# Without one of these there is no GPU that TensorFlow could use, and no need to ask it: NVIDIA, AMD, Windows' Linux.
+# TensorFlow can use no GPU without one of these devices: NVIDIA, AMD, Windows Subsystem for Linux.
 GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
-# Images are stacked and padded to the next of these: what is planned or compiled for a size is made once, at load. On a
-# CPU larger stacks than four gain nothing and each size costs memory for its own packed weights.
-BATCH_SIZES: dict[EngineName, tuple[int, ...]] = {"litert": (1, 4), "tensorflow": (1, 4, 16)}
 
 
 class Engine(Protocol):
@@ -27,15 +25,47 @@ class Engine(Protocol):
 
 
 class EngineUnavailable(Exception):
-    """The engine that is wanted cannot run here; the text says why in one sentence."""
+    """The requested engine cannot run here; the text gives the reason in one sentence."""
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """What Segue knows of an engine without importing it.
+
+    `package`: the Python package it needs; `file`: the file of a model version that it loads;
+    `batch_sizes`: the batch sizes that it plans or compiles when it loads, ascending;
+    `factory`: "module:class", called with (path of the file, input size in pixels, classes).
+    """
+
+    title: str
+    package: str
+    file: str
+    batch_sizes: tuple[int, ...]
+    factory: str
+
+    def load(self, path: Path, size: int, classes: int) -> Engine:
+        """Raises ValueError, in one line, if the file does not fit the size and the classes."""
+        module, _, name = self.factory.partition(":")
+        engine: Engine = getattr(importlib.import_module(module), name)(path, size, classes)
+        return engine
+
+
+ENGINES: dict[EngineName, EngineKind] = {
+    # On a CPU, batches of more than four images gain nothing, and each size costs memory for its own packed weights.
+    "litert": EngineKind("LiteRT", "ai_edge_litert", "int8.tflite", (1, 4), "model.litert:LiteRTEngine"),
+    "tensorflow": EngineKind(
+        "TensorFlow", "tensorflow", "float16.weights.h5", (1, 4, 16), "model.tf_engine:TensorFlowEngine"
+    ),
+}
 
 
 def choose(wanted: Literal["auto", "litert", "tensorflow"]) -> EngineName:
-    """`auto`: TensorFlow where it is installed and sees a GPU, LiteRT otherwise. Raises EngineUnavailable."""
+    """`auto`: TensorFlow if it is installed and sees a GPU, LiteRT otherwise. Raises EngineUnavailable."""
     if wanted == "auto":
         return _best()
     if wanted not in installed():
-        raise EngineUnavailable(f"the {TITLES[wanted]} engine needs the package {PACKAGES[wanted]}, not installed here")
+        kind = ENGINES[wanted]
+        raise EngineUnavailable(f"the {kind.title} engine needs the package {kind.package}, which is not installed")
     return wanted
 
 
@@ -45,35 +75,17 @@ def _best() -> EngineName:
         return "tensorflow"
     if "litert" in here:
         return "litert"
-    raise EngineUnavailable(f"no engine is installed here: neither {' nor '.join(PACKAGES.values())}")
+    packages = " or ".join(kind.package for kind in ENGINES.values())
+    raise EngineUnavailable(f"no engine is installed: install {packages}")
 
 
 def installed() -> list[EngineName]:
-    return [engine for engine, package in PACKAGES.items() if importlib.util.find_spec(package)]
+    return [name for name, kind in ENGINES.items() if importlib.util.find_spec(kind.package)]
 
 
 def gpu_visible() -> bool:
-    """Whether TensorFlow sees a GPU. It is asked in a process of its own: it takes seconds, memory, and the GPU."""
+    """Whether TensorFlow sees a GPU. Runs in a subprocess: the check takes seconds, memory, and the GPU."""
     if not any(device.exists() for device in GPU_DEVICES):
         return False
     question = "import sys, tensorflow as tf; sys.exit(not tf.config.list_physical_devices('GPU'))"
     return subprocess.run([sys.executable, "-c", question], capture_output=True, check=False).returncode == 0  # noqa: S603
-
-
-def in_micro_batches(
-    images: NDArray[np.uint8], sizes: tuple[int, ...], run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """`run` on stacks of `images`, padded with black to one of `sizes` → the logits of all, without the padding."""
-    largest = sizes[-1]
-    chunks = [images[start : start + largest] for start in range(0, len(images), largest)]
-    parts = [run(_padded(chunk, sizes))[: len(chunk)] for chunk in chunks]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _padded(images: NDArray[np.uint8], sizes: tuple[int, ...]) -> NDArray[np.uint8]:
-    size = next(size for size in sizes if size >= len(images))
-    if size == len(images):
-        return images
-    padded = np.zeros((size, *images.shape[1:]), np.uint8)
-    padded[: len(images)] = images
-    return padded

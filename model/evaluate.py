@@ -1,4 +1,4 @@
-"""How good a model version is, through each of its engines.
+"""Measures a model version through each of its engines.
 
 make evaluate      # official test photos at network size, full-size photos at theirs; writes the card's metrics
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.card import Card
 from model.data import Example, examples, full_size_examples, squeezed
-from model.engines import FILES
+from model.engines import ENGINES
 from model.segmenter import Segmenter
 
 CHUNK = 16
@@ -32,7 +32,7 @@ class Scores:
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], classes: int) -> "Scores":
-        """Pairs of (truth, prediction), uint8 class ids of one shape; a truth of 255 counts for nothing."""
+        """Pairs of (truth, prediction), uint8 class ids of one shape; pixels with a truth of 255 are ignored."""
         confusion = np.zeros(classes * classes, np.int64)
         for truth, prediction in pairs:
             known = truth < classes
@@ -70,17 +70,17 @@ def at_full_size(segmenter: Segmenter, pairs: list[Example]) -> Iterator[Pair]:
 
 
 def evaluate(folder: Path, data: Path) -> dict[str, Any]:
-    """The metrics of the version in `folder` on the photos under `data`: engine → what it reaches there.
+    """The metrics of the version in `folder` on the photos under `data`: engine → metrics.
 
-    `agreement`: the share of the test photos' pixels that get the class float32 Keras gives them.
+    `agreement`: the share of the test photos' pixels whose class equals that of the network in float32 Keras.
     """
     card, test, full = Card.load(folder), examples(data, "test"), full_size_examples(data)
     names = [label.name for label in card.labels]
     pairs = list(squeezed(test, card.input_size))
     photos, truths = np.stack([photo for photo, _ in pairs]), [truth for _, truth in pairs]
-    expected = predicted(reference(folder / FILES["tensorflow"], len(names)), photos)
+    expected = predicted(reference(folder / ENGINES["tensorflow"].file, len(names)), photos)
     metrics: dict[str, Any] = {}
-    for engine in FILES:
+    for engine in ENGINES:
         segmenter = Segmenter(folder, engine)
         masks = predicted(segmenter.engine.logits, photos)
         scores = Scores.of(zip(truths, masks, strict=True), len(names))
@@ -101,7 +101,7 @@ def predicted(logits: Logits, photos: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def reference(weights: Path, classes: int) -> Logits:
-    """What every engine is held to: the network as Keras computes it in float32 from the shipped weights."""
+    """The reference for every engine: the network as Keras computes it in float32 from the shipped weights."""
     from model.unet import load_unet  # noqa: PLC0415 - the scores alone need no TensorFlow
 
     unet = load_unet(weights, classes)

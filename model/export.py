@@ -1,11 +1,11 @@
-"""Trained weights to a model version: the files of the engines, what they were made from, and the card.
+"""Turns trained weights into a model version: the engines' files, the list of training photos, and the card.
 
     make export        # var/training/unet.weights.h5, data.json → model/weights/pets/{version}/
 
-For the CPU engine two exact rewrites come first. BatchNorms are folded away (model/fold.py). A Conv2DTranspose:
-the output pixels of each parity see their own taps of the 3x3 kernel, so it equals four small dense convolutions whose
-outputs are interleaved (depth_to_space); LiteRT runs those several times faster than its transposed convolution. The
-last layer's four, of a few classes each, become one.
+Two exact rewrites prepare the network for the CPU engine. BatchNorms are folded away (model/fold.py). Each
+Conv2DTranspose becomes four small dense convolutions whose outputs are interleaved (depth_to_space), because the
+output pixels of each parity see their own taps of the 3x3 kernel. LiteRT runs these several times faster than its
+transposed convolution. In the last layer, which has few channels, the four become one.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from model.card import Card, sha256
 from model.data import MANIFEST, Example, examples, labels_of, squeezed
-from model.engines import FILES
+from model.engines import ENGINES
 from model.fold import Floats, folded
 from model.unet import INPUT_SIZE, load_unet, save_float16
 
@@ -49,9 +49,9 @@ def transposed_by_phases(x: tf.Tensor, kernel: Floats, bias: Floats, activation:
 
 
 def transposed_at_once(x: tf.Tensor, kernel: Floats, bias: Floats) -> tf.Tensor:
-    """The same function as one 2x2 convolution with 4 x out channels, the taps a phase lacks being zeros.
+    """The same function as one 2x2 convolution with 4 x out channels, with zeros for the taps that a phase lacks.
 
-    16 taps instead of 9, and still half the time where `out` is a few classes: a convolution's time is that of the next
+    It has 16 taps instead of 9, yet takes half the time if `out` is small: a convolution takes the time of the next
     multiple of 16 channels.
     """
     channels = kernel.shape[2]
@@ -81,7 +81,7 @@ def rewritten(unet: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 def to_int8(unet: keras.Model, photos: Iterator[Floats]) -> bytes:
     """An int8 LiteRT file: uint8[n,128,128,3] pixels in, int8[n,128,128,classes] logits out.
 
-    `photos`: float32[1,128,128,3] in [-1, 1], real ones, from which the ranges are measured.
+    `photos`: float32[1,128,128,3] in [-1, 1], real photos, to measure the value ranges.
     """
     shape = tf.TensorSpec((1, INPUT_SIZE, INPUT_SIZE, 3), tf.float32)
     # Without freezing, the file would hold no weights.
@@ -94,7 +94,7 @@ def to_int8(unet: keras.Model, photos: Iterator[Floats]) -> bytes:
     content: bytes = converter.convert()
     (entry,) = tf.lite.Interpreter(model_content=content).get_input_details()
     scale, zero = entry["quantization"]
-    # A pixel p stands for p / 127.5 - 1: only then can the engine be fed pixels as they are.
+    # A pixel p must stand for p / 127.5 - 1, so that the engine can take pixels unchanged.
     if abs(scale * 127.5 - 1) > 0.01 or zero not in (127, 128):
         raise ValueError(f"the input's range is not [-1, 1]: scale {scale}, zero point {zero}")
     return content
@@ -103,29 +103,29 @@ def to_int8(unet: keras.Model, photos: Iterator[Floats]) -> bytes:
 def calibration_photos(pairs: list[Example]) -> Iterator[Floats]:
     for photo, _ in squeezed(pairs[:: max(1, len(pairs) // CALIBRATION_PHOTOS)], INPUT_SIZE):
         pixels = photo[None].astype(np.float32) / np.float32(127.5) - 1
-        # Every photo shows the whole range, so that the input's scale is exactly a pixel's.
+        # Each photo spans the whole range, so that the input's scale is exactly that of pixels.
         pixels[0, 0, 0], pixels[0, 0, 1] = -1, 1
         yield pixels
 
 
 def export(weights: Path, data: Path, out: Path) -> Card:
-    """Make the version `out` (.../{name}/{version}) of a weights file and the data.json beside it.
+    """Make the version `out` (.../{name}/{version}) from a weights file and the data.json beside it.
 
-    `data` gives the labels and the photos to calibrate on: the folder it was trained on.
+    `data`: the training folder; it supplies the labels and the calibration photos.
     """
     labels = labels_of(data)
     manifest = json.loads((weights.parent / MANIFEST).read_text())
     unet = load_unet(weights, len(labels))
     out.mkdir(parents=True, exist_ok=True)
-    (out / FILES["litert"]).write_bytes(to_int8(unet, calibration_photos(examples(data, "train"))))
-    save_float16(unet, out / FILES["tensorflow"])
+    (out / ENGINES["litert"].file).write_bytes(to_int8(unet, calibration_photos(examples(data, "train"))))
+    save_float16(unet, out / ENGINES["tensorflow"].file)
     shutil.copyfile(weights.parent / MANIFEST, out / MANIFEST)
     card = Card(
         name=out.parent.name,
         version=out.name,
         input_size=INPUT_SIZE,
         labels=labels,
-        files={name: sha256(out / name) for name in (*FILES.values(), MANIFEST)},
+        files={name: sha256(out / name) for name in (*(kind.file for kind in ENGINES.values()), MANIFEST)},
         trained_on=f"{manifest['source']}: {len(manifest['photos'])} photos, listed in {MANIFEST}",
     )
     card.save(out)

@@ -1,4 +1,4 @@
-"""A network without its BatchNorms: in inference each is a scale and a shift that the convolution before it can do."""
+"""Folds BatchNorms away: in inference each is a scale and a shift, which the convolution before it can absorb."""
 
 from typing import Any
 

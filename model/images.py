@@ -1,4 +1,4 @@
-"""Photos to network input, logits to masks. Light: Pillow, numpy and OpenCV's resize only."""
+"""Photos to network input, logits to masks. Needs only Pillow, numpy and OpenCV's resize."""
 
 import io
 from functools import reduce
@@ -21,7 +21,7 @@ def to_mask(logits: NDArray[np.float32], width: int, height: int) -> NDArray[np.
     """float32[h,w,classes] logits → uint8[height,width] class ids.
 
     The logits, not the ids, are scaled (bilinear, half-pixel centres): edges come out smooth instead of in blocks.
-    One class plane at a time, so that a 25-megapixel mask needs two float planes and not one a class.
+    One class plane at a time, so that a 25-megapixel mask needs two float planes, not one per class.
     """
     best = cv2.resize(np.ascontiguousarray(logits[..., 0]), (width, height), interpolation=cv2.INTER_LINEAR)
     mask = np.zeros((height, width), np.uint8)
@@ -49,7 +49,7 @@ def to_levels(probability: NDArray[np.float32], most: int) -> NDArray[np.uint8]:
 def to_mask_png(
     mask: NDArray[np.uint8], labels: tuple[Label, ...], text: dict[str, str], chunks: dict[bytes, bytes]
 ) -> bytes:
-    """uint8[h,w] class ids → palette PNG in the labels' colours, `text` in its text chunks, `chunks` as they are."""
+    """uint8[h,w] class ids → palette PNG in the labels' colours, with `text` in text chunks and `chunks` unchanged."""
     image = Image.fromarray(mask, mode="P")
     image.putpalette([channel for label in labels for channel in label.color])
     extra = PngInfo()

@@ -1,4 +1,4 @@
-"""The classes a model tells apart."""
+"""The classes of a model."""
 
 import json
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ PETS = (
 
 
 def load_labels(path: Path) -> tuple[Label, ...]:
-    """A JSON list of {"id", "name", "color": [r, g, b]}. Raises ValueError where the ids are not 0, 1, 2, ..."""
+    """A JSON list of {"id", "name", "color": [r, g, b]}. Raises ValueError if the ids are not 0, 1, 2, ..."""
     labels = tuple(Label.from_dict(entry) for entry in json.loads(path.read_text()))
     if len(labels) < 2 or [label.id for label in labels] != list(range(len(labels))):
-        raise ValueError(f"{path}: two or more labels are wanted, their ids 0, 1, 2, ... in this order")
+        raise ValueError(f"{path}: needs two or more labels, with the ids 0, 1, 2, ... in this order")
     return labels

@@ -7,18 +7,19 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from model.engines import BATCH_SIZES, in_micro_batches
+from model.batching import in_batches
+from model.engines import ENGINES
 
 
 class LiteRTEngine:
-    """One interpreter a size of stack, planned and packed once.
+    """One interpreter for each batch size, planned and packed once.
 
-    One thread by default: one process a core beats one process with two threads by a third and more.
+    One thread by default: one process per core is at least a third faster than one process with two threads.
     """
 
     def __init__(self, path: Path, size: int, classes: int, threads: int = 1) -> None:
-        """Raises ValueError where `path` is no network from uint8[?,size,size,3] to int8[?,size,size,classes]."""
-        self._interpreters = {count: _interpreter(path, count, threads) for count in BATCH_SIZES["litert"]}
+        """Raises ValueError if `path` is not a network from uint8[?,size,size,3] to int8[?,size,size,classes]."""
+        self._interpreters = {count: _interpreter(path, count, threads) for count in ENGINES["litert"].batch_sizes}
         (entry,), (output,) = _ends(self._interpreters[1])
         _expect("takes", entry, np.uint8, (1, size, size, 3))
         _expect("gives", output, np.int8, (1, size, size, classes))
@@ -27,7 +28,7 @@ class LiteRTEngine:
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8[n,size,size,3] → float32[n,size,size,classes]."""
-        return in_micro_batches(images, BATCH_SIZES["litert"], self._run)
+        return in_batches(images, ENGINES["litert"].batch_sizes, self._run)
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         interpreter = self._interpreters[len(images)]
@@ -47,7 +48,7 @@ def _interpreter(path: Path, count: int, threads: int) -> Interpreter:
     (entry,), _ = _ends(interpreter)
     interpreter.resize_tensor_input(entry["index"], [count, *entry["shape"][1:]])
     interpreter.allocate_tensors()
-    interpreter.invoke()  # packs the weights now and not in the first micro-batch
+    interpreter.invoke()  # packs the weights now, not in the first micro-batch
     return interpreter
 
 

@@ -8,27 +8,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.card import Card
-from model.engines import FILES, TITLES, Engine, EngineName
+from model.engines import ENGINES, EngineName
 from model.images import scale_to_input, to_mask
 
 
 class Segmenter:
-    """Loads the version in `folder` (card.json and its file for `engine`).
+    """A version loaded from `folder` (card.json and the file for `engine`).
 
-    Raises ValueError, in one line with the version and the file, where that file is not the card's.
+    Raises ValueError, in one line with the version and the file, if that file does not match the card.
     """
 
     def __init__(self, folder: Path, engine: EngineName = "litert") -> None:
-        self.card, file = Card.load(folder), FILES[engine]
+        self.card, kind = Card.load(folder), ENGINES[engine]
         version = f"model {self.card.name}/{self.card.version}"
-        if file not in self.card.files:
-            raise ValueError(f"{version} has no file for the {TITLES[engine]} engine ({file})")
-        if file in self.card.damaged(folder):
-            raise ValueError(f"{version} is damaged: {file}")
+        if kind.file not in self.card.files:
+            raise ValueError(f"{version} has no file for the {kind.title} engine ({kind.file})")
+        if kind.file in self.card.damaged(folder):
+            raise ValueError(f"{version} is damaged: {kind.file}")
         try:
-            self.engine = _load(engine, folder / file, self.card.input_size, len(self.card.labels))
+            self.engine = kind.load(folder / kind.file, self.card.input_size, len(self.card.labels))
         except ValueError as error:
-            raise ValueError(f"{version}: {file} {error}") from error
+            raise ValueError(f"{version}: {kind.file} {error}") from error
 
     def to_input(self, photo: Image.Image) -> NDArray[np.uint8]:
         """An upright RGB photo → uint8[size,size,3]."""
@@ -38,14 +38,3 @@ class Segmenter:
         """Upright RGB photos → class ids, uint8[height,width] each at its photo's size."""
         logits = self.engine.logits(np.stack([self.to_input(photo) for photo in photos]))
         return [to_mask(one, *photo.size) for one, photo in zip(logits, photos, strict=True)]
-
-
-def _load(engine: EngineName, path: Path, size: int, classes: int) -> Engine:
-    """Imports the runtime only here, so that photos can be handled without one."""
-    if engine == "tensorflow":
-        from model.tf_engine import TensorFlowEngine
-
-        return TensorFlowEngine(path, size, classes)
-    from model.litert import LiteRTEngine
-
-    return LiteRTEngine(path, size, classes)

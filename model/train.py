@@ -1,11 +1,11 @@
 """Fine-tunes the U-Net on photos with masks.
 
     make train                      # encoder from the data pack
-    make train ENCODER=imagenet     # encoder fetched by Keras; `none` trains from nothing
+    make train ENCODER=imagenet     # encoder fetched by Keras; `none`: random weights
     make train ENCODER=model/weights/pets/2     # a version's encoder
 
-Stage one trains the decoder over a frozen encoder, stage two everything. What ends up on disk are the weights'
-exponential moving averages; beside them, data.json lists the photos that were seen.
+Stage one trains the decoder over a frozen encoder, stage two the whole network. The saved weights are exponential
+moving averages; data.json beside them lists the training photos.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from model.augmentation import Augmented
 from model.card import CARD, Card
 from model.data import MANIFEST, Example, examples, labels_of, manifest, squeezed
-from model.engines import FILES
+from model.engines import ENGINES
 from model.unet import INPUT_SIZE, build_encoder, build_unet, layers, load_unet
 
 BATCH_SIZE = 32
@@ -76,7 +76,7 @@ def load_encoder(choice: str, data: Path, pairs: list[Example]) -> keras.Model:
     """`choice`: "pack" (from `data`), "imagenet", "none", a Keras weights file or the folder of a model version."""
     if (Path(choice) / CARD).is_file():
         classes = len(Card.load(Path(choice)).labels)
-        return load_unet(Path(choice) / FILES["tensorflow"], classes).get_layer("encoder")
+        return load_unet(Path(choice) / ENGINES["tensorflow"].file, classes).get_layer("encoder")
     weights = {"pack": str(data / PACK_ENCODER), "none": None}.get(choice, choice)
     encoder = build_encoder(weights)
     if weights:
@@ -98,7 +98,7 @@ def fit(
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, use_ema=True, ema_momentum=ema_momentum)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    # XLA makes this network slower on a CPU; on a GPU Keras' own choice is right.
+    # XLA makes this network slower on a CPU; on a GPU, Keras chooses well by itself.
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
     unet.compile(optimizer, segmentation_loss, jit_compile="auto" if on_gpu else False)
     callbacks = [
@@ -111,7 +111,7 @@ def fit(
 def settle_batchnorms(unet: keras.Model, batches: Augmented) -> None:
     """Measure the BatchNorms' statistics anew, as plain means over one pass, for the weights as they are now.
 
-    The averaged weights are not those under which the moving statistics were gathered; with the old statistics they
+    The moving statistics were gathered under other weights than the averaged ones; with them, the averaged weights
     lose a third of their quality (Izmailov et al. 2018, arXiv:1803.05407, section 3.2).
     """
     norms = [layer for layer in layers(unet) if isinstance(layer, keras.layers.BatchNormalization)]
@@ -127,9 +127,9 @@ def main() -> None:
     parser.add_argument("--encoder", default="pack", help="pack, imagenet, none, a weights file or a version's folder")
     parser.add_argument("--out", type=Path, default=Path("var/training/unet.weights.h5"))
     parser.add_argument("--decoder-epochs", type=int, default=DECODER_EPOCHS)
-    parser.add_argument("--epochs", type=int, default=ALL_EPOCHS, help="of the whole network")
+    parser.add_argument("--epochs", type=int, default=ALL_EPOCHS, help="epochs of the whole network")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
-    parser.add_argument("--ema-momentum", type=float, default=EMA_MOMENTUM, help="less for fewer steps")
+    parser.add_argument("--ema-momentum", type=float, default=EMA_MOMENTUM, help="choose less for fewer steps")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
 

@@ -1,6 +1,6 @@
 """The network: a MobileNetV2 encoder and an upsampling decoder with skips (U-Net).
 
-The one of TensorFlow's image-segmentation tutorial (https://www.tensorflow.org/tutorials/images/segmentation):
+As in TensorFlow's image-segmentation tutorial (https://www.tensorflow.org/tutorials/images/segmentation):
 encoder of Sandler et al. 2018 (arXiv:1801.04381), skips of Ronneberger et al. 2015 (arXiv:1505.04597), decoder
 blocks of pix2pix (Isola et al. 2017, arXiv:1611.07004).
 
@@ -50,14 +50,14 @@ def build_unet(classes: int, encoder: keras.Model | None = None) -> keras.Model:
 
 
 def layers(network: keras.Model) -> list[keras.layers.Layer]:
-    """All layers, those of networks within it too."""
+    """All layers, including those of nested networks."""
     return [
         inner for layer in network.layers for inner in (layers(layer) if isinstance(layer, keras.Model) else [layer])
     ]
 
 
 def load_unet(path: Path, classes: int) -> keras.Model:
-    """The network with the weights of a Keras weights file. Raises ValueError in one line where they do not fit."""
+    """The network with the weights of a Keras weights file. Raises ValueError, in one line, if they do not fit."""
     unet = build_unet(classes)
     try:
         unet.load_weights(path)
@@ -69,7 +69,7 @@ def load_unet(path: Path, classes: int) -> keras.Model:
 
 
 def save_float16(unet: keras.Model, path: Path) -> None:
-    """The weights at half the size; a float32 network loads them as they are."""
+    """Saves the weights at half the size; a float32 network loads them unchanged."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float16")
     try:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.engines import FILES, EngineName
+from model.engines import ENGINES, EngineName
 from model.segmenter import Segmenter
 from storage.models import Alias, ModelError, ModelGone, Models, Offer
 from storage.problems import Unavailable
@@ -122,7 +122,7 @@ class Engines:
 
     def _fetch_and_load(self, version: str) -> Segmenter:
         started = time.monotonic()
-        self._models.fetch(version, self._cache / version, FILES[self._engine])
+        self._models.fetch(version, self._cache / version, ENGINES[self._engine].file)
         try:
             segmenter = Segmenter(self._cache / version, self._engine)
         except ValueError as error:

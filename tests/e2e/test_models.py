@@ -116,4 +116,4 @@ def test_an_engine_that_cannot_run_ends_the_worker_with_one_sentence(stack: Stac
     worker = stack.run_line("worker", tmp_path / "log", ENGINE="tensorflow", PYTHONPATH=path)
     assert worker.wait(60) == 1
     last = (tmp_path / "log").read_text().strip().splitlines()[-1]
-    assert last == "ENGINE=tensorflow: the TensorFlow engine needs the package tensorflow, not installed here"
+    assert last == "ENGINE=tensorflow: the TensorFlow engine needs the package tensorflow, which is not installed"

@@ -15,7 +15,7 @@ from PIL import Image
 from scene import QUICK, Begin, Scene
 from stack import Stack
 
-from model.engines import FILES
+from model.engines import ENGINES
 from storage.models import Alias
 from storage.objects import MODELS
 
@@ -69,7 +69,7 @@ def test_a_model_broken_in_the_store_and_repaired(begin: Begin, poisonable: Stac
     """No worker has it loaded: the jobs wait and say why, and none of them fails."""
     scene = begin(poisonable)
     version = scene.storage.models.aliases()[Alias.STABLE]
-    key = f"{version}/{FILES['litert']}"
+    key = f"{version}/{ENGINES['litert'].file}"
     whole = scene.storage.objects.get(MODELS, key)
     assert whole
     with scene.held():

@@ -16,7 +16,7 @@ from services import SHIPPED_MODEL
 
 from model import engines
 from model.card import Card, sha256
-from model.engines import FILES, EngineUnavailable, choose
+from model.engines import ENGINES, EngineUnavailable, choose
 from model.labels import PETS
 from model.segmenter import Segmenter
 
@@ -53,12 +53,12 @@ def test_auto(monkeypatch: pytest.MonkeyPatch, packages: tuple[str, ...], device
 def test_an_impossible_choice_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "ai_edge_litert")
     assert choose("litert") == "litert"
-    with pytest.raises(EngineUnavailable, match=r"^the TensorFlow engine needs the package tensorflow, not installed"):
+    with pytest.raises(
+        EngineUnavailable, match=r"^the TensorFlow engine needs the package tensorflow, which is not installed"
+    ):
         choose("tensorflow")
     installed(monkeypatch)
-    with pytest.raises(
-        EngineUnavailable, match=r"^no engine is installed here: neither ai_edge_litert nor tensorflow$"
-    ):
+    with pytest.raises(EngineUnavailable, match=r"^no engine is installed: install ai_edge_litert or tensorflow$"):
         choose("auto")
 
 
@@ -118,7 +118,7 @@ def test_what_litert_refuses(tmp_path: Path, edit: Edit, reason: str) -> None:
 @pytest.mark.parametrize("content", ["", "{}", "[1]", json.dumps({"name": "pets", "labels": [{"id": "x"}]})])
 def test_a_damaged_card_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "card.json").write_text(content)
-    with pytest.raises(ValueError, match=r"card\.json is no model card"):
+    with pytest.raises(ValueError, match=r"card\.json is not a model card"):
         Segmenter(tmp_path)
 
 
@@ -130,20 +130,22 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     keras.utils.set_random_seed(1)
     folder = tmp_path_factory.mktemp("new")
-    weights = folder / FILES["tensorflow"]
+    weights = folder / ENGINES["tensorflow"].file
     save_float16(build_unet(classes=3), weights)
     Card("new", "1", 128, PETS, {weights.name: sha256(weights)}, "nothing").save(folder)
     return folder
 
 
 def test_tensorflow_is_keras(untrained: Path) -> None:
-    from model.engines import BATCH_SIZES
+    from model.engines import ENGINES
     from model.unet import load_unet
 
     segmenter = Segmenter(untrained, engine="tensorflow")
     images = np.stack([segmenter.to_input(pictures.photo(200, 150, seed)) for seed in range(18)])
-    expected = load_unet(untrained / FILES["tensorflow"], 3)(images.astype(np.float32) / 127.5 - 1, training=False)
-    for count in (1, 3, *BATCH_SIZES["tensorflow"], 18):
+    expected = load_unet(untrained / ENGINES["tensorflow"].file, 3)(
+        images.astype(np.float32) / 127.5 - 1, training=False
+    )
+    for count in (1, 3, *ENGINES["tensorflow"].batch_sizes, 18):
         logits = segmenter.engine.logits(images[:count])
         assert (logits.dtype, logits.shape) == (np.float32, (count, 128, 128, 3))
         np.testing.assert_allclose(logits, expected[:count], atol=1e-4)

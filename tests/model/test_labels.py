@@ -35,7 +35,7 @@ def test_a_mask_is_a_picture_of_ids(tmp_path: Path) -> None:
     shapes.write_data(tmp_path, train=1, test=1)
     [example] = examples(tmp_path, "train")
     Image.new("RGB", (shapes.SIZE, shapes.SIZE)).save(example.mask)
-    with pytest.raises(ValueError, match="no 8-bit picture of class ids"):
+    with pytest.raises(ValueError, match="not an 8-bit image of class ids"):
         example.open()
 
 

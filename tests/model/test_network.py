@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from services import SHIPPED_MODEL
 
-from model.engines import FILES
+from model.engines import ENGINES
 
 keras = pytest.importorskip("keras", reason="needs the `train` extra")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -74,7 +74,7 @@ def test_the_shipped_network_rewritten_computes_the_same_on_real_photos(pets: Pa
     from model.unet import load_unet
 
     photos = np.stack([photo for photo, _ in squeezed(examples(pets, "test")[::40], 128)])
-    unet = load_unet(SHIPPED_MODEL / FILES["tensorflow"], 3)
+    unet = load_unet(SHIPPED_MODEL / ENGINES["tensorflow"].file, 3)
     assert max(differences(unet, photos.astype(np.float32) / 127.5 - 1).values()) < 1e-4
 
 

@@ -11,7 +11,7 @@ from services import SHIPPED_MODEL
 
 from model.card import Card
 from model.data import MANIFEST, examples, manifest
-from model.engines import BATCH_SIZES, FILES
+from model.engines import ENGINES
 from model.evaluate import Scores, evaluate
 from model.segmenter import Segmenter
 
@@ -26,7 +26,7 @@ def segmenter() -> Segmenter:
 def test_a_mask_does_not_depend_on_its_micro_batch(segmenter: Segmenter) -> None:
     images = np.stack([segmenter.to_input(pictures.photo(200, 150, seed)) for seed in range(20)])
     alone = np.concatenate([segmenter.engine.logits(image[None]) for image in images])
-    for count in (2, 3, *BATCH_SIZES["litert"], 20):
+    for count in (2, 3, *ENGINES["litert"].batch_sizes, 20):
         np.testing.assert_array_equal(segmenter.engine.logits(images[:count]), alone[:count])
 
 
@@ -76,7 +76,7 @@ def test_as_on_a_gpu_the_masks_are_nearly_the_same() -> None:
     pytest.importorskip("keras", reason="needs the `train` extra")
     from model.tf_engine import TensorFlowEngine
 
-    segmenter, weights = Segmenter(SHIPPED_MODEL, engine="tensorflow"), SHIPPED_MODEL / FILES["tensorflow"]
+    segmenter, weights = Segmenter(SHIPPED_MODEL, engine="tensorflow"), SHIPPED_MODEL / ENGINES["tensorflow"].file
     photos = np.stack([segmenter.to_input(pictures.photo(200, 150, seed)) for seed in range(8)])
     as_on_gpu = TensorFlowEngine(weights, 128, 3, gpu=True)
     expected = segmenter.engine.logits(photos)
