@@ -11,10 +11,12 @@ from collections.abc import Iterator
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_CHUNKS = 10_000  # of a PNG; one of 10 MB in the usual pieces of 8 kB has 1,300
 MOST_SEGMENTS = 1000  # of a JPEG; an ICC profile may take 255
-MOST_SCANS = 100  # of a JPEG; each goes over every block of the image, and the encoders make about ten
+MOST_SCANS = 20  # of a JPEG; each goes over every block of the image. libjpeg writes 10, and 18 for CMYK
 ANIMATION = (b"acTL", b"fcTL", b"fdAT")  # without them an APNG is the PNG of its first frame
 
 _START, _END, _SCAN, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+# Frames with arithmetic coding (ITU T.81, table B.1): ten times slower to decode, and no camera or browser writes them.
+_ARITHMETIC = frozenset([0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
 # APPn and comments, but not what tells the colour space: JFIF (APP0) and Adobe (APP14).
 _METADATA = frozenset([*range(0xE1, 0xEE), 0xEF, 0xFE])
 # Stuffed bytes, padding and restart markers belong to what stands before them.
@@ -22,13 +24,21 @@ _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
 _ORIENTATION, _BYTE, _SHORT, _LONG = 274, 1, 3, 4
 
 
+class TooCostly(ValueError):
+    """A file that decodes far slower than a photo, or that needs far more memory. Its text is for the sender."""
+
+
 def bare_jpeg(content: bytes) -> tuple[bytes, bytes]:
-    """→ the first picture without its metadata, and its EXIF block. Raises ValueError where no decoder would end."""
+    """→ the first picture without its metadata, and its EXIF block. Raises TooCostly."""
     kept, exif, scans = [], b"", 0
     for number, (kind, start, end) in enumerate(_segments(content)):
         scans += kind == _SCAN
-        if number >= MOST_SEGMENTS or scans > MOST_SCANS:
-            raise ValueError("more segments or scans than a photo has")
+        if kind in _ARITHMETIC:
+            raise TooCostly("The JPEG uses arithmetic coding: save it as a baseline or progressive JPEG.")
+        if scans > MOST_SCANS:
+            raise TooCostly(f"The JPEG has more than {MOST_SCANS} scans.")
+        if number >= MOST_SEGMENTS:
+            raise TooCostly(f"The JPEG has more than {MOST_SEGMENTS} segments.")
         if kind not in _METADATA:
             kept.append(content[start:end])
         elif kind == _APP1 and content.startswith(b"Exif\0\0", start + 4):
@@ -52,7 +62,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def bare_png(content: bytes) -> bytes:
-    """Without its animation. Raises ValueError for more chunks than a photo has."""
+    """Without its animation. Raises TooCostly."""
     kept, position = [PNG_SIGNATURE], len(PNG_SIGNATURE)
     for _ in range(MOST_CHUNKS):
         if position >= len(content):
@@ -61,7 +71,7 @@ def bare_png(content: bytes) -> bytes:
         if content[position + 4 : position + 8] not in ANIMATION:
             kept.append(content[position:end])
         position = end
-    raise ValueError("more chunks than a photo has")
+    raise TooCostly(f"The PNG has more than {MOST_CHUNKS} chunks.")
 
 
 def orientation(exif: bytes) -> int:

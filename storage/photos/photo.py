@@ -4,13 +4,15 @@ The limits are the settings `max_upload_*`. Allowed are JPEG, PNG and WebP by co
 """
 
 import io
-import warnings
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 
 from PIL import Image, PngImagePlugin
 
-from storage.photos.containers import PNG_SIGNATURE, bare_jpeg, bare_png, orientation
+from storage.photos import webp
+from storage.photos.containers import PNG_SIGNATURE, TooCostly, bare_jpeg, bare_png, orientation
+from storage.photos.costs import Size, check_frame
 from storage.problems import Problem
 from storage.settings import Settings
 
@@ -29,9 +31,7 @@ UPRIGHT = {
 }
 SIDEWAYS = (5, 6, 7, 8)
 BAND = 256  # rows
-
-warnings.simplefilter("error", Image.DecompressionBombWarning)
-PngImagePlugin.MAX_TEXT_MEMORY = 4 * 1024 * 1024  # compressed text chunks unpack while the header is read
+MOST_TEXT_BYTES = 4 * 1024 * 1024  # compressed text chunks of a PNG unpack while its header is read
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,18 @@ def _open(content: bytes, settings: Settings) -> tuple[Image.Image, int]:
         raise Problem("payload_too_large", f"At most {settings.max_upload_bytes} bytes an image are accepted.")
     if not content.startswith(SIGNATURES):
         raise Problem("unsupported_media_type", "The content is not a JPEG, PNG or WebP image.")
+    _limit_pillow()
     try:
+        _check_canvas(content, settings)
         bare, exif = _bare(content)
         image = Image.open(io.BytesIO(bare), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(settings) from error
+    except TooCostly as error:
+        raise Problem("unprocessable_image", str(error)) from error
+    except Problem:
+        raise
     except Exception as error:  # a broken header makes the plugins raise almost anything
         raise Problem("unprocessable_image", "The image's header is damaged or incomplete.") from error
-    width, height = image.size
-    if max(width, height) > settings.max_upload_side or width * height > settings.max_upload_pixels:
-        raise _too_many_pixels(settings)
+    _check_size(image.size, settings)
     # Not Pillow's getexif(): it would decode a whole PNG to look behind its pixels.
     return image, orientation(exif or image.info.get("exif", b""))
 
@@ -110,9 +112,24 @@ def _bare(content: bytes) -> tuple[bytes, bytes]:
     return (bare_png(content) if content.startswith(PNG_SIGNATURE) else content), b""
 
 
-def _too_many_pixels(settings: Settings) -> Problem:
+@cache
+def _limit_pillow() -> None:
+    """Pillow's limits are its module's variables: set before the first photo is opened, not by an import."""
+    Image.MAX_IMAGE_PIXELS = None  # it would warn on stderr; `_check_size` refuses first
+    PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT_BYTES
+
+
+def _check_canvas(content: bytes, settings: Settings) -> None:
+    """Before Pillow opens a WebP: libwebp allocates the whole canvas twice for a look at the header."""
+    if found := webp.sizes(content):
+        _check_size(found.canvas, settings)
+        check_frame(found.frame, found.canvas)
+
+
+def _check_size(size: Size, settings: Settings) -> None:
     pixels, side = settings.max_upload_pixels, settings.max_upload_side
-    return Problem("unprocessable_image", f"At most {pixels} pixels and {side} a side are accepted.")
+    if max(size) > side or size[0] * size[1] > pixels:
+        raise Problem("unprocessable_image", f"At most {pixels} pixels and {side} a side are accepted.")
 
 
 def _header(image: Image.Image, turn: int) -> Header:

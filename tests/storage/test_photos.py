@@ -2,13 +2,16 @@
 
 import io
 import resource
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pictures
 import pytest
-from hostile import chunk, png
+from hostile import arithmetic, chunk, many_scans, originals, png, small_frame
 from PIL import Image, PngImagePlugin
+from services import ROOT
 
 from storage.photos.photo import FORMATS, Header, decode, read_header
 from storage.problems import Problem
@@ -41,6 +44,7 @@ REFUSED = {
     "one side too long": (png(10001, 1), "unprocessable_image"),
     "too many pixels": (png(5001, 5000), "unprocessable_image"),
     "text chunk of 200 MB": (text_bomb(200), "unprocessable_image"),
+    "canvas of 30000 x 30000": (small_frame((30000, 30000), (5000, 4000)), "unprocessable_image"),
     "too many bytes": (b"\xff\xd8\xff" + b"\0" * SETTINGS.max_upload_bytes, "payload_too_large"),
 }
 
@@ -144,3 +148,37 @@ def test_text_may_be_long_but_not_endless() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("comment", "x" * 100_000, zip=True)
     assert read_header(pictures.encoded(pictures.photo(), "PNG", pnginfo=info), SETTINGS).format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        *[(arithmetic(marker), "arithmetic coding") for marker in (0xC9, 0xCA, 0xCB)],
+        (many_scans(21, 40), "more than 20 scans"),
+        (small_frame((5000, 5000)), "8 x 8 pixels, far smaller than its canvas of 5000 x 5000"),
+    ],
+)
+def test_what_decodes_far_slower_than_a_photo_is_refused_by_its_header(content: bytes, reason: str) -> None:
+    for refuse in (read_header, decode):
+        with pytest.raises(Problem) as caught:
+            refuse(content, SETTINGS)
+        assert caught.value.code == "unprocessable_image"
+        assert reason in caught.value.detail
+
+
+def test_what_encoders_write_is_below_those_limits() -> None:
+    assert decode(many_scans(20, 40), SETTINGS)[1].size == (40, 40)
+    cmyk = pictures.encoded(pictures.photo(40, 40).convert("CMYK"), progressive=True)
+    assert decode(cmyk, SETTINGS)[1].size == (40, 40)
+    sticker = small_frame((1000, 900))
+    assert decode(sticker, SETTINGS)[1].size == (1000, 900)
+    assert decode(originals()["webp animated"], SETTINGS)[1].size == (61, 43)
+
+
+def test_importing_changes_nothing_of_pillow() -> None:
+    code = (
+        "import warnings; from PIL import Image, PngImagePlugin;"
+        "told = lambda: (warnings.filters[:], Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_MEMORY);"
+        "before = told(); import storage.photos.photo; assert told() == before"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -167,6 +167,9 @@ def bombs() -> dict[str, bytes]:
         "no end": jpeg[:-2] + b"\xff\xd0" * (MOST // 2),
         "ICC in 60 parts": jpeg[:2] + segment(0xE2, b"ICC_PROFILE\0" + bytes(65_000)) * 60 + jpeg[2:],
         "many scans": many_scans(),
+        "arithmetic coding": arithmetic(),
+        "huge canvas": small_frame((5000, 5000)),
+        "WebP canvas of 16 million a side": small_frame((2**24, 2**24)),
         "EXIF, large entries, PNG": plain[:33]
         + chunk(b"eXIf", exif(60_000, 5_000_000) + bytes(5_000_000))
         + plain[33:],
@@ -175,13 +178,27 @@ def bombs() -> dict[str, bytes]:
     }
 
 
-def many_scans() -> bytes:
-    """The first scan of a progressive JPEG's details, which are not there, a hundred thousand times."""
-    whole = pictures.encoded(Image.new("L", (5000, 5000), 100), progressive=True)
+def many_scans(scans: int | None = None, side: int = 5000) -> bytes:
+    """The first scan of a progressive JPEG's details, which are not there, again and again: `scans` in all."""
+    whole = pictures.encoded(Image.new("L", (side, side), 100), progressive=True)
     second = whole.index(b"\xff\xda", whole.index(b"\xff\xda") + 2)
     end = whole.index(b"\xff\xc4", second)
     scan = whole[second:end]
-    return whole[:end] + scan * ((MOST - len(whole)) // len(scan)) + whole[end:]
+    more = (MOST - len(whole)) // len(scan) if scans is None else scans - whole.count(b"\xff\xda")
+    return whole[:end] + scan * more + whole[end:]
+
+
+def arithmetic(marker: int = 0xCA) -> bytes:
+    """A JPEG whose frame says arithmetic coding (SOF10: progressive)."""
+    return originals()["jpeg progressive"].replace(b"\xff\xc2", bytes([0xFF, marker]), 1)
+
+
+def small_frame(canvas: tuple[int, int], frame: tuple[int, int] = (8, 8)) -> bytes:
+    """An animated WebP of few bytes whose first frame covers a corner of its canvas."""
+    more = {"save_all": True, "append_images": [pictures.photo(*frame, seed=1)], "lossless": True}
+    whole = pictures.encoded(pictures.photo(*frame), "WEBP", **more)
+    sides = b"".join(struct.pack("<I", side - 1)[:3] for side in canvas)
+    return whole[:24] + sides + whole[30:]
 
 
 @cache

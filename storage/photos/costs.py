@@ -1,0 +1,31 @@
+"""What a photo costs to decode, known from its header: the memory, and whether a small file asks for too much of it."""
+
+from collections.abc import Mapping
+
+from storage.photos.containers import TooCostly
+
+Size = tuple[int, int]  # width, height
+
+# Bytes at the peak for each pixel of the photo, from the file to upright RGB. tests/storage/test_decoding_costs.py
+# measures them on the largest photos.
+BYTES_PER_PIXEL: Mapping[str, int] = {"JPEG": 12, "PNG": 10, "WEBP": 20}
+BYTES_PER_PIXEL_SCALED: Mapping[str, int] = {"JPEG": 8}  # decoded small: a progressive one holds all coefficients
+MOST_BYTES_PER_PIXEL = 24  # of a format that is not listed
+LARGE_CANVAS = 1_000_000  # pixels
+LEAST_SHARE = 16  # a first frame covers at least one part of so many of a large canvas
+
+
+def decoding_bytes(kind: str, width: int, height: int, scaled: bool = False) -> int:
+    """The memory that decoding takes at its peak. `scaled`: a smaller size is enough."""
+    full = BYTES_PER_PIXEL.get(kind, MOST_BYTES_PER_PIXEL)
+    return width * height * (BYTES_PER_PIXEL_SCALED.get(kind, full) if scaled else full)
+
+
+def check_frame(frame: Size, canvas: Size) -> None:
+    """Raises TooCostly for an animation of a few bytes whose decoder would fill a huge canvas with nothing."""
+    pixels = canvas[0] * canvas[1]
+    if pixels > LARGE_CANVAS and frame[0] * frame[1] * LEAST_SHARE < pixels:
+        raise TooCostly(
+            f"The first frame is {frame[0]} x {frame[1]} pixels, far smaller than its canvas of "
+            f"{canvas[0]} x {canvas[1]} pixels."
+        )

@@ -1,0 +1,70 @@
+"""What a photo is said to cost before it is decoded, beside what it does cost; and the sizes a WebP declares."""
+
+import io
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import examined
+import hostile
+import pictures
+import pytest
+from PIL import Image
+
+from storage.photos import webp
+from storage.photos.costs import BYTES_PER_PIXEL, decoding_bytes
+from storage.photos.photo import decode
+
+MIB = 1024 * 1024
+PATIENCE_S = 120
+SMALL = 256
+
+
+def peak_mb(content: bytes, at_least: int | None) -> int:
+    """Over what a process holds that has decoded a small photo of each kind."""
+    for name in ("jpeg", "png RGBA", "webp lossless"):
+        decode(hostile.originals()[name], examined.SETTINGS)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = examined.peak_mb()
+    decode(content, examined.SETTINGS, at_least)
+    return examined.peak_mb() - before
+
+
+@pytest.mark.parametrize("name", hostile.largest())
+def test_no_photo_takes_more_memory_than_is_reserved_for_it(name: str) -> None:
+    content = hostile.largest()[name]
+    with Image.open(io.BytesIO(content)) as image:
+        kind, (width, height) = str(image.format), image.size
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
+        for at_least in (None, SMALL):
+            told = decoding_bytes(kind, width, height, scaled=at_least is not None) / MIB
+            taken = pool.submit(peak_mb, content, at_least).result(PATIENCE_S)
+            assert taken < told * 1.02, f"at least {at_least}"
+
+
+def test_an_unknown_format_is_taken_for_the_most_expensive() -> None:
+    assert decoding_bytes("NEW", 10, 10) > max(decoding_bytes(kind, 10, 10) for kind in BYTES_PER_PIXEL)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (61, 43), (300, 2), (16383, 1)])
+@pytest.mark.parametrize("how", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}])
+def test_the_declared_size_is_read_without_a_decoder(size: tuple[int, int], how: dict[str, object]) -> None:
+    content = pictures.encoded(pictures.photo(*size), "WEBP", **how)
+    assert webp.sizes(content) == webp.Sizes(size, size)
+
+
+def test_the_first_frame_is_found_behind_a_profile() -> None:
+    frames = {"save_all": True, "append_images": [pictures.photo(61, 43, 1)], "icc_profile": b"icc" * 1001}
+    content = pictures.encoded(pictures.photo(61, 43), "WEBP", **frames)
+    assert webp.sizes(content) == webp.Sizes((61, 43), (61, 43))
+    assert webp.sizes(hostile.small_frame((5000, 4000), (9, 8))) == webp.Sizes((5000, 4000), (9, 8))
+
+
+def test_what_is_cut_off_or_is_no_webp_declares_nothing() -> None:
+    content = hostile.originals()["webp animated"]
+    assert webp.sizes(hostile.originals()["png"]) is None
+    for end in range(30):
+        assert webp.sizes(content[:end]) is None
+    for end in range(30, len(content)):
+        webp.sizes(content[:end])
