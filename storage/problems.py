@@ -34,6 +34,7 @@ KINDS = {
     "mask_too_detailed": Kind(422, "The mask is too detailed for polygons"),
     "unknown_model": Kind(422, "There is no such model"),
     "idempotency_key_reused": Kind(422, "This key was used for another request"),
+    "custom_id_reused": Kind(422, "The custom_id belongs to another image of the batch"),
     "queue_full": Kind(429, "The queue is full", retryable=True),
     "rate_limited": Kind(429, "Too much for now", retryable=True),
     "internal": Kind(500, "Something went wrong on our side", retryable=True),

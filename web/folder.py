@@ -191,8 +191,8 @@ class _Run:
             batch = batch or self._open()
             requests = itertools.chain([first], chunks)
             for chunk, outcomes in in_parallel(partial(_append, batch), requests, self.order.concurrency):
-                for (photo, content), outcome in zip(chunk, outcomes, strict=True):
-                    self._sent(photo, content, outcome)
+                for (photo, _), outcome in zip(chunk, outcomes, strict=True):
+                    self._sent(photo, outcome)
                 self._collect(batch)
         return batch
 
@@ -226,12 +226,11 @@ class _Run:
         if chunk:
             yield chunk
 
-    def _sent(self, photo: Photo, content: bytes, outcome: Outcome) -> None:
-        if outcome.outcome == "known" and outcome.job_id:
-            if self.client.job(outcome.job_id).input["sha256"] != hashlib.sha256(content).hexdigest():
-                self.replaced.append(photo)  # a killed run sent it, and then it changed
-                return
-        elif outcome.error and outcome.error.get("retryable"):
+    def _sent(self, photo: Photo, outcome: Outcome) -> None:
+        if outcome.error and outcome.error["code"] == "custom_id_reused":
+            self.replaced.append(photo)  # a killed run sent it, and then it changed
+            return
+        if outcome.error and outcome.error.get("retryable"):
             self.failures[photo.custom_id] = str(outcome.error["code"])
             return
         self.journal.add(uploaded=photo.custom_id, job_id=outcome.job_id, size=photo.size, mtime_ns=photo.mtime_ns)

@@ -24,6 +24,7 @@ from storage.batch import BatchSpec
 from storage.job import Finished, Job, Outcome, Outlook, Pace, QueueState, Spec, Status, Swept
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.models import EVERYTHING, EnginesReport, Offer
+from storage.queue.binding import BINDING_MS, Binding
 from storage.queue.outbox import Outbox
 from storage.queue.server_run import ServerRun
 from storage.settings import Settings
@@ -37,7 +38,7 @@ PAGE = 500  # ids a script call: Redis does nothing else meanwhile
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 SCRIPTS = (
     "enqueue", "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "restore", "reserve",
-    "retry", "outlook", "condemn", "bury",
+    "retry", "outlook", "condemn", "bury", "bind",
 )  # fmt: skip
 
 
@@ -234,6 +235,9 @@ class RedisJobs:
             self.run_id(), "batch" if keys.is_batch_id(spec.id) else "job",
         )  # fmt: skip
         return str(state), str(job_id)
+
+    def bind(self, spec: Spec) -> Binding:
+        return Binding(self._run("bind", spec.id, spec.sha256, BINDING_MS, self.run_id()))
 
     def remember_key(self, spec: BatchSpec) -> None:
         """A repetition of the request finds this batch."""

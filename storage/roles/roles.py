@@ -69,7 +69,7 @@ class Keys:
 
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
-        writes=(*_LINE, "idem:*", "limits:*", "gone:*", "lock:aliases"),
+        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "lock:aliases"),
         reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*"),
         sends_to=(SEGMENT_QUEUE,),
     ),

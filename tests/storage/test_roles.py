@@ -14,7 +14,7 @@ import services
 from minio.error import S3Error
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from specs import submit
+from specs import spec, submit
 
 from storage import keys, lifecycle
 from storage.connection import Storage, connect
@@ -23,6 +23,7 @@ from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE, Lane
 from storage.models import Alias, EnginesReport
 from storage.objects import BATCHES, BUCKETS, FEEDBACK, MODELS, OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
+from storage.queue.binding import Binding
 from storage.queue.tickets import celery_app
 from storage.recovery import find
 from storage.roles.credentials import Credentials, kept, write
@@ -184,6 +185,11 @@ def test_a_job_goes_its_way(connected: dict[Role, Storage]) -> None:
 def test_the_web_cancels_retries_and_brings_back(connected: dict[Role, Storage]) -> None:
     web, worker = connected[WEB], connected[WORKER]
     connected[HOUSEKEEPER].jobs.mark_intact()
+    item = spec(batch_id=keys.new_batch_id())
+    assert web.jobs.bind(item) is Binding.NEW
+    web.jobs.enqueue(item)
+    assert web.jobs.bind(item) is Binding.KNOWN
+    web.jobs.condemn(item.id)
     made = submit(web, key_hash="k", fingerprint="f")
     job = web.jobs.get(made.id)
     assert job
@@ -358,7 +364,7 @@ def test_the_operator_may_do_everything(clients: dict[Role, "redis.Redis"]) -> N
 
 def test_every_family_of_keys_is_somebodys() -> None:
     """The housekeeper may use all; those that nobody else may are named here."""
-    prelude = (services.ROOT / "storage" / "lua" / "prelude.lua").read_text()
+    prelude = (services.ROOT / "storage" / "queue" / "lua" / "prelude.lua").read_text()
     families = set(re.findall(r"^--   segue:(\w+)", prelude, re.MULTILINE))
     given = {name.partition(":")[0] for role in (WEB, WORKER) for name in (*KEYS[role].writes, *KEYS[role].reads)}
     assert len(families) > 15

@@ -78,7 +78,7 @@ def test_from_open_to_partially_failed(client: FlaskClient, work: Work) -> None:
 def test_appending_again_is_a_no_op_and_a_bad_image_is_refused_alone(client: FlaskClient, work: Work) -> None:
     batch = opened(client)
     first = append(client, batch, three()[:1]).get_json()["items"][0]
-    hostile = [("a/1.jpg", pictures.jpeg(9, 9)), ("x.jpg", b"text"), ("../y.jpg", pictures.jpeg()), ("z.jpg", b"")]
+    hostile = [("a/1.jpg", three()[0][1]), ("x.jpg", b"text"), ("../y.jpg", pictures.jpeg()), ("z.jpg", b"")]
     items = append(client, batch, hostile).get_json()["items"]
     assert [item["outcome"] for item in items] == ["known", "refused", "refused", "refused"]
     assert items[0]["job_id"] == first["job_id"]

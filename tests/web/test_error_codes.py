@@ -1,5 +1,6 @@
 """Each problem code, provoked: in an HTTP answer, or in a job's `error`. A code without a case here fails."""
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -247,8 +248,19 @@ JOBS: dict[str, Callable[[Scene], str]] = {
 }
 
 
+def another_image_of_its_name(scene: Scene) -> dict[str, Any]:
+    images = [(io.BytesIO(pictures.jpeg(seed=seed)), "cat.jpg") for seed in range(2)]
+    items = scene.client.post(scene.batch()["jobs"], data={"image": images}).get_json()["items"]
+    [refused] = [dict(item["error"]) for item in items if item["error"]]
+    return refused
+
+
+# → the problem of an item that an append refuses
+ITEMS: dict[str, Callable[[Scene], dict[str, Any]]] = {"custom_id_reused": another_image_of_its_name}
+
+
 def test_every_code_has_a_case() -> None:
-    assert {*ANSWERS, *JOBS} == set(KINDS)
+    assert {*ANSWERS, *JOBS, *ITEMS} == set(KINDS)
 
 
 def as_its_kind_says(problem: dict[str, Any], code: str) -> None:
@@ -277,3 +289,8 @@ def test_a_job_with_it(scene: Scene, code: str) -> None:
     assert job["status"] in ("failed", "canceled", "expired")
     as_its_kind_says(job["error"], code)
     assert job["error"]["instance"] == path
+
+
+@pytest.mark.parametrize("code", ITEMS)
+def test_an_item_with_it(scene: Scene, code: str) -> None:
+    as_its_kind_says(ITEMS[code](scene), code)

@@ -5,12 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from werkzeug.datastructures import FileStorage
 
 from storage import keys, lifecycle
 from storage.batch import Batch, BatchSpec
@@ -22,6 +19,7 @@ from storage.models import Alias
 from storage.problems import Problem, Unavailable
 from web.access.auth import count_images, goes_on
 from web.access.caller import caller
+from web.batch_items import UPLOADERS, store_items
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
 from web.idempotency import keyed, reserved
@@ -29,10 +27,9 @@ from web.preferences import preferred_wait, with_state
 from web.rendering.archive import archive
 from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
-from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, checked_custom_id, describe, visible
+from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, visible
 
 MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
-UPLOADERS = 4
 RESULTS_PAGE = 500
 EVENT_PAUSE_S = 1.0
 
@@ -99,63 +96,16 @@ def append(batch_id: str) -> Response:
         raise Problem("invalid_request", f"Send images, each in a field `{IMAGE_FIELD}`.")
     count_images(len(parts))
     admission().check(len(parts))
-    sent = [_Sent(part.filename or "", part, place) for place, part in enumerate(parts)]
-    known = _known(storage, batch, sent)
-    with ThreadPoolExecutor(UPLOADERS) as pool:
-        outcomes = list(pool.map(lambda one: _store(storage, batch.spec, one, known), sent))
-    accepted = [spec for spec, _ in outcomes if spec]
-    storage.batches.add(batch.spec, [spec.id for spec in accepted])
+    items = store_items(storage, batch.spec, parts)
+    stored: dict[str, Spec] = {}
+    for spec in filter(None, (item.spec for item in items)):
+        stored.setdefault(spec.id, spec)
+    storage.batches.add(batch.spec, list(stored))
     missing = 0
-    for spec in accepted:
+    for spec in stored.values():
         missing = storage.jobs.enqueue(spec)
     storage.tickets.send(missing)
-    return _with_status(jsonify(items=[item for _, item in outcomes]), 202)
-
-
-@dataclass(frozen=True)
-class _Sent:
-    custom_id: str
-    part: FileStorage
-    place: int
-
-
-def _known(storage: Storage, batch: Batch, sent: list[_Sent]) -> set[str]:
-    """The ids of those that were sent before."""
-    ids = [keys.batch_job_id(batch.id, one.custom_id) for one in sent]
-    return set(ids) - set(storage.jobs.without_record(ids))
-
-
-def _store(storage: Storage, batch: BatchSpec, sent: _Sent, known: set[str]) -> tuple[Spec | None, dict[str, Any]]:
-    """Check and store one image of an append; its refusal is its own. → its spec if it is new, and what is answered"""
-    job_id = keys.batch_job_id(batch.id, sent.custom_id)
-    item = {"custom_id": sent.custom_id, "job_id": job_id, "outcome": "known", "error": None}
-    if job_id in known:
-        return None, item
-    try:
-        content = sent.part.stream.read()
-        spec = describe(content, storage.settings)
-        spec = replace(
-            spec,
-            id=job_id,
-            tenant=batch.tenant,
-            lane=batch.lane,
-            model=batch.model,
-            created_ms=spec.created_ms + sent.place,  # so that they stand in line as they were sent
-            deadline_ms=spec.created_ms + batch.deadline_s * 1000,
-            batch_id=batch.id,
-            custom_id=checked_custom_id(sent.custom_id),
-        )
-    except Problem as problem:
-        return None, {
-            **item,
-            "job_id": None,
-            "outcome": "refused",
-            "error": problem.to_dict(f"/v1/batches/{batch.id}/jobs"),
-        }
-    finally:
-        sent.part.close()
-    storage.objects.put_upload(spec, content)
-    return spec, {**item, "outcome": "accepted"}
+    return _with_status(jsonify(items=[item.document for item in items]), 202)
 
 
 @blueprint.post("/<batch_id>/close")

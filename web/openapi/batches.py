@@ -33,7 +33,7 @@ OPERATIONS: Operations = {
     ),
     "batches.append": Operation(
         tag="batches",
-        summary="Add images; one that was sent before is a no-op.",
+        summary="Add images; the same image under the same name is a no-op, another one is refused.",
         body=Body({"multipart/form-data": form({IMAGE_FIELD: IMAGES}, (IMAGE_FIELD,))}),
         answers={202: Answer("What became of each.", {JSON: ref("Appended")})},
         problems=("invalid_request", *ONE_BATCH, "batch_closed", "payload_too_large", "queue_full"),

@@ -18,6 +18,7 @@
 --   segue:refusing:{model}          zset    workers that cannot use an alias or version now, by expiry
 --   segue:claim:{token}             list    ids given to a claim, so that its repetition gets the same
 --   segue:idem:{tenant}:{hash}      hash    idempotency key: job id, fingerprint, busy_until
+--   segue:bound:{id}                string  SHA-256 of the image that a batch's item is stored with, until it has its record
 --   segue:limits:…                  string  counters of the rate limits, written by the web's library
 --   segue:batch:{id}                hash    name, options, closed, canceled
 --   segue:batch:{id}:counts         hash    jobs by status, and the number of the last that ended
@@ -39,6 +40,8 @@ local NOW = now()
 
 local function record(id) return P .. 'job:' .. id end
 
+local function binding(id) return P .. 'bound:' .. id end
+
 local function read(id, ...) return redis.call('HMGET', record(id), ...) end
 
 local function ended(status) return status and status ~= 'queued' and status ~= 'running' end
@@ -50,6 +53,7 @@ local function count_in_batch(batch, id, from, to)
     redis.call('HINCRBY', counts, from, -1)
   else
     redis.call('ZADD', P .. 'batch:' .. batch .. ':jobs', redis.call('HGET', record(id), 'created_ms'), id)
+    redis.call('DEL', binding(id))
   end
   redis.call('HINCRBY', counts, to, 1)
   if ended(to) then redis.call('ZADD', done, redis.call('HINCRBY', counts, 'last', 1), id) end
