@@ -6,6 +6,8 @@ PORT ?= 8000
 WORKERS ?= 1
 SEGUE_DATA ?= ../shared/data/pets160
 ENCODER ?= pack
+# Tests mostly wait: three processes keep two cores busy.
+PROCESSES ?= 3
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
@@ -17,8 +19,8 @@ help: ## Show this list
 run: $(VENV)/.run ## Start everything on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=1 VAR=var
 	@exec $(BIN)/python scripts/run.py
 
-test: $(VENV)/.dev ## Run all tests over real services: ARGS="-k mask" chooses some
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## Run all tests over real services: ARGS="-k mask" chooses some, PROCESSES=3 run side by side
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope $(ARGS)
 
 test-faults: $(VENV)/.dev ## Every fault done to a running stack, with a table of recoveries (15 minutes)
 	@$(BIN)/python -m pytest tests/faults -m "" --show-capture=no $(ARGS)

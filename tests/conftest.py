@@ -5,10 +5,10 @@ import secrets
 import shutil
 import signal
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import keeping
 import pytest
 import services
 import shapes
@@ -20,6 +20,8 @@ from storage.connection import Storage, connect
 from storage.objects import BUCKETS
 from storage.records.sql import Database
 from storage.settings import Settings
+
+pytest_plugins = ["distribution", "revival", "summary"]
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
 
@@ -38,9 +40,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         model_cache=folder / "models",
     )
     objects = connect(made).objects
-    services.wait_until(lambda: services.prepared(objects), "the object store")
+
+    def prepare() -> None:
+        services.wait_until(lambda: services.prepared(objects), "the object store")
+
+    prepare()
     connect(made).database.migrate()
-    yield made
+    with keeping.kept(redis), keeping.kept(s3, prepare):
+        yield made
     redis.stop()
     s3.stop()
 
@@ -83,7 +90,8 @@ def postgres() -> Iterator[services.Service]:
     """Its folder must be open to the user that it runs as, which pytest's own are not."""
     folder = Path(tempfile.mkdtemp(prefix="segue-postgres-"))
     service = services.start_postgres(folder)
-    yield service
+    with keeping.kept(service):
+        yield service
     service.stop(signal.SIGINT)  # it would wait for its clients
     shutil.rmtree(folder)
 
@@ -127,7 +135,7 @@ def redis_program(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """What `make run` starts, with two workers."""
-    with Stack(tmp_path_factory.mktemp("stack")) as made:
+    with Stack(tmp_path_factory.mktemp("stack")) as made, keeping.kept(made):
         yield made
 
 
@@ -146,14 +154,3 @@ def pets() -> Path:
             pytest.fail(f"SEGUE_DATA names {root}, which is not there")
         pytest.skip(f"SEGUE_DATA: no photos in {root}")
     return root
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Minutes per part, so that a part that grows is seen."""
-    minutes: defaultdict[str, float] = defaultdict(float)
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if isinstance(report, pytest.TestReport):
-                part = Path(report.nodeid.partition("::")[0]).parent.name or "tests"
-                minutes[part] += report.duration / 60
-    terminalreporter.write_line("minutes: " + ", ".join(f"{part} {spent:.1f}" for part, spent in minutes.items()))

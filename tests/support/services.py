@@ -1,5 +1,6 @@
 """Real services for the tests, started on free loopback ports and ended by the pid that was started."""
 
+import fcntl
 import os
 import random
 import shutil
@@ -7,11 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ class Service:
 
     process: "subprocess.Popen[bytes]"
     port: int
+    again: "Callable[[], Service] | None" = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.process.args[0]} on port {self.port}"  # type: ignore[index]
+
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def start_again(self) -> None:
+        assert self.again is not None
+        self.process = self.again().process
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         self.process.send_signal(how)
@@ -43,16 +55,36 @@ class Service:
 
 
 # Below the range that the system takes the near ends of connections from: a port of that range that is free now may
-# be somebody's near end when the server that was given it listens. No block is given twice by one process.
-_BLOCKS = cycle(random.sample(range(10000, 22700, 20), 635))
+# be the near end of a connection when the server that was given it listens.
+_BLOCKS = random.sample(range(10000, 22700, 10), 1270)
+_LOCKS = Path(tempfile.gettempdir()) / f"segue-test-ports-{os.geteuid()}"
+_locked: list[int] = []
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` free ports in a row, at most 20, each + 10000 free as well (SeaweedFS' gRPC)."""
-    for first in _BLOCKS:
-        if all(_is_free(first + i) and _is_free(first + i + 10000) for i in range(count)):
+    """The first of `count` free ports in a row, at most 10, each + 10000 free as well (SeaweedFS' gRPC).
+
+    Test processes run side by side: each block of ports has a lock file, and the process that takes a block keeps its
+    lock until it ends. So no block is given twice, and between the answer and the start of a server no other test
+    process takes the port.
+    """
+    while _BLOCKS:
+        first = _BLOCKS.pop()
+        if _lock(first) and all(_is_free(first + i) and _is_free(first + i + 10000) for i in range(count)):
             return first
-    raise AssertionError("a cycle has no end")
+    raise RuntimeError("No free ports are left between 10000 and 22700")
+
+
+def _lock(first: int) -> bool:
+    _LOCKS.mkdir(exist_ok=True)
+    descriptor = os.open(_LOCKS / str(first), os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    _locked.append(descriptor)
+    return True
 
 
 def _is_free(port: int) -> bool:
@@ -90,6 +122,7 @@ def start(command: list[str], env: dict[str, str], port: int, log: Path, **how: 
         raise
     if process.poll() is not None:
         raise RuntimeError(f"{command[0]} ended: {log.read_text()[-2000:]}")
+    service.again = lambda: start(command, env, port, log, **how)
     return service
 
 
@@ -160,6 +193,7 @@ def start_postgres(folder: Path, port: int | None = None) -> Service:
     ]
     service = start(serve, environment(), port, folder / "postgres.log", cwd=folder, **user)
     wait_until(lambda: _answers(port), "PostgreSQL")  # after a crash it first puts itself right
+    service.again = lambda: start_postgres(folder, port)
     return service
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import keeping
 import pictures
 import pytest
 import schemathesis
@@ -89,7 +90,8 @@ def web(behind: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     asked = {"REQUIRE_KEYS": 1, "SESSION_SECRET": SECRET, "LIMIT_KEY": much, "LIMIT_ADDRESS": much}
     env = services.joining(behind.settings, PORT=port, **asked)
     started = services.start(services.procfile("web"), env, port, log)
-    yield started
+    with keeping.kept(started):
+        yield started
     started.stop()
     assert "Traceback" not in log.read_text()
 

@@ -11,6 +11,8 @@ from werkzeug.test import TestResponse
 from storage import keys
 from storage.connection import Storage
 
+UUID7 = "01a226bbcf7071b6a075b6bf95700bbb"
+
 Work = Callable[[], None]
 
 
@@ -65,7 +67,7 @@ def test_two_hundred_take_one_round_trip(
     assert (len(jobs), intact, len(asked)) == (3, True, 1)
 
 
-@pytest.mark.parametrize("ids", ["", "job_1", "a,b", ",".join([keys.new_job_id(), ""]), keys.new_batch_id()])
+@pytest.mark.parametrize("ids", ["", "job_1", "a,b", f"job_{UUID7},", f"bat_{UUID7}"])
 def test_what_is_no_id_is_told(client: FlaskClient, ids: str) -> None:
     answer = client.get("/v1/jobs", query_string={"ids": ids})
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")

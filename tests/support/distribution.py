@@ -1,0 +1,155 @@
+"""How `make test` spreads the tests over processes: whole modules, the longest first, then the tests marked `alone`.
+
+A module stays on one worker, because its fixtures may start a server. A test marked `alone` measures memory or CPU, or
+needs the whole machine: it runs when all other tests have ended and their workers and services are gone.
+`pytest --write-durations` renews the file of durations that decides the order.
+"""
+
+import json
+import tempfile
+from collections import OrderedDict, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+DURATIONS = Path(__file__).with_name("durations.json")
+SHORTEST_S = 2  # of the modules that are in the file
+ALONE_FILE = "alone_file"
+
+
+class Distribution(LoadScopeScheduling):
+    """Hands out the modules in the workers' order; the last worker gets the modules of `alone`."""
+
+    def __init__(self, config: pytest.Config, log: Any, alone_file: Path) -> None:
+        super().__init__(config, log)
+        self._alone_file = alone_file
+        self._alone: frozenset[str] | None = None
+
+    def _split_scope(self, nodeid: str) -> str:
+        if self._alone is None:
+            self._alone = frozenset(json.loads(self._alone_file.read_text()))
+        module = nodeid.partition("::")[0]
+        return f"{module} {pytest.mark.alone.name}" if nodeid in self._alone else module
+
+    def _reschedule(self, node: Any) -> None:
+        """A worker runs a test only when it knows the next one, or that there is none: it needs two at a time."""
+        while (
+            node in self.registered_collections
+            and not node.shutting_down
+            and self._pending_of(self.assigned_work[node]) < 2
+        ):
+            if not self.workqueue or self._another_goes_on(node):
+                node.shutdown()
+            elif self._alone_is_next() and len(self.nodes) > 1:
+                return
+            else:
+                self._assign_work_unit(node)
+
+    def _alone_is_next(self) -> bool:
+        return bool(self.workqueue) and _is_alone(next(iter(self.workqueue)))
+
+    def _another_goes_on(self, node: Any) -> bool:
+        """Whether this worker can end, because another one is left for the tests marked `alone`."""
+        others = [other for other in self.nodes if other is not node and not other.shutting_down]
+        return bool(others) and self._alone_is_next()
+
+    def schedule(self) -> None:
+        if self.collection is None:
+            super().schedule()
+        for node in self.nodes:
+            self._reschedule(node)
+
+    def _assign_work_unit(self, node: Any) -> None:
+        if len(self.nodes) == 1 or not self._alone_is_next():
+            super()._assign_work_unit(node)
+
+    def remove_node(self, node: Any) -> str | None:
+        """→ the test in which the worker crashed. The others that it had go to those that are left."""
+        left = {
+            scope: dict.fromkeys(pending, False)
+            for scope, tests in self.assigned_work.pop(node).items()
+            if (pending := [nodeid for nodeid, done in tests.items() if not done])
+        }
+        crashed_in = next((nodeid for tests in left.values() for nodeid in tests), None)
+        for tests in left.values():
+            tests.pop(crashed_in, None)
+        units = {**left, **self.workqueue}
+        self.workqueue = OrderedDict(sorted(units.items(), key=lambda unit: _is_alone(unit[0])))
+        for other in self.nodes:
+            self._reschedule(other)
+        return crashed_in
+
+
+def _is_alone(scope: str) -> bool:
+    return scope.endswith(f" {pytest.mark.alone.name}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-durations", action="store_true", help=f"renew {DURATIONS.name} with what this run took")
+
+
+class Controller:
+    """The side of the plugin that runs in the process that distributes."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="segue-tests-")
+        self._alone_file = Path(self._folder.name) / "alone.json"
+
+    def pytest_unconfigure(self) -> None:
+        self._folder.cleanup()
+
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput[ALONE_FILE] = str(self._alone_file)
+
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+        if config.getvalue("dist") != "loadscope":
+            return None
+        config.option.loadscopereorder = False  # the workers have put the modules in order
+        return Distribution(config, log, self._alone_file)
+
+
+class Worker:
+    """The side of the plugin that runs where the tests do."""
+
+    def __init__(self, alone_file: Path) -> None:
+        self._alone_file = alone_file
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        seconds = json.loads(DURATIONS.read_text())
+        items.sort(key=lambda item: (_marked(item), -seconds.get(_module(item.nodeid), SHORTEST_S)))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Report the tests that are marked: the controller, which collects nothing, knows their ids only."""
+        alone = sorted(item.nodeid for item in session.items if _marked(item))
+        written = self._alone_file.with_suffix(f".{id(self)}")
+        written.write_text(json.dumps(alone))
+        written.replace(self._alone_file)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        config.pluginmanager.register(Worker(Path(config.workerinput[ALONE_FILE])))
+    elif hasattr(config.option, "dist"):  # xdist is there
+        config.pluginmanager.register(Controller())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("write_durations"):
+        seconds: defaultdict[str, float] = defaultdict(float)
+        for reports in terminalreporter.stats.values():
+            for report in reports:
+                if isinstance(report, pytest.TestReport):
+                    seconds[_module(report.nodeid)] += report.duration
+        kept = {module: round(spent) for module, spent in sorted(seconds.items()) if spent >= SHORTEST_S}
+        DURATIONS.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def _marked(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+def _module(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
