@@ -12,7 +12,9 @@ import services
 
 INI = """
 [pytest]
-addopts = -p xdist.plugin -p pytest_rerunfailures -p distribution -p revival -p summary --strict-markers --import-mode=importlib
+addopts =
+    -p xdist.plugin -p pytest_rerunfailures -p distribution -p revival -p summary
+    --strict-markers --import-mode=importlib
 markers = alone: needs the whole machine
 filterwarnings = error
 """

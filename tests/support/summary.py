@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 LISTED = 10
-FROM_S = 1  # faster tests are not worth a line
+LONG_S = 60  # of tests together: the slowest of a shorter run are not worth a line
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -19,8 +19,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not seconds:
         return
     terminalreporter.write_line("minutes: " + ", ".join(f"{part} {spent:.1f}" for part, spent in minutes.items()))
-    slow = [(nodeid, spent) for nodeid, spent in seconds.most_common(LISTED) if spent >= FROM_S]
-    for nodeid, spent in slow if len(seconds) > LISTED else []:
+    for nodeid, spent in seconds.most_common(LISTED) if seconds.total() > LONG_S else []:
         terminalreporter.write_line(f"{spent:6.1f} s  {nodeid}")
     _list_flaky(terminalreporter)
 
