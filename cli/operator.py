@@ -84,7 +84,7 @@ def trace(job: str, as_json: JsonOption = False) -> None:
     if as_json:
         show_json(asdict(story))
         return
-    typer.echo(f"{story.job_id} of {story.tenant}: {story.status} (told by {', '.join(story.told_by)})")
+    typer.echo(f"{story.job_id} of {story.tenant}: {story.status} (from {', '.join(story.sources)})")
     for silent in story.silent:
         typer.echo(f"!!  the {silent} did not answer: this may not be all")
     for event in story.events:

@@ -1,6 +1,6 @@
-"""Composition root of the working side.
+"""Composition root of worker and housekeeper.
 
-celery -A worker.app worker -Q segment                                  # one a core or GPU: scale this one
+celery -A worker.app worker -Q segment                                  # one per core or GPU: scale this one
 celery -A worker.app worker -B -P threads -c 4 -Q control,records       # housekeeper; several are harmless
 """
 
@@ -25,25 +25,25 @@ log = logging.getLogger(__name__)
 settings = Settings()
 app: Celery = celery_app(settings.redis_url)
 app.conf.update(
-    include=["worker.tasks"],  # only a worker imports them, so this module stays light
+    include=["worker.tasks"],  # imported by workers only, so this module stays light
     task_acks_late=True,  # a killed worker's ticket is not acknowledged and may come back
-    worker_prefetch_multiplier=1,  # with the next line: no second ticket waits behind a stuck one
-    worker_disable_prefetch=True,  # and so the list's length is the truth
-    worker_concurrency=1,  # one process a core or GPU; replicas are the way to more
+    worker_prefetch_multiplier=1,  # with the next line: no ticket waits behind a stuck one
+    worker_disable_prefetch=True,  # and the length of the ticket queue is exact
+    worker_concurrency=1,  # one process per core or GPU; add replicas for more
     worker_pool_start_method="spawn",  # forking a process with a loaded runtime hangs
-    worker_proc_alive_timeout=60,  # 4 s by default, less than a cold start on a busy machine
-    task_time_limit=60,  # of a ticket, which gives way after 5 s; the last resort against a hang
-    worker_cancel_long_running_tasks_on_connection_loss=False,  # the leases decide, not the broker's connection
-    worker_enable_remote_control=False,  # nobody may command a worker through the queue
-    worker_send_task_events=False,  # nobody listens; a message for every ticket
-    worker_hijack_root_logger=False,  # our own format, below
-    broker_connection_retry_on_startup=True,  # whoever is started first waits for Redis
+    worker_proc_alive_timeout=60,  # the default of 4 s is less than a cold start on a busy machine
+    task_time_limit=60,  # last resort against a hang: a ticket normally ends after 5 s
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # leases decide, not the broker's connection
+    worker_enable_remote_control=False,  # no commands to workers through the queue
+    worker_send_task_events=False,  # events would cost a message per ticket, and nothing reads them
+    worker_hijack_root_logger=False,  # see _set_up_logging
+    broker_connection_retry_on_startup=True,  # processes may start before Redis
     broker_connection_max_retries=None,  # a worker outlives any outage of Redis
     beat_schedule={
         name: {
             "task": task,
             "schedule": timedelta(seconds=seconds),
-            # A late one is worth nothing: after an outage they would all come at once.
+            # Expired tasks are dropped: after an outage all of them would arrive at once.
             "options": {"queue": queue, "expires": seconds},
         }
         for name, task, queue, seconds in (
@@ -59,7 +59,7 @@ app.conf.update(
 
 @functools.cache
 def connection() -> Storage:
-    """This process' connection, made by its first task and not inherited from its parent."""
+    """This process' storage, connected by its first task rather than inherited from its parent."""
     return connect(settings)
 
 
@@ -67,12 +67,12 @@ def connection() -> Storage:
 def _set_up_logging(**_: Any) -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)  # a line for every ticket and every sweep
+        logging.getLogger(chatty).setLevel(logging.WARNING)  # they log a line per ticket and per sweep
 
 
 @signals.celeryd_after_setup.connect
 def _check_engine(**_: Any) -> None:
-    """An engine that cannot run here ends the worker at once, and not its first ticket."""
+    """Exit at start, not at the first ticket, if the engine cannot run here."""
     from model.engines import EngineUnavailable, choose
 
     if SEGMENT_QUEUE not in app.amqp.queues.consume_from:
@@ -85,7 +85,7 @@ def _check_engine(**_: Any) -> None:
 
 @signals.beat_embedded_init.connect
 def _end_with_the_parent(**_: Any) -> None:
-    """The scheduler is a child process of the housekeeper, which a SIGKILL of the housekeeper would leave behind."""
+    """End the scheduler, a child process of the housekeeper, when a SIGKILL ends the housekeeper."""
     parent = os.getppid()
 
     def watch_parent() -> None:

@@ -1,7 +1,7 @@
-"""What is wrong with an installation, and where objects, records and the pending set differ: `segue doctor`.
+"""Checks an installation, and compares objects, records and the pending set: `segue doctor`.
 
-A repair does what the housekeeper would do by itself in time, at once and over the whole window in which a job can be
-open, and removes result objects that nothing points at.
+A repair does at once what the housekeeper would do in time, for the whole period in which a job can be open. It also
+removes result objects that no job refers to.
 """
 
 import time
@@ -22,14 +22,14 @@ from storage.recovery import recover
 from worker.housekeeping import recorder
 from worker.housekeeping.sweeps import WIDE, adopt, hours, reconcile
 
-# A result is stored shortly before its record says so.
+# A result object is stored shortly before its job hash refers to it.
 YOUNG_MS = 60_000
-LATE_MS = 60_000  # of a change that is not in the records yet
+LATE_MS = 60_000  # after which a change should be in the records
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `fatal`: nothing else can be looked at."""
+    """The result of one check. `fatal`: nothing else can be checked."""
 
     what: str
     ok: bool
@@ -39,10 +39,10 @@ class Finding:
 
 @dataclass
 class Differences:
-    """Jobs and objects, by what is wrong with them."""
+    """Jobs and objects, grouped by fault."""
 
-    lost: list[Owner] = field(default_factory=list)
-    unrecorded: list[Owner] = field(default_factory=list)
+    unknown: list[Owner] = field(default_factory=list)
+    ended_unknown: list[Owner] = field(default_factory=list)
     behind: list[str] = field(default_factory=list)
     without_upload: list[str] = field(default_factory=list)
     without_mask: list[str] = field(default_factory=list)
@@ -50,13 +50,19 @@ class Differences:
     unreferenced: list[str] = field(default_factory=list)
 
     def findings(self) -> Iterator[Finding]:
-        yield _none("accepted jobs without a record", self.lost, "the housekeeper adopts them")
-        yield Finding("ended jobs without a record", True, f"{len(self.unrecorded)}, restored when they are asked for")
-        yield _none("open jobs that have a result", self.behind, "an older state of Redis, or a crash just now")
+        yield _none("accepted jobs missing from Redis", self.unknown, "the housekeeper adopts them")
+        yield Finding(
+            "ended jobs missing from Redis", True, f"{len(self.ended_unknown)}, restored by the next request for each"
+        )
+        yield _none(
+            "open jobs that have a result", self.behind, "Redis returned to an older state, or a process just crashed"
+        )
         yield _none("open jobs without their photo", self.without_upload, "they will fail")
-        yield _none("succeeded jobs without their mask", self.without_mask, "somebody deleted objects")
-        yield _none("open jobs in no line", self.stray, "the housekeeper puts them back")
-        yield _none("result objects that nothing points at", self.unreferenced, "left by attempts that were lost")
+        yield _none(
+            "succeeded jobs without their mask", self.without_mask, "the objects were deleted by another program"
+        )
+        yield _none("open jobs missing from the pending set", self.stray, "the housekeeper queues them again")
+        yield _none("result objects that no job refers to", self.unreferenced, "left by lost attempts")
 
 
 def _none(what: str, found: list[str] | list[Owner], detail: str) -> Finding:
@@ -64,7 +70,7 @@ def _none(what: str, found: list[str] | list[Owner], detail: str) -> Finding:
 
 
 def examine(storage: Storage) -> Iterator[Finding]:
-    """Parts first; without Redis and the object store nothing more can be told."""
+    """Check the parts first. Without Redis and the object store, nothing else can be checked."""
     parts = [_answering("redis", lambda: _redis(storage)), _answering("object store", lambda: _buckets(storage))]
     yield from parts
     if any(part.fatal for part in parts):
@@ -79,16 +85,16 @@ def examine(storage: Storage) -> Iterator[Finding]:
 
 
 def repair(storage: Storage) -> None:
-    """Put right what can be put right. Safe while everything runs, and to repeat."""
+    """Correct what can be corrected. Safe under load, and safe to repeat."""
     found = differences(storage)
     adopt(storage, WIDE, older_than_s=0, behind=frozenset([*found.behind, *found.without_upload]))
-    for tenant, job_id in found.unrecorded:
+    for tenant, job_id in found.ended_unknown:
         recover(storage.objects, storage.jobs, tenant, job_id)
     reconcile(storage)
     for key in found.unreferenced:
         storage.objects.remove(RESULTS, key)
     storage.tickets.send(storage.jobs.tickets_missing())
-    with suppress(Unavailable):  # which is a finding
+    with suppress(Unavailable):  # reported as a finding
         recorder.backfill(storage)
         recorder.record(storage)
 
@@ -104,7 +110,7 @@ def differences(storage: Storage) -> Differences:
         seen.update(job_id for _, job_id in uploads)
         owners = sorted(uploads | results.keys())
         for owner, job in zip(owners, storage.jobs.get_many([job_id for _, job_id in owners]), strict=True):
-            _sort_in(found, owner, job, owner in uploads, results[owner])
+            _classify(found, owner, job, owner in uploads, results[owner])
     for page in storage.jobs.open_ids():
         unseen = [job_id for job_id in page if job_id not in seen]
         jobs = [job for job in storage.jobs.get_many(unseen) if job]
@@ -112,10 +118,10 @@ def differences(storage: Storage) -> Differences:
     return found
 
 
-def _sort_in(found: Differences, owner: Owner, job: Job | None, uploaded: bool, results: list[Listed]) -> None:
+def _classify(found: Differences, owner: Owner, job: Job | None, uploaded: bool, results: list[Listed]) -> None:
     old = [listed for listed in results if listed.modified_ms < time.time() * 1000 - YOUNG_MS]
     if job is None and uploaded:
-        (found.unrecorded if results else found.lost).append(owner)
+        (found.ended_unknown if results else found.unknown).append(owner)
     elif job is None:
         found.unreferenced += [listed.key for listed in old]
     elif not job.status.final and old:
@@ -139,42 +145,42 @@ def _redis(storage: Storage) -> Finding:
     if not info.get("aof_enabled"):
         wrong.append("appendonly is off: a restart loses the queue until it is rebuilt")
     if info.get("maxmemory_policy") not in (None, "noeviction"):
-        wrong.append(f"maxmemory-policy is {info['maxmemory_policy']}: it throws jobs away")
+        wrong.append(f"maxmemory-policy is {info['maxmemory_policy']}: it discards jobs")
     if not storage.jobs.intact():
-        wrong.append("it has lost something, and has not been rebuilt yet: is a housekeeper alive?")
-    detail = "; ".join(wrong) or f"version {info['redis_version']}, {client.dbsize()} keys, durable, whole"
+        wrong.append("data was lost and has not been rebuilt yet: is a housekeeper running?")
+    detail = "; ".join(wrong) or f"version {info['redis_version']}, {client.dbsize()} keys, durable, complete"
     return Finding("redis", not wrong, detail)
 
 
 def _buckets(storage: Storage) -> Finding:
     missing = [bucket for bucket in BUCKETS if not storage.objects.exists(bucket)]
-    detail = f"no bucket {', '.join(missing)}: run `segue setup`" if missing else "all buckets are there"
+    detail = f"no bucket {', '.join(missing)}: run `segue setup`" if missing else "all buckets exist"
     return Finding("object store", not missing, detail)
 
 
 def _records(storage: Storage) -> Finding:
     here, known = storage.database.revision()
     if here != known:
-        return Finding("records", False, f"tables are at {here}, this program knows {known}: run `segue setup`")
+        return Finding("records", False, f"tables are at {here}, this program needs {known}: run `segue setup`")
     late_ms = time.time() * 1000 - LATE_MS
     waiting = [name for name, changed_ms in storage.jobs.outbox.first(1) if changed_ms < late_ms]
     differing = sum(len(difference) for difference in recorder.differences(storage))
-    wrong = ["changes wait for more than a minute: is a housekeeper alive?"] if waiting else []
-    wrong += [f"{differing} jobs or remarks differ from the object store"] if differing else []
-    return Finding("records", not wrong, "; ".join(wrong) or "they tell what the object store tells")
+    wrong = ["changes have waited for more than a minute: is a housekeeper running?"] if waiting else []
+    wrong += [f"{differing} jobs or feedback entries differ from the object store"] if differing else []
+    return Finding("records", not wrong, "; ".join(wrong) or "they match the object store")
 
 
 def _models(storage: Storage) -> Iterator[Finding]:
     aliases = storage.models.aliases(fresh=True)
     if not aliases:
-        yield Finding("models", False, "none is published: run `segue setup`")
+        yield Finding("models", False, "no model is published: run `segue setup`")
     for alias, version in aliases.items():
         try:
             storage.models.verify(version)
         except ModelError as error:
             yield Finding(f"model {alias}", False, str(error))
         else:
-            yield Finding(f"model {alias}", True, f"{version}, its files are whole")
+            yield Finding(f"model {alias}", True, f"{version}, its files are complete")
     for worker, report in storage.jobs.reports().items():
         for reason in report.refused.values():
             yield Finding(f"worker {worker}", False, f"refuses {reason}")

@@ -1,7 +1,8 @@
-"""Model versions on this worker: loaded beside the one that serves, swapped between micro-batches, at most two.
+"""The model versions on this worker. A new version loads beside the one that serves; the worker swaps them between
+micro-batches and holds at most two.
 
-What cannot be loaded is refused for a while, with its reason, and what worked last goes on serving. All of this
-happens in the drainer's thread, except the loading itself.
+A version that cannot be loaded is refused for a while, with its reason, and the last good one keeps serving. Everything
+except the loading itself runs in the drainer's thread.
 """
 
 import logging
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a version cannot be used, until when (monotonic seconds) it is not tried again, after which pause."""
+    """Why a version cannot be used. It is not tried again until `until` (monotonic seconds); `pause_s` was the pause."""
 
     reason: str
     gone: bool
@@ -37,28 +38,28 @@ class Engines:
         self._models, self._cache, self._engine = models, cache, engine
         self._loader = ThreadPoolExecutor(1, "load")
         self._loaded: OrderedDict[str, Segmenter] = OrderedDict()  # the least recently used one first
-        self._serving: dict[str, str] = {}  # name that was asked for → the version that served it last
+        self._serving: dict[str, str] = {}  # requested name → the version that served it last
         self._refused: dict[str, Refusal] = {}
         self._loading: tuple[str, Future[Segmenter]] | None = None
 
     def offer(self) -> Offer:
-        """What a claim may take now. Starts to load what an alias has moved to. Raises Unavailable."""
+        """What a claim may take now. Starts loading the new version of a moved alias. Raises Unavailable."""
         self._collect()
         aliases = {alias: self._usable(alias, target) for alias, target in self._models.aliases().items()}
-        # Jobs that pin a version that is gone are taken, and fail; those of an alias wait until it points elsewhere.
+        # Jobs that pin a removed version are claimed and fail; jobs of an alias wait until it points elsewhere.
         versions = {version for version in self.refusals if not self.gone(version)}
         stuck = {alias for alias in Alias if aliases.get(alias) in {None, *self.refusals}}
         return Offer(aliases, frozenset(versions | stuck))
 
     def first(self) -> str | None:
-        """The version to load before anything is claimed, where none is loaded yet. Raises Unavailable."""
+        """The version to load before the first claim, or None if one is loaded. Raises Unavailable."""
         if self._loaded:
             return None
         stable = self.offer().aliases.get(Alias.STABLE)
         return None if stable in self.refusals else stable
 
     def get(self, requested: str, version: str) -> Segmenter | None:
-        """The version for a job that asked for `requested`; None where it has to be loaded first."""
+        """The version for a job that asked for `requested`; None if it must be loaded first."""
         segmenter = self._loaded.get(version)
         if segmenter:
             self._loaded.move_to_end(version)
@@ -69,7 +70,7 @@ class Engines:
         return version in self.refusals and self._refused[version].gone
 
     def load(self, version: str) -> None:
-        """Wait until it is loaded or refused. Raises Unavailable."""
+        """Block until the version is loaded or refused. Raises Unavailable."""
         self._collect(wait=True)
         if version not in self._loaded and version not in self.refusals:
             self._start(version)
@@ -81,12 +82,12 @@ class Engines:
 
     @property
     def refusals(self) -> dict[str, str]:
-        """Version → reason, of those that are refused now."""
+        """Version → reason, for the versions refused now."""
         now = time.monotonic()
         return {version: refusal.reason for version, refusal in self._refused.items() if now < refusal.until}
 
     def _usable(self, alias: str, target: str) -> str:
-        """The version that stands for the alias here: its target, or what served last until that one is loaded."""
+        """The version to use for the alias: its target or, until that is loaded, the last one that served."""
         last = self._serving.get(alias, target)
         if target in self._loaded:
             return target
@@ -101,7 +102,7 @@ class Engines:
         self._loading = version, self._loader.submit(self._fetch_and_load, version)
 
     def _collect(self, wait: bool = False) -> None:
-        """Take over what has been loaded meanwhile, or why it was not. Raises Unavailable when it was waited for."""
+        """Take the loader's result, a version or the reason for its refusal. Raises Unavailable if `wait`."""
         if not self._loading or not (wait or self._loading[1].done()):
             return
         (version, future), self._loading = self._loading, None

@@ -1,4 +1,4 @@
-"""The only Celery code: which function a message runs."""
+"""The Celery tasks: which function each message runs."""
 
 import functools
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @functools.cache
 def _pipeline() -> Any:
-    """Made by this process' first ticket: the import and load of an engine would delay the child's start."""
+    """Created by this process' first ticket: importing and loading an engine would delay the child's start."""
     from model.engines import choose
     from worker.engines import Engines
     from worker.pipeline.pipeline import Pipeline
@@ -72,8 +72,8 @@ def backfill() -> None:
 
 
 def _recording(work: Callable[[Any], object]) -> None:
-    """Work that needs the SQL database; while it is down, what has changed waits in Redis for the next try."""
-    from worker.housekeeping import recorder  # SQLAlchemy, which whoever segments does without
+    """Run `work`, which needs the SQL database. While the database is down, changes wait in Redis for the next run."""
+    from worker.housekeeping import recorder  # imports SQLAlchemy, which segmenting does not need
 
     try:
         work(recorder)
@@ -83,5 +83,5 @@ def _recording(work: Callable[[Any], object]) -> None:
 
 @signals.worker_process_init.connect
 def _ignore_group_signals(**_: Any) -> None:
-    """A SIGTERM to the whole group is the parent's to handle: it lets this child finish its ticket."""
+    """Leave a SIGTERM to the process group to the parent, which lets this child finish its ticket."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The story of one job, put together from Redis, the records and the object store: `segue trace JOB`."""
+"""The history of one job from Redis, the records and the object store: `segue trace JOB`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from storage.records.rows import attempt_row
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to the job; time in ms UTC."""
+    """An event in the job's history; time in ms UTC."""
 
     at_ms: int
     what: str
@@ -22,18 +22,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Story:
-    """`told_by`: which parts knew of it; `silent`: which did not answer."""
+    """`sources`: the parts that knew the job; `silent`: those that did not answer."""
 
     job_id: str
     tenant: str
     status: str
     events: list[Event]
-    told_by: list[str]
+    sources: list[str]
     silent: list[str]
 
 
 def trace(storage: Storage, job_id: str) -> Story | None:
-    """None where nobody who answers knows the job."""
+    """None if no part that answers knows the job."""
     silent: list[str] = []
     live = recorded = None
     rows: list[dict[str, Any]] = []
@@ -56,9 +56,9 @@ def trace(storage: Storage, job_id: str) -> Story | None:
         *(Event(row["created_ms"], f"feedback: {row['verdict']}{_consent(row)}") for row in said),
     ]
     if job.retained_until_ms:
-        events.append(Event(job.retained_until_ms, "is erased, with its photo and its mask"))
-    told_by = [name for name, known in (("redis", live), ("records", recorded)) if known]
-    return Story(job_id, job.spec.tenant, job.status, sorted(events, key=lambda event: event.at_ms), told_by, silent)
+        events.append(Event(job.retained_until_ms, "erasure of the job, its photo and its mask"))
+    sources = [name for name, known in (("redis", live), ("records", recorded)) if known]
+    return Story(job_id, job.spec.tenant, job.status, sorted(events, key=lambda event: event.at_ms), sources, silent)
 
 
 def _recorded(storage: Storage, job_id: str) -> tuple[Job | None, list[dict[str, Any]], list[dict[str, Any]]]:
@@ -67,7 +67,7 @@ def _recorded(storage: Storage, job_id: str) -> tuple[Job | None, list[dict[str,
 
 def _accepted(job: Job) -> Event:
     spec = job.spec
-    name = spec.custom_id or spec.filename or "a photo without a name"
+    name = spec.custom_id or spec.filename or "an unnamed photo"
     size = f"{spec.width} x {spec.height} {spec.format}, {spec.bytes} bytes"
     batch = f", of batch {spec.batch_id}" if spec.batch_id else ""
     return Event(spec.created_ms, f"accepted: {name} ({size}) for {spec.model}, {spec.lane}{batch}")
@@ -77,11 +77,11 @@ def _attempt(row: dict[str, Any]) -> Iterator[Event]:
     which = f"attempt {row['number']}"
     for lease in row["lost"]:
         yield Event(lease["started_ms"], f"{which}: taken by {lease['worker']}")
-        yield Event(lease["lost_ms"], f"{which}: {lease['worker']} was lost, back in line")
+        yield Event(lease["lost_ms"], f"{which}: {lease['worker']} lost its lease, queued again")
     lost = {lease["started_ms"] for lease in row["lost"]}
     if row["started_ms"] and row["started_ms"] not in lost:
         micro_batch = f", micro-batch {row['micro_batch_id']}" if row["micro_batch_id"] else ""
-        yield Event(row["started_ms"], f"{which}: taken by {row['worker'] or 'somebody'}{micro_batch}")
+        yield Event(row["started_ms"], f"{which}: taken by {row['worker'] or 'an unknown worker'}{micro_batch}")
     if row["finished_ms"]:
         yield Event(row["finished_ms"], f"{which}: {row['status']}{_how(row)}")
 

@@ -1,8 +1,8 @@
-"""The worker's heartbeat, and the watch over its child.
+"""The worker's heartbeat, and a watchdog over its progress.
 
-A worker can be alive and consume nothing. So not the process is watched but its progress: while tickets wait, the
-child has to move; if it does not, the worker ends itself and its supervisor starts it anew. Its leases run out and its
-jobs go back in line.
+A worker can be alive and consume nothing. The watchdog therefore checks progress, not the process: while tickets wait,
+the child must advance. If it does not, the worker exits and its supervisor restarts it. Its leases expire and its jobs
+return to the queue.
 """
 
 import logging
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class Stall:
-    """Tells when tickets have waited for `limit_s` in which the child made no progress.
+    """Detects a stalled worker: tickets waited for `limit_s` while the child made no progress.
 
-    Or for CONSUMES_WITHIN_S in which the parent took none although the child had nothing to do: Celery's consumer
-    has been seen not to come back from a Redis that was still loading.
+    Also detects a parent that took no ticket for CONSUMES_WITHIN_S while its child was idle: Celery's consumer may fail
+    to recover from a Redis that was still loading its data.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -35,8 +35,12 @@ class Stall:
         self._waiting_since: float | None = None
         self._taken_at: float | None = None
 
-    def seen(self, tickets: int, busy: bool, idle_s: float, now: float) -> bool:
-        """One look: tickets in the list, whether the child has one, seconds since it last moved, a monotonic clock."""
+    def stalls(self, tickets: int, busy: bool, idle_s: float, now: float) -> bool:
+        """Observe once and return whether the worker stalls.
+
+        `tickets`: length of the ticket queue; `busy`: the child has a ticket; `idle_s`: seconds since the child's last
+        progress; `now`: a monotonic clock.
+        """
         if not tickets:
             self._waiting_since = None
         elif self._waiting_since is None:
@@ -59,7 +63,7 @@ def _watch(jobs: RedisJobs, worker: str, settings: Settings) -> None:
         except redis.RedisError as error:
             log.warning("no heartbeat: %s", type(error).__name__)
         else:
-            if stall.seen(tickets, bool(state.active_requests), idle_ms / 1000, time.monotonic()):
-                log.critical("tickets wait and nothing moves: ending this worker")
-                os._exit(1)  # an orderly end would wait for the child that hangs
+            if stall.stalls(tickets, bool(state.active_requests), idle_ms / 1000, time.monotonic()):
+                log.critical("tickets wait and nothing moves, ending this worker")
+                os._exit(1)  # an orderly exit would wait for the child that hangs
         time.sleep(BEAT_S)

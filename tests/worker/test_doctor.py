@@ -51,7 +51,7 @@ def test_a_healthy_installation(well: Storage) -> None:
 def test_what_redis_lost_is_adopted_and_restored(well: Storage) -> None:
     done, lost = ended(well), submit(well)
     well.jobs.client.delete(keys.job(done.id), keys.job(lost.id))
-    assert set(wrong(well)) == {"accepted jobs without a record", "records"}
+    assert set(wrong(well)) == {"accepted jobs missing from Redis", "records"}
     doctor.repair(well)
     assert wrong(well) == {}
     assert [well.jobs.get(one.id).status for one in (done, lost)] == ["succeeded", "queued"]  # type: ignore[union-attr]
@@ -80,7 +80,7 @@ def test_an_open_job_whose_photo_is_gone(well: Storage) -> None:
 def test_a_job_in_no_line(well: Storage) -> None:
     made = submit(well)
     well.jobs.client.delete(keys.lane(made.lane))
-    assert set(wrong(well)) == {"open jobs in no line"}
+    assert set(wrong(well)) == {"open jobs missing from the pending set"}
     doctor.repair(well)
     assert wrong(well) == {}
 
@@ -88,7 +88,7 @@ def test_a_job_in_no_line(well: Storage) -> None:
 def test_results_that_nothing_points_at(well: Storage) -> None:
     made = ended(well)
     loser = stored(well, made, "loser")
-    assert set(wrong(well)) == {"result objects that nothing points at"}
+    assert set(wrong(well)) == {"result objects that no job refers to"}
     doctor.repair(well)
     assert wrong(well) == {}
     assert well.objects.get(RESULTS, loser.result_key) is None

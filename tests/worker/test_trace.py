@@ -55,12 +55,12 @@ def test_the_whole_story(recording: Storage, eventful: str) -> None:
     accepted, taken, lost, again, failed, retried, done, over = told(story)
     assert accepted.startswith("accepted: cat.jpg (")
     assert taken == "attempt 1: taken by host-1"
-    assert lost == "attempt 1: host-1 was lost, back in line"
+    assert lost == "attempt 1: host-1 lost its lease, queued again"
     assert again.startswith("attempt 1: taken by host-2, micro-batch ")
     assert failed == "attempt 1: failed, image_decode_failed: It is damaged."
     assert retried.startswith("attempt 2: taken by host-2")
     assert done == "attempt 2: succeeded with pets/2 (fetch 2 ms, infer 7 ms)"
-    assert over == "is erased, with its photo and its mask"
+    assert over == "erasure of the job, its photo and its mask"
     assert story
     assert (story.status, story.tenant, story.silent) == ("succeeded", "local", [])
 
@@ -72,7 +72,7 @@ def test_the_records_alone_know_it_too(recording: Storage, eventful: str) -> Non
     story = trace(recording, eventful)
     assert told(story) == whole
     assert story
-    assert story.told_by == ["records"]
+    assert story.sources == ["records"]
 
 
 def test_redis_alone_knows_the_last_attempt(recording: Storage, eventful: str) -> None:

@@ -1,4 +1,4 @@
-"""What is kept no longer: jobs past their retention, objects that nobody knows any more, old batches."""
+"""Erases jobs past their retention, objects that no job refers to, and old batches."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def clean(storage: Storage) -> int:
-    """Erase what is due. → how many jobs"""
+    """Erase what is due, and return how many jobs."""
     with storage.jobs.alone("janitor", AT_MOST_S) as chosen:
         if not chosen:
             return 0
@@ -28,7 +28,7 @@ def clean(storage: Storage) -> int:
         for tenant, batch_id in _old_batches(storage):
             storage.batches.erase(tenant, batch_id)
     if erased:
-        log.info("%d jobs erased, their retention was over", erased)
+        log.info("%d jobs erased after their retention", erased)
     return erased
 
 
@@ -38,22 +38,22 @@ def _erase(storage: Storage, owners: Iterable[Owner]) -> int:
 
 
 def _erase_due(storage: Storage) -> int:
-    """Ended jobs whose time is over, by Redis."""
+    """Erase ended jobs past their retention, as Redis lists them."""
     total = 0
     while ids := storage.jobs.due():
         known = [(job.spec.tenant, job.id) for job in storage.jobs.get_many(ids) if job]
         total += _erase(storage, known)
-        # A record that ran out by itself leaves objects of an old hour: they are found there.
+        # If a job hash expired by itself, its objects lie in an old hour, where `_forgotten` finds them.
         storage.jobs.not_due(ids)
     return total
 
 
 def _forgotten(storage: Storage) -> Iterator[Owner]:
-    """Objects past their time without a record, as after a loss of Redis."""
+    """Objects past their retention without a job hash, for example after a loss of Redis."""
     over_ms = time.time_ns() // 1_000_000 - storage.settings.retention_s * 1000
     hours = storage.objects.folders(UPLOADS) | storage.objects.folders(RESULTS)
     for hour in sorted(hour for hour in hours if hour <= keys.hour_of(over_ms)):
-        # Without a result a job may be open until its deadline; with one it had ended when that was written.
+        # A job without a result may be open until its deadline; a job with one ended when the result was written.
         uploads, results = (storage.objects.of_jobs(bucket, hour) for bucket in (UPLOADS, RESULTS))
         ended_ms = {owner: keys.created_ms(owner[1]) + LONGEST_DEADLINE_MS for owner, _ in uploads}
         ended_ms |= {owner: result.modified_ms for owner, result in results}
@@ -62,7 +62,7 @@ def _forgotten(storage: Storage) -> Iterator[Owner]:
 
 
 def _old_batches(storage: Storage) -> Iterator[Owner]:
-    """Batches whose last job could have ended before the retention began, and that hold none any more."""
+    """Batches so old that every job must be past its retention, and which hold no jobs any more."""
     over_ms = time.time_ns() // 1_000_000 - storage.settings.retention_s * 1000 - LONGEST_DEADLINE_MS
     for tenant, batch_id in storage.batches.all():
         if keys.created_ms(batch_id) < over_ms and not any(storage.batches.job_ids(batch_id)):

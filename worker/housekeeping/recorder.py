@@ -1,7 +1,7 @@
-"""The records kept up with what happens: read from Redis what has changed, write it to SQL, a page at a time.
+"""Keeps the records up to date: reads from Redis which jobs changed and writes them to SQL, a page at a time.
 
-A message on the queue `records` says that something has changed, not what: that stands in Redis, written by the very
-script that changed it, until it is in the records. So a message may be lost, and while SQL is down the changes wait.
+A message on the queue `records` only says that something changed. The script that changes a job also notes its id in
+Redis, where it stays until it is written. A message may therefore be lost, and while SQL is down the changes wait.
 """
 
 import logging
@@ -31,7 +31,7 @@ Change = tuple[str, float]
 
 
 def record(storage: Storage) -> int:
-    """Write what has changed. → how many changes. Raises Unavailable: they wait."""
+    """Write what has changed, and return how many changes. Raises Unavailable; then the changes wait."""
     done, give_way = 0, time.monotonic() + GIVE_WAY_S
     with storage.jobs.alone("record", AT_MOST_S) as chosen:
         while chosen and time.monotonic() < give_way:
@@ -39,18 +39,20 @@ def record(storage: Storage) -> int:
             _one_by_one(_write, storage, page)
             storage.jobs.outbox.done(page)
             done += len(page)
-            if len(page) < PAGE:  # what changes meanwhile has its own message
+            if len(page) < PAGE:  # later changes send their own message
                 break
     return done
 
 
 def _one_by_one(write: Callable[[Storage, Sequence[Change]], None], storage: Storage, page: Sequence[Change]) -> None:
-    """All at once; where a row cannot be stored as it is, each for itself, so that it holds up no other."""
+    """Write a page at once; if a row cannot be stored, write each by itself, so that it does not block the others."""
     try:
         write(storage, page)
     except UNSTORABLE as error:
         if len(page) == 1:
-            log.error("%s: cannot be recorded: %s", page[0][0], type(error).__name__)  # its text may hold a name
+            log.error(
+                "%s: cannot be recorded: %s", page[0][0], type(error).__name__
+            )  # the error's text may contain a file name
             return
         for change in page:
             _one_by_one(write, storage, [change])
@@ -64,7 +66,7 @@ def _write(storage: Storage, page: Sequence[Change]) -> None:
     opened = storage.batches.as_opened(batch_ids)
     storage.records.write(jobs)
     storage.records.write_batches(opened)
-    # Without a record and not known as erased it was lost: the backfill sees what its objects tell.
+    # A job that is neither in Redis nor known as erased was lost; the backfill reads its objects.
     missing = {*job_ids, *batch_ids} - {job.id for job in jobs} - {spec.id for spec, _ in opened}
     storage.records.erase({name: revisions[name] for name in storage.jobs.gone_among(sorted(missing))})
     said = (feedback.load(storage.objects, name) for name in revisions.keys() - {*job_ids, *batch_ids})
@@ -72,18 +74,18 @@ def _write(storage: Storage, page: Sequence[Change]) -> None:
 
 
 def tidy(storage: Storage) -> None:
-    """Note model versions, and forget what is past its retention although Redis has lost its erasure."""
+    """Record new model versions, and erase rows past their retention whose erasure Redis has lost."""
     for version in set(storage.models.versions()) - storage.records.models():
         card, published_ms = storage.models.card(version), storage.models.published_ms(version)
         if card:
             storage.records.write_model(version, published_ms, card)
     overdue = storage.records.erase_overdue(time.time_ns() // 1_000_000 - DAY_MS)
     if overdue:
-        log.warning("%d jobs were past their retention in the records only", overdue)
+        log.warning("%d jobs past their retention were left in the records only", overdue)
 
 
 def backfill(storage: Storage) -> int:
-    """Bring the records to what the object store tells. → how many jobs differed. Raises Unavailable."""
+    """Correct the records by the object store, and return how many jobs differed. Raises Unavailable."""
     differing = 0
     for found in differences(storage):
         for name in found.unrecorded:
@@ -100,11 +102,11 @@ def backfill(storage: Storage) -> int:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between the objects and the records, of one hour or of all feedback.
+    """Differences between the objects and the records, for one hour or for all feedback.
 
-    `unrecorded`: names of what Redis knows and the records do not, nor are about to; `lost`: ended jobs that Redis does
-    not know either; `erased`: jobs that only the records know; `back`: ended jobs of an older state of Redis that were
-    erased since.
+    `unrecorded`: names that Redis knows, that are not in SQL and not waiting to be written; `lost`: ended jobs that
+    Redis does not know either; `erased`: jobs that only the records know; `back`: ended jobs that an older state of
+    Redis brought back although they were erased.
     """
 
     unrecorded: list[str] = field(default_factory=list)
@@ -133,7 +135,7 @@ def differences(storage: Storage) -> Iterator[Difference]:
 
 
 def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: set[str]) -> Difference:
-    # Listed after the records were read: what is recorded, or kept, and has no upload was erased.
+    # Listed after the records were read: a job that is recorded, or kept, and has no upload was erased.
     uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
     ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)}
     wanting = {owner for owner in uploads if owner[1] not in recorded or not recorded[owner[1]].final}
@@ -148,7 +150,7 @@ def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: 
 
 
 def ended_job(storage: Storage, tenant: str, job_id: str) -> Job | None:
-    """A job as its objects tell it; None for one without a result: that is open, and the housekeeper's to adopt."""
+    """A job rebuilt from its objects; None if it has no result: then it is open, and the housekeeper adopts it."""
     objects: MinioObjects = storage.objects
     spec = objects.spec(tenant, job_id)
     ending = objects.ending(objects.results(tenant, job_id)) if spec else None

@@ -1,6 +1,6 @@
-"""What keeps the promise that nothing is lost: sweep (seconds), reconcile (30 s), adopt (minutes, or after a loss).
+"""Recovers lost work: sweep (every 2 s), reconcile (every 30 s), adopt (every few minutes, and after a loss of Redis).
 
-Each may run in several housekeepers at once: what they do to a job is atomic or changes nothing twice.
+Several housekeepers may run each at once: every step on a job is atomic or idempotent.
 """
 
 import logging
@@ -18,7 +18,7 @@ from storage.queue.tickets import BACKFILL
 from storage.recovery import recover
 
 NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
-CLOCKS_APART = timedelta(hours=1)  # the web's, which the ids are made by, and Redis'
+CLOCKS_APART = timedelta(hours=1)  # between the web server, whose clock is in the ids, and Redis
 HOUR_MS = 3600 * 1000
 ADOPTERS = 8
 KEYS_LAST = timedelta(milliseconds=IDEMPOTENCY_TTL_MS)
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 
 def sweep(storage: Storage) -> None:
-    """Lost leases back in line, cancelled, expired and poisonous jobs to their end, missing tickets sent."""
+    """Queue the jobs of expired leases again, end cancelled, expired and poisoned jobs, send missing tickets."""
     jobs, token = storage.jobs, keys.new_token()
     swept = jobs.sweep(token)
     for job_id in swept.put_back:
-        log.warning("%s: its worker was lost, back in line", job_id)
+        log.warning("%s: its lease expired, queued again", job_id)
     with ThreadPoolExecutor(ADOPTERS) as pool:
         list(pool.map(lambda ending: _end(storage, token, *ending), swept.ending))
     storage.tickets.send(jobs.tickets_missing())
@@ -46,19 +46,18 @@ def _end(storage: Storage, token: str, job_id: str, verdict: str) -> None:
 
 
 def reconcile(storage: Storage) -> int:
-    """Open jobs that are neither waiting nor leased go back in line. → how many"""
+    """Queue open jobs that are neither waiting nor leased, and return how many."""
     back = [job_id for page in storage.jobs.open_ids() for job_id in storage.jobs.reindex(page)]
     for job_id in back:
-        log.warning("%s: was open but in no line, back in line", job_id)
+        log.warning("%s: was open but not in the pending set, queued again", job_id)
     return len(back)
 
 
 def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: frozenset[str] | None = None) -> int:
-    """Uploads with neither record nor result are accepted jobs that Redis has lost: in line again. → how many
+    """Queue uploads with neither a job hash nor a result: jobs that Redis has lost. Return how many.
 
-    A young upload may still be on its way to its first record; adopting it too early would do no harm. `behind`: given
-    for a whole look; open jobs that may have ended after all: those that have a result get it, those without an upload
-    were erased.
+    A recent upload may not have its first job hash yet; adopting it too early does no harm. `behind`, given for a
+    complete search: open jobs that may have ended. Those with a result receive it; those without an upload were erased.
     """
     newest_ms = (time.time() - older_than_s) * 1000
     adopted, missing = 0, set(behind or ())
@@ -67,8 +66,8 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
             found = storage.objects.of_jobs(UPLOADS, hour)
             uploads = {owner for owner, upload in found if upload.modified_ms <= newest_ms}
-            lost = _without_record(storage, uploads)
-            if behind is not None:  # the list of open jobs may be what was lost
+            lost = _unknown_to_redis(storage, uploads)
+            if behind is not None:  # the index of open jobs may itself be lost
                 missing.update(storage.jobs.reindex([job_id for _, job_id in uploads - lost]))
             late = {owner for owner in uploads if owner[1] in missing}
             missing -= {job_id for _, job_id in late}
@@ -87,28 +86,28 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
 def _adopt_one(storage: Storage, owner: keys.Owner, results: list[Listed] | None = None) -> bool:
     try:
         return recover(storage.objects, storage.jobs, *owner, results) is not None
-    except (ValueError, TypeError):  # its metadata are not ours: the others must not suffer
+    except (ValueError, TypeError):  # foreign metadata must not stop the other jobs
         log.exception("%s: cannot be adopted", owner[1])
         return False
 
 
 def adopt_after_loss(storage: Storage) -> bool:
-    """If this Redis is another than before, or was emptied, look through everything that can still be open.
+    """If Redis restarted or was flushed, rebuild everything that may still be open.
 
-    → whether Redis is intact (now). Until then records may be older than what they tell of: nobody may act on them.
+    Returns whether Redis is intact now. Until it is, job hashes may be out of date, and no process may act on them.
     """
     if storage.jobs.intact():
-        if not storage.jobs.intact(keys.KEYED):  # somebody is at it, or has died over it
+        if not storage.jobs.intact(keys.KEYED):  # another housekeeper is restoring them, or died doing so
             restore_keys(storage, KEYS_LAST)
         return True
     run_id = storage.jobs.run_id()
-    with storage.jobs.alone("adopt", ADOPTION_S) as chosen:  # a sweep is due every few seconds, one look is enough
+    with storage.jobs.alone("adopt", ADOPTION_S) as chosen:  # sweeps are frequent; one search is enough
         if not chosen:
             return False
         started = time.monotonic()
         behind = frozenset(storage.jobs.unfinished_ids())
         age_s = storage.jobs.state_age_s()
-        # What was accepted since then has an id of that hour or a later one; what has ended since was open then.
+        # Jobs accepted since then have ids of that hour or later; jobs that ended since were open then.
         window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)
         adopted = adopt(storage, window, older_than_s=0, behind=behind)
         oldest = min(hours(WIDE))
@@ -117,14 +116,15 @@ def adopt_after_loss(storage: Storage) -> bool:
                 storage.batches.rebuild(tenant, batch_id)
         storage.jobs.mark_intact(run_id, [keys.EPOCH])
     storage.tickets.record(BACKFILL)
-    log.warning("Redis is new or was emptied: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
+    log.warning("Redis restarted or was flushed: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
     restore_keys(storage, min(window, KEYS_LAST))
     return True
 
 
 def restore_keys(storage: Storage, window: timedelta) -> None:
-    """Lost jobs that had ended come back too, for their idempotency keys may be sent again; those that are older, when
-    they are asked for. This takes as long as the day was busy, so work goes on meanwhile.
+    """Restore ended jobs too, because clients may repeat their idempotency keys; a GET restores older ones.
+
+    The duration grows with the number of the day's jobs, so workers run meanwhile.
     """
     run_id = storage.jobs.run_id()
     with storage.jobs.alone("keys", ADOPTION_S) as chosen, ThreadPoolExecutor(ADOPTERS) as pool:
@@ -132,16 +132,16 @@ def restore_keys(storage: Storage, window: timedelta) -> None:
             return
         for hour in hours(window):
             uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
-            list(pool.map(lambda owner: _adopt_one(storage, owner), _without_record(storage, uploads)))
+            list(pool.map(lambda owner: _adopt_one(storage, owner), _unknown_to_redis(storage, uploads)))
         storage.jobs.mark_intact(run_id, [keys.KEYED])
 
 
 def hours(window: timedelta) -> Iterator[str]:
     now_ms = time.time_ns() // 1_000_000
-    for back in range(-1, int(window.total_seconds() // 3600) + 1):  # somebody's clock may be ahead of ours
+    for back in range(-1, int(window.total_seconds() // 3600) + 1):  # another machine's clock may be ahead
         yield keys.hour_of(now_ms - back * HOUR_MS)
 
 
-def _without_record(storage: Storage, owners: set[keys.Owner]) -> set[keys.Owner]:
+def _unknown_to_redis(storage: Storage, owners: set[keys.Owner]) -> set[keys.Owner]:
     unknown = set(storage.jobs.without_record([job_id for _, job_id in owners]))
     return {owner for owner in owners if owner[1] in unknown}
