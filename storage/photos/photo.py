@@ -30,6 +30,7 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)
+MASK_MODES = ("1", "L", "P", "RGB", "RGBA")
 BAND = 256  # rows
 MOST_TEXT_BYTES = 4 * 1024 * 1024  # compressed text chunks of a PNG unpack while its header is read
 
@@ -69,16 +70,16 @@ def decode(content: bytes, settings: Settings, at_least: int | None = None) -> t
         raise Problem("image_decode_failed", "The image data is damaged or incomplete.") from error
 
 
-def decode_class_ids(content: bytes, settings: Settings) -> Image.Image:
-    """A mask that somebody sends: a PNG whose palette indices or grey values are class ids → mode L. Raises Problem."""
+def decode_mask(content: bytes, settings: Settings) -> Image.Image:
+    """A corrected mask, a PNG of 8 bits a channel or fewer, in its own mode. Raises Problem."""
     image, _ = _open(content, settings)
-    if image.format != "PNG" or image.mode not in ("P", "L"):
-        raise Problem("unprocessable_image", "A mask is a PNG of 8 bits a pixel: a palette, or grey values.")
+    if image.format != "PNG" or image.mode not in MASK_MODES:
+        raise Problem("unprocessable_image", "A mask is a PNG of 8 bits a channel: a palette, RGB, or grey class ids.")
     try:
-        with closing(image):
-            return Image.frombytes("L", image.size, image.tobytes())
+        image.load()
     except Exception as error:  # whatever a decoder raises, it is the mask that is damaged
         raise Problem("unprocessable_image", "The mask's data is damaged or incomplete.") from error
+    return image
 
 
 def _open(content: bytes, settings: Settings) -> tuple[Image.Image, int]:

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from PIL import Image, PngImagePlugin
 from werkzeug.test import TestResponse
 
+from model.labels import PETS
 from storage.connection import Storage
 from storage.feedback import CONSENT
 from storage.objects import FEEDBACK
@@ -77,7 +78,7 @@ def test_a_corrected_mask_is_kept_as_class_ids_and_nothing_else(
         image = Image.fromarray(ids)
         if mode == "P":
             image = Image.frombytes("P", image.size, image.tobytes())
-            image.putpalette([9, 9, 9, 8, 8, 8, 7, 7, 7])
+            image.putpalette([channel for label in PETS for channel in label.color])
         image.save(buffer := io.BytesIO(), "PNG", pnginfo=text)
         form = {"verdict": "corrected", "consent_training": "true", "mask": (io.BytesIO(buffer.getvalue()), "m.png")}
         answer = say(data=form)

@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from storage import feedback, keys
 from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Job
-from storage.photos.photo import decode_class_ids
+from storage.photos.photo import decode_mask
 from storage.problems import Problem
 from storage.settings import Settings
 from web.api.jobs import find_job
 from web.api.masks import mask_result
 from web.documents import timestamp
 from web.errors import invalid
+from web.rendering.class_ids import class_ids
 from web.rendering.formats import in_thread
 from web.services import connected
 
@@ -71,13 +72,11 @@ def _read() -> tuple[Remark, bytes | None]:
 
 def corrected(content: bytes, job: Job, settings: Settings) -> bytes:
     """The sent mask as a plain grey PNG of class ids. Raises Problem where it is not a mask of this job's photo."""
-    ids = decode_class_ids(content, settings)
-    if ids.size != (job.spec.width, job.spec.height):
-        raise Problem("unprocessable_image", f"The mask has to be {job.spec.width} x {job.spec.height} pixels.")
-    known = {int(entry["id"]) for entry in mask_result(job)["classes"]}
-    if strange := {value for value, count in enumerate(ids.histogram()) if count} - known:
-        raise Problem("unprocessable_image", f"The mask has the class {min(strange)}, which the model does not know.")
-    return _png(ids)
+    mask = decode_mask(content, settings)
+    if mask.size != (job.spec.width, job.spec.height):
+        sent, wanted = f"{mask.width} x {mask.height}", f"{job.spec.width} x {job.spec.height}"
+        raise Problem("unprocessable_image", f"The mask has {sent} pixels, the photo {wanted}.")
+    return _png(class_ids(mask, mask_result(job)["classes"]))
 
 
 def _png(ids: Image.Image) -> bytes:

@@ -1,0 +1,95 @@
+"""A corrected mask → class ids, by its colours: an editor may save the same picture with another palette."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from PIL import Image
+
+from storage.photos.photo import BAND
+from storage.problems import Problem
+
+MOST_NAMED = 5
+
+Classes = Sequence[dict[str, Any]]  # as the job document has them
+Colour = tuple[int, ...]  # red, green, blue, alpha
+
+
+def class_ids(mask: Image.Image, classes: Classes) -> Image.Image:
+    """Mode 1, L, P, RGB or RGBA → mode L. Raises Problem for a pixel that belongs to no class."""
+    if mask.mode in ("1", "L"):
+        return _of_grey(mask.convert("L"), classes)
+    return _of_palette(mask, classes) if mask.mode == "P" else _of_colours(mask.convert("RGBA"), classes)
+
+
+def _of_grey(mask: Image.Image, classes: Classes) -> Image.Image:
+    """Grey values are class ids, unless they are none and the classes' own colours are grey."""
+    used = set(_used(mask))
+    by_id = {entry["id"]: entry["id"] for entry in classes}
+    by_colour = {red: ids[0] for (red, green, blue, _), ids in _ids(classes).items() if red == green == blue}
+    fit = [table for table in (by_id, by_colour) if used <= table.keys()]
+    if len(fit) == 2 and any(by_id[value] != by_colour[value] for value in used):
+        raise Problem(
+            "unprocessable_image",
+            "The mask's grey values are both class ids and colours of other classes: send a palette or RGB PNG.",
+        )
+    if not fit:
+        strange = ", ".join(map(str, sorted(used - by_id.keys())[:MOST_NAMED]))
+        raise Problem("unprocessable_image", f"The mask has grey values that are no class ids: {strange}.")
+    return mask.point([fit[0].get(value, 0) for value in range(256)])
+
+
+def _of_palette(mask: Image.Image, classes: Classes) -> Image.Image:
+    """The order of the palette counts only where two classes have one colour."""
+    mask.apply_transparency()
+    flat = mask.getpalette("RGBA") or []
+    palette: list[Colour] = [tuple(flat[start : start + 4]) for start in range(0, len(flat), 4)]
+    palette += [(0, 0, 0, 0)] * (256 - len(palette))
+    known, table, used = _ids(classes), [0] * 256, _used(mask)
+    _check(palette[index] for index in used if palette[index] not in known)
+    for index in used:
+        ids = known[palette[index]]
+        table[index] = index if index in ids else ids[0]
+    return Image.frombytes("L", mask.size, mask.tobytes()).point(table)
+
+
+def _of_colours(mask: Image.Image, classes: Classes) -> Image.Image:
+    import numpy as np  # here, so that a web starts without it
+
+    known = sorted((int.from_bytes(bytes(colour)), ids[0]) for colour, ids in _ids(classes).items())
+    colours, ids = np.array([colour for colour, _ in known]), np.array([class_id for _, class_id in known], np.uint8)
+    found = Image.new("L", mask.size)
+    for top in range(0, mask.height, BAND):
+        box = (0, top, mask.width, min(mask.height, top + BAND))
+        band = np.frombuffer(mask.crop(box).tobytes(), ">u4").astype(np.int64)
+        place = np.searchsorted(colours, band).clip(max=len(colours) - 1)
+        _check(tuple(int(code).to_bytes(4)) for code in np.unique(band[colours[place] != band]))
+        found.paste(Image.frombytes("L", (mask.width, box[3] - top), ids[place].tobytes()), box)
+    return found
+
+
+def _ids(classes: Classes) -> dict[Colour, list[int]]:
+    found: dict[Colour, list[int]] = {}
+    for entry in classes:
+        found.setdefault((*entry["color"], 255), []).append(entry["id"])
+    return found
+
+
+def _used(mask: Image.Image) -> list[int]:
+    return [value for value, count in enumerate(mask.histogram()) if count]
+
+
+def _check(strange: Iterable[Colour]) -> None:
+    """Raises Problem for colours that belong to no class."""
+    names = list(dict.fromkeys(map(_name, strange)))
+    if names:
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        raise Problem(
+            "unprocessable_image",
+            f"The mask has colours that belong to no class: {', '.join(names[:MOST_NAMED])}{more}. "
+            "Use the colours of the job's `result.classes`, without antialiasing or transparency.",
+        )
+
+
+def _name(colour: Colour) -> str:
+    """As CSS writes it."""
+    return f"#{bytes(colour if colour[3] < 255 else colour[:3]).hex()}"
