@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a version cannot be used. It is not tried again until `until` (monotonic seconds); `pause_s` was the pause."""
+    """Why a version cannot be used. It is tried again after `until` (monotonic seconds), a pause of `pause_s`."""
 
     reason: str
     gone: bool

@@ -117,7 +117,7 @@ def test_the_command(own_store: Storage, tmp_path: Path) -> None:
     )  # fmt: skip
     done = subprocess.run(["segue", "doctor"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "!!  models: none is published: run `segue setup`" in done.stdout.splitlines()
+    assert "!!  models: no model is published: run `segue setup`" in done.stdout.splitlines()
     assert subprocess.run(["segue", "setup"], env=env, capture_output=True, check=False).returncode == 0
     own_store.jobs.beat("worker", 60_000)
     done = subprocess.run(
