@@ -43,7 +43,7 @@ class Batches:
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         """None for another tenant's as for an unknown one. Raises Unavailable while its items may be incomplete."""
         if not self._jobs.intact():
-            raise Unavailable("Redis has lost something, batches are being made again")
+            raise Unavailable("Redis lost data; batches are being rebuilt")
         fields = self._jobs.client.hgetall(keys.batch(batch_id)) or self.rebuild(tenant, batch_id)
         if not fields or fields["tenant"] != tenant:
             return None

@@ -14,9 +14,9 @@ from storage.problems import Problem
 from storage.queue.jobs import RedisJobs
 
 VERDICTS = {
-    "canceled": Problem("canceled", "It was cancelled."),
-    "expired": Problem("expired", "It was not finished before its deadline."),
-    "poisoned": Problem("poisoned", "Three workers in a row ended while they had this image alone."),
+    "canceled": Problem("canceled", "A request canceled the job."),
+    "expired": Problem("expired", "The job was not finished before its deadline."),
+    "poisoned": Problem("poisoned", "Three workers in a row crashed while processing this image by itself."),
 }
 
 
@@ -47,10 +47,10 @@ def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> 
         return False
     now_ms, latest_ms = time.time_ns() // 1_000_000, job.spec.created_ms + LONGEST_DEADLINE_S * 1000
     if latest_ms <= now_ms:
-        raise Problem("not_retryable", "It is too old: send it anew.")
+        raise Problem("not_retryable", "The job is too old to retry; submit the photo again.")
     content = objects.get_upload(job.spec)
     if content is None:
-        raise Problem("gone", "The photo is not stored any more.")
+        raise Problem("gone", "The photo was erased.")
     spec = replace(job.spec, deadline_ms=min(now_ms + deadline_s * 1000, latest_ms))
     objects.put_upload(spec, content)
     _remove_results(objects, job.spec.tenant, job.id)

@@ -183,7 +183,7 @@ class Models:
 
         def to_previous(past: list[dict[str, str]]) -> list[dict[str, str]]:
             if len(past) < 2:
-                raise Problem("nothing_to_roll_back", f"{alias} has pointed at no other version.")
+                raise Problem("nothing_to_roll_back", f"{alias} has never pointed at another version.")
             return past[1:]
 
         return self._change(alias, to_previous)[0]["version"]
@@ -193,7 +193,7 @@ class Models:
     ) -> list[dict[str, str]]:
         with self._alone(LOCK, LOCKED_S) as chosen:
             if not chosen:
-                raise Problem("unavailable", "Somebody else is changing the aliases.", 1)
+                raise Problem("unavailable", "Another request is changing the aliases.", 1)
             history = self.history()
             history[alias] = change(history.get(alias, []))[:MOST_REMEMBERED]
             self._objects.put(MODELS, ALIASES, json.dumps(history, indent=1).encode(), "application/json")

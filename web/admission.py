@@ -28,7 +28,9 @@ class Admission:
         most_s = self._settings.max_backlog_s
         backlog_s = self._state().backlog_s(self._settings.workers, self._since + images)
         if backlog_s is not None and backlog_s > most_s:
-            raise Problem("queue_full", f"It takes {backlog_s:.0f} s by now.", math.ceil(backlog_s - most_s))
+            raise Problem(
+                "queue_full", f"The queue already holds {backlog_s:.0f} s of work.", math.ceil(backlog_s - most_s)
+            )
         self._since += images
 
     def _state(self) -> QueueState:

@@ -76,5 +76,5 @@ def _bind(storage: Storage, spec: Spec) -> Binding:
         name = json.dumps(spec.custom_id, ensure_ascii=False)
         raise Problem("custom_id_reused", f"The batch has another image named {name}: nothing was overwritten.")
     if binding is Binding.RECOVERING:
-        raise Unavailable("Redis has lost something, batches are being made again")
+        raise Unavailable("Redis lost data; batches are being rebuilt")
     return binding

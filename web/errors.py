@@ -59,7 +59,7 @@ def _outage(error: Exception) -> Response:
 def _broken_body(error: Exception) -> Response:
     """The server raises it where we read on: chunks that are none, or a client that went away in the middle."""
     log.info("%s %s: %s", request.method, request.path, type(error).__name__)
-    return answer(Problem("invalid_request", "The body is broken or ended too early."))
+    return answer(Problem("invalid_request", "The body is malformed or incomplete."))
 
 
 def _http(error: HTTPException) -> Response:
@@ -73,4 +73,4 @@ def _http(error: HTTPException) -> Response:
 
 def _bug(error: Exception) -> Response:
     log.error("%s %s [%s]", request.method, request.path, g.get("request_id"), exc_info=error)
-    return answer(Problem("internal", "The error was logged under this request's id."))
+    return answer(Problem("internal", "The error was logged with this request id."))

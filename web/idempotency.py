@@ -30,9 +30,9 @@ def reserved(jobs: RedisJobs, spec: S) -> tuple[S, bool]:
         return spec, False
     state, known_id = jobs.reserve(spec)
     if state == "reused":
-        raise Problem("idempotency_key_reused", "This Idempotency-Key came with another body or other options.")
+        raise Problem("idempotency_key_reused", "The same Idempotency-Key was sent with another body or other options.")
     if state == "recovering":
-        raise Problem("unavailable", "Lost keys are being read again.", RECOVERING_RETRY_S)
+        raise Problem("unavailable", "Idempotency keys are being restored after a loss of Redis.", RECOVERING_RETRY_S)
     if state == "busy":
         raise Problem("idempotency_in_progress", "The first request with this key is still running.", 1)
     return replace(spec, id=known_id), state == "done"

@@ -99,9 +99,9 @@ def checked_custom_id(name: str) -> str:
     """A batch item's relative path, kept as it is. Raises Problem where it is none, or could lead out of a folder."""
     parts = name.split("/")
     if not name or len(name.encode(errors="replace")) > LONGEST_FILENAME_BYTES or name != visible(name):
-        raise Problem("invalid_request", f"A file name has 1 to {LONGEST_FILENAME_BYTES} visible bytes.")
+        raise Problem("invalid_request", f"A file name must have 1 to {LONGEST_FILENAME_BYTES} bytes.")
     if "\\" in name or ".." in parts or "." in parts or "" in parts:
-        raise Problem("invalid_request", "A file name is a relative path with forward slashes.")
+        raise Problem("invalid_request", "A file name must be a relative path with forward slashes.")
     return name
 
 

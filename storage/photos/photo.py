@@ -87,7 +87,7 @@ def _open(content: bytes, settings: Settings) -> tuple[Image.Image, int]:
     if not content:
         raise Problem("unprocessable_image", "The image is empty.")
     if len(content) > settings.max_upload_bytes:
-        raise Problem("payload_too_large", f"At most {settings.max_upload_bytes} bytes an image are accepted.")
+        raise Problem("payload_too_large", f"An image may have at most {settings.max_upload_bytes} bytes.")
     if not content.startswith(SIGNATURES):
         raise Problem("unsupported_media_type", "The content is not a JPEG, PNG or WebP image.")
     _limit_pillow()
@@ -130,7 +130,7 @@ def _check_canvas(content: bytes, settings: Settings) -> None:
 def _check_size(size: Size, settings: Settings) -> None:
     pixels, side = settings.max_upload_pixels, settings.max_upload_side
     if max(size) > side or size[0] * size[1] > pixels:
-        raise Problem("unprocessable_image", f"At most {pixels} pixels and {side} a side are accepted.")
+        raise Problem("unprocessable_image", f"An image may have at most {pixels} pixels and {side} pixels per side.")
 
 
 def _header(image: Image.Image, turn: int) -> Header:

@@ -289,7 +289,7 @@ def test_a_web_that_asks_for_a_key(
     try:
         services.wait_until(lambda: "Booting worker" in log.read_text(), "the web", 30)
         refused = folder.run(code=1)
-        assert refused["error"].startswith("Who calls is not known: ")
+        assert refused["error"].startswith("Authentication required: ")
         assert folder.run("--key", key)["succeeded"] == 1
         folder.photo("b.jpg", seed=1)
         monkeypatch.setenv("SEGUE_KEY", key)

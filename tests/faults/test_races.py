@@ -88,7 +88,7 @@ def work(connection: Storage) -> None:
 
 def outcome(job: Job, state: str) -> Outcome:
     if state == "canceled":
-        return Outcome.of_problem(job.id, Problem("canceled", "It was cancelled while it was running."))
+        return Outcome.of_problem(job.id, Problem("canceled", "A request canceled the job while it was running."))
     return Outcome(Status.SUCCEEDED, result={"width": 64})
 
 

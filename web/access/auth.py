@@ -74,7 +74,7 @@ def check_origin() -> None:
     origin = request.headers.get("Origin")
     foreign = origin is not None and origin.partition("://")[2] != request.host
     if foreign or request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE:
-        raise Problem("forbidden", "This comes from another site's page.")
+        raise Problem("forbidden", "The request comes from a page of another origin.")
 
 
 def _caller() -> Caller:
@@ -103,6 +103,6 @@ def _check_neighbour() -> None:
     if not request.environ.get(DECLARED) and any(name in request.headers for name in FORWARDING):
         raise Problem("forbidden", "This passed a proxy: declare it with TRUSTED_PROXY, or set REQUIRE_KEYS=1.")
     if not is_loopback(PORT.sub("", request.host)) or not is_loopback(address()):
-        raise Problem("forbidden", "Only this machine may call without a key; behind a proxy set REQUIRE_KEYS=1.")
+        raise Problem("forbidden", "Without a key, only this machine may call. Behind a proxy, set REQUIRE_KEYS=1.")
     if request.method not in SAFE:
         check_origin()

@@ -73,5 +73,5 @@ class KnownKeys:
     def _stale(self, key_id: str) -> ApiKey:
         seen = self._seen.get(key_id)
         if seen is None or time.monotonic() - seen.at > STALE_S:
-            raise Unavailable("API keys: the database does not answer")
+            raise Unavailable("API keys: the database is not responding")
         return seen.key

@@ -90,7 +90,7 @@ def append(batch_id: str) -> Response:
     request.max_form_memory_size, request.max_form_parts = request.max_content_length, MOST_PARTS
     storage, batch = connected(), _find(batch_id)
     if batch.closed:
-        raise Problem("batch_closed", "Open another one.")
+        raise Problem("batch_closed", "Open another batch.")
     parts = request.files.getlist(IMAGE_FIELD)
     if not parts or set(request.files) != {IMAGE_FIELD} or request.form:
         raise Problem("invalid_request", f"Send images, each in a field `{IMAGE_FIELD}`.")
@@ -176,7 +176,7 @@ def results(batch_id: str) -> Response:
     try:
         after = int(request.args.get("after", "0"))
     except ValueError as error:
-        raise Problem("invalid_request", "after: the cursor of the last line.") from error
+        raise Problem("invalid_request", "after: use the cursor of the last line.") from error
 
     def lines(after: int) -> Iterator[str]:
         while page := storage.batches.ended(batch.id, after, RESULTS_PAGE):
@@ -198,7 +198,7 @@ def archive_zip(batch_id: str) -> Response:
 def _find(batch_id: str) -> Batch:
     batch = connected().batches.get(caller().tenant, batch_id) if keys.is_batch_id(batch_id) else None
     if batch is None:
-        raise Problem("not_found", "There is no such batch.")
+        raise Problem("not_found", "No batch has this id.")
     return batch
 
 

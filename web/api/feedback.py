@@ -42,7 +42,9 @@ def create(job_id: str) -> Response:
     storage, job = connected(), find_job(job_id)
     remark, sent = _read()
     if (remark.verdict is Verdict.CORRECTED) != (sent is not None):
-        raise Problem("invalid_request", "`corrected` comes with a file in the field `mask`, no other verdict does.")
+        raise Problem(
+            "invalid_request", "The verdict `corrected` requires a file in the field `mask`; other verdicts take none."
+        )
     mask = in_thread(corrected, sent, job, storage.settings) if sent is not None else None
     given = _given(job, remark, mask is not None)
     feedback.store(storage.objects, storage.jobs, given, mask)

@@ -88,7 +88,7 @@ def cancel(job_id: str) -> Response:
     storage, job = connected(), find_job(job_id)
     answer = lifecycle.cancel(storage.objects, storage.jobs, job)
     if answer not in (Status.CANCELED, "marked"):
-        raise Problem("already_terminal", f"The job ended as {answer}.")
+        raise Problem("already_terminal", f"The job's status is {answer}.")
     response = _answer(find_job(job_id), 0)
     response.status_code = 202 if answer == "marked" else 200
     return response
@@ -111,7 +111,7 @@ def erase(job_id: str) -> Response:
     """Remove photo, mask and record; the id answers 410 for a while."""
     storage, job = connected(), find_job(job_id)
     if not lifecycle.erase(storage.objects, storage.jobs, job.spec.tenant, job.id):
-        raise Problem("job_not_finished", "A worker has it: cancel it first.", 1)
+        raise Problem("job_not_finished", "A worker is processing the job; cancel it first.", 1)
     return Response(status=204)
 
 
@@ -119,12 +119,12 @@ def find_job(job_id: str) -> Job:
     """The job, also if Redis has lost it. Raises Problem `not_found` or, while it is remembered, `gone`."""
     storage = connected()
     if not keys.is_job_id(job_id):
-        raise Problem("not_found", "There is no such job.")
+        raise Problem("not_found", "No job has this id.")
     job = find(storage.objects, storage.jobs, caller().tenant, job_id)
     if job is None and storage.jobs.gone(job_id) == caller().tenant:
         raise Problem("gone", "The job was erased.")
     if job is None:
-        raise Problem("not_found", "There is no such job.")
+        raise Problem("not_found", "No job has this id.")
     return job
 
 

@@ -86,14 +86,14 @@ def _image(job: Job) -> bytes:
 def _photo(job: Job) -> bytes:
     content = connected().objects.get_upload(job.spec)
     if content is None:
-        raise Problem("gone", "The photo is not stored any more.")
+        raise Problem("gone", "The photo was erased.")
     return content
 
 
 def _mask_png(job: Job) -> bytes:
     content = connected().objects.get(RESULTS, job.result_key)
     if content is None:
-        raise Problem("gone", "The mask is not stored any more.")
+        raise Problem("gone", "The mask was erased.")
     return content
 
 
@@ -102,5 +102,5 @@ def mask_result(job: Job) -> dict[str, Any]:
     if not job.status.final:
         raise Problem("job_not_finished", "Ask again later.", polite_pause_s(job.eta_s))
     if job.outcome is None or job.outcome.result is None:
-        raise Problem("already_terminal", f"The job ended as {job.status}: its `error` says why.")
+        raise Problem("already_terminal", f"The job's status is {job.status}; see its `error`.")
     return job.outcome.result

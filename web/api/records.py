@@ -59,7 +59,9 @@ def _named() -> Response:
     """What is not among the caller's jobs is told as missing, whatever the reason."""
     ids = list(dict.fromkeys(request.args["ids"].split(",")))
     if set(request.args) != {"ids"} or len(ids) > LONGEST_PAGE or not all(map(keys.is_job_id, ids)):
-        raise Problem("invalid_request", f"ids: up to {LONGEST_PAGE} job ids with commas between, and nothing else.")
+        raise Problem(
+            "invalid_request", f"ids: up to {LONGEST_PAGE} job ids, separated by commas, without other parameters."
+        )
     found, intact = connected().jobs.look_many(ids)
     with ThreadPoolExecutor(RECOVERERS) as pool:
         look = partial(_whole, connected(), caller().tenant, intact)
@@ -96,4 +98,4 @@ def _cursor(text: str | None) -> Cursor | None:
     try:
         return None if text is None else Cursor.parse(text)
     except ValueError as error:
-        raise Problem("invalid_request", "cursor: the next_cursor of the page before.") from error
+        raise Problem("invalid_request", "cursor: use the next_cursor of the previous page.") from error

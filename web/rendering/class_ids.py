@@ -34,7 +34,7 @@ def _of_grey(mask: Image.Image, classes: Classes) -> Image.Image:
         )
     if not fit:
         strange = ", ".join(map(str, sorted(used - by_id.keys())[:MOST_NAMED]))
-        raise Problem("unprocessable_image", f"The mask has grey values that are no class ids: {strange}.")
+        raise Problem("unprocessable_image", f"The mask has grey values that are not class ids: {strange}.")
     return mask.point([fit[0].get(value, 0) for value in range(256)])
 
 
@@ -79,13 +79,13 @@ def _used(mask: Image.Image) -> list[int]:
 
 
 def _check(strange: Iterable[Colour]) -> None:
-    """Raises Problem for colours that belong to no class."""
+    """Raises Problem for colours that no class has."""
     names = list(dict.fromkeys(map(_name, strange)))
     if names:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         raise Problem(
             "unprocessable_image",
-            f"The mask has colours that belong to no class: {', '.join(names[:MOST_NAMED])}{more}. "
+            f"The mask has colours that no class has: {', '.join(names[:MOST_NAMED])}{more}. "
             "Use the colours of the job's `result.classes`, without antialiasing or transparency.",
         )
 

@@ -70,7 +70,7 @@ def wanted(named: str | None, accept: MIMEAccept) -> str:
         return "index"
     best = max(BY_ACCEPT, key=lambda one: accept.quality(TYPES[one]))
     if not accept.quality(TYPES[best]):
-        raise Problem("not_acceptable", f"It is there as {', '.join(TYPES[one] for one in BY_ACCEPT)}.")
+        raise Problem("not_acceptable", f"Available types: {', '.join(TYPES[one] for one in BY_ACCEPT)}.")
     return best
 
 
@@ -100,5 +100,5 @@ def _shown(given: str | None, classes: Sequence[dict[str, Any]]) -> tuple[int, .
     known = {str(entry["id"]): entry["id"] for entry in classes} | {entry["name"]: entry["id"] for entry in classes}
     names = [name.strip() for name in given.split(",")]
     if any(name not in known for name in names):
-        raise Problem("invalid_request", f"classes: of {', '.join(entry['name'] for entry in classes)}, or their ids.")
+        raise Problem("invalid_request", f"classes: names or ids of {', '.join(entry['name'] for entry in classes)}.")
     return tuple(sorted({known[name] for name in names}))

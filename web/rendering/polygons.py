@@ -55,7 +55,9 @@ def _corners(ids: NDArray[np.uint8], chosen: int, most: int) -> Corners:
         bands.append(_corners_of_band(ids, chosen, top, min(top + BAND, height + 1)))
         count += bands[-1].shape[1]
         if count > most:
-            raise Problem("mask_too_detailed", "Polygons of this mask would have too many corners: take format=rle.")
+            raise Problem(
+                "mask_too_detailed", "The polygons of this mask would have too many vertices; use format=rle."
+            )
     y, x, lower = np.concatenate(bands, axis=1)
     keys = _key(x, y, lower, height)
     order = np.argsort(keys)

@@ -49,7 +49,7 @@ def confidence(mask: bytes, size: tuple[int, int]) -> bytes:
     """The probability of the likeliest class at each pixel, 0 to 255 → grey PNG. Raises Problem `no_confidence`."""
     small = confidence_chunk.read(mask)
     if small is None:
-        raise Problem("no_confidence", "It was made by an older worker: only a new job can tell.")
+        raise Problem("no_confidence", "A worker without confidence maps made this mask; submit the photo again.")
     return _encoded(small.resize(size, Image.Resampling.BILINEAR), "PNG", compress_level=1)
 
 

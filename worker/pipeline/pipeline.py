@@ -35,7 +35,7 @@ FETCHERS, STORERS = 3, 3
 MOST_HUNG = 4
 PROBE_PAUSES = ExponentialWithJitterBackoff(cap=5, base=0.5)  # seconds, by the failures before
 REPORT_EVERY_S = 5.0
-VERSION_GONE = Problem("model_unavailable", "The model version that was asked for is not in the registry any more.")
+VERSION_GONE = Problem("model_unavailable", "The registry no longer has the requested model version.")
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ class Pipeline:
         with item.timed("fetch"):
             content = self._storage.objects.get_upload(spec)
         if content is None:
-            item.problem = Problem("storage_error", "The upload is not in the object store any more.")
+            item.problem = Problem("storage_error", "The object store no longer has the upload.")
             return
         try:
             with item.timed("decode"):
@@ -246,7 +246,7 @@ class Pipeline:
         for item, state in zip(batch.items, states, strict=True):
             if state == "canceled":
                 item.pixels = item.logits = None
-                item.problem = Problem("canceled", "It was cancelled while it was running.")
+                item.problem = Problem("canceled", "A request canceled the job while it was running.")
         batch.items = [item for item, state in zip(batch.items, states, strict=True) if state != "lost"]
 
     def _infer(self, segmenter: Segmenter, items: Sequence[Item]) -> None:
