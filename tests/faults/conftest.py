@@ -31,7 +31,7 @@ def begin(request: pytest.FixtureRequest) -> Iterator[Begin]:
         yield open_scene
         for scene in scenes:
             if scene.row:
-                request.node.user_properties.append((MEASURED, scene.row))
+                _note(request, scene.row)
 
 
 @pytest.fixture
@@ -42,18 +42,23 @@ def scene(begin: Begin, rough: Stack) -> Scene:
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Callable[[Row], None]:
     """For a scenario without a scene."""
-    return lambda row: request.node.user_properties.append((MEASURED, row))
+    return lambda row: _note(request, row)
+
+
+def _note(request: pytest.FixtureRequest, row: Row) -> None:
+    """As plain values: the report may come from another process."""
+    request.node.user_properties.append((MEASURED, [row.in_flight, row.seconds]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = [
-        (report.nodeid.rpartition("::test_")[2].replace("_", " "), value)
+        (report.nodeid.rpartition("::test_")[2].replace("_", " "), *value)
         for reports in terminalreporter.stats.values()
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "teardown"
         for name, value in report.user_properties
-        if name == MEASURED and isinstance(value, Row)
+        if name == MEASURED
     ]
-    lines = [f"| {scenario} | {row.in_flight} | {row.seconds:.1f} |" for scenario, row in rows]
+    lines = [f"| {scenario} | {in_flight} | {seconds:.1f} |" for scenario, in_flight, seconds in rows]
     for line in ["| scenario | jobs in flight | seconds to recover |", "|---|---|---|", *lines] if lines else []:
         terminalreporter.write_line(line)
