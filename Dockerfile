@@ -23,6 +23,7 @@ COPY requirements/${REQUIREMENTS}.txt requirements.txt
 RUN pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY segue.py segue.py
 COPY cli cli
+COPY client/segue_client segue_client
 COPY storage storage
 COPY model model
 COPY worker worker

@@ -8,6 +8,9 @@ SEGUE_DATA ?= ../shared/data/pets160
 ENCODER ?= pack
 # Tests mostly wait: three processes keep two cores busy.
 PROCESSES ?= 3
+COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	--no-emit-package segue-client
+INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
@@ -57,12 +60,11 @@ evaluate: $(VENV)/.dev ## Measure the shipped model through each of its engines
 	@$(BIN)/python -m model.evaluate
 
 lock: | $(BIN)/python ## Resolve the dependencies anew into requirements/
-	@$(BIN)/python -m pip install -q --disable-pip-version-check uv
-	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-		--upgrade --extra dev --extra lock pyproject.toml -o requirements/dev.txt
-	@for part in web worker gpu local client; do \
-		$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-			--extra $$part --extra lock -c requirements/dev.txt pyproject.toml -o requirements/$$part.txt || exit 1; done
+	@$(INSTALL) uv
+	@$(COMPILE) --upgrade --extra dev --extra lock pyproject.toml -o requirements/dev.txt
+	@for part in web worker gpu local; do \
+		$(COMPILE) --extra $$part --extra lock -c requirements/dev.txt pyproject.toml -o requirements/$$part.txt || exit 1; done
+	@$(COMPILE) --extra lock -c requirements/dev.txt client/pyproject.toml -o requirements/client.txt
 
 clean: ## Remove the environment and all state
 	@rm -rf $(VENV) var
@@ -71,14 +73,14 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Segue needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: requirements/local.txt pyproject.toml | $(BIN)/python
+$(VENV)/.run: requirements/local.txt pyproject.toml client/pyproject.toml | $(BIN)/python
 	@echo "Installing what serving needs into $(VENV) (a minute or two)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/local.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(INSTALL) --require-hashes -r requirements/local.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./client
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements/dev.txt pyproject.toml client/pyproject.toml | $(BIN)/python
 	@echo "Installing what the tests need into $(VENV) (a few minutes)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./client
 	@touch $@ $(VENV)/.run

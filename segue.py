@@ -1,14 +1,9 @@
-"""The `segue` command: its groups, each in a file of cli/."""
+"""The `segue` command of a checkout or an image, where no distribution is installed: `python -m segue`."""
 
-import typer
+from cli.app import app as operator
+from segue_client.commands.app import assemble
 
-from cli import client, folder, keys, models, operator
-
-app = typer.Typer(no_args_is_help=True, help="Segmentation in a queue: photos in, masks out.")
-for group in (client, folder, operator):
-    app.add_typer(group.app)
-app.add_typer(models.app, name="models", rich_help_panel="Models")
-app.add_typer(keys.app, name="keys", rich_help_panel="Keys")
+app = assemble([operator])
 
 if __name__ == "__main__":
     app()

@@ -1,1 +1,1 @@
-"""The commands of `segue`, one file a group. Each part is imported when it is used: a client needs no server."""
+"""The operator's commands of `segue`, one file per group. A command imports what it needs when it runs."""

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import JsonOption, fail, show_json
 from cli.server import database
+from segue_client.commands.output import JsonOption, fail, show_json
 
 if TYPE_CHECKING:
     from storage.records.api_key import ApiKey

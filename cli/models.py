@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.output import JsonOption, fail, show_json
 from cli.server import connected
+from segue_client.commands.output import JsonOption, fail, show_json
 
 AliasOption = Annotated[str, typer.Option("--alias", help="stable or canary.")]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, fail, show_json
 from cli.server import connected
+from segue_client.commands.output import JsonOption, fail, show_json
 
 PANEL = "Operator"
 WEIGHTS = Path(__file__).parent.parent / "model" / "weights"

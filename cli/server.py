@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import fail
+from segue_client.commands.output import fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from web.client import Client, ProblemError
+from segue_client import Client, ProblemError
 
 
 def one_photo(client: Client, photo: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import services
 
+PATHS = services.environment(PYTHONPATH=services.PYTHONPATH)
+SERVER = ("storage", "web", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery")
 FORBIDDEN = {
     "web.app": ("worker", "model", "tensorflow", "keras", "ai_edge_litert", "numpy", "cv2", "sqlalchemy", "alembic"),
     "worker.app": ("web", "flask", "tensorflow", "keras", "model", "ai_edge_litert"),
@@ -21,9 +23,10 @@ FORBIDDEN = {
     "model.engines": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "ai_edge_litert"),
     "model.segmenter": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
     "model.evaluate": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
-    "web.client": ("storage", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery"),
-    "web.folder": ("storage", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery", "typer"),
-    "cli.waiting": ("storage", "web", "worker", "model", "celery", "flask", "numpy", "httpx"),
+    "segue_client": (*SERVER, "cli", "typer"),
+    "segue_client.folder.run": (*SERVER, "cli", "typer"),
+    "segue_client.commands.app": (*SERVER, "cli"),
+    "cli.app": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
     "segue": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
 }
 
@@ -31,7 +34,9 @@ FORBIDDEN = {
 @pytest.mark.parametrize("module", FORBIDDEN)
 def test_arrows(module: str) -> None:
     code = f"import sys, {module}; print('\\n'.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=services.ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=PATHS, cwd=services.ROOT, capture_output=True, text=True, check=True
+    )
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert not loaded & set(FORBIDDEN[module])
 
@@ -66,9 +71,10 @@ def test_only_the_settings_read_the_environment() -> None:
 
 
 def test_files_and_functions_stay_small() -> None:
-    for package in ("storage", "web", "worker", "model", "cli"):
+    for package in ("storage", "web", "worker", "model", "cli", "client"):
+        longest = 250 if package in ("cli", "client") else 400
         for path in (services.ROOT / package).rglob("*.py"):
-            assert len(path.read_text().splitlines()) <= 400, path
+            assert len(path.read_text().splitlines()) <= longest, path
 
 
 def test_redis_keys_have_one_prefix() -> None:

@@ -53,6 +53,7 @@ def test_links_between_documents_lead_somewhere() -> None:
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "examples" / "README.md",
+        ROOT / "client" / "README.md",
         *(ROOT / "docs").rglob("*.md"),
     ]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
@@ -66,5 +67,6 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 def test_the_map_names_every_folder() -> None:
-    for folder in ("web", "worker", "storage", "model", "cli", "scripts", "deploy", "examples", "tests", "docs"):
+    parts = ("web", "worker", "storage", "model", "cli", "client", "scripts", "deploy", "examples", "tests", "docs")
+    for folder in parts:
         assert f"| `{folder}/` |" in README

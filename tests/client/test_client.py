@@ -19,9 +19,11 @@ import services
 from PIL import Image
 from stack import Stack
 
-from web.client import ChecksumError, Client, Job, ProblemError
+from segue_client import ChecksumError, Client, Job, ProblemError
 
-SERVER_SIDE = ("flask", "numpy", "tensorflow", "redis", "minio", "celery", "pydantic", "storage", "worker", "model")
+SERVER_SIDE = (
+    "flask", "numpy", "tensorflow", "redis", "minio", "celery", "pydantic", "storage", "web", "worker", "model",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -31,11 +33,10 @@ def client(stack: Stack) -> Iterator[Client]:
 
 
 def test_the_client_needs_nothing_of_the_server() -> None:
-    code = "import sys, web.client; print('\\n'.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=services.ROOT, capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    assert not {name.partition(".")[0] for name in loaded} & set(SERVER_SIDE)
-    assert {name for name in loaded if name.startswith("web.")} == {"web.client"}
+    code = "import sys, segue_client; print('\\n'.join(sys.modules))"
+    env = services.environment(PYTHONPATH=services.PYTHONPATH)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert not {name.partition(".")[0] for name in done.stdout.split()} & set(SERVER_SIDE)
 
 
 def test_submit_wait_mask(client: Client, tmp_path: Path) -> None:
@@ -243,7 +244,7 @@ def test_a_limit_is_waited_for_beyond_the_budget() -> None:
 
 
 def test_waiting_for_a_limit_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.client.LONGEST_LIMITED_S", 1)
+    monkeypatch.setattr("segue_client.transport.LONGEST_LIMITED_S", 1)
     limited = problem_of(429, "rate_limited", **{"Retry-After": "1"})
     with (
         server(lambda _: limited) as (url, seen),

@@ -18,21 +18,22 @@ import services
 from PIL import Image
 from stack import Stack
 
+from segue_client.client import Client
 from storage.connection import Storage
-from web.client import Client
 from worker.housekeeping import recorder
 
 Done = subprocess.CompletedProcess[str]
 Segue = Callable[..., Done]
 UNKNOWN = "job_00000000-0000-7000-8000-000000000000"
-BLOCKED = ("flask", "numpy", "redis", "minio", "celery", "kombu", "PIL", "storage", "worker", "model")
-CLIENT_ONLY = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED})); from segue import app; app()"
+BLOCKED = ("flask", "numpy", "redis", "minio", "celery", "kombu", "PIL", "storage", "web", "worker", "model", "cli")
+BLOCK = f"import sys; sys.modules.update(dict.fromkeys({BLOCKED}))"
+CLIENT_ONLY = f"{BLOCK}; from segue_client.commands.app import main; main()"
 
 
 def run(url: str, *arguments: object, folder: Path) -> Done:
     """As one who has the `client` extra only."""
     command = [sys.executable, "-c", CLIENT_ONLY, *map(str, arguments)]
-    env = services.environment(SEGUE_URL=url, PYTHONPATH=services.ROOT, COLUMNS=200)
+    env = services.environment(SEGUE_URL=url, PYTHONPATH=services.PYTHONPATH, COLUMNS=200)
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False, timeout=90)
 
 
@@ -154,8 +155,8 @@ def test_a_wait_without_end_says_how_to_go_on(segue: Segue, lonely_web: str, wor
 
 
 def test_ctrl_c_says_how_to_go_on(lonely_web: str, connection: Storage, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "segue", "submit", "cat.jpg", "dog.jpg", "--out", "masks", "--json"]
-    env = services.environment(SEGUE_URL=lonely_web, PYTHONPATH=services.ROOT)
+    command = [sys.executable, "-m", "segue_client", "submit", "cat.jpg", "dog.jpg", "--out", "masks", "--json"]
+    env = services.environment(SEGUE_URL=lonely_web, PYTHONPATH=services.PYTHONPATH)
     with subprocess.Popen(
         command, env=env, cwd=photos(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -177,8 +178,8 @@ def test_ctrl_c_says_how_to_go_on(lonely_web: str, connection: Storage, tmp_path
 def test_a_terminal_sees_a_bar_and_stdout_stays_clean(lonely_web: str, segue: Segue) -> None:
     [cat] = ids(segue("submit", "cat.jpg"))
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "segue", "wait", cat, "--timeout-s", "3", "--json"]
-    env = services.environment(SEGUE_URL=lonely_web, PYTHONPATH=services.ROOT, TERM="xterm", COLUMNS=200)
+    command = [sys.executable, "-m", "segue_client", "wait", cat, "--timeout-s", "3", "--json"]
+    env = services.environment(SEGUE_URL=lonely_web, PYTHONPATH=services.PYTHONPATH, TERM="xterm", COLUMNS=200)
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
         os.close(theirs)
         stdout, _ = process.communicate(timeout=30)
@@ -219,7 +220,7 @@ def test_list_goes_through_pages_by_its_filters(
         sent = [one.job_id for one in batch.append([(f"{i}.jpg", pictures.jpeg(seed=i)) for i in range(5)])]
         client.cancel(str(sent[0]))
         recorder.record(connection)
-        monkeypatch.setattr("web.client.LONGEST_PAGE", 2)
+        monkeypatch.setattr("segue_client.client.LONGEST_PAGE", 2)
         assert {job.id for job in client.jobs(batch_id=batch.id)} == set(sent)
         assert len(list(client.jobs(batch_id=batch.id, limit=3))) == 3
     told = document(segue("list", "--batch", batch.id, "--status", "queued", "--json"))

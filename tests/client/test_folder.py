@@ -16,15 +16,15 @@ from callers import SECRET
 from PIL import Image
 from stack import Stack, children
 
+from segue_client.client import Client
+from segue_client.folder.journal import NAME
 from storage.records.api_key import Scope
 from storage.records.api_keys import ApiKeys
 from storage.records.sql import Database
-from web.client import Client
-from web.folder_journal import NAME
 
 BLOCKED = (
     "flask", "numpy", "tensorflow", "keras", "redis", "minio", "celery", "kombu", "PIL", "storage", "worker",
-    "model",
+    "model", "web", "cli",
 )  # fmt: skip
 LAUNCH = f"""
 import runpy, sys
@@ -33,6 +33,11 @@ runpy.run_path('scripts/submit_folder.py', run_name='__main__')
 """
 # Root reads everything; without these capabilities it is a user like others.
 AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+
+def env() -> dict[str, str]:
+    """SEGUE_KEY included, where a test sets it."""
+    return {**os.environ, "PYTHONPATH": services.PYTHONPATH}
 
 
 class Folder:
@@ -55,7 +60,9 @@ class Folder:
 
     def outcome(self, *options: str) -> "subprocess.CompletedProcess[str]":
         command = self.command(*options)
-        return subprocess.run(command, cwd=services.ROOT, text=True, capture_output=True, check=False, timeout=50)
+        return subprocess.run(
+            command, cwd=services.ROOT, env=env(), text=True, capture_output=True, check=False, timeout=50
+        )
 
     def run(self, *options: str, code: int = 0) -> dict[str, Any]:
         done = self.outcome("--json", *options)
@@ -73,7 +80,11 @@ class Folder:
         """Start a run and SIGKILL it as soon as the journal has so many lines of the kind."""
         journal, wanted = self.out / NAME, f'{{"{kind}"'
         with subprocess.Popen(
-            self.command("--concurrency", "2"), cwd=services.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            self.command("--concurrency", "2"),
+            cwd=services.ROOT,
+            env=env(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         ) as process:
             try:
                 services.wait_until(lambda: journal.exists() and journal.read_text().count(wanted) >= count, kind, 30)
@@ -270,8 +281,8 @@ def test_usage_errors(folder: Folder, options: list[str]) -> None:
 
 def test_the_segue_command_is_the_same() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "segue", "folder", "--help"],
-        cwd=services.ROOT,
+        [sys.executable, "-m", "segue_client", "folder", "--help"],
+        env=env(),
         capture_output=True,
         text=True,
         check=True,

@@ -24,7 +24,7 @@ def run(stack: Stack, folder: Path, *command: object) -> list[str]:
     """In a folder with two photos → the lines that it printed."""
     for seed, name in enumerate(("cat.jpg", "dog.jpg")):
         (folder / name).write_bytes(pictures.jpeg(70, 50, seed))
-    env = services.environment(SEGUE_URL=stack.http.base_url, PYTHONPATH=ROOT)
+    env = services.environment(SEGUE_URL=stack.http.base_url, PYTHONPATH=services.PYTHONPATH)
     line = [*map(str, command), "cat.jpg", "dog.jpg"]
     done = subprocess.run(line, env=env, cwd=folder, capture_output=True, text=True, check=False, timeout=90)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -63,7 +63,7 @@ def own_stack(tmp_path: Path) -> Iterator[Stack]:
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebook(own_stack: Stack) -> None:
     book = nbformat.read(NOTEBOOK, as_version=4)
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [services.PYTHONPATH, os.environ.get("PYTHONPATH")]))
     env = {**own_stack.env, "SEGUE_URL": str(own_stack.http.base_url), "PYTHONPATH": path}
     kernel = NotebookClient(book, timeout=170, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}})
     kernel.execute(env=env)

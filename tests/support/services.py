@@ -23,6 +23,7 @@ from storage.problems import Unavailable
 from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
+PYTHONPATH = f"{ROOT}{os.pathsep}{ROOT / 'client'}"  # what is in this checkout, wherever a process starts
 SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "2"
 PATIENCE_S = 60
 

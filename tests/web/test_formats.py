@@ -24,10 +24,10 @@ from werkzeug.http import parse_accept_header
 
 from model.images import confidence
 from model.segmenter import Segmenter
+from segue_client.documents import FORMATS
 from storage.connection import Storage
 from storage.objects import RESULTS, UPLOADS
 from storage.problems import Problem
-from web.client import FORMATS
 from web.rendering import renderings
 from web.rendering.formats import TYPES, wanted
 

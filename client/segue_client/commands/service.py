@@ -1,16 +1,17 @@
 """What the commands over the HTTP API have in common: where the service is, and with which key."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from httpx import HTTPError
 
-from cli.output import fail
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from web.client import Client
+from segue_client.client import Client
+from segue_client.commands.output import fail
+from segue_client.connection import address
+from segue_client.documents import ProblemError
+from segue_client.terminal import printable
 
 PANEL = "Photos"
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -22,13 +23,8 @@ KeyOption = Annotated[str, typer.Option(envvar="SEGUE_KEY", help="API key; bette
 
 
 @contextmanager
-def service(url: str, key: str) -> "Iterator[Client]":
+def service(url: str, key: str) -> Iterator[Client]:
     """Its client. What the service refuses, or that it is away, is one line and not a traceback."""
-    from httpx import HTTPError
-
-    from web.address import address
-    from web.client import Client, ProblemError
-
     try:
         address(url)
         client = Client(url, PATIENCE_S, key)
@@ -45,8 +41,6 @@ def service(url: str, key: str) -> "Iterator[Client]":
 
 def one_line(problem: dict[str, Any]) -> str:
     """`title: detail [code]` of a problem document, safe to show in a terminal."""
-    from web.folder_report import printable
-
     text = ": ".join(str(problem[part]) for part in ("title", "detail") if problem.get(part))
     code = f" [{problem['code']}]" if problem.get("code") else ""
     return printable(f"{text or 'refused'}{code}")

@@ -1,7 +1,6 @@
 """How far a folder's run is, and what became of it."""
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-PLAIN_EVERY_S = 10
+from segue_client.terminal import now_and_then, printable
 
 
 @dataclass
@@ -54,11 +53,6 @@ class Report:
             yield f"Stopped: {printable(self.error)}. The same command again goes on from here."
 
 
-def printable(text: str) -> str:
-    """A file's name may hold what would steer the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.finished_speed or task.speed or 0:.1f}/s")
@@ -79,16 +73,3 @@ def progress(total: int) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=settled, description=f"{uploaded} uploaded")
 
         yield show
-
-
-def now_and_then() -> Callable[[str], None]:
-    """What is said goes to stderr, but not more often than every PLAIN_EVERY_S."""
-    said = time.monotonic()
-
-    def say(line: str) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PLAIN_EVERY_S:
-            said = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
-
-    return say

@@ -4,19 +4,22 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cli.entry import Entry
-from cli.masks import Masks
-from cli.service import WAITING_PATIENCE_S
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-if TYPE_CHECKING:
-    from web.client import Client, Job
+from segue_client.client import Client
+from segue_client.commands.entry import Entry
+from segue_client.commands.masks import Masks
+from segue_client.commands.service import WAITING_PATIENCE_S
+from segue_client.documents import Job, ProblemError
+from segue_client.terminal import now_and_then
 
 ASK_EVERY_S = 2
 
 
-def follow(client: "Client", entries: Sequence[Entry], timeout_s: float, masks: Masks | None) -> None:
+def follow(client: Client, entries: Sequence[Entry], timeout_s: float, masks: Masks | None) -> None:
     """Each entry with a job gets its end, and its mask where masks are wanted. Raises TimeoutError."""
     client.timeout_s = WAITING_PATIENCE_S
     waiting = {entry.job.id: entry for entry in entries if entry.job and entry.accepted}
@@ -30,7 +33,7 @@ def follow(client: "Client", entries: Sequence[Entry], timeout_s: float, masks: 
             show(len(under_way) - len(waiting), last_words.about(waiting))
 
 
-def _take(client: "Client", entry: Entry, job: "Job", masks: Masks | None) -> None:
+def _take(client: Client, entry: Entry, job: Job, masks: Masks | None) -> None:
     entry.job = job
     if job.error and not job.final:
         entry.problem = job.error  # erased by somebody
@@ -42,12 +45,10 @@ def _take(client: "Client", entry: Entry, job: "Job", masks: Masks | None) -> No
 class _LastWords:
     """What the service says about the last one in line, asked now and then: when that is done, all are."""
 
-    def __init__(self, client: "Client") -> None:
+    def __init__(self, client: Client) -> None:
         self._client, self._asked, self._text = client, 0.0, ""
 
     def about(self, waiting: Collection[str]) -> str:
-        from web.client import ProblemError
-
         if waiting and time.monotonic() - self._asked >= ASK_EVERY_S:
             self._asked = time.monotonic()
             try:
@@ -68,11 +69,6 @@ def _outlook(queue: dict[str, Any] | None) -> str:
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
     """Yields `show(done, outlook)`: a bar on a terminal, else a line now and then; on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from web.folder_report import now_and_then
-
     if not sys.stderr.isatty():
         say = now_and_then()
         yield lambda done, outlook: say(", ".join(filter(None, [f"{done} of {total} done", outlook])))

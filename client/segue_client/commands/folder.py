@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from cli.output import JsonOption, show_json
-from cli.service import DEFAULT_URL, PANEL, KeyOption, UrlOption
+from segue_client.commands.output import JsonOption, show_json
+from segue_client.commands.service import DEFAULT_URL, PANEL, KeyOption, UrlOption
+from segue_client.folder.order import Order, UsageError
+from segue_client.folder.run import run
 
 app = typer.Typer()
 
@@ -26,8 +28,6 @@ def folder(
     as_json: JsonOption = False,
 ) -> None:
     """Masks for a folder of photos. Run again, it goes on where it was stopped. 0: all there, 1: not all, 2: usage."""
-    from web.folder import Order, UsageError, run
-
     try:
         report = run(Order(source, out, url, format, name, model, concurrency, retry_failed, key))
     except UsageError as error:

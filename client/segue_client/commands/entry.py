@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
+from httpx import HTTPError
 
-from cli.output import show_json
-from cli.service import away, one_line
-
-if TYPE_CHECKING:
-    from web.client import Job
+from segue_client.commands.output import show_json
+from segue_client.commands.service import away, one_line
+from segue_client.documents import Job, ProblemError
+from segue_client.terminal import printable
 
 NOT_ITS_FAULT = (401, 403, 429, 502, 503, 504)  # the next one would not fare better
 INTERRUPTED = 130
@@ -25,7 +25,7 @@ class Entry:
 
     id: str = ""
     photo: str = ""
-    job: "Job | None" = None
+    job: Job | None = None
     problem: dict[str, Any] | None = None
     mask: Path | None = None
     settled: bool = False  # waited for to the end
@@ -49,8 +49,6 @@ class Entry:
 
     def line(self) -> str:
         """Id and status come first, so that a shell finds them."""
-        from web.folder_report import printable
-
         job, reason = self.job, self.problem or (self.job.error if self.job else None)
         named = self.photo or (job.input.get("filename", "") if job else "")
         told = [job.id if job else self.id or "-", job.status if job else "refused", named]
@@ -63,10 +61,8 @@ def refused(title: str, detail: str) -> dict[str, Any]:
     return {"title": title, "detail": detail, "code": title.lower().replace(" ", "_")}
 
 
-def attempt(entry: Entry, call: "Callable[[], Job]") -> None:
+def attempt(entry: Entry, call: Callable[[], Job]) -> None:
     """What `call` answers, or why not. Raises ProblemError only where the next entry would not fare better."""
-    from web.client import ProblemError
-
     try:
         entry.job = call()
     except ProblemError as error:
@@ -83,10 +79,6 @@ def told(
 
     `resume`: the command that waits for those that are under way.
     """
-    from httpx import HTTPError
-
-    from web.client import ProblemError
-
     reason, code = "", 1
     try:
         yield

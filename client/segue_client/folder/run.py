@@ -1,73 +1,35 @@
 """A folder of photos through one batch, its masks into another folder: `segue folder`.
 
-Nothing but web.client and rich is needed. All state is in the journal (web/folder_journal.py) and in the masks that are
-there, so that a run that was killed at any point is finished by the same command.
+All state is in the journal and in the masks that are there, so that a run that was killed at any point is finished by
+the same command.
 """
 
-import hashlib
 import itertools
-import os
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 
-from web import folder_journal
-from web.address import address
-from web.client import Batch, ChecksumError, Client, Item, Outcome, ProblemError
-from web.folder_journal import Entry, Journal
-from web.folder_report import Report, printable, progress
-from web.folder_walk import Found, Photo, Refused, read, walk
+from segue_client.batch import Batch
+from segue_client.client import Client
+from segue_client.documents import ChecksumError, Item, Outcome, ProblemError
+from segue_client.folder import journal as folder_journal
+from segue_client.folder.files import write
+from segue_client.folder.journal import Journal
+from segue_client.folder.order import Order, UsageError
+from segue_client.folder.parallel import in_parallel
+from segue_client.folder.report import Report, progress
+from segue_client.folder.state import State
+from segue_client.folder.walk import Found, Photo, Refused, read, walk
+from segue_client.terminal import printable
 
-SUFFIXES = {"index": ".png", "overlay": ".jpg"}
 CHUNK_FILES, CHUNK_BYTES = 16, 16 * 1024**2
 
 Chunk = list[tuple[Photo, bytes]]
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class UsageError(ValueError):
-    """The command cannot be carried out as it was given."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is wanted: masks of the photos under `source`, as `{out}/{path}{suffix}`."""
-
-    source: Path
-    out: Path
-    url: str
-    format: str = "index"
-    name: str = ""
-    model: str = "stable"
-    concurrency: int = 4
-    retry_failed: bool = False
-    key: str = field(default="", repr=False)
-
-    def check(self) -> None:
-        """Raises UsageError."""
-        if not self.source.is_dir():
-            raise UsageError(f"{self.source} is not a folder.")
-        if self.source.resolve().is_relative_to(self.out.resolve()):
-            raise UsageError("OUT would hold the photos themselves: choose another, or one inside IN.")
-        if self.out.exists() and not self.out.is_dir():
-            raise UsageError(f"{self.out} is not a folder.")
-        if self.format not in SUFFIXES:
-            raise UsageError(f"format: one of {', '.join(SUFFIXES)}.")
-        if self.concurrency < 1:
-            raise UsageError("concurrency: at least 1.")
-        try:
-            address(self.url)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
 
 
 def run(order: Order) -> Report:
@@ -84,7 +46,7 @@ def run(order: Order) -> Report:
             work.everything()
         except (ProblemError, httpx.HTTPError, OSError) as error:
             work.report.error = str(error) or type(error).__name__
-    work.conclude()
+    work.state.conclude(work.report)
     work.report.seconds = round(time.monotonic() - started, 1)
     return work.report
 
@@ -104,20 +66,17 @@ class _Run:
         self, order: Order, client: Client, journal: Journal, found: Found, show: Callable[[int, int], None]
     ) -> None:
         self.order, self.client, self.journal, self.show = order, client, journal, show
-        self.photos = {photo.custom_id: photo for photo in found.photos}
-        self.skipped = dict(found.skipped)
+        self.state = State(order, journal, found)
         self.report = Report(ignored=found.ignored)
-        self.failures: dict[str, str] = {}  # this run's own, by custom_id: the next run tries them again
-        self.lost: set[str] = set()  # batches that the server does not know any more
         self.replaced: list[Photo] = []  # an open batch holds another content of them
         self.cursors: dict[str, int] = {}
         self.early: defaultdict[str, list[Item]] = defaultdict(list)  # finished before the journal has their upload
-        self.settled = sum(self._has_mask(photo) for photo in found.photos)
+        self.settled = sum(self.state.has_mask(photo) for photo in found.photos)
 
     def everything(self) -> None:
         """Send what is missing to the batch that is open, or else to a new one; fetch from all that are unfinished."""
         batches = [batch for batch_id in list(self.journal.batches) if (batch := self._unfinished(batch_id))]
-        fresh = [photo for photo in self.photos.values() if self._is_fresh(photo)]
+        fresh = [photo for photo in self.state.photos.values() if self.state.is_fresh(photo)]
         if batches and batches[-1].status == "open":
             unseen = [photo for photo in fresh if photo.custom_id not in self.journal.entries]
             fresh = [photo for photo in fresh if photo.custom_id in self.journal.entries]
@@ -130,40 +89,11 @@ class _Run:
         for batch in batches:
             self._finish(batch)
 
-    def _entry(self, photo: Photo) -> Entry | None:
-        """What the journal says about the file as it is now."""
-        entry = self.journal.entries.get(photo.custom_id)
-        return entry if entry and (entry.size, entry.mtime_ns) == (photo.size, photo.mtime_ns) else None
-
-    def _target(self, photo: Photo) -> Path:
-        return self.order.out / f"{photo.relative}{SUFFIXES[self.order.format]}"
-
-    def _has_mask(self, photo: Photo) -> bool:
-        entry = self._entry(photo)
-        return bool(entry and entry.classes is not None and self._target(photo).exists())
-
-    def _is_fresh(self, photo: Photo) -> bool:
-        """Whether it is to be sent."""
-        entry = self._entry(photo)
-        if entry is None:
-            return True
-        if entry.failure:
-            return self.order.retry_failed and (entry.job_id is None or entry.batch in self.lost)
-        return entry.batch in self.lost and not self._has_mask(photo)
-
-    def _is_waiting(self, photo: Photo, batch_id: str) -> bool:
-        entry = self._entry(photo)
-        return bool(entry and entry.batch == batch_id and not entry.failure and not self._has_mask(photo))
-
-    def _is_failed(self, photo: Photo, batch_id: str) -> bool:
-        entry = self._entry(photo)
-        return bool(entry and entry.batch == batch_id and entry.failure and entry.job_id)
-
     def _unfinished(self, batch_id: str) -> Batch | None:
         """A batch of an earlier run, if something of it is left to do. The server may have forgotten it."""
-        failed = [photo for photo in self.photos.values() if self._is_failed(photo, batch_id)]
+        failed = [photo for photo in self.state.photos.values() if self.state.is_failed(photo, batch_id)]
         failed = failed if self.order.retry_failed else []
-        waiting = any(self._is_waiting(photo, batch_id) for photo in self.photos.values())
+        waiting = any(self.state.is_waiting(photo, batch_id) for photo in self.state.photos.values())
         if self.journal.batches[batch_id] and not failed and not waiting:
             return None
         try:
@@ -171,7 +101,7 @@ class _Run:
         except ProblemError as error:
             if error.status not in (404, 410):
                 raise
-            self.lost.add(batch_id)
+            self.state.lost.add(batch_id)
             self.journal.add(closed=batch_id)
             return None
         self._retry(batch, failed)
@@ -216,8 +146,8 @@ class _Run:
                 content = read(photo.real)
             except Refused as refused:
                 self.settled += 1
-                self.skipped[photo.relative] = str(refused)
-                del self.photos[photo.custom_id]
+                self.state.skipped[photo.relative] = str(refused)
+                del self.state.photos[photo.custom_id]
                 continue
             if len(chunk) == CHUNK_FILES or sum(len(held) for _, held in chunk) + len(content) > CHUNK_BYTES:
                 yield chunk
@@ -231,7 +161,7 @@ class _Run:
             self.replaced.append(photo)  # a killed run sent it, and then it changed
             return
         if outcome.error and outcome.error.get("retryable"):
-            self.failures[photo.custom_id] = str(outcome.error["code"])
+            self.state.failures[photo.custom_id] = str(outcome.error["code"])
             return
         self.journal.add(uploaded=photo.custom_id, job_id=outcome.job_id, size=photo.size, mtime_ns=photo.mtime_ns)
         if outcome.error:
@@ -245,7 +175,7 @@ class _Run:
             self._collect(batch)
             if not ended:
                 batch.poll()
-        if any(self._is_waiting(photo, batch.id) for photo in self.photos.values()):
+        if any(self.state.is_waiting(photo, batch.id) for photo in self.state.photos.values()):
             self.cursors[batch.id] = 0  # a server that lost its memory on the way has numbered them anew
             self._collect(batch)
 
@@ -254,7 +184,7 @@ class _Run:
         for item, photo, failure in in_parallel(self._save, self._news(batch), self.order.concurrency):
             self.settled += 1
             if failure:
-                self.failures[photo.custom_id] = failure
+                self.state.failures[photo.custom_id] = failure
             elif item.result is None:
                 self.journal.add(failed=photo.custom_id, code=str((item.error or {}).get("code", item.status)))
             else:
@@ -269,11 +199,11 @@ class _Run:
         early = self.early.pop(batch.id, [])
         for item in itertools.chain(early, batch.results(self.cursors.get(batch.id, 0))):
             self.cursors[batch.id] = max(item.cursor, self.cursors.get(batch.id, 0))
-            photo = self.photos.get(item.custom_id)
-            entry = self._entry(photo) if photo else None
+            photo = self.state.photos.get(item.custom_id)
+            entry = self.state.entry(photo) if photo else None
             if photo and (entry is None or entry.batch != batch.id):
                 self.early[batch.id].append(item)
-            elif photo and item.final and not self._has_mask(photo):
+            elif photo and item.final and not self.state.has_mask(photo):
                 yield item, photo
 
     def _save(self, found: tuple[Item, Photo]) -> tuple[Item, Photo, str]:
@@ -281,7 +211,7 @@ class _Run:
         item, photo = found
         try:
             if item.result is not None:
-                write(self._target(photo), self.client.mask(item, self.order.format))
+                write(self.state.target(photo), self.client.mask(item, self.order.format))
         except ProblemError as error:
             return item, photo, error.code or str(error)
         except ChecksumError:
@@ -290,42 +220,6 @@ class _Run:
             return item, photo, f"not written: {error.strerror}"
         return item, photo, ""
 
-    def conclude(self) -> None:
-        """Counts what is there now, the masks of earlier runs among it."""
-        report, totals, done = self.report, Counter[str](), 0
-        for photo in self.photos.values():
-            entry = self._entry(photo)
-            if entry and entry.classes is not None and self._has_mask(photo):
-                totals.update(entry.classes)
-                done += 1
-            elif code := self.failures.get(photo.custom_id) or (entry and entry.failure):
-                report.failed.append({"file": photo.relative, "code": code})
-        report.batches, report.succeeded = list(self.journal.batches), done
-        report.candidates = len(self.photos) + len(self.skipped)
-        report.unfinished = len(self.photos) - done - len(report.failed)
-        report.skipped = [{"file": file, "reason": reason} for file, reason in self.skipped.items()]
-        report.classes = {name: total / done for name, total in totals.items()}
-
 
 def _append(batch: Batch, chunk: Chunk) -> tuple[Chunk, list[Outcome]]:
     return chunk, batch.append([(photo.custom_id, content) for photo, content in chunk])
-
-
-def write(target: Path, content: bytes) -> None:
-    """All or nothing. The temporary name is the same in every run, so that a killed one leaves nothing behind."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".segue-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.part"
-    temporary.write_bytes(content)
-    temporary.replace(target)
-
-
-def in_parallel(function: Callable[[T], R], arguments: Iterable[T], width: int) -> Iterator[R]:
-    """Results in order, at most `width` calls ahead; the arguments are made in the calling thread, as needed."""
-    with ThreadPoolExecutor(width) as pool:
-        ahead: deque[Future[R]] = deque()
-        for argument in arguments:
-            if len(ahead) == width:
-                yield ahead.popleft().result()
-            ahead.append(pool.submit(function, argument))
-        while ahead:
-            yield ahead.popleft().result()

@@ -3,21 +3,19 @@
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
+from httpx import HTTPError
 
-from cli.entry import Entry, refused
-
-if TYPE_CHECKING:
-    from web.client import Client, Job
+from segue_client.client import Client
+from segue_client.commands.entry import Entry, refused
+from segue_client.documents import ChecksumError, Job, ProblemError
+from segue_client.folder.order import SUFFIXES
 
 
 class Masks:
     def __init__(self, folder: Path, format: str) -> None:  # noqa: A002 - the API's own word
         """Makes the folder. Raises typer.BadParameter."""
-        from web.folder import SUFFIXES
-
         self._folder, self._format, self._suffix = folder, format, SUFFIXES[format]
         self._claimed: set[Path] = set()
         try:
@@ -34,12 +32,8 @@ class Masks:
         self._claimed.add(target)
         return True
 
-    def keep(self, client: "Client", entry: Entry, job: "Job") -> None:
+    def keep(self, client: Client, entry: Entry, job: Job) -> None:
         """Fetch it and write it whole; if that fails, the entry says why."""
-        from httpx import HTTPError
-
-        from web.client import ChecksumError, ProblemError
-
         target = self._target(entry)
         try:
             _write_new(target, client.mask(job, self._format))

@@ -4,18 +4,17 @@ from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from cli.entry import Entry, attempt, refused, told
-from cli.masks import Masks
-from cli.output import JsonOption, show_json
-from cli.service import DEFAULT_URL, PANEL, KeyOption, UrlOption, service
-from cli.waiting import follow
-
-if TYPE_CHECKING:
-    from web.client import Client
+from segue_client.client import Client
+from segue_client.commands.entry import Entry, attempt, refused, told
+from segue_client.commands.masks import Masks
+from segue_client.commands.output import JsonOption, show_json
+from segue_client.commands.service import DEFAULT_URL, PANEL, KeyOption, UrlOption, service
+from segue_client.commands.waiting import follow
+from segue_client.folder.walk import Refused, read
 
 Status = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
 JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, as `segue submit` prints them.")]
@@ -59,9 +58,7 @@ def submit(
             follow(client, entries, DAY_S, masks)
 
 
-def _send(client: "Client", entry: Entry, **options: Any) -> None:
-    from web.folder_walk import Refused, read
-
+def _send(client: Client, entry: Entry, **options: Any) -> None:
     path = Path(entry.photo)
     try:
         content = read(path)

@@ -1,0 +1,10 @@
+"""All commands of an operator: the `segue.commands` entry point."""
+
+import typer
+
+from cli import keys, models, operator
+
+app = typer.Typer()
+app.add_typer(operator.app)
+app.add_typer(models.app, name="models", rich_help_panel="Models")
+app.add_typer(keys.app, name="keys", rich_help_panel="Keys")

@@ -1,0 +1,8 @@
+"""The client of Segue's HTTP API. It needs httpx, rich and typer, and nothing of the server."""
+
+from segue_client.batch import Batch
+from segue_client.client import Client
+from segue_client.documents import ChecksumError, Item, Job, Outcome, ProblemError
+
+__all__ = ["Batch", "ChecksumError", "Client", "Item", "Job", "Outcome", "ProblemError"]
+__version__ = "0.1.0"

@@ -1,0 +1,92 @@
+"""Many images under one name."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+
+import httpx
+
+from segue_client.documents import UNFINISHED, Counts, Item, Outcome
+from segue_client.transport import LONG_POLL_S, QUICKEST_POLL_S, Transport
+
+
+class Batch:
+    """Many images under one name, each known by its `custom_id`."""
+
+    def __init__(self, transport: Transport, answer: httpx.Response) -> None:
+        self._transport = transport
+        self._take(answer)
+
+    def _take(self, answer: httpx.Response) -> None:
+        document = answer.json()
+        self.id, self.name, self.status = str(document["id"]), str(document["name"]), str(document["status"])
+        self.counts = Counts.of(document["counts"])
+        self.rate_per_s: float | None = document.get("rate_per_s")
+        self.eta_s: float | None = document.get("eta_s")
+        self.links: dict[str, str] = document["links"]
+        self._etag = answer.headers.get("ETag", "")
+
+    @property
+    def final(self) -> bool:
+        return self.status not in UNFINISHED
+
+    def append(self, images: Sequence[tuple[str, bytes]]) -> list[Outcome]:
+        """Add (custom_id, content) pairs, in order. A custom_id that is there is left alone: repeat freely."""
+        parts = [part(custom_id, content) for custom_id, content in images]
+        answer = self._transport.send("POST", self.links["jobs"], files=parts)
+        return [Outcome.of(item) for item in answer.json()["items"]]
+
+    def close(self) -> None:
+        """Nothing more will be added: the batch ends when its images have."""
+        self._take(self._transport.send("POST", self.links["close"]))
+
+    def cancel(self) -> None:
+        self._take(self._transport.send("POST", self.links["cancel"]))
+
+    def retry(self) -> None:
+        """Run those once more that failed."""
+        self._take(self._transport.send("POST", self.links["retry"]))
+
+    def refresh(self) -> None:
+        self._take(self._transport.send("GET", self.links["self"]))
+
+    def poll(self, wait_s: float = LONG_POLL_S) -> None:
+        """Refreshed when it has changed, or after `wait_s`."""
+        started = time.monotonic()
+        answer = self._transport.poll(self.links["self"], self._etag, wait_s)
+        if answer.status_code != httpx.codes.NOT_MODIFIED:
+            self._take(answer)
+            if not self.final:
+                time.sleep(max(0.0, QUICKEST_POLL_S - (time.monotonic() - started)))
+
+    def wait(self, timeout_s: float = 3600) -> None:
+        """Until it has ended; it ends only when it is closed. Raises TimeoutError."""
+        give_up = time.monotonic() + timeout_s
+        while not self.final:
+            left = give_up - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"{self.id} is still {self.status}")
+            self.poll(left)
+
+    def results(self, after: int = 0) -> Iterator[Item]:
+        """What has finished by now, beyond the cursor `after`."""
+        while lines := self._transport.send("GET", self.links["results"], params={"after": after}).content.strip():
+            for line in lines.split(b"\n"):
+                item = Item.of(json.loads(line))
+                after = item.cursor
+                yield item
+
+    def __iter__(self) -> Iterator[Item]:
+        """Everything, as it finishes, until the batch has ended."""
+        after, ended = 0, False
+        while not ended:
+            ended = self.final  # looked at before reading: what had finished by then is in what is read
+            for item in self.results(after):
+                after = item.cursor
+                yield item
+            if not ended:
+                self.poll()
+
+
+def part(name: str, content: bytes) -> tuple[str, tuple[str, bytes, str]]:
+    return "image", (name.encode(errors="replace").decode(), content, "application/octet-stream")

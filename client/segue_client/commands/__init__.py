@@ -1,0 +1,1 @@
+"""The commands of `segue` over HTTP, one file per group."""
