@@ -3,12 +3,12 @@
 #
 #     sh examples/curl.sh cat.jpg dog.jpg        # writes mask.png and results.ndjson here
 #
-# SEGUE_URL says where the service is, SEGUE_KEY is the key where it asks for one.
+# SEGUE_URL is the server's address; set SEGUE_KEY if the server requires a key.
 set -eu
 first=$1 second=$2
 url=${SEGUE_URL:-http://127.0.0.1:8000}
 
-call() { # curl that fails where the service refuses, and shows why
+call() { # curl that fails, and shows the problem, if the server refuses
     if [ -n "${SEGUE_KEY:-}" ]; then
         curl -sS --fail-with-body -H "Authorization: Bearer $SEGUE_KEY" "$@"
     else
@@ -16,16 +16,16 @@ call() { # curl that fails where the service refuses, and shows why
     fi
 }
 
-member() { # name: the text that the JSON on stdin has under this name
+member() { # NAME: prints the string member NAME of the JSON on stdin
     tr -d '\n' | sed "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/"
 }
 
-# Submit: the answer comes at once, with the job's links.
+# Submit: the server answers at once, with the job's links.
 job=$(call -F "image=@$first" "$url/v1/jobs")
 self=$(echo "$job" | member self)
 echo "submitted: $self"
 
-# Wait: one request that is answered when the job has ended, or after 30 s; then the same again.
+# Wait: the server answers when the job has ended, or after 30 s; then ask again.
 status=queued
 while [ "$status" = queued ] || [ "$status" = running ]; do
     job=$(call -H 'Prefer: wait=30' "$url$self")
@@ -34,11 +34,11 @@ done
 echo "ended: $status"
 [ "$status" = succeeded ] || exit 1
 
-# The mask, as large as the upright photo.
+# The mask has the size of the upright photo.
 call -o mask.png "$url$(echo "$job" | member mask)"
 echo "written: mask.png"
 
-# A batch: opened, filled, closed. Each file name is the image's custom_id.
+# A batch: open, append, close. Each file name is the image's custom_id.
 batch=$(call -H 'Content-Type: application/json' -d '{"name": "two photos"}' "$url/v1/batches")
 self=$(echo "$batch" | member self)
 call -o /dev/null -F "image=@$first" -F "image=@$second" "$url$self/jobs"
@@ -47,6 +47,6 @@ while [ "$(echo "$batch" | member status)" = running ]; do
     batch=$(call -H 'Prefer: wait=30' "$url$self")
 done
 
-# Its results, a line of JSON for each image.
+# Its results: one line of JSON per image.
 call -o results.ndjson "$url$self/results"
 echo "results: $(wc -l < results.ndjson)"

@@ -2,7 +2,7 @@
 
     python examples/python_client.py cat.jpg dog.jpg        # writes mask.png and batch/ here
 
-SEGUE_URL says where the service is, SEGUE_KEY is the key where it asks for one.
+SEGUE_URL is the server's address; set SEGUE_KEY if the server requires a key.
 """
 
 import os
@@ -28,7 +28,7 @@ def two_as_a_batch(client: Client, photos: list[Path]) -> None:
     batch.append([(photo.name, photo.read_bytes()) for photo in photos])
     batch.close()
     Path("batch").mkdir(exist_ok=True)
-    for item in batch:  # as they end
+    for item in batch:  # in the order in which they end
         print(f"{item.custom_id}: {item.status}")
         if item.result:
             Path("batch", f"{item.custom_id}.png").write_bytes(client.mask(item))

@@ -1,8 +1,8 @@
-"""Everything on one machine: `make run`.
+"""Runs everything on one machine: `make run`.
 
-Starts the Procfile's processes under a supervisor that brings a dead one back, prepares the object store, waits until
-uploads are accepted, and prints the address. State lies under $VAR; a second run goes on where the first one stopped.
-SIGTERM or Ctrl-C ends all of it.
+Starts the Procfile's processes under a supervisor that restarts a dead one, prepares the object store, waits until
+uploads are accepted, and prints the address. State lies under $VAR; the next run resumes from it. SIGTERM or Ctrl-C
+stops all processes.
 """
 
 import json
@@ -24,13 +24,13 @@ from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 90
-# Whoever stores is started first and stopped last.
+# Servers that store data start first and stop last.
 PRIORITIES = {"redis": 1, "s3": 1}
 OWN_PORTS = {"REDIS_PORT": "redis", "S3_PORT": "s3"}
-# Given by the caller, these name a server that runs already.
+# If set by the caller, these name a server that already runs.
 GIVEN = {"redis": "REDIS_URL", "s3": "S3_URL"}
-# What says who somebody is at a server; for our own servers every role has its own.
-WHO = {"redis": ("REDIS_URL",), "s3": ("S3_ACCESS_KEY", "S3_SECRET_KEY")}
+# Credential variables; at the servers started here, each role has its own.
+CREDENTIALS = {"redis": ("REDIS_URL",), "s3": ("S3_ACCESS_KEY", "S3_SECRET_KEY")}
 PROGRAM = """
 [program:{name}]
 command=/bin/sh -c '{command}'
@@ -55,7 +55,7 @@ def main() -> int:
     ports = ["PORT", *(port for port, name in OWN_PORTS.items() if name in ours)]
     if taken := [name for name in ports if not is_free(int(env[name]))]:
         wanted = ", ".join(f"{name}={env[name]}" for name in taken)
-        print(f"Already in use: {wanted}. Stop what listens there or choose others.", file=sys.stderr)
+        print(f"Already in use: {wanted}. Stop the programs that listen there, or choose other ports.", file=sys.stderr)
         return 1
     own = own_variables(var / "secrets", env)
     config = var / "supervisord.conf"
@@ -73,7 +73,7 @@ def main() -> int:
         signal.signal(number, lambda *_: supervisor.terminate())
     started = time.monotonic()
     if not make_ready(operator, supervisor, started + PATIENCE_S):
-        print(f"Segue did not get ready: see {var}/log", file=sys.stderr)
+        print(f"Segue did not become ready: see {var}/log", file=sys.stderr)
         supervisor.terminate()
         return supervisor.wait() or 1
     seconds = time.monotonic() - started
@@ -82,13 +82,13 @@ def main() -> int:
 
 
 def environment(var: Path) -> dict[str, str]:
-    """What all of the Procfile's lines need; the caller's own settings go before ours.
+    """The environment of all Procfile lines; the caller's settings override ours.
 
-    Credentials are in it only for a server that the caller gave: every process inherits this.
+    It contains credentials only for a server that the caller named, because every process inherits it.
     """
     for folder in ("log", "secrets", "models"):
         (var / folder).mkdir(parents=True, exist_ok=True)
-    unused = {name for server in procfile() for name in WHO.get(server, ())}
+    unused = {name for server in procfile() for name in CREDENTIALS.get(server, ())}
     unused |= {f"{name}_FILE" for name in unused}
     given = {key: value for key, value in os.environ.items() if value and key not in unused}
     ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", "WORKERS": "1", **given}
@@ -103,9 +103,9 @@ def environment(var: Path) -> dict[str, str]:
 
 
 def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Role or server → the variables that only it gets: files with its secrets, for the servers that we start here."""
+    """Role or server → the variables that only it receives: the files with its secrets at the servers started here."""
     kept, ours = credentials.kept(folder), procfile()
-    own: dict[str, dict[str, str]] = {name: {} for name in (*Role, *WHO)}
+    own: dict[str, dict[str, str]] = {name: {} for name in (*Role, *CREDENTIALS)}
     if not env.keys() & {"SESSION_SECRET", "SESSION_SECRET_FILE"}:
         own[Role.WEB]["SESSION_SECRET_FILE"] = str(credentials.session_secret(folder))
     if "redis" in ours:
@@ -124,8 +124,8 @@ def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, s
 
 
 def leave_settings(var: Path, operator: Mapping[str, str]) -> None:
-    """For `segue models` and the like, run beside this without an environment of their own."""
-    names = ("S3_URL", "SQL_URL", *WHO["redis"], *WHO["s3"])
+    """Write the settings for `segue models` and other commands, which then need no environment of their own."""
+    names = ("S3_URL", "SQL_URL", *CREDENTIALS["redis"], *CREDENTIALS["s3"])
     settings = {name: operator.get(name) or in_file(operator, name) for name in names}
     credentials.write(var / "env", "".join(f"{name}={value}\n" for name, value in settings.items() if value))
 
@@ -153,7 +153,7 @@ def supervisor_config(var: Path, workers: int, own: Mapping[str, Mapping[str, st
 
 
 def procfile() -> dict[str, str]:
-    """Name → command of what is to be started here."""
+    """Name → command of each process to start."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     pairs = (line.partition(":") for line in lines if line and not line.startswith("#"))
     commands = {name.strip(): command.strip() for name, _, command in pairs}
@@ -161,7 +161,7 @@ def procfile() -> dict[str, str]:
 
 
 def make_ready(env: dict[str, str], supervisor: "subprocess.Popen[bytes]", give_up: float) -> bool:
-    """Set the object store up as soon as it answers, then wait for the web and a worker."""
+    """Run `segue setup` as soon as the object store answers, then wait for the web server and a worker."""
     segue = [sys.executable, "-m", "segue", "setup"]
     store = urlsplit(env["S3_URL"])
     while time.monotonic() < give_up and supervisor.poll() is None:

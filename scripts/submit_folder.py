@@ -1,4 +1,4 @@
-"""Masks for a folder of photos: `segue folder` as a script. It needs segue-client and nothing of the server."""
+"""`segue folder` as a script: masks for a folder of photos. It needs segue-client and nothing of the server."""
 
 import typer
 
