@@ -8,16 +8,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from storage.photos import webp
-from storage.photos.containers import PNG_SIGNATURE, TooCostly, bare_jpeg, bare_png, orientation
+from storage.photos.colour import Transform, to_srgb
+from storage.photos.containers import Bare, TooCostly, orientation
 from storage.photos.costs import Size, check_frame
+from storage.photos.jpeg import JPEG_SIGNATURE, bare_jpeg
+from storage.photos.png import PNG_SIGNATURE, bare_png, check_pixels
 from storage.problems import Problem
 from storage.settings import Settings
 
 FORMATS = ("JPEG", "PNG", "WEBP")
-JPEG_SIGNATURE = b"\xff\xd8\xff"
 SIGNATURES = (JPEG_SIGNATURE, PNG_SIGNATURE, b"RIFF")
 # How to turn the stored pixels upright, by the EXIF orientation tag (TIFF 6.0, tag 274).
 UPRIGHT = {
@@ -32,7 +34,7 @@ UPRIGHT = {
 SIDEWAYS = (5, 6, 7, 8)
 MASK_MODES = ("1", "L", "P", "RGB", "RGBA")
 BAND = 256  # rows
-MOST_TEXT_BYTES = 4 * 1024 * 1024  # compressed text chunks of a PNG unpack while its header is read
+FLAT = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}  # what a mode's colours are converted from; others from RGB
 
 
 @dataclass(frozen=True)
@@ -44,46 +46,78 @@ class Header:
     height: int
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A photo as it is stored: opened, not decoded yet."""
+
+    bare: Bare
+    image: Image.Image
+    turn: int
+    profile: bytes
+
+    @property
+    def header(self) -> Header:
+        width, height = self.image.size
+        if self.turn in SIDEWAYS:
+            width, height = height, width
+        return Header(str(self.image.format), width, height)
+
+
 def read_header(content: bytes, settings: Settings) -> Header:
     """Checks everything that can be told without decoding. Raises Problem."""
-    image, turn = _open(content, settings)
-    with closing(image):
-        return _header(image, turn)
+    stored = _open(content, settings)
+    with closing(stored.image):
+        return stored.header
 
 
 def decode(content: bytes, settings: Settings, at_least: int | None = None) -> tuple[Header, Image.Image]:
-    """The first frame, upright, in RGB, alpha over white. Raises Problem `image_decode_failed` for a damaged one.
+    """The first frame, upright, in sRGB, alpha over white. Raises Problem `image_decode_failed` for a damaged one.
 
     `at_least`: the side in pixels the caller needs; a larger JPEG is then decoded at a half, quarter or eighth of its
     size, several times faster. The header always tells the full size.
     """
-    image, turn = _open(content, settings)
-    header = _header(image, turn)
+    stored = _open(content, settings)
+    header = stored.header
     try:
-        with closing(image):
-            if at_least:
-                image.draft("RGB", (at_least, at_least))
-            photo = _to_rgb(image)
-        # What was stored is let go by now: the largest photo takes 100 MB each time that it is held.
-        return header, photo.transpose(UPRIGHT[turn]) if turn in UPRIGHT else photo
+        photo = _pixels(stored, at_least)
+        return header, photo.transpose(UPRIGHT[stored.turn]) if stored.turn in UPRIGHT else photo
     except Exception as error:  # whatever a decoder raises, it is the image that is damaged
         raise Problem("image_decode_failed", "The image data is damaged or incomplete.") from error
 
 
+def _pixels(stored: Stored, at_least: int | None) -> Image.Image:
+    """As they are stored, in RGB. What was stored is let go: the largest photo takes 100 MB each time it is held."""
+    full = stored.image.size
+    if stored.image.format == "PNG":
+        check_pixels(stored.bare.content)
+    with closing(stored.image) as image:
+        if at_least:
+            image.draft("RGB", (at_least, at_least))
+        try:
+            return _to_rgb(image, stored.profile)
+        except Exception:
+            if image.size == full:
+                raise
+    # Only the shortcut failed (a lossless JPEG cannot be scaled): the plain way decides whether it is damaged.
+    with Image.open(io.BytesIO(stored.bare.content), formats=FORMATS) as image:
+        return _to_rgb(image, stored.profile)
+
+
 def decode_mask(content: bytes, settings: Settings) -> Image.Image:
     """A corrected mask, a PNG of 8 bits a channel or fewer, in its own mode. Raises Problem."""
-    image, _ = _open(content, settings)
+    stored = _open(content, settings)
+    image = stored.image
     if image.format != "PNG" or image.mode not in MASK_MODES:
         raise Problem("unprocessable_image", "A mask is a PNG of 8 bits a channel: a palette, RGB, or grey class ids.")
     try:
+        check_pixels(stored.bare.content)
         image.load()
     except Exception as error:  # whatever a decoder raises, it is the mask that is damaged
         raise Problem("unprocessable_image", "The mask's data is damaged or incomplete.") from error
     return image
 
 
-def _open(content: bytes, settings: Settings) -> tuple[Image.Image, int]:
-    """→ the picture as it is stored, not decoded yet, and its EXIF orientation."""
+def _open(content: bytes, settings: Settings) -> Stored:
     if not content:
         raise Problem("unprocessable_image", "The image is empty.")
     if len(content) > settings.max_upload_bytes:
@@ -93,8 +127,8 @@ def _open(content: bytes, settings: Settings) -> tuple[Image.Image, int]:
     _limit_pillow()
     try:
         _check_canvas(content, settings)
-        bare, exif = _bare(content)
-        image = Image.open(io.BytesIO(bare), formats=FORMATS)
+        bare = _bare(content)
+        image = Image.open(io.BytesIO(bare.content), formats=FORMATS)
     except TooCostly as error:
         raise Problem("unprocessable_image", str(error)) from error
     except Problem:
@@ -103,21 +137,21 @@ def _open(content: bytes, settings: Settings) -> tuple[Image.Image, int]:
         raise Problem("unprocessable_image", "The image's header is damaged or incomplete.") from error
     _check_size(image.size, settings)
     # Not Pillow's getexif(): it would decode a whole PNG to look behind its pixels.
-    return image, orientation(exif or image.info.get("exif", b""))
+    turn = orientation(bare.exif or image.info.get("exif", b""))
+    return Stored(bare, image, turn, bare.profile or image.info.get("icc_profile") or b"")
 
 
-def _bare(content: bytes) -> tuple[bytes, bytes]:
-    """→ the file without what no decoder needs to see, and the EXIF block that was cut off with it."""
+def _bare(content: bytes) -> Bare:
+    """The file without what a decoder does not need."""
     if content.startswith(JPEG_SIGNATURE):
         return bare_jpeg(content)
-    return (bare_png(content) if content.startswith(PNG_SIGNATURE) else content), b""
+    return bare_png(content) if content.startswith(PNG_SIGNATURE) else Bare(content)
 
 
 @cache
 def _limit_pillow() -> None:
-    """Pillow's limits are its module's variables: set before the first photo is opened, not by an import."""
+    """Pillow's limit is its module's variable: set before the first photo is opened, not by an import."""
     Image.MAX_IMAGE_PIXELS = None  # it would warn on stderr; `_check_size` refuses first
-    PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT_BYTES
 
 
 def _check_canvas(content: bytes, settings: Settings) -> None:
@@ -133,26 +167,24 @@ def _check_size(size: Size, settings: Settings) -> None:
         raise Problem("unprocessable_image", f"An image may have at most {pixels} pixels and {side} pixels per side.")
 
 
-def _header(image: Image.Image, turn: int) -> Header:
-    width, height = image.size
-    if turn in SIDEWAYS:
-        width, height = height, width
-    return Header(str(image.format), width, height)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, profile: bytes) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel
-        return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
-    if image.has_transparency_data:
-        return _over_white(image)
-    return image.convert("RGB")
+        image = image.convert("I").point(lambda value: value / 256).convert("L")
+        image.info.pop("transparency", None)
+    flat = FLAT.get(image.mode, "RGB")
+    convert = to_srgb(profile, flat) if profile else None
+    if convert is None and not image.has_transparency_data:
+        return image.convert("RGB")
+    return _in_bands(image, flat, convert)
 
 
-def _over_white(image: Image.Image) -> Image.Image:
-    """In bands: at full size each step would hold another 100 MB of the largest photo."""
+def _in_bands(image: Image.Image, flat: str, convert: Transform | None) -> Image.Image:
+    """Colours converted, alpha over white. At full size each step would hold another 100 MB of the largest photo."""
     photo = Image.new("RGB", image.size, "white")
     for top in range(0, image.height, BAND):
         box = (0, top, image.width, min(image.height, top + BAND))
-        band = image.crop(box).convert("RGBA")
-        photo.paste(band, box, band)
+        band = image.crop(box)
+        alpha = band.convert("RGBA") if image.has_transparency_data else None
+        colors = convert(band.convert(flat)) if convert else alpha or band.convert("RGB")
+        photo.paste(colors, box, alpha)
     return photo

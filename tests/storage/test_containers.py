@@ -5,10 +5,13 @@ import struct
 
 import hostile
 import pictures
+import profiles
 import pytest
 from PIL import Image
 
-from storage.photos.containers import MOST_CHUNKS, MOST_SCANS, MOST_SEGMENTS, bare_jpeg, bare_png, orientation
+from storage.photos.containers import Bare, orientation
+from storage.photos.jpeg import MOST_SCANS, MOST_SEGMENTS, bare_jpeg
+from storage.photos.png import MOST_CHUNKS, bare_png
 
 JPEG, PNG = hostile.originals()["jpeg"], hostile.originals()["png"]
 
@@ -21,28 +24,40 @@ def pixels(content: bytes) -> bytes:
 @pytest.mark.parametrize("name", [name for name in hostile.originals() if "jpeg" in name.lower() or name == "MPO"])
 def test_a_bare_jpeg_has_the_same_pixels_and_no_metadata(name: str) -> None:
     whole = hostile.originals()[name]
-    bare, exif = bare_jpeg(whole)
-    assert pixels(bare) == pixels(whole)
-    assert exif == Image.open(io.BytesIO(whole)).info.get("exif", b"")
-    assert bare_jpeg(bare) == (bare, b"")
-    assert not {"exif", "icc_profile", "comment", "mp"} & set(Image.open(io.BytesIO(bare)).info)
+    bare, info = bare_jpeg(whole), Image.open(io.BytesIO(whole)).info
+    assert pixels(bare.content) == pixels(whole)
+    assert (bare.exif, bare.profile) == (info.get("exif", b""), info.get("icc_profile", b""))
+    assert bare_jpeg(bare.content) == Bare(bare.content)
+    assert not {"exif", "icc_profile", "comment", "mp"} & set(Image.open(io.BytesIO(bare.content)).info)
 
 
 def test_what_stands_behind_the_first_picture_is_cut_off() -> None:
-    assert bare_jpeg(JPEG + b"a film of the moment" + JPEG)[0] == bare_jpeg(JPEG)[0]
+    assert bare_jpeg(JPEG + b"a film of the moment" + JPEG) == bare_jpeg(JPEG)
 
 
 def test_a_bare_png_is_its_first_frame() -> None:
-    bare = bare_png(hostile.originals()["APNG"])
+    bare = bare_png(hostile.originals()["APNG"]).content
     assert not any(kind in bare for kind in (b"acTL", b"fcTL", b"fdAT"))
     assert pixels(bare) == pixels(PNG)
 
 
+def test_a_bare_png_has_the_same_pixels_and_no_metadata() -> None:
+    profile, exif = profiles.display_p3(), pictures.Image.Exif()
+    exif[pictures.ORIENTATION] = 6
+    text = pictures.PngInfo()
+    text.add_text("comment", "hello")
+    whole = pictures.encoded(pictures.photo(), "PNG", icc_profile=profile, exif=exif, pnginfo=text, dpi=(72, 72))
+    bare = bare_png(whole)
+    assert (bare.profile, orientation(bare.exif)) == (profile, 6)
+    assert pixels(bare.content) == pixels(whole)
+    assert not Image.open(io.BytesIO(bare.content)).info
+
+
 def test_a_cut_file_keeps_what_it_has() -> None:
     for end in range(8, len(PNG)):
-        assert bare_png(PNG[:end]) == PNG[:end]
+        assert PNG.startswith(bare_png(PNG[:end]).content)
     for end in range(2, len(JPEG)):
-        assert bare_jpeg(JPEG[:end])[0] in JPEG
+        assert bare_jpeg(JPEG[:end]).content in JPEG
 
 
 def test_no_photo_has_so_many_parts() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 import pictures
+import profiles
 from PIL import Image
 
 MOST = 10 * 1024 * 1024 - 4096  # bytes, just below what is accepted
@@ -36,6 +37,14 @@ def interlaced(size: int = 8) -> bytes:
     return PNG_START + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def lossless_jpeg(width: int, height: int) -> bytes:
+    """A grey one of process 14 (ITU-T T.81, annex H), as Pillow cannot write it: each sample is as predicted."""
+    frame = struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0)
+    table = b"\0" + bytes([1, *[0] * 15]) + b"\0"  # one code of one bit: the difference 0
+    scan = bytes([1, 1, 0, 1, 0, 0]) + bytes(-(-width * height // 8))
+    return JPEG_START + segment(0xC3, frame) + segment(0xC4, table) + segment(0xDA, scan[:6]) + scan[6:] + b"\xff\xd9"
+
+
 @cache
 def originals() -> dict[str, bytes]:
     """Whole images of every kind that is allowed."""
@@ -47,6 +56,8 @@ def originals() -> dict[str, bytes]:
         "jpeg CMYK": save(photo.convert("CMYK")),
         "jpeg grey": save(photo.convert("L")),
         "jpeg with ICC and comment": save(photo, icc_profile=b"icc" * 30_000, comment=b"hello"),
+        "jpeg in Display P3": save(photo, icc_profile=profiles.display_p3()),
+        "jpeg lossless": lossless_jpeg(61, 43),
         "MPO": save(photo, "MPO", **frames),
         "png": save(photo, "PNG"),
         "png 16 bits": save(Image.new("I;16", (61, 43), 40_000), "PNG"),
@@ -56,9 +67,11 @@ def originals() -> dict[str, bytes]:
         "png RGBA": save(photo.convert("RGBA"), "PNG"),
         "png grey and alpha": save(photo.convert("LA"), "PNG"),
         "png interlaced": interlaced(),
+        "png in Display P3": save(photo, "PNG", icc_profile=profiles.display_p3()),
         "APNG": save(photo, "PNG", **frames),
         "webp": save(photo, "WEBP"),
         "webp lossless": save(photo.convert("RGBA"), "WEBP", lossless=True),
+        "webp in Display P3": save(photo.convert("RGBA"), "WEBP", icc_profile=profiles.display_p3()),
         "webp animated": save(photo, "WEBP", **frames),
     }
     for tag in range(1, 9):
@@ -165,6 +178,7 @@ def bombs() -> dict[str, bytes]:
         "padding": jpeg[:2] + b"\xff" * MOST + jpeg[2:],
         "stuffing": jpeg[:2] + b"\xff\0" * (MOST // 2) + jpeg[2:],
         "no end": jpeg[:-2] + b"\xff\xd0" * (MOST // 2),
+        **{f"ICC, {name}": pictures.encoded(pictures.photo(), icc_profile=made) for name, made in profiles.hostile()},
         "ICC in 60 parts": jpeg[:2] + segment(0xE2, b"ICC_PROFILE\0" + bytes(65_000)) * 60 + jpeg[2:],
         "many scans": many_scans(),
         "arithmetic coding": arithmetic(),
@@ -209,6 +223,8 @@ def largest() -> dict[str, bytes]:
     made, save = {}, pictures.encoded
     for mode in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
         made[f"png {mode}"] = save(Image.new(mode, (5000, 5000)), "PNG", exif=turned, compress_level=1)
+    wide = {"exif": turned, "icc_profile": profiles.display_p3()}
+    made["png in Display P3"] = save(Image.new("RGBA", (5000, 5000)), "PNG", compress_level=1, **wide)
     made["png palette"] = save(Image.new("P", (5000, 5000)), "PNG", exif=turned, transparency=0)
     for mode in ("L", "RGB", "CMYK"):
         image = Image.new(mode, (5000, 5000))

@@ -1,0 +1,62 @@
+"""JPEG (ITU T.81): its first picture without metadata."""
+
+import re
+from collections.abc import Iterator
+
+from storage.photos.containers import MOST_PROFILE, Bare, TooCostly
+
+JPEG_SIGNATURE = b"\xff\xd8\xff"
+MOST_SEGMENTS = 1000  # an ICC profile may take 255
+MOST_SCANS = 20  # each goes over every block of the image. libjpeg writes 10, and 18 for CMYK
+
+_START, _END, _SCAN, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2
+_EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+# Frames with arithmetic coding (ITU T.81, table B.1): ten times slower to decode, and no camera or browser writes them.
+_ARITHMETIC = frozenset([0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+# APPn and comments, but not what tells the colour space: JFIF (APP0) and Adobe (APP14).
+_METADATA = frozenset([*range(0xE1, 0xEE), 0xEF, 0xFE])
+# Stuffed bytes, padding and restart markers belong to what stands before them.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
+
+
+def bare_jpeg(content: bytes) -> Bare:
+    """The first picture without its metadata. Raises TooCostly."""
+    kept, exif, profile, scans = [], b"", [], 0
+    for number, (kind, start, end) in enumerate(_segments(content)):
+        scans += kind == _SCAN
+        if kind in _ARITHMETIC:
+            raise TooCostly("The JPEG uses arithmetic coding: save it as a baseline or progressive JPEG.")
+        if scans > MOST_SCANS:
+            raise TooCostly(f"The JPEG has more than {MOST_SCANS} scans.")
+        if number >= MOST_SEGMENTS:
+            raise TooCostly(f"The JPEG has more than {MOST_SEGMENTS} segments.")
+        if kind not in _METADATA:
+            kept.append(content[start:end])
+        elif kind == _APP1 and content.startswith(_EXIF, start + 4):
+            exif = exif or content[start + 4 : end]
+        elif kind == _APP2 and content.startswith(_PROFILE, start + 4):
+            profile.append(content[start + 4 + len(_PROFILE) : end])
+    return Bare(b"".join(kept), exif, _joined(profile))
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    """An ICC profile from its numbered parts (ICC.1, annex B.4); empty where a part is missing or repeated."""
+    parts = sorted(parts)
+    complete = all(part[:2] == bytes([number, len(parts)]) for number, part in enumerate(parts, 1))
+    whole = b"".join(part[2:] for part in parts) if complete and len(parts) < 256 else b""
+    return whole if len(whole) <= MOST_PROFILE else b""
+
+
+def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each, a scan with its data, up to the end of the first picture."""
+    position = 0
+    while found := _MARKER.search(content, position):
+        kind, start, position = found[1][0], found.start(), found.end()
+        if kind not in (_START, _END):
+            position += max(2, int.from_bytes(content[position : position + 2], "big"))
+        if kind == _SCAN:
+            following = _MARKER.search(content, position)
+            position = following.start() if following else len(content)
+        yield kind, start, position
+        if kind == _END:
+            return
