@@ -11,10 +11,11 @@ PROCESSES ?= 3
 COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-package segue-client
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
+ADVISORIES := https://pypi.org/pypi/pip/json
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults bench-web bench-model lint types bench train export evaluate lock clean
+.PHONY: help run test test-fast test-faults bench-web bench-model check format lint types audit bench train export evaluate lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,8 +26,16 @@ run: $(VENV)/.run ## Start everything on this machine: PORT=8000 REDIS_PORT=6379
 test: $(VENV)/.dev ## Run all tests over real services: ARGS="-k mask" chooses some, PROCESSES=3 run side by side
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope $(ARGS)
 
+test-fast: $(VENV)/.dev ## Only the tests that start no service (a minute)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope -m fast $(ARGS)
+
 test-faults: $(VENV)/.dev ## Every fault done to a running stack, with a table of recoveries (15 minutes)
 	@$(BIN)/python -m pytest tests/faults -m "" --show-capture=no $(ARGS)
+
+check: lint types test-fast ## Before a commit: style, types and the fast tests (3 minutes)
+
+format: $(VENV)/.dev ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format .
 
 lint: $(VENV)/.dev ## Style, shell scripts' syntax, Dockerfile, compose file
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -37,6 +46,11 @@ lint: $(VENV)/.dev ## Style, shell scripts' syntax, Dockerfile, compose file
 
 types: $(VENV)/.dev ## mypy, strict
 	@$(BIN)/mypy
+
+audit: $(VENV)/.dev ## Known vulnerabilities of the locked dependencies, if an advisory service can be reached
+	@if $(BIN)/python -c 'import urllib.request; urllib.request.urlopen("$(ADVISORIES)", timeout=20)' 2> /dev/null; \
+	then $(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/dev.txt; \
+	else echo "skipped: pip-audit, because $(ADVISORIES) cannot be reached"; fi
 
 bench: $(VENV)/.dev ## Speed, as ratios measured side by side in one run
 	@$(BIN)/python scripts/bench/bench.py

@@ -88,4 +88,4 @@ def gpu_visible() -> bool:
     if not any(device.exists() for device in GPU_DEVICES):
         return False
     question = "import sys, tensorflow as tf; sys.exit(not tf.config.list_physical_devices('GPU'))"
-    return subprocess.run([sys.executable, "-c", question], capture_output=True, check=False).returncode == 0  # noqa: S603
+    return subprocess.run([sys.executable, "-c", question], capture_output=True, check=False).returncode == 0

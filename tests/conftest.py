@@ -21,7 +21,7 @@ from storage.objects import BUCKETS
 from storage.records.sql import Database
 from storage.settings import Settings
 
-pytest_plugins = ["distribution", "revival", "summary"]
+pytest_plugins = ["distribution", "fast", "revival", "summary"]
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
 

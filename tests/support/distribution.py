@@ -119,7 +119,7 @@ class Worker:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         seconds = json.loads(DURATIONS.read_text())
-        items.sort(key=lambda item: (_marked(item), -seconds.get(_module(item.nodeid), SHORTEST_S)))
+        items.sort(key=lambda item: (_marked(item), -seconds.get(module_of(item.nodeid), SHORTEST_S)))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Report the tests that are marked: the controller, which collects nothing, knows their ids only."""
@@ -142,7 +142,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for reports in terminalreporter.stats.values():
             for report in reports:
                 if isinstance(report, pytest.TestReport):
-                    seconds[_module(report.nodeid)] += report.duration
+                    seconds[module_of(report.nodeid)] += report.duration
         kept = {module: round(spent) for module, spent in sorted(seconds.items()) if spent >= SHORTEST_S}
         DURATIONS.write_text(json.dumps(kept, indent=1) + "\n")
 
@@ -151,5 +151,5 @@ def _marked(item: pytest.Item) -> bool:
     return item.get_closest_marker("alone") is not None
 
 
-def _module(nodeid: str) -> str:
+def module_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]

@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse
 from storage import keys
 from storage.connection import Storage
 
-UUID7 = "01a226bbcf7071b6a075b6bf95700bbb"
+UUID7 = f"{1:012x}7{2:03x}8{3:015x}"
 
 Work = Callable[[], None]
 

@@ -1,0 +1,19 @@
+"""A plugin: marks the tests that start no service and belong to no slow module as `fast`."""
+
+import json
+
+import distribution
+import pytest
+
+SERVICES = frozenset({"settings", "stack", "rough", "postgres", "database", "redis_program", "shapes_version"})
+FOLDERS = frozenset({"e2e", "faults", "page", "suite"})  # their tests start stacks, browsers or pytest
+LONGEST_S = 20
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    seconds = json.loads(distribution.DURATIONS.read_text())
+    for item in items:
+        slow = seconds.get(distribution.module_of(item.nodeid), 0) > LONGEST_S
+        if not slow and item.path.parent.name not in FOLDERS and SERVICES.isdisjoint(item.fixturenames):  # type: ignore[attr-defined]
+            item.add_marker("fast")

@@ -1,0 +1,105 @@
+"""What no tracked file may contain, and what the documents name."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from detect_secrets import SecretsCollection
+from detect_secrets.core import baseline
+from detect_secrets.core.potential_secret import PotentialSecret
+from detect_secrets.settings import transient_settings
+from services import ROOT
+
+BASELINE = ".secrets.baseline"
+UPDATE = f"detect-secrets scan --no-verify --baseline {BASELINE}"
+MADE_UP = {"Secret Keyword", "Basic Auth Credentials"}  # what a test may contain
+DATA = ("model/weights/", "requirements/", BASELINE)
+FOREIGN = re.compile(
+    r"(?<![\w.-])/(?:wor[k]|roo[t](?!/\.minio)|opt|Users|home)/\w"  # a folder of one machine
+    r"|--(?:extra-)?index-url[ =]\S|--find-links[ =]\S"
+    r"|files\.python[h]osted\.org|//[\w.-]*(?:dev[p]i|artifactory|nexus)\b"
+)
+A_FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|sh|lua|ya?ml|toml|js|html|css|ipynb|svg)")
+
+
+@pytest.fixture(scope="module")
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def texts(names: list[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        try:
+            yield name, (ROOT / name).read_text()
+        except UnicodeDecodeError:
+            continue
+
+
+def test_no_file_contains_paths_of_a_machine_or_package_indexes(tracked: list[str]) -> None:
+    found = [
+        f"{name}: {match.group()}"
+        for name, text in texts([name for name in tracked if not name.startswith("model/weights/")])
+        for match in FOREIGN.finditer(text)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "text", ["cd /wor" + "k/main", 'open("/home/' + 'me/x")', "--index-" + "url http://here", "https://dev" + "pi.lan/"]
+)
+def test_such_a_path_would_be_seen(text: str) -> None:
+    assert FOREIGN.search(text)
+
+
+def test_the_files_that_documents_name_exist(tracked: list[str]) -> None:
+    missing = [
+        f"{document}: {word}"
+        for document, text in texts([name for name in tracked if name.endswith(".md")])
+        for word in named_files(text)
+        if not (ROOT / document).parent.joinpath(word).exists()
+        and not any(name == word or name.endswith(f"/{word}") for name in tracked)
+    ]
+    assert missing == []
+
+
+def named_files(text: str) -> Iterator[str]:
+    for code in re.findall(r"`([^`\n]+)`", text):
+        for word in code.split():
+            if match := A_FILE.fullmatch(word.partition(":")[0].strip("(),;")):
+                yield match.group()
+
+
+def test_a_missing_file_would_be_seen() -> None:
+    assert list(named_files("see `web/app.py:create_app` and `nowhere/else.py`")) == ["web/app.py", "nowhere/else.py"]
+
+
+def found_secrets(paths: list[Path]) -> list[PotentialSecret]:
+    secrets = SecretsCollection()
+    with transient_settings(baseline.load_from_file(str(ROOT / BASELINE))):
+        for path in paths:
+            secrets.scan_file(str(path))
+    return [secret for _, secret in secrets]
+
+
+def test_no_file_contains_a_secret(tracked: list[str]) -> None:
+    results = baseline.load_from_file(str(ROOT / BASELINE))["results"]
+    expected = {(name, one["hashed_secret"]) for name, listed in results.items() for one in listed}
+    new = [
+        f"{name}:{secret.line_number}: {secret.type}"
+        for name in tracked
+        if not name.startswith(DATA)
+        for secret in found_secrets([ROOT / name])
+        if (name, secret.secret_hash) not in expected and not (name.startswith("tests/") and secret.type in MADE_UP)
+    ]
+    assert new == [], f"remove it, or, if it is not a secret, run `{UPDATE}`"
+
+
+def test_a_secret_would_be_seen(tmp_path: Path) -> None:
+    leaked = tmp_path / "leaked.py"
+    leaked.write_text('aws_key = "AKIA' + 'IOSFODNN7EXAMPLE"\n')
+    assert [secret.type for secret in found_secrets([leaked])] == ["AWS Access Key"]
