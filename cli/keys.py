@@ -1,27 +1,31 @@
 """API keys."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.server import database
+from cli.durations import shown, span_ms
+from cli.server import database, shell_user
 from segue_client.commands.output import JsonOption, fail, show_json
 
 if TYPE_CHECKING:
     from storage.records.api_key import ApiKey
 
+KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="As `segue keys list` shows it.")]
+
 app = typer.Typer(no_args_is_help=True, help="API keys: who may call, as which tenant, and what for.")
 
 
-@app.command("create", epilog="Example: segue keys create --tenant acme --scope read --name 'the dashboard'")
+@app.command("create", epilog="Example: segue keys create --tenant acme --scope read --expires 90d --name 'dashboard'")
 def create_key(
     tenant: Annotated[str, typer.Option(help="Whose jobs it sends and sees.")],
     scope: Annotated[list[str], typer.Option(help="submit, read or admin; several times.")] = ["submit", "read"],  # noqa: B006
     name: Annotated[str, typer.Option(help="To know it by.")] = "",
+    expires: Annotated[str, typer.Option(help="Valid for so long: 12h, 90d. Without it, until it is revoked.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it, this once: only its digest is stored."""
+    from storage.clock import now_ms
     from storage.records.api_key import Scope, check_tenant
     from storage.records.api_keys import ApiKeys
 
@@ -30,50 +34,82 @@ def create_key(
         scopes = frozenset(map(Scope, scope))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    expires_ms = now_ms() + span_ms(expires) if expires else 0
     with database() as records:
         records.migrate()
-        key, text = ApiKeys(records).create(tenant, scopes, name)
-    if as_json:
-        show_json({"key": text, **_told(key)})
-        return
-    typer.echo(text)
-    typer.echo(f"{key.id} of {tenant}: {', '.join(sorted(scopes))}. It is not shown again.", err=True)
+        key, text = ApiKeys(records).create(tenant, scopes, name, expires_ms, shell_user())
+    _show_secret(key, text, as_json)
+
+
+@app.command("rotate", epilog="Example: segue keys rotate 3f9a1c0b2d4e --grace 24h")
+def rotate_key(
+    key_id: KeyArgument,
+    grace: Annotated[str, typer.Option(help="How long the old secret is still accepted: 0s ends it at once.")] = "24h",
+    as_json: JsonOption = False,
+) -> None:
+    """Give a key a new secret and print it. Sessions of the old secret end with it."""
+    from storage.records.api_keys import ApiKeys
+
+    grace_ms = span_ms(grace)
+    with database() as records:
+        rotated = ApiKeys(records).rotate(key_id, grace_ms, shell_user())
+    if rotated is None:
+        fail(f"{key_id} is not a valid key")
+    _show_secret(*rotated, as_json)
 
 
 @app.command("list", epilog="Example: segue keys list --json")
 def list_keys(as_json: JsonOption = False) -> None:
-    """Every key without what makes it one; the revoked ones too."""
+    """List all keys, expired and revoked ones included; secrets are never shown."""
     from storage.records.api_keys import ApiKeys
 
     with database() as records:
-        told = [_told(key) for key in ApiKeys(records).all()]
+        described = [_document(key) for key in ApiKeys(records).all()]
     if as_json:
-        show_json(told)
+        show_json(described)
         return
-    for key in told:
-        state = "revoked" if key["revoked_at"] else "valid"
-        typer.echo(f"{key['id']}  {state:8} {key['tenant']:24} {','.join(key['scopes']):20} {key['name']}".rstrip())
+    for key in described:
+        times = f"used {key['last_used_at'] or 'never':25} expires {key['expires_at'] or 'never':25}"
+        scopes = ",".join(key["scopes"])
+        typer.echo(f"{key['id']}  {key['state']:8} {key['tenant']:24} {scopes:20} {times} {key['name']}".rstrip())
 
 
-@app.command("revoke", epilog="Example: segue keys revoke 3f9a1c")
-def revoke_key(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `segue keys list` shows it.")]) -> None:
-    """End a key for good. Every web follows within seconds, its sessions and event streams end too."""
+@app.command("revoke", epilog="Example: segue keys revoke 3f9a1c0b2d4e")
+def revoke_key(key_id: KeyArgument) -> None:
+    """End a key for good. Every web process follows within seconds; its sessions and event streams end too."""
     from storage.records.api_keys import ApiKeys
 
     with database() as records:
-        if not ApiKeys(records).revoke(key_id):
-            fail(f"{key_id} is no valid key")
+        if not ApiKeys(records).revoke(key_id, shell_user()):
+            fail(f"{key_id} is not a valid key")
     typer.echo(f"{key_id} is revoked")
 
 
-def _told(key: "ApiKey") -> dict[str, Any]:
-    """What may be shown of it."""
-    made, revoked = (datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (key.created_ms, key.revoked_ms))
+def _show_secret(key: "ApiKey", text: str, as_json: bool) -> None:
+    if as_json:
+        show_json({"key": text, **_document(key)})
+        return
+    typer.echo(text)
+    scopes = ", ".join(sorted(key.scopes))
+    until = f", until {shown(key.expires_ms)}" if key.expires_ms else ""
+    typer.echo(f"{key.id} of {key.tenant}: {scopes}{until}. It is not shown again.", err=True)
+
+
+def _document(key: "ApiKey") -> dict[str, Any]:
+    """Everything but the digests."""
+    from storage.clock import now_ms
+
+    now = now_ms()
     return {
         "id": key.id,
+        "state": key.state(now),
         "tenant": key.tenant,
         "scopes": sorted(key.scopes),
         "name": key.name,
-        "created_at": made,
-        "revoked_at": revoked if key.revoked_ms else None,
+        "created_at": shown(key.created_ms),
+        "expires_at": shown(key.expires_ms),
+        "last_used_at": shown(key.last_used_ms),
+        "rotated_at": shown(key.rotated_ms),
+        "old_secret_until": shown(key.old_until_ms) if key.old_until_ms > now else None,
+        "revoked_at": shown(key.revoked_ms),
     }

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.server import connected
+from cli.server import audit, connected, operated
 from segue_client.commands.output import JsonOption, fail, show_json
 
 AliasOption = Annotated[str, typer.Option("--alias", help="stable or canary.")]
@@ -23,6 +23,7 @@ def publish(
     from model.engines import ENGINES, installed
     from model.segmenter import Segmenter
     from storage.models import Alias, ModelError
+    from storage.records.audit_event import Action
 
     with connected() as storage:
         try:
@@ -33,8 +34,10 @@ def publish(
             name = storage.models.publish(version)
         except (ModelError, ValueError, TypeError, OSError) as error:
             fail(f"not published: {error}")
+        audit(storage, operated(Action.MODEL_PUBLISHED, name))
         if promote:
             storage.models.point(Alias.STABLE, name)
+            audit(storage, operated(Action.MODEL_PROMOTED, name, Alias.STABLE))
     typer.echo(f"published {name}{', now stable' if promote else ''}")
 
 
@@ -86,7 +89,9 @@ def rollback(alias: AliasOption = "stable") -> None:
 def _change(alias: str, version: str | None) -> None:
     from storage.models import Alias
     from storage.problems import Problem
+    from storage.records.audit_event import Action
 
+    action = Action.MODEL_PROMOTED if version else Action.MODEL_ROLLED_BACK
     if alias not in list(Alias):
         raise typer.BadParameter(f"the aliases are {', '.join(Alias)}")
     with connected() as storage:
@@ -97,6 +102,7 @@ def _change(alias: str, version: str | None) -> None:
                 storage.models.point(Alias(alias), version)
         except Problem as problem:
             fail(problem.detail)
+        audit(storage, operated(action, version, alias))
     typer.echo(f"{alias} is {version}")
 
 

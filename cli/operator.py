@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.server import connected
+from cli.server import audit, connected, operated
 from segue_client.commands.output import JsonOption, fail, show_json
 
 PANEL = "Operator"
@@ -22,6 +22,7 @@ def setup(
 ) -> None:
     """Make tables and buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
     from storage.models import ModelError
+    from storage.records.audit_event import Action
     from storage.roles.minio_users import make_users
     from worker.housekeeping.sweeps import adopt_after_loss
 
@@ -32,10 +33,12 @@ def setup(
             make_users(storage.settings)
         for card in sorted(weights.glob("*/*/card.json")):
             try:
-                typer.echo(f"published model {storage.models.publish(card.parent)}")
+                name = storage.models.publish(card.parent)
+                typer.echo(f"published model {name}")
             except ModelError as error:
                 typer.echo(f"not published: {error}", err=True)
         adopt_after_loss(storage)
+        audit(storage, operated(Action.SETUP))
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue roles secrets", hidden=True)
@@ -75,10 +78,13 @@ def doctor(
 @app.command(rich_help_panel=PANEL, epilog="Example: segue trace job_0197… --json")
 def trace(job: str, as_json: JsonOption = False) -> None:
     """One job's story: when it came, who took it, what became of it. 0: known, 1: nobody knows it."""
+    from storage.records.audit_event import Action
     from worker import trace
 
     with connected() as storage:
         story = trace.trace(storage, job)
+        if story:
+            audit(storage, operated(Action.JOB_READ, job, story.tenant))
     if story is None:
         fail(f"nobody knows {job}")
     if as_json:

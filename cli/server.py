@@ -5,12 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from segue_client.commands.output import fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from storage.connection import Storage
+    from storage.records.audit_event import Action, Event
     from storage.records.sql import Database
     from storage.settings import Settings
 
@@ -33,6 +36,29 @@ def database() -> "Iterator[Database]":
         made = Database(_settings().sql_url.get_secret_value())
         yield made
         made.dispose()
+
+
+def audit(storage: "Storage", event: "Event") -> None:
+    """Record an operator's act. Without the database it is done all the same, and said."""
+    from storage.clock import now_ms
+    from storage.problems import Unavailable
+    from storage.records.audit_event import Counted
+
+    try:
+        storage.audit.write([Counted(event, now_ms())])
+    except Unavailable as error:
+        typer.echo(f"not recorded in the audit log: {error}", err=True)
+
+
+def operated(action: "Action", target: str = "", detail: str = "") -> "Event":
+    """What the user of this shell does."""
+    from storage.records.audit_event import OPERATOR, Event
+
+    return Event(action, OPERATOR, "", shell_user(), target, detail)
+
+
+def shell_user() -> str:
+    return f"shell uid {os.getuid()}"
 
 
 def _settings() -> "Settings":

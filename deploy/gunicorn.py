@@ -41,5 +41,6 @@ def post_worker_init(worker: Any) -> None:
         while worker.alive:
             gevent.sleep(0.5)
         worker.wsgi.extensions["waiting"].close()
+        worker.wsgi.extensions["journal"].flush()
 
     gevent.spawn(watch)

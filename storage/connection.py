@@ -18,7 +18,9 @@ from storage.settings import Settings
 
 if TYPE_CHECKING:
     from storage.records.api_keys import ApiKeys
+    from storage.records.audit import Audit
     from storage.records.jobs import Records
+    from storage.records.sessions import Sessions
     from storage.records.sql import Database
 
 # A thousand who wait for one job read it at the same moment: they queue for a connection instead of being refused one.
@@ -55,6 +57,18 @@ class Storage:
         from storage.records.api_keys import ApiKeys
 
         return ApiKeys(self.database)
+
+    @cached_property
+    def sessions(self) -> "Sessions":
+        from storage.records.sessions import Sessions
+
+        return Sessions(self.database)
+
+    @cached_property
+    def audit(self) -> "Audit":
+        from storage.records.audit import Audit
+
+        return Audit(self.database)
 
 
 def connect(settings: Settings, online: bool = False) -> Storage:

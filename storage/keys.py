@@ -46,6 +46,10 @@ def new_feedback_id() -> str:
     return f"fbk_{uuid_utils.uuid7().hex}"
 
 
+def new_session_id() -> str:
+    return f"ses_{uuid_utils.uuid7().hex}"
+
+
 def new_token() -> str:
     """Of a claim; tokens sort by the time they were made."""
     return str(uuid_utils.uuid7().hex)

@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     require_keys: bool = False
     public_page: bool = False
     session_secret: SecretStr = SecretStr("")
+    session_s: int = Field(default=7 * 24 * 3600, ge=60)
+    session_idle_s: int = Field(default=24 * 3600, ge=60)
+    audit_days: int = Field(default=365, ge=31)
     key_cache_s: float = Field(default=15, ge=0, le=30)
     limit_key: str = Field(default="1200/minute", pattern=RATE)
     limit_address: str = Field(default="300/minute", pattern=RATE)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import services
 
+from storage.clock import now_ms
 from storage.records.api_keys import ApiKeys
 from storage.records.sql import Database
 
@@ -30,7 +31,7 @@ def test_a_key_from_its_making_to_its_end(segue: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     key = done.stdout.removesuffix("\n")
     [found] = ApiKeys(Database(f"sqlite:///{tmp_path}/records.db")).all()
-    assert found.matches(key)
+    assert found.matches(key, now_ms())
     assert (found.tenant, sorted(found.scopes), found.name) == ("acme", ["admin", "read"], "the script")
     made = json.loads(segue("create", "--tenant", "acme", "--json").stdout)
     assert made["scopes"] == ["read", "submit"]
@@ -41,8 +42,42 @@ def test_a_key_from_its_making_to_its_end(segue: Run, tmp_path: Path) -> None:
     states = [line.split()[:3] for line in segue("list").stdout.splitlines()]
     assert states == [[found.id, "revoked", "acme"], [made["id"], "valid", "acme"]]
     again = segue("revoke", found.id)
-    assert (again.returncode, again.stderr) == (1, f"{found.id} is no valid key\n")
+    assert (again.returncode, again.stderr) == (1, f"{found.id} is not a valid key\n")
     assert key.rpartition("_")[2][:20] not in segue("list", "--json").stdout + segue("list").stdout
+
+
+def test_expiry_and_rotation(segue: Run, tmp_path: Path) -> None:
+    made = json.loads(segue("create", "--tenant", "acme", "--expires", "90d", "--json").stdout)
+    rotated = json.loads(segue("rotate", made["id"], "--grace", "1h", "--json").stdout)
+    assert rotated["id"] == made["id"]
+    assert rotated["key"] != made["key"]
+    assert rotated["old_secret_until"] > rotated["rotated_at"]
+    [found] = ApiKeys(Database(f"sqlite:///{tmp_path}/records.db")).all()
+    assert abs(found.expires_ms - now_ms() - 90 * 24 * 3600_000) < 3600_000
+    assert [found.matches(text, now_ms()) for text in (made["key"], rotated["key"])] == [True, True]
+    [listed] = json.loads(segue("list", "--json").stdout)
+    assert (listed["state"], listed["last_used_at"]) == ("valid", None)
+    ended = segue("rotate", "0" * 12)
+    assert (ended.returncode, ended.stderr) == (1, f"{'0' * 12} is not a valid key\n")
+    for wrong in ("soon", "1y", "99999d", "-1d"):
+        assert segue("create", "--tenant", "acme", f"--expires={wrong}").returncode == 2
+
+
+def test_every_change_is_in_the_audit_log(segue: Run, tmp_path: Path) -> None:
+    made = json.loads(segue("create", "--tenant", "acme", "--json").stdout)
+    segue("revoke", made["id"])
+    env = services.environment(VAR=tmp_path, SQL_URL=f"sqlite:///{tmp_path}/records.db")
+
+    def audit(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(["segue", "audit", *arguments], env=env, capture_output=True, text=True, check=False)
+
+    found = json.loads(audit("--json").stdout)
+    assert [one["action"] for one in found] == ["key.revoked", "key.created"]
+    assert found[0]["source"].startswith("shell uid ")
+    assert [one["action"] for one in json.loads(audit("--action", "key.created", "--json").stdout)] == ["key.created"]
+    assert audit("--actor", "acme").stdout == ""
+    assert made["id"] in audit("--key", made["id"], "--since", "1h").stdout
+    assert audit("--action", "nonsense").returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -2,30 +2,32 @@
 
 import logging
 import secrets
-from datetime import timedelta
 
 from flask import Flask, Response, g, request
 
 from storage.connection import Storage, connect
 from storage.records.api_key import ApiKey
+from storage.records.session import Session
 from storage.settings import Settings
 from web import errors
 from web.access import auth
-from web.access.credentials import SESSION_COOKIE, Sessions
+from web.access.auditing import note_refusal
 from web.access.exposure import is_open
 from web.access.headers import protect
+from web.access.journal import Journal
 from web.access.known_keys import KnownKeys
+from web.access.known_sessions import KnownSessions
 from web.access.proxy import TrustedProxy
 from web.access.rate_limits import RateLimits
+from web.access.sessions import make_signer
 from web.admission import Admission
-from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session
+from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session, sessions
 from web.bodies import WholeBodyRequest
 from web.openapi import views as openapi
 from web.sql_timeout import answered
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
 
-SESSION_DAYS = 7
 REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -43,7 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
     app.extensions["admission"] = Admission(connection.jobs, settings)
     _let_in(app, connection)
-    for part in (jobs, masks, records, feedback, batches, models, queue, health, pages, session, openapi):
+    for part in (jobs, masks, records, feedback, batches, models, queue, health, pages, session, sessions, openapi):
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)
@@ -56,21 +58,22 @@ def _let_in(app: Flask, connection: Storage) -> None:
     """What tells callers apart: keys, sessions, limits, and the proxy that says where they are."""
     settings = connection.settings
 
-    def find(key_id: str) -> ApiKey | None:
+    def find_key(key_id: str) -> ApiKey | None:
         return answered(lambda: connection.api_keys.find(key_id))
+
+    def find_session(digest: str) -> Session | None:
+        return answered(lambda: connection.sessions.find(digest))
 
     if not is_open(settings):
         _ = connection.api_keys  # SQLAlchemy is loaded now, and not while somebody waits
-    app.extensions["known_keys"] = KnownKeys(find, settings.key_cache_s)
-    app.extensions["rate_limits"] = RateLimits(connection.jobs.client, settings)
-    app.secret_key = settings.session_secret.get_secret_value() or secrets.token_hex(32)
-    app.session_interface = Sessions()
-    app.config.update(
-        SESSION_COOKIE_NAME=SESSION_COOKIE,
-        SESSION_COOKIE_SAMESITE="Strict",
-        PERMANENT_SESSION_LIFETIME=timedelta(days=SESSION_DAYS),
-        SESSION_REFRESH_EACH_REQUEST=False,  # a session ends, however much it is used
+    fresh_s, journal = settings.key_cache_s, Journal(connection)
+    app.extensions["journal"] = journal
+    app.extensions["known_keys"] = KnownKeys(find_key, fresh_s)
+    app.extensions["known_sessions"] = KnownSessions(
+        find_session, fresh_s, settings.session_idle_s, journal.use_session
     )
+    app.extensions["rate_limits"] = RateLimits(connection.jobs.client, settings)
+    app.extensions["signer"] = make_signer(settings.session_secret.get_secret_value() or secrets.token_hex(32))
     app.wsgi_app = TrustedProxy(app.wsgi_app, settings.trusted_proxy)  # type: ignore[method-assign]
 
 
@@ -83,4 +86,5 @@ def _name_request() -> None:
 
 def _add_headers(response: Response) -> Response:
     response.headers["X-Request-ID"] = g.get("request_id", "")
+    note_refusal(response.status_code)
     return protect(response)

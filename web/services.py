@@ -1,9 +1,12 @@
 """What a request handler reaches for: this app's storage, its waiting room, the keys it knows, the limits."""
 
 from flask import current_app
+from itsdangerous import URLSafeTimedSerializer
 
 from storage.connection import Storage
+from web.access.journal import Journal
 from web.access.known_keys import KnownKeys
+from web.access.known_sessions import KnownSessions
 from web.access.rate_limits import RateLimits
 from web.admission import Admission
 from web.waiting import Waiting
@@ -27,6 +30,22 @@ def admission() -> Admission:
 def known_keys() -> KnownKeys:
     keys: KnownKeys = current_app.extensions["known_keys"]
     return keys
+
+
+def known_sessions() -> KnownSessions:
+    sessions: KnownSessions = current_app.extensions["known_sessions"]
+    return sessions
+
+
+def journal() -> Journal:
+    found: Journal = current_app.extensions["journal"]
+    return found
+
+
+def signer() -> URLSafeTimedSerializer:
+    """Of anonymous sessions."""
+    found: URLSafeTimedSerializer = current_app.extensions["signer"]
+    return found
 
 
 def rate_limits() -> RateLimits:

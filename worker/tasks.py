@@ -57,8 +57,8 @@ def adopt() -> None:
 
 @app.task(name=CLEAN)
 def clean() -> None:
-    janitor.clean(connection())
-    _recording(lambda recorder: recorder.tidy(connection()))
+    erased = janitor.clean(connection())
+    _recording(lambda recorder: recorder.tidy(connection(), erased))
 
 
 @app.task(name=RECORD)

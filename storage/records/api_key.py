@@ -19,9 +19,18 @@ class Scope(StrEnum):
     ADMIN = "admin"  # everything, and what concerns all tenants: the models
 
 
+class KeyState(StrEnum):
+    VALID = "valid"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
 @dataclass(frozen=True)
 class ApiKey:
-    """`id`: the key's public part, by which it is looked up and named. Times in ms UTC."""
+    """`id`: the key's public part, by which it is looked up and named. Times in ms UTC, 0: never.
+
+    `old_digest`: of the secret before the last rotation, which is accepted until `old_until_ms`.
+    """
 
     id: str
     digest: str
@@ -30,10 +39,26 @@ class ApiKey:
     name: str
     created_ms: int
     revoked_ms: int = 0
+    expires_ms: int = 0
+    rotated_ms: int = 0
+    old_digest: str = ""
+    old_until_ms: int = 0
+    last_used_ms: int = 0
 
-    def matches(self, text: str) -> bool:
+    def matches(self, text: str, now_ms: int) -> bool:
         """In constant time."""
-        return hmac.compare_digest(self.digest, digest(text))
+        given = digest(text)
+        is_old = hmac.compare_digest(self.old_digest, given) and now_ms < self.old_until_ms
+        return hmac.compare_digest(self.digest, given) or is_old
+
+    def state(self, now_ms: int) -> KeyState:
+        if self.revoked_ms:
+            return KeyState.REVOKED
+        return KeyState.EXPIRED if 0 < self.expires_ms <= now_ms else KeyState.VALID
+
+    def carries(self, begun_ms: int, now_ms: int) -> bool:
+        """Whether a session that began then may go on: one of the old secret ends with it."""
+        return self.state(now_ms) is KeyState.VALID and (begun_ms >= self.rotated_ms or now_ms < self.old_until_ms)
 
 
 def key_id(text: str) -> str | None:

@@ -1,47 +1,69 @@
 """API keys: who may call, as whom, and what for. Only a key's digest is stored; the key itself is shown once."""
 
 import secrets
-import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any, cast
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import BindParameter, Row, bindparam, func, or_, select, update
 
-from storage.records.api_key import ApiKey, Scope, check_tenant, digest
+from storage.clock import now_ms
+from storage.records import audit
+from storage.records.api_key import ApiKey, KeyState, Scope, check_tenant, digest
+from storage.records.audit_event import OPERATOR, Action, Event
+from storage.records.sessions import end
 from storage.records.sql import Database
 from storage.records.tables import api_keys as table
+from storage.records.tables import sessions
+
+SHELL = "shell"
 
 
 class ApiKeys:
-    """Raises Unavailable where the database does not answer."""
+    """Raises Unavailable where the database does not answer. `source`: who changes something, for the audit log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, tenant: str, scopes: frozenset[Scope], name: str = "") -> tuple[ApiKey, str]:
-        """→ the key as it is stored, and its text of 256 random bits, which nobody can tell again.
+    def create(
+        self, tenant: str, scopes: frozenset[Scope], name: str = "", expires_ms: int = 0, source: str = SHELL
+    ) -> tuple[ApiKey, str]:
+        """→ the key as it is stored, and its text of 256 random bits, which is shown this once.
 
         Raises ValueError for what cannot be a tenant's name.
         """
         check_tenant(tenant)
         key_id = secrets.token_hex(6)
-        text = f"seg_{key_id}_{secrets.token_urlsafe(32)}"
-        key = ApiKey(key_id, digest(text), tenant, scopes, name, _now_ms())
+        text = _text(key_id)
+        key = ApiKey(key_id, digest(text), tenant, scopes, name, now_ms(), expires_ms=expires_ms)
+        told = f"{tenant}: {', '.join(sorted(scopes))}"
         with self._database.begin() as connection:
-            connection.execute(
-                table.insert().values(
-                    id=key.id,
-                    digest=key.digest,
-                    tenant=tenant,
-                    scopes=sorted(scopes),
-                    name=name,
-                    created_ms=key.created_ms,
-                    revoked_ms=0,
-                )
-            )
+            connection.execute(table.insert().values(**{**asdict(key), "scopes": sorted(scopes)}))
+            audit.note(connection, Event(Action.KEY_CREATED, OPERATOR, key_id, source, key_id, told))
         return key, text
 
+    def rotate(self, key_id: str, grace_ms: int, source: str = SHELL) -> tuple[ApiKey, str] | None:
+        """Give a valid key a new secret; the one before is accepted for `grace_ms` more. → as `create`, None if there
+        is no such valid key.
+        """
+        with self._database.begin(alone=True) as connection:
+            row = connection.execute(select(table).where(table.c.id == key_id)).first()
+            key, now, text = _from_row(row) if row else None, now_ms(), _text(key_id)
+            if key is None or key.state(now) is not KeyState.VALID:
+                return None
+            changes = {
+                "digest": digest(text),
+                "rotated_ms": now,
+                "old_digest": key.digest,
+                "old_until_ms": now + grace_ms,
+            }
+            connection.execute(update(table).where(table.c.id == key_id).values(**changes))
+            told = f"{key.tenant}: old secret accepted for {grace_ms // 1000} s"
+            audit.note(connection, Event(Action.KEY_ROTATED, OPERATOR, key_id, source, key_id, told))
+        return replace(key, **cast(dict[str, Any], changes)), text
+
     def find(self, key_id: str) -> ApiKey | None:
-        """Also a revoked one."""
+        """Also a revoked or expired one."""
         with self._database.begin() as connection:
             row = connection.execute(select(table).where(table.c.id == key_id)).first()
         return _from_row(row) if row else None
@@ -52,21 +74,34 @@ class ApiKeys:
             return [_from_row(row) for row in connection.execute(select(table).order_by(table.c.created_ms))]
 
     def any_valid(self) -> bool:
+        unexpired = or_(table.c.expires_ms == 0, table.c.expires_ms > now_ms())
         with self._database.begin() as connection:
-            statement = select(func.count()).select_from(table).where(table.c.revoked_ms == 0)
+            statement = select(func.count()).select_from(table).where(table.c.revoked_ms == 0, unexpired)
             return bool(connection.execute(statement).scalar())
 
-    def revoke(self, key_id: str) -> bool:
-        """→ whether there was such a key that was valid until now."""
+    def revoke(self, key_id: str, source: str = SHELL) -> bool:
+        """End the key and its sessions. → whether there was such a key that was not revoked until now."""
         with self._database.begin() as connection:
-            statement = update(table).where(table.c.id == key_id, table.c.revoked_ms == 0).values(revoked_ms=_now_ms())
-            return bool(connection.execute(statement).rowcount)
+            statement = update(table).where(table.c.id == key_id, table.c.revoked_ms == 0).values(revoked_ms=now_ms())
+            revoked = bool(connection.execute(statement).rowcount)
+            if revoked:
+                end(connection, sessions.c.key_id == key_id)
+                audit.note(connection, Event(Action.KEY_REVOKED, OPERATOR, key_id, source, key_id))
+        return revoked
+
+    def used(self, last: Mapping[str, int]) -> None:
+        """Note when keys were used last, by their ids."""
+        at: BindParameter[int] = bindparam("at")
+        chosen = (table.c.id == bindparam("key"), table.c.last_used_ms < at)
+        statement = update(table).where(*chosen).values(last_used_ms=at)
+        with self._database.begin() as connection:
+            connection.execute(statement, [{"key": key_id, "at": ms} for key_id, ms in sorted(last.items())])
+
+
+def _text(key_id: str) -> str:
+    return f"seg_{key_id}_{secrets.token_urlsafe(32)}"
 
 
 def _from_row(row: Row[Any]) -> ApiKey:
     values = cast(dict[str, Any], dict(row._mapping))
     return ApiKey(**{**values, "scopes": frozenset(map(Scope, values["scopes"]))})
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

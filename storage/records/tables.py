@@ -10,6 +10,7 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer,
 NAMES = {
     "pk": "pk_%(table_name)s",
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
 }
 ID, TENANT, MODEL = String(40), String(64), String(129)
 
@@ -141,6 +142,46 @@ api_keys = Table(
     _text("name"),
     _ms("created_ms"),
     _ms("revoked_ms"),
+    _ms("expires_ms"),
+    _ms("rotated_ms"),
+    _text("old_digest", String(64)),  # of the secret before the last rotation
+    _ms("old_until_ms"),
+    _ms("last_used_ms"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the cookie's token
+    Column("tenant", TENANT, nullable=False),
+    _text("key_id", String(16)),
+    _ms("created_ms"),
+    _ms("seen_ms"),
+    _ms("expires_ms"),
+    _ms("ended_ms"),
+    _text("agent"),
+    Index(None, "tenant"),
+    Index(None, "key_id"),
+    Index(None, "expires_ms"),
+)
+
+# Triggers refuse to change or remove its rows.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", ID, primary_key=True),
+    _ms("at_ms"),
+    Column("count", Integer, nullable=False),
+    Column("action", String(32), nullable=False),
+    _text("actor", TENANT),
+    _text("key_id", String(16)),
+    _text("source", TENANT),
+    _text("target"),
+    _text("detail"),
+    Index(None, "at_ms"),
+    Index(None, "action", "at_ms"),
+    Index(None, "actor", "at_ms"),
 )
 
 model_versions = Table(

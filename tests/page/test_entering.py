@@ -61,6 +61,24 @@ def test_a_key_that_is_revoked_ends_the_session(opened: Opened, guarded: Web, ke
         expect(page.locator("#sign-in")).to_be_visible()
 
 
+def test_another_browsers_session_is_ended_on_the_page(opened: Opened, guarded: Web, keys: ApiKeys) -> None:
+    key = keys.create("acme", frozenset({Scope.SUBMIT, Scope.READ}))[1]
+    port = guarded(REQUIRE_KEYS="1", KEY_CACHE_S="0")
+    with opened(port) as first, opened(port) as second:
+        for page in (first, second):
+            page.get_by_label("API key").fill(key)
+            page.get_by_role("button", name="Sign in").click()
+            expect(page.locator("#drop")).to_be_visible()
+        first.locator("#sessions summary").click()
+        expect(first.locator("#sessions li")).to_have_count(2)
+        first.locator("#sessions li", has_not_text="This browser").get_by_role("button", name="End").click()
+        expect(first.locator("#sessions li")).to_have_count(1)
+        second.reload()
+        expect(second.locator("#sign-in")).to_be_visible()
+        first.locator("#sessions li").get_by_role("button", name="End").click()
+        expect(first.locator("#sign-in")).to_be_visible()
+
+
 def test_a_public_page_works_without_signing_in(opened: Opened, guarded: Web) -> None:
     port = guarded(PUBLIC_PAGE="1")
     with opened(port) as page:

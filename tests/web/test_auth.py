@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
+from storage.clock import now_ms
 from storage.connection import Storage, connect
 from storage.records.api_key import Scope, key_id
 from storage.settings import Settings
@@ -156,6 +157,35 @@ def test_an_open_web_heeds_what_the_browser_says_of_the_page(client: FlaskClient
     refused(client.post("/v1/jobs", headers={"Sec-Fetch-Site": site}, **PHOTO), 403, "forbidden")
     for own in ("same-origin", "none"):
         assert client.post("/v1/jobs", headers={"Sec-Fetch-Site": own}, **PHOTO).status_code == 202
+
+
+def test_a_rotated_key_works_at_once_and_its_old_secret_for_the_grace_period(connection: Storage) -> None:
+    client, old = guarded(connection, key_cache_s=30).test_client(), new_key(connection)
+    assert client.get("/v1/queue", headers=bearer(old)).status_code == 200
+    rotated = connection.api_keys.rotate(key_id(old) or "", 3600_000)
+    assert rotated
+    assert [client.get("/v1/queue", headers=bearer(text)).status_code for text in (rotated[1], old)] == [200, 200]
+    again = connection.api_keys.rotate(key_id(old) or "", 0)
+    assert again
+    assert client.get("/v1/queue", headers=bearer(again[1])).status_code == 200
+    assert [client.get("/v1/queue", headers=bearer(text)).status_code for text in (rotated[1], old)] == [401, 401]
+
+
+def test_an_expired_key_is_refused(connection: Storage) -> None:
+    client = guarded(connection).test_client()
+    _, text = connection.api_keys.create("acme", frozenset(BOTH), expires_ms=now_ms() - 1)
+    refused(client.get("/v1/queue", headers=bearer(text)), 401, "unauthorized")
+    refused(client.post("/session", headers=bearer(text)), 401, "unauthorized")
+
+
+def test_the_last_use_of_a_key_is_noted_beside_the_request(connection: Storage) -> None:
+    web, key = guarded(connection), new_key(connection)
+    for headers in (bearer(key[:-1] + ("A" if key[-1] != "A" else "B")), bearer(key)):
+        web.test_client().get("/v1/queue", headers=headers)
+        web.extensions["journal"].flush()
+        found = connection.api_keys.find(key_id(key) or "")
+        assert found
+        assert (found.last_used_ms > now_ms() - 3600_000) == (headers == bearer(key))
 
 
 def test_a_revoked_key_stops_on_every_web(connection: Storage) -> None:

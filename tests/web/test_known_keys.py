@@ -6,10 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import services
 
+from storage.clock import now_ms
 from storage.problems import Unavailable
 from storage.records.api_key import ApiKey, Scope
-from web.access import known_keys
+from web.access import remembered
 from web.access.known_keys import KnownKeys
 
 
@@ -55,6 +57,14 @@ def test_a_revoked_key_is_no_key_and_an_outage_does_not_bring_it_back(asked: Ask
     assert keys.valid("a") is None
 
 
+def test_a_key_expires_while_it_is_remembered(asked: Asked) -> None:
+    keys = KnownKeys(asked, 60)
+    asked.keys["b"] = ApiKey("b", "", "acme", frozenset(Scope), "", 1, expires_ms=now_ms() + 200)
+    assert keys.valid("b")
+    services.wait_until(lambda: keys.valid("b") is None, "the key's expiry")
+    assert asked.questions == ["b"]
+
+
 def test_unknown_keys_are_not_remembered(asked: Asked) -> None:
     keys = KnownKeys(asked, 60)
     assert keys.valid("b") is None
@@ -64,7 +74,7 @@ def test_unknown_keys_are_not_remembered(asked: Asked) -> None:
 
 
 def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_keys, "MOST_KEYS", 3)
+    monkeypatch.setattr(remembered, "MOST", 3)
     keys = KnownKeys(asked, 60)
     for number in range(5):
         asked.add(str(number))
@@ -79,7 +89,7 @@ def test_in_an_outage_a_known_key_goes_on_for_an_hour(asked: Asked, monkeypatch:
     assert keys.valid("a")
     with pytest.raises(Unavailable):
         keys.valid("never seen")
-    monkeypatch.setattr(known_keys, "STALE_S", -1)
+    monkeypatch.setattr(remembered, "STALE_S", -1)
     with pytest.raises(Unavailable):
         keys.valid("a")
 
@@ -92,7 +102,7 @@ def test_a_database_that_is_away_is_not_asked_all_the_time(asked: Asked, monkeyp
         assert keys.valid("a")
     assert len(asked.questions) == 2
     asked.away = False
-    monkeypatch.setattr(known_keys, "RETRY_S", 0)
+    monkeypatch.setattr(remembered, "RETRY_S", 0)
     asked.add("a", revoked_ms=5)
     assert keys.valid("a") is None
 
@@ -112,7 +122,7 @@ def test_while_a_hanging_database_is_tried_again_the_others_go_on(
     keys.valid("a")
     asked.away = True
     keys.valid("a")
-    monkeypatch.setattr(known_keys, "RETRY_S", 0)
+    monkeypatch.setattr(remembered, "RETRY_S", 0)
     hanging = threading.Event()
     asked.slow = lambda: hanging.wait(10)
     trying = threading.Thread(target=keys.valid, args=("a",))

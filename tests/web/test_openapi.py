@@ -260,7 +260,16 @@ def sessions(storage: Storage, description: Description) -> None:
     assert client.delete("/session").status_code == 403
     cookie = client.get_cookie("segue_csrf")
     assert cookie is not None
-    assert client.delete("/session", headers={"X-CSRF-Token": cookie.value}).status_code == 204
+    token = {"X-CSRF-Token": cookie.value}
+    other = app.test_client()
+    other.post("/session", headers=bearer(new_key(storage)))
+    [current] = client.get("/sessions").get_json()["data"]
+    assert client.delete("/sessions/unknown", headers=token).status_code == 404
+    assert client.delete(f"/sessions/{current['id']}", headers=token).status_code == 204
+    csrf = other.get_cookie("segue_csrf")
+    assert csrf is not None
+    assert other.delete("/sessions", headers={"X-CSRF-Token": csrf.value}).status_code == 204
+    assert client.delete("/session").status_code == 204
 
 
 class Page(HTMLParser):

@@ -1,15 +1,18 @@
 """Sessions by cookie: for a key, and for nobody in particular on a public page."""
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pictures
 import pytest
-from callers import bearer, guarded, new_key
+from callers import SECRET, bearer, guarded, new_key
 from flask.testing import FlaskClient
+from pydantic import SecretStr
+from sqlalchemy import text
 from werkzeug.test import TestResponse
 
-from storage.connection import Storage
+from storage.clock import now_ms
+from storage.connection import Storage, connect
 from storage.records.api_key import key_id
 
 PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
@@ -42,7 +45,7 @@ def test_a_key_becomes_two_cookies(client: FlaskClient, connection: Storage) -> 
     assert (answer.status_code, answer.data) == (204, b"")
     made = cookies(answer)
     assert set(made) == {SESSION, CSRF}
-    for part in ("HttpOnly", "SameSite=Strict", "Path=/", "Expires="):
+    for part in ("HttpOnly", "SameSite=Strict", "Path=/", f"Max-Age={7 * 24 * 3600}"):
         assert part in made[SESSION]
     assert "HttpOnly" not in made[CSRF]
     assert "SameSite=Strict" in made[CSRF]
@@ -51,9 +54,50 @@ def test_a_key_becomes_two_cookies(client: FlaskClient, connection: Storage) -> 
     assert client.get("/v1/queue").status_code == 200
 
 
-def test_over_https_the_cookies_are_secure(client: FlaskClient, connection: Storage) -> None:
+def test_over_https_the_cookies_are_secure_and_bound_to_the_host(client: FlaskClient, connection: Storage) -> None:
     answer = client.post("/session", headers=bearer(new_key(connection)), base_url="https://localhost")
-    assert all("Secure" in line for line in cookies(answer).values())
+    made = cookies(answer)
+    assert set(made) == {f"__Host-{SESSION}", f"__Host-{CSRF}"}
+    for line in made.values():
+        assert "Secure" in line
+        assert "Path=/" in line
+        assert "Domain" not in line
+    assert client.get("/v1/queue", base_url="https://localhost").status_code == 200
+    token = client.get_cookie(f"__Host-{SESSION}")
+    assert token
+    planted = client.application.test_client()
+    planted.set_cookie(SESSION, token.value)
+    assert planted.get("/v1/queue", base_url="https://localhost").status_code == 401, "the other name does not count"
+
+
+def test_the_cookie_is_stored_nowhere(client: FlaskClient, connection: Storage) -> None:
+    client.post("/session", headers=bearer(new_key(connection)))
+    cookie = client.get_cookie(SESSION)
+    assert cookie
+    with connection.database.begin() as sql:
+        rows = str(sql.execute(text("SELECT * FROM sessions")).all())
+    assert cookie.value not in rows
+    assert cookie.value not in str(client.get_cookie(CSRF))
+
+
+def test_signing_in_again_rotates_the_session(client: FlaskClient, connection: Storage) -> None:
+    key = bearer(new_key(connection))
+    client.post("/session", headers=key)
+    first = client.get_cookie(SESSION)
+    client.post("/session", headers=key)
+    second = client.get_cookie(SESSION)
+    assert first
+    assert second
+    assert first.value != second.value
+    assert replayed(client, first.value) == 401
+    assert replayed(client, second.value) == 200
+
+
+def replayed(client: FlaskClient, cookie: str) -> int:
+    """The status of a request with this cookie from another browser."""
+    thief = client.application.test_client()
+    thief.set_cookie(SESSION, cookie)
+    return thief.get("/v1/queue").status_code
 
 
 def test_a_key_may_come_as_json(client: FlaskClient, connection: Storage) -> None:
@@ -112,41 +156,116 @@ def test_signing_out(client: FlaskClient, connection: Storage) -> None:
     client.post("/session", headers=bearer(new_key(connection)))
     assert client.delete("/session").status_code == 403
     assert client.get("/v1/queue").status_code == 200
+    cookie = client.get_cookie(SESSION)
+    assert cookie
     assert client.delete("/session", headers=csrf(client)).status_code == 204
+    assert replayed(client, cookie.value) == 401
     assert client.get_cookie(SESSION) is None
     assert client.get("/v1/queue").status_code == 401
     assert client.delete("/session").status_code == 204
 
 
-def test_a_session_ends_after_seven_days_however_much_it_is_used(
-    client: FlaskClient, connection: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import itsdangerous.timed
-
+@pytest.mark.parametrize("column", ["seen_ms", "expires_ms"])
+def test_a_session_ends_unused_and_after_its_time(client: FlaskClient, connection: Storage, column: str) -> None:
+    """Idle for a day, or seven days after its beginning, however much it is used."""
     client.post("/session", headers=bearer(new_key(connection)))
-    now = itsdangerous.timed.time.time()
+    times = {"seen_ms": connection.settings.session_idle_s * 1000, "expires_ms": 0}
 
-    def later(days: float) -> Callable[[object], int]:
-        return lambda _: int(now + days * 24 * 3600)
+    def move(by_ms: int) -> None:
+        with connection.database.begin() as sql:
+            at_ms = now_ms() - times[column] + by_ms
+            sql.execute(text(f"UPDATE sessions SET {column} = {at_ms} WHERE ended_ms = 0"))
 
-    monkeypatch.setattr(itsdangerous.timed.TimestampSigner, "get_timestamp", later(6.9))
-    answer = client.get("/v1/queue")
-    assert (answer.status_code, cookies(answer)) == (200, {})
-    monkeypatch.setattr(itsdangerous.timed.TimestampSigner, "get_timestamp", later(7.1))
+    move(60_000)
+    assert client.get("/v1/queue").status_code == 200
+    client.application.extensions["known_sessions"]._used.clear()
+    move(-1)
     assert client.get("/v1/queue").status_code == 401
 
 
-def test_a_session_is_good_on_every_web_with_the_same_secret(client: FlaskClient, connection: Storage) -> None:
-    from pydantic import SecretStr
+def test_use_keeps_a_session_awake(client: FlaskClient, connection: Storage) -> None:
+    client.post("/session", headers=bearer(new_key(connection)))
+    with connection.database.begin() as sql:
+        sql.execute(text(f"UPDATE sessions SET seen_ms = {now_ms() - 3600_000}"))
+    assert client.get("/v1/queue").status_code == 200
+    client.application.extensions["journal"].flush()
+    with connection.database.begin() as sql:
+        [seen] = sql.execute(text("SELECT max(seen_ms) FROM sessions")).one()
+    assert seen > now_ms() - 60_000
 
+
+def test_a_keys_session_is_good_on_every_web_of_the_database(client: FlaskClient, connection: Storage) -> None:
     client.post("/session", headers=bearer(new_key(connection)))
     cookie = client.get_cookie(SESSION)
     assert cookie
-    for secret, status in (("", 200), ("another secret that is long enough to sign", 401)):
-        changes = {"session_secret": SecretStr(secret)} if secret else {}
+    second = guarded(connection, session_secret=SecretStr("another secret that is long enough to sign"))
+    second_client = second.test_client()
+    second_client.set_cookie(SESSION, cookie.value)
+    assert second_client.get("/v1/queue").status_code == 200
+
+
+def test_an_anonymous_session_needs_the_same_secret(public: FlaskClient, connection: Storage) -> None:
+    public.post("/session")
+    cookie = public.get_cookie(SESSION)
+    assert cookie
+    for secret, status in ((SECRET, 200), ("another secret that is long enough to sign", 401)):
+        changes = {"require_keys": False, "public_page": True, "session_secret": SecretStr(secret)}
         second = guarded(connection, **changes).test_client()
         second.set_cookie(SESSION, cookie.value)
         assert second.get("/v1/queue").status_code == status
+
+
+def test_an_anonymous_session_ends_on_the_server_too(public: FlaskClient) -> None:
+    public.post("/session")
+    cookie = public.get_cookie(SESSION)
+    assert cookie
+    assert replayed(public, cookie.value) == 200
+    assert public.delete("/session", headers=csrf(public)).status_code == 204
+    assert replayed(public, cookie.value) == 401
+
+
+def test_a_session_of_a_rotated_key_ends_with_the_old_secret(client: FlaskClient, connection: Storage) -> None:
+    key = new_key(connection)
+    client.post("/session", headers=bearer(key))
+    connection.api_keys.rotate(key_id(key) or "", 3600_000)
+    assert client.get("/v1/queue").status_code == 200
+    rotated = connection.api_keys.rotate(key_id(key) or "", 0)
+    assert rotated
+    assert client.get("/v1/queue").status_code == 401
+    assert client.post("/session", headers=bearer(rotated[1])).status_code == 204
+    assert client.get("/v1/queue").status_code == 200
+
+
+def test_without_the_database_sessions_go_on(connection: Storage, tmp_path: Path) -> None:
+    where = tmp_path / "records.db"
+    made = connect(connection.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
+    made.database.migrate()
+    key = new_key(made)
+    made.database.dispose()
+    web = guarded(made, key_cache_s=0, public_page=True)
+    signed_in, visitor, late = (web.test_client() for _ in range(3))
+    signed_in.post("/session", headers=bearer(key))
+    visitor.post("/session")
+    assert [one.get("/v1/queue").status_code for one in (signed_in, visitor)] == [200, 200]
+    web.extensions["journal"].flush()
+    web.extensions["storage"].database.dispose()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    where.mkdir()  # nothing can be opened here
+    assert [one.get("/v1/queue").status_code for one in (signed_in, visitor)] == [200, 200]
+    assert late.post("/session").status_code == 204, "a public page needs no database"
+    assert late.get("/v1/queue").status_code == 200
+    assert signed_in.delete("/session", headers=csrf(signed_in)).status_code == 503
+
+
+def test_unknown_cookies_are_bounded_like_wrong_keys(connection: Storage) -> None:
+    app = guarded(connection, limit_address="3/hour")
+    statuses = []
+    for number in range(5):
+        browser = app.test_client()
+        browser.set_cookie(SESSION, f"{number}" * 43)
+        statuses.append(browser.get("/v1/queue").status_code)
+    assert statuses == [401, 401, 401, 429, 429]
 
 
 def test_another_sites_page_makes_no_session(client: FlaskClient, public: FlaskClient, connection: Storage) -> None:

@@ -8,10 +8,11 @@ from flask import g, request
 from storage.problems import Problem, Unavailable
 from storage.records.api_key import Scope
 from web.access.caller import LOCAL, Caller, caller
-from web.access.credentials import address, by_session, check_csrf, given_key, verified
+from web.access.credentials import address, given_key, verified
 from web.access.exposure import is_loopback, is_open
 from web.access.proxy import DECLARED, FORWARDING
-from web.services import connected, known_keys, rate_limits
+from web.access.sessions import by_session, check_csrf, held
+from web.services import connected, known_keys, known_sessions, rate_limits
 
 PUBLIC = {
     "health.healthz",
@@ -24,6 +25,7 @@ PUBLIC = {
     "session.remove",
 }
 ADMIN = {"models"}  # blueprints: what is changed there concerns everybody
+ANY_SCOPE = {"sessions"}  # blueprints: a key's own sessions
 COUNTED_LATER = {"batches.append"}  # when it is known how many images they bring
 SAFE = {"GET", "HEAD", "OPTIONS"}
 OWN_SITE = {"same-origin", "none"}  # of `Sec-Fetch-Site`; none: the user's own doing, not a page's
@@ -38,7 +40,7 @@ def authenticate() -> None:
         return
     g.caller = _caller()
     scope = _scope()
-    if not caller().may(scope):
+    if request.blueprint not in ANY_SCOPE and not caller().may(scope):
         raise Problem("forbidden", f"The key lacks the scope {scope}.")
     if request.method in SAFE:
         return
@@ -54,12 +56,15 @@ def count_images(images: int) -> None:
 
 
 def goes_on() -> Callable[[], bool]:
-    """For an answer that lasts: tells, also outside of the request, whether its caller's key was not revoked since."""
-    key_id, known = caller().key_id, known_keys()
+    """For an answer that lasts: whether its caller's key and session are still valid, also outside of the request."""
+    key_id, keys, sessions = caller().key_id, known_keys(), known_sessions()
+    session = found.session if (found := g.get("held")) else None
 
     def valid() -> bool:
         try:
-            return not key_id or known.valid(key_id) is not None
+            if session and session.key_id and not sessions.active(session.digest, use=False):
+                return False
+            return not key_id or keys.valid(key_id) is not None
         except Unavailable:
             return False
 
@@ -80,10 +85,10 @@ def check_origin() -> None:
 def _caller() -> Caller:
     if (text := given_key()) is not None:
         return Caller.by_key(verified(text))
-    if found := by_session():
+    if (found := by_session()) and (session := held()):
         if request.method not in SAFE:
             check_origin()
-            check_csrf()
+            check_csrf(session)
         return found
     if is_open(connected().settings):
         return LOCAL

@@ -9,7 +9,9 @@ from storage import keys, lifecycle
 from storage.connection import Storage
 from storage.job import Job, Spec, Status
 from storage.problems import Problem, Unavailable
+from storage.records.audit_event import Action
 from storage.recovery import find
+from web.access.auditing import note
 from web.access.auth import goes_on
 from web.access.caller import caller
 from web.documents import job_document, polite_pause_s
@@ -112,6 +114,7 @@ def erase(job_id: str) -> Response:
     storage, job = connected(), find_job(job_id)
     if not lifecycle.erase(storage.objects, storage.jobs, job.spec.tenant, job.id):
         raise Problem("job_not_finished", "A worker is processing the job; cancel it first.", 1)
+    note(Action.JOB_ERASED, job.id)
     return Response(status=204)
 
 

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.models import Alias, EnginesReport
 from storage.problems import Problem
+from storage.records.audit_event import Action
+from web.access.auditing import note
 from web.errors import invalid
 from web.services import connected
 
@@ -43,14 +45,17 @@ def point(alias: str) -> Response:
     """Promote: from now on the alias means this version. Workers follow within a second or two."""
     if alias not in list(Alias):
         raise Problem("not_found", f"The aliases are {', '.join(Alias)}.")
-    connected().models.point(Alias(alias), _body(Target).version)
+    version = _body(Target).version
+    connected().models.point(Alias(alias), version)
+    note(Action.MODEL_PROMOTED, version, alias)
     return jsonify(object="aliases", aliases=connected().models.history())
 
 
 @blueprint.post("/rollback")
 def rollback() -> Response:
     """The alias means again what it meant before."""
-    connected().models.rollback(_body(Rollback).alias)
+    alias = _body(Rollback).alias
+    note(Action.MODEL_ROLLED_BACK, connected().models.rollback(alias), alias)
     return jsonify(object="aliases", aliases=connected().models.history())
 
 

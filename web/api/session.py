@@ -1,20 +1,12 @@
 """A session by cookie, for the page: <img> and EventSource send no `Authorization`."""
 
-from flask import Blueprint, Response, request, session
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.problems import Problem
 from web.access.auth import check_origin
-from web.access.credentials import (
-    TENANT,
-    address,
-    begin_session,
-    check_csrf,
-    end_session,
-    given_key,
-    tell_csrf,
-    verified,
-)
+from web.access.credentials import address, given_key, verified
+from web.access.sessions import begin_anonymous, begin_for_key, check_csrf, drop_cookies, end, give_csrf, held
 from web.errors import invalid
 from web.services import connected, rate_limits
 
@@ -39,13 +31,14 @@ def create() -> Response:
     if text is not None:
         key = verified(text)
         rate_limits().take_session(address())
-        begin_session(key)
+        begin_for_key(key)
     elif connected().settings.public_page:
-        if TENANT in session:  # another tab was first
-            tell_csrf()
+        found = held()
+        if found and found.caller.anonymous:  # another tab was first
+            give_csrf(found)
         else:
             rate_limits().take_session(address())
-            begin_session(None)
+            begin_anonymous()
     else:
         raise Problem("unauthorized", "Send the key: `Authorization: Bearer seg_…`, or as JSON.")
     return Response(status=204)
@@ -54,9 +47,10 @@ def create() -> Response:
 @blueprint.delete("")
 def remove() -> Response:
     check_origin()
-    if session:
-        check_csrf()
-    end_session()
+    if found := held():
+        check_csrf(found)
+        end(found)
+    drop_cookies()
     return Response(status=204)
 
 

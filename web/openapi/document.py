@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from storage.problems import KINDS
-from web.access.credentials import CSRF_HEADER, SESSION_COOKIE
+from web.access.sessions import CSRF_HEADER, SESSION_COOKIE
 from web.openapi import batches, jobs, service
 from web.openapi.headers import HEADERS
 from web.openapi.operation import Operations
@@ -33,7 +33,12 @@ TAGS = {
 }
 SECURITY_SCHEMES: Schema = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key, `seg_…`."},
-    "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": "From `POST /session`."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SESSION_COOKIE,
+        "description": "From `POST /session`; over https its name begins with `__Host-`.",
+    },
     "csrf": {
         "type": "apiKey",
         "in": "header",

@@ -32,7 +32,7 @@ HEADERS: dict[str, Schema] = {
     "Content-Disposition": {"description": "A file name for the archive.", "schema": {"type": "string"}},
     "WWW-Authenticate": {"description": "How to say who calls.", "schema": {"type": "string", "const": "Bearer"}},
     "Set-Cookie": {
-        "description": "`segue_session` (HttpOnly) and `segue_csrf`.",
+        "description": "`segue_session` (HttpOnly) and `segue_csrf`; over https their names begin with `__Host-`.",
         "schema": {"type": "string"},
     },
     "X-Accel-Buffering": {"description": "A proxy passes each event on at once.", "schema": {"type": "string"}},

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from storage.models import Alias
-from web.access.credentials import CSRF_HEADER
+from web.access.sessions import CSRF_HEADER
 from web.openapi.schemas import Schema
 from web.preferences import LONGEST_WAIT_S
 
@@ -51,7 +51,7 @@ IDEMPOTENCY_KEY = header(
 )
 CSRF = header(
     CSRF_HEADER,
-    "With a session only: the value of the cookie `segue_csrf`.",
+    "With a session only: the value of the cookie `segue_csrf` (over https `__Host-segue_csrf`).",
     {"type": "string"},
     "the cookie's value",
 )
@@ -64,6 +64,7 @@ def path_parameter(name: str) -> Schema:
 PATHS: dict[str, tuple[str, Schema]] = {
     "job_id": ("The job's `id`.", {"type": "string"}),
     "batch_id": ("The batch's `id`.", {"type": "string"}),
+    "session_id": ("The session's `id`.", {"type": "string"}),
     "alias": ("The name whose meaning changes.", {"type": "string", "enum": [alias.value for alias in Alias]}),
 }
 

@@ -289,6 +289,21 @@ FEEDBACK = closed(
     }
 )
 
+SESSION = closed(
+    {
+        "id": TEXT,
+        "object": exactly("session"),
+        "tenant": TEXT,
+        "current": {"type": "boolean", "description": "Whether this request was made by it."},
+        "created_at": TIME,
+        "last_used_at": TIME,
+        "expires_at": TIME,
+        "agent": {"type": "string", "description": "The browser, by its own word."},
+    }
+)
+
+SESSION_LIST = closed({"object": exactly("list"), "data": listed(ref("Session"))})
+
 ALIVE = closed({"status": exactly("ok")})
 
 READINESS = closed(
@@ -317,6 +332,8 @@ SCHEMAS: dict[str, Schema] = {
     "ModelList": MODEL_LIST,
     "Aliases": ALIASES,
     "AliasesAnswer": ALIASES_ANSWER,
+    "Session": SESSION,
+    "SessionList": SESSION_LIST,
     "Alive": ALIVE,
     "Readiness": READINESS,
 }

@@ -2,13 +2,15 @@
 
 from web.api.models import Rollback, Target
 from web.api.session import Entry
-from web.openapi.inputs import flat
+from web.openapi.inputs import flat, query
 from web.openapi.operation import JSON, Answer, Body, Operation, Operations
 from web.openapi.schemas import Schema, ref
 
 ALIASES = {200: Answer("What the aliases mean now.", {JSON: ref("AliasesAnswer")})}
 PAGE = {200: Answer("The page.", {"text/html": {"type": "string"}}, optional=("Set-Cookie",))}
 OPENAPI: Schema = {"type": "object", "required": ["openapi", "info", "paths", "components"]}
+
+OF_TENANT = query("tenant", "With the scope admin: another tenant's sessions.", {"type": "string"})
 
 MODELS: Operations = {
     "models.listing": Operation(
@@ -41,6 +43,21 @@ SESSIONS: Operations = {
         tag="session",
         summary="End the session.",
         answers={204: Answer("There is none any more.", optional=("Set-Cookie",))},
+    ),
+    "sessions.listing": Operation(
+        tag="session",
+        parameters=(OF_TENANT,),
+        answers={200: Answer("Open sessions.", {JSON: ref("SessionList")})},
+    ),
+    "sessions.remove_all": Operation(
+        tag="session",
+        parameters=(OF_TENANT,),
+        answers={204: Answer("They have ended.", optional=("Set-Cookie",))},
+    ),
+    "sessions.remove": Operation(
+        tag="session",
+        answers={204: Answer("It has ended.", optional=("Set-Cookie",))},
+        problems=("not_found",),
     ),
 }
 

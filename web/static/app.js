@@ -8,7 +8,7 @@ const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds 
 const retryAfter = (response) => Number(response.headers.get("Retry-After")) || 1;
 
 // Only our own page can read this cookie: sent back, it says that the request is the page's.
-const token = () => document.cookie.match(/(?:^|; )segue_csrf=([^;]*)/)?.[1] ?? "";
+const token = () => document.cookie.match(/(?:^|; )(?:__Host-)?segue_csrf=([^;]*)/)?.[1] ?? "";
 
 async function session(method, key) {
   const headers = { "X-CSRF-Token": token(), ...(key && { "Content-Type": "application/json" }) };
@@ -169,7 +169,32 @@ function offerSignOut(button) {
   button.addEventListener("click", () => session("DELETE").finally(() => location.reload()));
 }
 
-for (const [id, begin] of [["drop", takePhotos], ["sign-in", takeKey], ["sign-out", offerSignOut]]) {
+async function endSession(session) {
+  await fetch(`/sessions/${session.id}`, { method: "DELETE", headers: { "X-CSRF-Token": token() } });
+  if (session.current) location.reload();
+}
+
+async function listSessions(list) {
+  const response = await fetch("/sessions", { cache: "no-store" });
+  if (!response.ok) return list.replaceChildren((await response.json()).detail);
+  const { data } = await response.json();
+  list.replaceChildren(...data.map((session) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.textContent = "End";
+    button.addEventListener("click", () => endSession(session).then(() => listSessions(list)));
+    const used = new Date(session.last_used_at).toLocaleString();
+    item.append(`${session.current ? "This browser" : session.agent || "A browser"}, last used ${used} `, button);
+    return item;
+  }));
+}
+
+function offerSessions(details) {
+  details.addEventListener("toggle", () => details.open && listSessions(details.querySelector("ul")));
+}
+
+const PARTS = [["drop", takePhotos], ["sign-in", takeKey], ["sign-out", offerSignOut], ["sessions", offerSessions]];
+for (const [id, begin] of PARTS) {
   const element = document.getElementById(id);
   if (element) begin(element);
 }

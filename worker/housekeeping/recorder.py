@@ -17,6 +17,7 @@ from storage import feedback, keys, lifecycle
 from storage.connection import Storage
 from storage.job import Job, Status
 from storage.objects import FEEDBACK, RESULTS, UPLOADS, MinioObjects
+from storage.records.audit_event import HOUSEKEEPER, Action, Counted, Event
 from worker.housekeeping.sweeps import WIDE, hours
 
 PAGE = 500
@@ -73,8 +74,10 @@ def _write(storage: Storage, page: Sequence[Change]) -> None:
     storage.records.write_feedback([row for row in said if row])
 
 
-def tidy(storage: Storage) -> None:
-    """Record new model versions, and erase rows past their retention whose erasure Redis has lost."""
+def tidy(storage: Storage, erased: int = 0) -> None:
+    """Record new model versions and how many jobs were `erased` at their retention's end, and remove what is past its
+    own: rows of jobs whose erasure Redis has lost, sessions, audit events.
+    """
     for version in set(storage.models.versions()) - storage.records.models():
         card, published_ms = storage.models.card(version), storage.models.published_ms(version)
         if card:
@@ -82,6 +85,11 @@ def tidy(storage: Storage) -> None:
     overdue = storage.records.erase_overdue(time.time_ns() // 1_000_000 - DAY_MS)
     if overdue:
         log.warning("%d jobs past their retention were left in the records only", overdue)
+    if erased or overdue:
+        event = Event(Action.JOB_ERASED, HOUSEKEEPER, detail="retention ended")
+        storage.audit.write([Counted(event, time.time_ns() // 1_000_000, erased + overdue)])
+    storage.sessions.forget()
+    storage.audit.forget(storage.settings.audit_days)
 
 
 def backfill(storage: Storage) -> int:

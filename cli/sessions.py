@@ -1,0 +1,50 @@
+"""Sessions of browsers."""
+
+from typing import Annotated
+
+import typer
+
+from cli.durations import shown
+from cli.server import database, operated
+from segue_client.commands.output import JsonOption, show_json
+
+TenantOption = Annotated[str, typer.Option(help="Whose sessions.")]
+
+app = typer.Typer(no_args_is_help=True, help="Sessions of the page: which are open, and their end.")
+
+
+@app.command("list", epilog="Example: segue sessions list --tenant acme")
+def list_sessions(tenant: TenantOption, as_json: JsonOption = False) -> None:
+    """A tenant's open sessions, the one used last first."""
+    from storage.records.sessions import Sessions
+
+    with database() as records:
+        found = Sessions(records).of_tenant(tenant)
+    if as_json:
+        show_json(
+            [
+                {
+                    "id": session.id,
+                    "key": session.key_id,
+                    "created_at": shown(session.created_ms),
+                    "last_used_at": shown(session.seen_ms),
+                    "expires_at": shown(session.expires_ms),
+                    "agent": session.agent,
+                }
+                for session in found
+            ]
+        )
+        return
+    for session in found:
+        typer.echo(f"{session.id}  {session.key_id:12} used {shown(session.seen_ms)}  {session.agent}".rstrip())
+
+
+@app.command("end", epilog="Example: segue sessions end --tenant acme")
+def end_sessions(tenant: TenantOption) -> None:
+    """End all sessions of a tenant. Every web process follows within seconds."""
+    from storage.records.audit_event import Action
+    from storage.records.sessions import Sessions
+
+    with database() as records:
+        ended = Sessions(records).end_tenant(tenant, operated(Action.SESSION_ENDED, tenant, "all of the tenant"))
+    typer.echo(f"{ended} sessions of {tenant} ended")

@@ -1,0 +1,94 @@
+"""The sessions of a key: which there are, and their end. An admin reaches those of any tenant."""
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from storage.problems import Problem
+from storage.records.api_key import Scope
+from storage.records.audit_event import Action
+from storage.records.session import Session
+from web.access.auditing import event, note
+from web.access.caller import caller
+from web.access.sessions import drop_cookies, end, held
+from web.documents import timestamp
+from web.services import connected, known_sessions
+from web.sql_timeout import answered
+
+blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
+
+
+@blueprint.get("")
+def listing() -> Response:
+    """The open sessions of the caller's key, the one used last first; for an admin, of the tenant in `tenant`."""
+    if tenant := _tenant():
+        note(Action.SESSIONS_READ, tenant)
+        found = answered(lambda: connected().sessions.of_tenant(tenant))
+    else:
+        found = _own()
+    return jsonify(object="list", data=[_document(session) for session in found])
+
+
+@blueprint.delete("")
+def remove_all() -> Response:
+    """End all sessions of the caller's key, this one too; for an admin, of the tenant in `tenant`."""
+    key_id, by = caller().key_id, event(Action.SESSION_ENDED, detail="all")
+    if tenant := _tenant():
+        by = event(Action.SESSION_ENDED, tenant, "all of the tenant")
+        answered(lambda: connected().sessions.end_tenant(tenant, by))
+    elif key_id:
+        answered(lambda: connected().sessions.end_key(key_id, by))
+    elif current := held():
+        end(current)
+    _forget_own(tenant)
+    return Response(status=204)
+
+
+@blueprint.delete("/<session_id>")
+def remove(session_id: str) -> Response:
+    """End one session of the caller's key."""
+    current, key_id = held(), caller().key_id
+    if current and current.session.id == session_id:
+        end(current)
+        drop_cookies()
+    elif not key_id or not answered(
+        lambda: connected().sessions.end_one(session_id, key_id, event(Action.SESSION_ENDED, session_id))
+    ):
+        raise Problem("not_found", "There is no such session.")
+    return Response(status=204)
+
+
+def _own() -> list[Session]:
+    if key_id := caller().key_id:
+        return answered(lambda: connected().sessions.of_key(key_id))
+    current = held()
+    return [current.session] if current else []
+
+
+def _forget_own(tenant: str) -> None:
+    current = held()
+    if current and tenant in ("", current.session.tenant):
+        known_sessions().drop(current.session.digest)
+        drop_cookies()
+
+
+def _tenant() -> str:
+    """Of `?tenant=`, empty without it. Raises Problem for who may not ask for one."""
+    tenant = request.args.get("tenant", "")
+    if tenant and not caller().may(Scope.ADMIN):
+        raise Problem("forbidden", "Another tenant's sessions need the scope admin.")
+    return tenant
+
+
+def _document(session: Session) -> dict[str, Any]:
+    current = held()
+    return {
+        "id": session.id,
+        "object": "session",
+        "tenant": session.tenant,
+        "current": bool(current and current.session.id == session.id),
+        "created_at": timestamp(session.created_ms),
+        "last_used_at": timestamp(session.seen_ms),
+        "expires_at": timestamp(session.expires_ms),
+        "agent": session.agent,
+    }
