@@ -23,6 +23,7 @@ def setup(
     """Make tables and buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
     from storage.models import ModelError
     from storage.records.audit_event import Action
+    from storage.roles import sql_users
     from storage.roles.minio_users import make_users
     from worker.housekeeping.sweeps import adopt_after_loss
 
@@ -31,6 +32,8 @@ def setup(
         storage.objects.make_buckets()
         if storage.settings.s3_users:
             make_users(storage.settings)
+        if storage.settings.sql_users:
+            sql_users.make_users(storage.database, storage.settings)
         for card in sorted(weights.glob("*/*/card.json")):
             try:
                 name = storage.models.publish(card.parent)

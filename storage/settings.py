@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     s3_users: Secrets = {}
     bucket_prefix: str = "segue-"
     sql_url: SecretStr = SecretStr("sqlite:///var/records.db")
+    sql_users: Secrets = {}
     port: int = 8000
     bind: str = "127.0.0.1"
     web_processes: int = Field(default=1, ge=1)

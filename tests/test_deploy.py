@@ -73,10 +73,19 @@ def test_each_container_is_told_its_own_roles_secrets(roles: Path, service: str,
     assert ("SQL_URL" in told) == (role != "worker")
 
 
-def test_who_reads_the_records_knows_postgresqls_password(roles: Path) -> None:
+def test_each_program_is_a_postgresql_user_of_its_own(roles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services: Any = compose(roles=roles)
-    password = services["postgres"]["environment"]["POSTGRES_PASSWORD"]
-    assert f"segue:{password}@postgres/segue" in services["web"]["environment"]["SQL_URL"]
+    owner = services["postgres"]["environment"]["POSTGRES_PASSWORD"]
+    operator = services["setup"]["environment"]
+    assert operator["SQL_URL"] == f"postgresql+psycopg://segue:{owner}@postgres/segue"
+    monkeypatch.setenv("SQL_USERS", operator["SQL_USERS"])
+    passwords = {role: secret.get_secret_value() for role, secret in Settings().sql_users.items()}
+    assert set(passwords) == {"web", "housekeeper"}
+    assert len({owner, *passwords.values()}) == 3
+    for role, password in passwords.items():
+        told = services[role]["environment"]
+        assert told["SQL_URL"] == f"postgresql+psycopg://{role}:{password}@postgres/segue"
+        assert owner not in str(told)
     assert len(services["web"]["environment"]["SESSION_SECRET"]) >= SHORTEST_SECRET
 
 

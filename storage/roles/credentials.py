@@ -1,6 +1,7 @@
 """Each role's secrets, kept in files that only their owner can read: {folder}/{role}/redis_password, s3_secret_key.
 
-Beside them the web's session_secret, and the password of PostgreSQL in containers: {folder}/postgres_password.
+Beside them the web's session_secret, and for PostgreSQL in containers sql_password and the owner's
+{folder}/postgres_password.
 """
 
 import json
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.roles.roles import PROGRAMS, Role, redis_acl
+from storage.roles.roles import PROGRAMS, TABLES, Role, redis_acl
 
 SECRETS = ("redis_password", "s3_secret_key")
 
@@ -64,10 +65,15 @@ def write_for_containers(folder: Path) -> None:
     acl.chmod(0o644)  # Redis runs as another user in its container; of secrets it holds digests only
     users = json.dumps({role: credentials[role].s3_secret_key for role in PROGRAMS})
     root = credentials[Role.OPERATOR].s3_secret_key
-    sql_password = _kept(folder / "postgres_password")
+    sql_owner = _kept(folder / "postgres_password")
+    sql_users: dict[Role, str] = {role: _kept(folder / role / "sql_password") for role in TABLES}
     more: dict[Role, dict[str, str]] = {
         Role.WEB: {"SESSION_SECRET": session_secret(folder).read_text()},
-        Role.OPERATOR: {"S3_USERS": f"'{users}'"},
+        Role.OPERATOR: {
+            "S3_USERS": f"'{users}'",
+            "SQL_USERS": f"'{json.dumps(sql_users)}'",
+            "SQL_URL": f"postgresql+psycopg://segue:{sql_owner}@postgres/segue",
+        },
     }
     for role, own in credentials.items():
         told = {
@@ -76,10 +82,10 @@ def write_for_containers(folder: Path) -> None:
             "S3_SECRET_KEY": own.s3_secret_key,
             **more.get(role, {}),
         }
-        if role is not Role.WORKER:
-            told["SQL_URL"] = f"postgresql+psycopg://segue:{sql_password}@postgres/segue"
+        if role in sql_users:
+            told["SQL_URL"] = f"postgresql+psycopg://{role}:{sql_users[role]}@postgres/segue"
         _write_variables(folder / f"{role}.env", told)
-    postgres = {"POSTGRES_USER": "segue", "POSTGRES_PASSWORD": sql_password, "POSTGRES_DB": "segue"}
+    postgres = {"POSTGRES_USER": "segue", "POSTGRES_PASSWORD": sql_owner, "POSTGRES_DB": "segue"}
     _write_variables(folder / "postgres.env", postgres)
     _write_variables(folder / "minio.env", {"MINIO_ROOT_USER": Role.OPERATOR, "MINIO_ROOT_PASSWORD": root})
 

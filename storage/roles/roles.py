@@ -39,6 +39,23 @@ OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.HOUSEKEEPER: {**_JOBS, MODELS: READ},
 }
 
+# SQL table → the rights of a PostgreSQL user. The worker has none, the operator owns the tables.
+_RECORD = ("SELECT", "INSERT", "UPDATE")
+TABLES: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
+    Role.WEB: {
+        **dict.fromkeys(("jobs", "attempts", "results", "micro_batches"), ("SELECT",)),
+        "api_keys": ("SELECT", "UPDATE (last_used_ms)"),
+        "sessions": ("SELECT", "INSERT", "UPDATE (seen_ms, ended_ms)"),
+        "audit_log": ("INSERT",),
+    },
+    Role.HOUSEKEEPER: {
+        **dict.fromkeys(("jobs", "attempts", "micro_batches", "batches", "feedback", "model_versions"), _RECORD),
+        "results": (*_RECORD, "DELETE"),
+        "sessions": ("SELECT (expires_ms)", "DELETE"),
+        "audit_log": ("INSERT", "SELECT (at_ms)", "DELETE"),  # a trigger keeps what is young
+    },
+}
+
 # The default user needs it too, although nobody can log in as it: Redis replays its append-only file as that user, and
 # drops every transaction and script that the user may not run.
 EVERYTHING = "~* &* +@all"
