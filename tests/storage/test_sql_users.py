@@ -55,7 +55,8 @@ def statements(table: str, columns: list[str]) -> Iterator[tuple[str, str, str]]
     """(action, column or "", statement that would change nothing)."""
     yield "DELETE", "", f"DELETE FROM {table} WHERE false"
     yield "TRUNCATE", "", f"TRUNCATE {table}"
-    yield "INSERT", "", f"INSERT INTO {table} SELECT {', '.join(f'NULL::{kind}' for kind in kinds(table))} WHERE false"
+    nulls = ", ".join(f"NULL::{kind}" for kind in kinds(table))
+    yield "INSERT", "", f"INSERT INTO {table} ({', '.join(columns)}) SELECT {nulls} WHERE false"
     for column in columns:
         yield "SELECT", column, f"SELECT {column} FROM {table} LIMIT 0"
         yield "UPDATE", column, f"UPDATE {table} SET {column} = DEFAULT WHERE false"
@@ -169,6 +170,7 @@ def test_each_program_can_do_its_work(stores: dict[Role, Storage], owner: Databa
     assert len(client.get("/v1/jobs").get_json()["data"]) == 1
     app.extensions["journal"].flush()
     assert client.delete("/sessions", headers=bearer(key)).status_code == 204
+    app.extensions["storage"].database.dispose()
     with owner.begin() as connection:
         actions = set(connection.scalars(text("SELECT action FROM audit_log")))
         used = connection.execute(text("SELECT last_used_ms FROM api_keys")).scalar()

@@ -101,7 +101,7 @@ def environment(**changes: object) -> dict[str, str]:
     """This interpreter's tools first on the PATH, and nothing of the caller's Segue settings."""
     ours = (
         "REDIS", "S3_", "SQL_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE", "BIND", "REQUIRE_KEYS",
-        "PUBLIC_PAGE", "SESSION_SECRET", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY", "SEGUE_KEY", "SEGUE_URL",
+        "PUBLIC_PAGE", "SESSION_", "AUDIT_", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY", "SEGUE_KEY", "SEGUE_URL",
     )  # fmt: skip
     base = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -75,6 +75,7 @@ def test_an_admin_ends_a_tenants_sessions(web: Flask, own_store: Storage) -> Non
     for method in ("GET", "DELETE"):
         path = "/sessions?tenant=other"
         assert web.test_client().open(path, method=method, headers=bearer(member)).status_code == 403
+    assert web.test_client().get("/sessions?tenant=a%00b", headers=admin).status_code == 400
     assert len(listed(web.test_client(), headers=admin, query_string={"tenant": "acme"})) == 2
     assert web.test_client().delete("/sessions?tenant=acme", headers=admin).status_code == 204
     assert statuses(*mine, other) == [401, 401, 200]

@@ -1,5 +1,6 @@
 """Sessions by cookie: for a key with a row in the database, for an anonymous tenant signed (docs/decisions/0022)."""
 
+import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
@@ -172,4 +173,5 @@ def drop_cookies() -> None:
 
 
 def make_signer(secret: str) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(secret, salt="anonymous session", signer_kwargs={"digest_method": "sha256"})
+    how = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+    return URLSafeTimedSerializer(secret, salt="anonymous session", signer_kwargs=how)

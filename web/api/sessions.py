@@ -1,5 +1,6 @@
 """The sessions of a key: which there are, and their end. An admin reaches those of any tenant."""
 
+import re
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -14,6 +15,9 @@ from web.access.sessions import drop_cookies, end, held
 from web.documents import timestamp
 from web.services import connected, known_sessions
 from web.sql_timeout import answered
+
+SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
+TENANT = re.compile(r"[a-z0-9_-]{1,64}")
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 
@@ -51,8 +55,12 @@ def remove(session_id: str) -> Response:
     if current and current.session.id == session_id:
         end(current)
         drop_cookies()
-    elif not key_id or not answered(
-        lambda: connected().sessions.end_one(session_id, key_id, event(Action.SESSION_ENDED, session_id))
+    elif (
+        not key_id
+        or not SESSION_ID.fullmatch(session_id)
+        or not answered(
+            lambda: connected().sessions.end_one(session_id, key_id, event(Action.SESSION_ENDED, session_id))
+        )
     ):
         raise Problem("not_found", "There is no such session.")
     return Response(status=204)
@@ -77,6 +85,8 @@ def _tenant() -> str:
     tenant = request.args.get("tenant", "")
     if tenant and not caller().may(Scope.ADMIN):
         raise Problem("forbidden", "Another tenant's sessions need the scope admin.")
+    if tenant and not TENANT.fullmatch(tenant):
+        raise Problem("invalid_request", "tenant: the name of a tenant.")
     return tenant
 
 

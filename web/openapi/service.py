@@ -48,11 +48,13 @@ SESSIONS: Operations = {
         tag="session",
         parameters=(OF_TENANT,),
         answers={200: Answer("Open sessions.", {JSON: ref("SessionList")})},
+        problems=("invalid_request",),
     ),
     "sessions.remove_all": Operation(
         tag="session",
         parameters=(OF_TENANT,),
         answers={204: Answer("They have ended.", optional=("Set-Cookie",))},
+        problems=("invalid_request",),
     ),
     "sessions.remove": Operation(
         tag="session",
