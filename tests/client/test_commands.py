@@ -163,7 +163,7 @@ def test_ctrl_c_says_how_to_go_on(lonely_web: str, connection: Storage, tmp_path
         assert process.stderr is not None
         assert process.stderr.readline() == "0 of 2 done, no live worker\n"
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=90)
     assert process.returncode == 130, stderr
     told = json.loads(stdout)
     assert [entry["job"]["status"] for entry in told["data"]] == ["queued", "queued"]
@@ -182,7 +182,7 @@ def test_a_terminal_sees_a_bar_and_stdout_stays_clean(lonely_web: str, segue: Se
     env = services.environment(SEGUE_URL=lonely_web, PYTHONPATH=services.PYTHONPATH, TERM="xterm", COLUMNS=200)
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
         os.close(theirs)
-        stdout, _ = process.communicate(timeout=30)
+        stdout, _ = process.communicate(timeout=90)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(iter(lambda: _read(ours), b"")).decode())
     os.close(ours)
     assert process.returncode == 1

@@ -87,7 +87,7 @@ class Folder:
             stderr=subprocess.DEVNULL,
         ) as process:
             try:
-                services.wait_until(lambda: journal.exists() and journal.read_text().count(wanted) >= count, kind, 30)
+                services.wait_until(lambda: journal.exists() and journal.read_text().count(wanted) >= count, kind)
             finally:
                 process.kill()
         assert process.returncode == -signal.SIGKILL
@@ -298,7 +298,7 @@ def test_a_web_that_asks_for_a_key(
     folder.port, log = services.free_ports(1), tmp_path / "web.log"
     web = stack.run_line("web", log, PORT=str(folder.port), REQUIRE_KEYS="1", SESSION_SECRET=SECRET)
     try:
-        services.wait_until(lambda: "Booting worker" in log.read_text(), "the web", 30)
+        services.wait_until(lambda: "Booting worker" in log.read_text(), "the web")
         refused = folder.run(code=1)
         assert refused["error"].startswith("Authentication required: ")
         assert folder.run("--key", key)["succeeded"] == 1
@@ -307,4 +307,4 @@ def test_a_web_that_asks_for_a_key(
         assert folder.run()["succeeded"] == 2
     finally:
         web.terminate()
-        assert web.wait(30) == 0
+        assert web.wait(services.PATIENCE_S) == 0

@@ -105,7 +105,7 @@ def test_the_retention_is_shown(stack: Stack, batch: Document) -> None:
 def test_an_erased_job_is_nowhere_any_more(stack: Stack, seen: Storage, batch: Document) -> None:
     erased, kept = (item["job_id"] for item in batch["items"])
     name, note = batch["name"], batch["note"]
-    services.wait_until(lambda: note in rows(stack), "the records", 20)
+    services.wait_until(lambda: note in rows(stack), "the records")
     assert name in in_redis(seen)
     assert {key.partition("/")[0] for key in objects(seen) if erased in key} == {"uploads", "results", "feedback"}
 
@@ -115,7 +115,7 @@ def test_an_erased_job_is_nowhere_any_more(stack: Stack, seen: Storage, batch: D
     assert not [key for key, content in left.items() if name.encode() in content or note.encode() in content]
     assert [key for key in left if kept in key]
     assert name not in in_redis(seen)
-    services.wait_until(lambda: name not in rows(stack), "the records to forget", 20)
+    services.wait_until(lambda: name not in rows(stack), "the records to forget")
     assert note not in rows(stack)
     assert erased not in str(stack.http.get("/v1/jobs", params={"limit": 200}).json())
     assert stack.http.get(f"/v1/jobs/{erased}").status_code == 410

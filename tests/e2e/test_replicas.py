@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pictures
+import pytest
 import services
 from stack import Stack, command_line
 
@@ -26,13 +27,14 @@ def test_workers_join_and_leave_under_load(stack: Stack) -> None:
         time.sleep(0.5)
     finally:
         third.terminate()
-        assert third.wait(20) == 0
+        assert third.wait(services.PATIENCE_S) == 0
     ended = stack.all_finished(jobs, 60)
     assert {job["status"] for job in ended} == {"succeeded"}
     assert {job["attempt"] for job in ended} == {1}
-    services.wait_until(lambda: stack.queue()["workers"] == 2, "its heartbeat's end", 15)
+    services.wait_until(lambda: stack.queue()["workers"] == 2, "its heartbeat's end")
 
 
+@pytest.mark.alone
 def test_a_thousand_uploads_by_32_threads_fill_the_micro_batches(stack: Stack) -> None:
     contents = photos(40)
     with ThreadPoolExecutor(32) as pool:

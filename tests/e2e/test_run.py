@@ -32,7 +32,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
             os.kill(child, signal.SIGKILL)
     assert first.stop() == 0
     assert len(started) == 5
-    services.wait_until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all", 5)
+    services.wait_until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "the end of all")
 
     assert first.start().startswith("Segue is ready")
     assert first.http.get(done["links"]["mask"]).status_code == 200
@@ -58,9 +58,9 @@ def test_every_procfile_line_runs_on_its_own(stack: Stack, tmp_path: Path, line:
     process = stack.run_line(line, log, VAR=str(tmp_path), PORT=port, MODEL_CACHE=str(tmp_path))
     try:
         sign = {"web": "Booting worker", "worker": "ready.", "housekeeper": "ready."}[line]
-        services.wait_until(lambda: sign in log.read_text(), line, 30)
+        services.wait_until(lambda: sign in log.read_text(), line)
         time.sleep(0.5)
         assert process.poll() is None
     finally:
         process.terminate()
-        assert process.wait(30) == 0, log.read_text()
+        assert process.wait(services.PATIENCE_S) == 0, log.read_text()

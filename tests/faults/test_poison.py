@@ -80,7 +80,7 @@ def test_a_model_broken_in_the_store_and_repaired(begin: Begin, poisonable: Stac
             victims = poisonable.pids(WORKER)
             kill([*victims, *pool_children(poisonable)])
             replaced(poisonable, WORKER, victims, 2)
-            services.wait_until(lambda: reason(scene) == "model_loading", "a worker without a model", 30)
+            services.wait_until(lambda: reason(scene) == "model_loading", "a worker without a model")
             time.sleep(5)
             assert len(scene.open()) == 280
             put(scene, key, whole)

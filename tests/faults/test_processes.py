@@ -45,7 +45,7 @@ def test_a_worker_killed_five_times(scene: Scene) -> None:
 def check_ended(orphans: list[int]) -> None:
     """They have followed their parents; whoever has not is ended here, for no supervisor knows it."""
     try:
-        services.wait_until(lambda: all(gone(pid) for pid in orphans), "the end of the orphans", 10)
+        services.wait_until(lambda: all(gone(pid) for pid in orphans), "the end of the orphans")
     finally:
         kill(orphans)
 
@@ -87,7 +87,7 @@ def child_at_work(scene: Scene) -> tuple[int, int]:
 
 
 def another_child(worker: int, former: int) -> None:
-    services.wait_until(lambda: damage.pool_child(worker) not in (None, former), "another child", 30)
+    services.wait_until(lambda: damage.pool_child(worker) not in (None, former), "another child")
 
 
 def untouched(scene: Scene) -> None:
@@ -201,7 +201,7 @@ def test_the_web_killed_in_mid_upload_five_times(scene: Scene) -> None:
                     assert kill([master, *family(master)])
                 assert [rest_sent(connection) for connection in half] == [""] * 4
                 replaced(scene.stack, WEB, [master], 1)
-                services.wait_until(lambda: damage.reachable(scene.stack), "the web after its end", 30)
+                services.wait_until(lambda: damage.reachable(scene.stack), "the web after its end")
                 time.sleep(0.5)
     scene.settle()
     for key, job in list(accepted.items())[::10]:
@@ -227,7 +227,7 @@ def test_the_web_ended_by_sigterm_cuts_no_request(scene: Scene) -> None:
             replaced(scene.stack, WEB, [master], 1)
     assert answers == ["HTTP/1.1 202 ACCEPTED"] * 10
     assert [one.result() for one in polls] == ["200"] * 10
-    services.wait_until(lambda: damage.reachable(scene.stack), "the web after its end", 30)
+    services.wait_until(lambda: damage.reachable(scene.stack), "the web after its end")
     scene.settle()
 
 
@@ -245,7 +245,7 @@ def test_two_housekeepers_at_once(scene: Scene, tmp_path: Path) -> None:
     """Whatever there is to sweep, both sweep it; nothing ends twice."""
     second = scene.stack.run_line("housekeeper", tmp_path / "log", VAR=str(tmp_path))
     try:
-        services.wait_until(lambda: "ready." in (tmp_path / "log").read_text(), "the second housekeeper", 30)
+        services.wait_until(lambda: "ready." in (tmp_path / "log").read_text(), "the second housekeeper")
         for _ in range(3):
             scene.load()
             worker, child = child_at_work(scene)
@@ -256,6 +256,6 @@ def test_two_housekeepers_at_once(scene: Scene, tmp_path: Path) -> None:
         assert second.poll() is None
     finally:
         second.terminate()
-        assert second.wait(30) == 0
+        assert second.wait(services.PATIENCE_S) == 0
     assert sum(scene.losses().values()) > 0
     assert set(scene.results().values()) == {1}

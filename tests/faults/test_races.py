@@ -55,7 +55,7 @@ def test_a_thousand_cancels_race_with_their_finishes(connection: Storage, measur
         for one in running:
             one.result()
     sweep(connection)  # what was marked after its holder's last look is its own affair, nothing is left
-    services.wait_until(lambda: ends.total() >= RACES, "the last event", 10)
+    services.wait_until(lambda: ends.total() >= RACES, "the last event")
     over.set()
     listener.join()
     assert ends == Counter(dict.fromkeys((spec.id for spec in specs), 1))

@@ -71,7 +71,7 @@ def recorded(database: Database) -> dict[str, str]:
 
 def check(stack: Stack, database: Database, ended: dict[str, float]) -> None:
     """Every record is there within a few seconds of the database."""
-    services.wait_until(lambda: recorded(database).keys() >= ended.keys(), f"{len(ended)} records", 30)
+    services.wait_until(lambda: recorded(database).keys() >= ended.keys(), f"{len(ended)} records")
     assert {status for job_id, status in recorded(database).items() if job_id in ended} == {"succeeded"}
     listed = stack.http.get("/v1/jobs", params={"limit": 200}).json()["data"]
     assert {job["id"] for job in listed} <= ended.keys()

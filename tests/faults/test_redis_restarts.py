@@ -41,7 +41,7 @@ def another_redis(scene: Scene) -> Iterator[None]:
     """It ends inside of the block; after it another one answers."""
     before = run_id(scene.redis)
     yield
-    services.wait_until(lambda: damage.answers(scene.redis) and run_id(scene.redis) != before, "Redis", 30)
+    services.wait_until(lambda: damage.answers(scene.redis) and run_id(scene.redis) != before, "Redis")
 
 
 @pytest.mark.full

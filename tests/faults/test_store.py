@@ -30,7 +30,7 @@ def test_the_object_store_killed(scene: Scene) -> None:
     with scene.fault():
         with damage.unsupervised(scene.stack):
             assert damage.kill(scene.stack.pids("weed"))
-            services.wait_until(lambda: not scene.leased(), "the end of all claims", 15)
+            services.wait_until(lambda: not scene.leased(), "the end of all claims")
             for _ in range(20):
                 assert not scene.leased()
                 time.sleep(0.2)

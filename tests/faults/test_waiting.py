@@ -22,15 +22,15 @@ def test_no_worker_alive(scene: Scene, tmp_path: Path) -> None:
     """Everything is accepted and waits; one worker does it all."""
     with damage.unsupervised(scene.stack):
         kill([*scene.stack.pids(WORKER), *pool_children(scene.stack)])
-        services.wait_until(lambda: scene.stack.queue()["workers"] == 0, "the end of the heartbeats", 30)
+        services.wait_until(lambda: scene.stack.queue()["workers"] == 0, "the end of the heartbeats")
         waiting = scene.submit(100)
         job = scene.stack.http.get(f"/v1/jobs/{waiting[0]}").json()
         assert job["queue"]["waiting_reason"] == "no_live_worker"
         with scene.fault(fewest=100):
             worker = scene.stack.run_line("worker", tmp_path / "log")
-            services.wait_until(lambda: scene.stack.queue()["workers"] == 1, "a worker", 30)
+            services.wait_until(lambda: scene.stack.queue()["workers"] == 1, "a worker")
         try:
             scene.settle()
         finally:
             worker.terminate()
-            assert worker.wait(30) == 0
+            assert worker.wait(services.PATIENCE_S) == 0

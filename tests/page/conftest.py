@@ -74,10 +74,10 @@ def guarded(stack: Stack, tmp_path: Path) -> Iterator[Callable[..., int]]:
         log = tmp_path / f"{port}.log"
         process = stack.run_line("web", log, PORT=str(port), SESSION_SECRET=SECRET, **changes)
         processes.append(process)
-        services.wait_until(lambda: "Booting worker" in log.read_text(), "the web", 30)
+        services.wait_until(lambda: "Booting worker" in log.read_text(), "the web")
         return port
 
     yield start
     for process in processes:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(services.PATIENCE_S) == 0

@@ -11,9 +11,10 @@ from examined import Finding, examine
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.alone  # memory and CPU are measured
 MOST_MB = 512  # a 25-megapixel WebP with alpha: libwebp's canvas, its frame, the stored picture and the white one
 MOST_HEADER_CPU_S, MOST_CPU_S = 1.0, 6.0  # of the web's one processor; of a header and two decodes
-PATIENCE_S = 60
+PATIENCE_S = 300
 MUTATIONS = 2000
 
 

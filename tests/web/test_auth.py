@@ -198,7 +198,7 @@ def test_a_revoked_key_stops_on_every_web(connection: Storage) -> None:
     def stopped() -> bool:
         return [web.get("/v1/queue", headers=bearer(key)).status_code for web in webs] == [401, 401]
 
-    services.wait_until(stopped, "the end of a revoked key", 5)
+    services.wait_until(stopped, "the end of a revoked key", 30)
 
 
 def test_without_the_database_a_known_key_goes_on_and_a_new_one_is_told_to_wait(

@@ -324,19 +324,20 @@ def test_a_mask_too_detailed_for_polygons(
 
 def test_no_more_than_two_are_rendered_at_once(app: Flask, job: Document, monkeypatch: pytest.MonkeyPatch) -> None:
     """In greenlets of one thread, as the server has it."""
-    running, most, lock = 0, 0, threading.Lock()
+    running, most, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2)
 
     def slow(*_: Any) -> bytes:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.1)
+        pair.wait(60)  # two run at once
+        time.sleep(0.2)  # in which a third would begin
         with lock:
             running -= 1
         return b"{}"
 
     monkeypatch.setattr(renderings, "rle", slow)
     asked = [gevent.spawn(lambda: app.test_client().get(job["links"]["rle"]).status_code) for _ in range(6)]
-    gevent.joinall(asked, timeout=30)
+    gevent.joinall(asked, timeout=60)
     assert ([one.value for one in asked], most) == ([200] * 6, 2)

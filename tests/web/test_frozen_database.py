@@ -38,7 +38,7 @@ def web(settings: Settings, postgres: Service, tmp_path: Path, key: str) -> Iter
     changes = {"PORT": port, "REQUIRE_KEYS": 1, "SESSION_SECRET": SECRET, "KEY_CACHE_S": 1}
     env = {**services.joining(settings, **changes), "SQL_URL": url}
     service = services.start(services.procfile("web"), env, port, tmp_path / "log")
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=bearer(key), timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=bearer(key), timeout=60) as client:
         services.wait_until(lambda: client.get("/readyz").status_code == 200, "the web")
         yield client
     service.stop()
@@ -59,8 +59,8 @@ def test_a_known_key_goes_on_and_lists_say_that_they_cannot(
             web.post("/v1/jobs", content=pictures.jpeg(), headers={"Content-Type": "image/jpeg"}),
         ]
         assert [answer.status_code for answer in answers] == [503, 202]
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 30
     finally:
         for pid in everybody:
             damage.kill([pid], signal.SIGCONT)
-    services.wait_until(lambda: web.get("/v1/jobs").status_code == 200, "the lists", 20)
+    services.wait_until(lambda: web.get("/v1/jobs").status_code == 200, "the lists")

@@ -42,7 +42,7 @@ from worker.engines import Engines
 from worker.housekeeping.recorder import record
 from worker.pipeline.pipeline import Pipeline
 
-SEED, EXAMPLES, PROMPT_S = 20, 30, 10
+SEED, EXAMPLES, PROMPT_S = 20, 30, 30
 OURS = re.compile(
     rb"Traceback|\.py\b|/tmp/|/usr/|/root/|site-packages|minio|seaweed|pydantic|werkzeug|sqlalchemy|sqlite|psycopg|lua\b",
     re.IGNORECASE,

@@ -22,6 +22,7 @@ from storage.job import Status
 from storage.keys import SEGMENT_QUEUE
 from storage.objects import RESULTS, MinioObjects
 from storage.problems import Unavailable
+from web import waiting
 from web.app import create_app
 
 Work = Callable[[], None]
@@ -162,15 +163,15 @@ def test_a_damaged_image_fails_with_its_reason(client: FlaskClient, work: Work) 
 
 def test_waiting_for_the_end(client: FlaskClient, app: Flask, work: Work) -> None:
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(post, client, headers={"Prefer": "respond-async, wait=30"})
+        waiting = pool.submit(post, client, headers={"Prefer": "respond-async, wait=60"})
         started = time.monotonic()
         while not app.extensions["storage"].jobs.queue().pending["interactive"]:
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 25
         work()
         answer = waiting.result()
     assert (answer.status_code, answer.get_json()["status"]) == (200, "succeeded")
-    assert answer.headers["Preference-Applied"] == "wait=30"
-    assert time.monotonic() - started < 25
+    assert answer.headers["Preference-Applied"] == "wait=60"
+    assert time.monotonic() - started < 50
 
 
 def test_a_wait_that_is_not_met_answers_what_is(client: FlaskClient) -> None:
@@ -182,7 +183,10 @@ def test_a_wait_that_is_not_met_answers_what_is(client: FlaskClient) -> None:
     assert (same.status_code, same.data) == (304, b"")
 
 
-def test_the_long_poll_answers_at_the_next_change(client: FlaskClient, connection: Storage) -> None:
+def test_the_long_poll_answers_at_the_next_change(
+    client: FlaskClient, connection: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "REREAD_S", 60)  # only the event is left
     posted = post(client)
     timer = threading.Timer(0.5, lambda: connection.jobs.claim("t", "d", "w"))
     timer.start()
@@ -192,14 +196,14 @@ def test_the_long_poll_answers_at_the_next_change(client: FlaskClient, connectio
     )
     timer.join()
     assert answer.get_json()["status"] == "running"
-    assert time.monotonic() - started < 4  # by the event, not by re-reading
+    assert time.monotonic() - started < 25
 
 
 def test_past_the_bound_a_wait_answers_at_once(connection: Storage) -> None:
     client = create_app(connection.settings.replace(max_waiters=0)).test_client()
     started = time.monotonic()
-    assert post(client, headers={"Prefer": "wait=30"}).status_code == 202
-    assert time.monotonic() - started < 10
+    assert post(client, headers={"Prefer": "wait=60"}).status_code == 202
+    assert time.monotonic() - started < 30
 
 
 def test_an_idempotency_key_makes_one_job(client: FlaskClient) -> None:
@@ -288,7 +292,7 @@ def test_a_part_that_is_down_is_a_503_that_says_when_to_return(settings: Any) ->
         started = time.monotonic()
         answer = post(client)
         assert (answer.status_code, code(answer), answer.headers["Retry-After"]) == (503, "unavailable", "2")
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
         ready = client.get("/readyz")
         assert (ready.status_code, ready.get_json()["status"]) == (503, "unavailable")
         assert client.get("/healthz").status_code == 200

@@ -218,7 +218,7 @@ def test_an_outage_of_the_store_releases_the_work(
         broken.setattr(published.objects, method, down)
         pipeline.run("drainer")
     assert {job(published, one.id).status for one in made} == {Status.QUEUED}
-    services.wait_until(lambda: pipeline.run("drainer") or job(published, made[-1].id).status.final, "its return", 15)
+    services.wait_until(lambda: pipeline.run("drainer") or job(published, made[-1].id).status.final, "its return")
     assert {job(published, one.id).status for one in made} == {Status.SUCCEEDED}
 
 
@@ -322,7 +322,7 @@ def test_a_hung_decode_loses_only_its_own_lease(published: Storage, hanging: thr
     pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")
     started = time.monotonic()
     pipeline.run("drainer")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30  # the decoder hangs for 60
     others = [one.id for i, one in enumerate(made) if i != 2]
     services.wait_until(lambda: made[2].id in hurried.jobs.sweep("sweeper").put_back, "the end of its lease")
     assert {job(hurried, one).status for one in others} == {Status.SUCCEEDED}

@@ -1,8 +1,21 @@
-import time
+import sys
+from pathlib import Path
+
+import services
 
 from storage.connection import Storage
-from worker import watch
 from worker.watch import Stall
+
+WATCHED = """
+import time
+from storage.connection import connect
+from storage.settings import Settings
+from worker import watch
+
+storage = connect(Settings())
+watch.start(storage.jobs, "me", storage.settings)
+time.sleep(60)
+"""
 
 
 def test_a_stall_needs_waiting_tickets_and_a_child_that_does_not_move() -> None:
@@ -24,9 +37,8 @@ def test_or_tickets_that_nobody_takes_while_the_child_has_nothing_to_do() -> Non
     assert stall.stalls(tickets=5, busy=False, idle_s=11, now=119)
 
 
-def test_a_watched_worker_shows_up(connection: Storage) -> None:
-    watch.start(connection.jobs, "me", connection.settings)
-    give_up = time.monotonic() + 10
-    while not connection.jobs.queue().workers and time.monotonic() < give_up:
-        time.sleep(0.05)
-    assert connection.jobs.queue().workers == 1
+def test_a_watched_worker_shows_up(connection: Storage, tmp_path: Path) -> None:
+    """In a process of its own, which the watch would end if tickets waited."""
+    watched = services.spawn([sys.executable, "-c", WATCHED], services.joining(connection.settings), tmp_path / "log")
+    services.wait_until(lambda: connection.jobs.queue().workers == 1, "its heartbeat")
+    watched.stop()
