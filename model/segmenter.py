@@ -9,7 +9,8 @@ from PIL import Image
 
 from model.card import Card
 from model.engines import ENGINES, EngineName
-from model.images import scale_to_input, to_mask
+from model.images import scale_to_input
+from model.masks import to_mask
 
 
 class Segmenter:

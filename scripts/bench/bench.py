@@ -31,7 +31,9 @@ from services import ROOT, SHIPPED_MODEL
 from stack import Stack, children, command_line
 
 from model.data import full_size_examples
-from model.images import confidence, to_levels, to_mask, to_mask_png
+from model.images import confidence, to_levels
+from model.masks import to_mask
+from model.png import to_mask_png
 from model.segmenter import Segmenter
 from storage.photos.confidence import CHUNK, MOST, pack
 from storage.photos.photo import decode

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stack import Stack
 
 from model.engines import EngineName
-from model.images import to_mask
+from model.masks import to_mask
 from model.segmenter import Segmenter
 from storage.photos.photo import decode
 from storage.settings import Settings

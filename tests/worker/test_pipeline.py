@@ -67,7 +67,7 @@ def offline(content: bytes) -> NDArray[np.uint8]:
         image.draft("RGB", (256, 256))
         full = Image.open(io.BytesIO(content)).size
         segmenter = Segmenter(SHIPPED_MODEL)
-        from model.images import to_mask
+        from model.masks import to_mask
 
         return to_mask(segmenter.engine.logits(segmenter.to_input(image.convert("RGB"))[None])[0], *full)
 

@@ -19,7 +19,9 @@ import redis
 from numpy.typing import NDArray
 from redis.backoff import ExponentialWithJitterBackoff
 
-from model.images import confidence, to_levels, to_mask, to_mask_png
+from model.images import confidence, to_levels
+from model.masks import to_mask
+from model.png import to_mask_png
 from model.segmenter import Segmenter
 from storage import keys
 from storage.connection import Storage
