@@ -1,5 +1,7 @@
 """Masks at the photo's size, against the interpolation of every pixel."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -37,7 +39,7 @@ def test_edges_are_interpolated_and_not_blocks() -> None:
     assert (mask[inside] != exact[inside]).mean() < 0.002
 
 
-sides = st.integers(1, 20)
+sides = st.integers(2, 20)
 lengths = st.integers(1, 300)
 
 
@@ -48,7 +50,7 @@ lengths = st.integers(1, 300)
     st.tuples(lengths, lengths),
     st.sampled_from((0.0, 0.37, 1.0, 4)),
 )
-def test_cells_give_the_ids_of_every_pixel(
+def test_cells_give_the_ids_of_every_pixel_but_for_ties(
     seed: int, shape: tuple[int, int, int], size: tuple[int, int], step: float
 ) -> None:
     """With continuous logits (step 0), and with steps so coarse that many classes tie."""
@@ -56,22 +58,27 @@ def test_cells_give_the_ids_of_every_pixel(
     logits = np.random.default_rng(seed).normal(scale=2, size=(h, w, classes))
     logits = (np.round(logits / step) * step if step else logits).astype(np.float32)
     planes = [np.ascontiguousarray(logits[..., index]) for index in range(classes)]
-    found = masks._by_cells(logits, planes, width, height)
-    np.testing.assert_array_equal(found, every_pixel(logits, width, height))
+    found, expected = masks._by_cells(logits, planes, width, height), every_pixel(logits, width, height)
+    rows, columns = np.nonzero(found != expected)
+    interpolated = np.stack([masks._resized(plane, width, height)[rows, columns] for plane in planes])
+    pixels = np.arange(len(rows))
+    gaps = interpolated[expected[rows, columns], pixels] - interpolated[found[rows, columns], pixels]
+    assert np.all(gaps <= 1e-6 * np.abs(logits).max()), "a difference that is not a tie"
 
 
 def test_regions_of_one_class_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large mask of two halves interpolates only the row of cells between them."""
     logits = np.zeros((8, 8, 2), np.float32)
     logits[:4, :, 0], logits[4:, :, 1] = 5, 5
-    interpolated: list[tuple[int, ...]] = []
-    real = masks._two_largest
-
-    def counted(planes: list[masks.Plane], tolerance: np.float32) -> object:
-        interpolated.append(planes[0].shape)
-        return real(planes, tolerance)
-
-    monkeypatch.setattr(masks, "_two_largest", counted)
     expected = every_pixel(logits, 1000, 1000)
+    interpolated: list[tuple[int, ...]] = []
+    real = masks._largest
+
+    def counted(planes: Iterable[masks.Plane]) -> masks.Ids:
+        ids = real(planes)
+        interpolated.append(ids.shape)
+        return ids
+
+    monkeypatch.setattr(masks, "_largest", counted)
     np.testing.assert_array_equal(to_mask(logits, 1000, 1000), expected)
     assert interpolated == [(125, 1000)]

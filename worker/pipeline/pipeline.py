@@ -327,13 +327,14 @@ def succeeded(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
         raise ValueError("no logits: it never went through the engine")
     with item.timed("encode"):
         mask, sure = to_mask(logits, spec.width, spec.height), confidence(logits)
-        counts = np.bincount(mask.ravel(), minlength=len(card.labels))
+        # np.bincount would copy the mask to int64 first.
+        counts = [np.count_nonzero(mask == label.id) for label in card.labels]
         model = {"name": card.name, "version": card.version}
         result: dict[str, Any] = {
             "width": spec.width,
             "height": spec.height,
             "classes": [
-                {**label.to_dict(), "pixels": int(count), "fraction": round(int(count) / mask.size, 6)}
+                {**label.to_dict(), "pixels": count, "fraction": round(count / mask.size, 6)}
                 for label, count in zip(card.labels, counts, strict=True)
             ],
             "confidence": round(float(sure.mean()), 4),
