@@ -328,7 +328,7 @@ def succeeded(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
     with item.timed("encode"):
         mask, sure = to_mask(logits, spec.width, spec.height), confidence(logits)
         # np.bincount would copy the mask to int64 first.
-        counts = [np.count_nonzero(mask == label.id) for label in card.labels]
+        counts = [int(np.count_nonzero(mask == label.id)) for label in card.labels]
         model = {"name": card.name, "version": card.version}
         result: dict[str, Any] = {
             "width": spec.width,
