@@ -38,6 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         bucket_prefix="test-",
         sql_url=f"sqlite:///{folder}/records.db",
         model_cache=folder / "models",
+        ticket_s=60,  # a pipeline that a test runs ends its work, however slow the machine is
     )
     objects = connect(made).objects
 

@@ -115,6 +115,9 @@ def connected(
         )
         for role, own in credentials.items()
     }  # fmt: skip
+    for bucket in (UPLOADS, RESULTS):  # what other tests left would be adopted
+        for listed in made[OPERATOR].objects.listing(bucket, ""):
+            made[OPERATOR].objects.remove(bucket, listed.key)
     clients[OPERATOR].acl_log_reset()
     yield made
     for connection in made.values():
@@ -165,7 +168,7 @@ def test_a_job_goes_its_way(connected: dict[Role, Storage]) -> None:
     assert adopt_after_loss(housekeeper)
     made = submit(web, key_hash="k", fingerprint="f")
     web.tickets.send(web.jobs.tickets_missing() or 1)
-    assert worker.jobs.beat("worker", 10_000) == (1, pytest.approx(worker.jobs._now_ms(), abs=5_000))
+    assert worker.jobs.beat("worker", 10_000) == (1, pytest.approx(worker.jobs._now_ms(), abs=30_000))
     worker.jobs.report("worker", EnginesReport([], {}), ["pets/9"], ["pets/2"])
     assert web.jobs.outlook(made.id).workers == 1
     assert web.jobs.reserve(made)[0] == "done"

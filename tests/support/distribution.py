@@ -48,7 +48,7 @@ class Distribution(LoadScopeScheduling):
                 self._assign_work_unit(node)
 
     def _alone_is_next(self) -> bool:
-        return bool(self.workqueue) and _is_alone(next(iter(self.workqueue)))
+        return bool(self.workqueue) and _scope_is_alone(next(iter(self.workqueue)))
 
     def _another_goes_on(self, node: Any) -> bool:
         """Whether this worker can end, because another one is left for the tests marked `alone`."""
@@ -76,13 +76,13 @@ class Distribution(LoadScopeScheduling):
         for tests in left.values():
             tests.pop(crashed_in, None)
         units = {**left, **self.workqueue}
-        self.workqueue = OrderedDict(sorted(units.items(), key=lambda unit: _is_alone(unit[0])))
+        self.workqueue = OrderedDict(sorted(units.items(), key=lambda unit: _scope_is_alone(unit[0])))
         for other in self.nodes:
             self._reschedule(other)
         return crashed_in
 
 
-def _is_alone(scope: str) -> bool:
+def _scope_is_alone(scope: str) -> bool:
     return scope.endswith(f" {pytest.mark.alone.name}")
 
 
@@ -119,11 +119,11 @@ class Worker:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         seconds = json.loads(DURATIONS.read_text())
-        items.sort(key=lambda item: (_marked(item), -seconds.get(module_of(item.nodeid), SHORTEST_S)))
+        items.sort(key=lambda item: (is_alone(item), -seconds.get(module_of(item.nodeid), SHORTEST_S)))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Report the tests that are marked: the controller, which collects nothing, knows their ids only."""
-        alone = sorted(item.nodeid for item in session.items if _marked(item))
+        alone = sorted(item.nodeid for item in session.items if is_alone(item))
         written = self._alone_file.with_suffix(f".{id(self)}")
         written.write_text(json.dumps(alone))
         written.replace(self._alone_file)
@@ -147,7 +147,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         DURATIONS.write_text(json.dumps(kept, indent=1) + "\n")
 
 
-def _marked(item: pytest.Item) -> bool:
+def is_alone(item: pytest.Item) -> bool:
     return item.get_closest_marker("alone") is not None
 
 

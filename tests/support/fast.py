@@ -14,6 +14,6 @@ LONGEST_S = 20
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seconds = json.loads(distribution.DURATIONS.read_text())
     for item in items:
-        slow = seconds.get(distribution.module_of(item.nodeid), 0) > LONGEST_S
+        slow = seconds.get(distribution.module_of(item.nodeid), 0) > LONGEST_S or distribution.is_alone(item)
         if not slow and item.path.parent.name not in FOLDERS and SERVICES.isdisjoint(item.fixturenames):  # type: ignore[attr-defined]
             item.add_marker("fast")

@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import urllib3
+from minio import MinioAdmin
+from minio.credentials import StaticProvider
+from minio.error import MinioAdminException
 
 from storage.objects import MinioObjects
 from storage.problems import Unavailable
@@ -168,7 +172,18 @@ def start_minio(folder: Path, secret: str) -> Service:
         "--object-meta",
     ]
     where = ["--metrics", "127.0.0.1:0", "--log", f"{folder}/gateway.log", "--cache-dir", "memory"]
-    return start([*serve, *where, database, f"127.0.0.1:{port}"], env, port, folder / "minio.log")
+    service = start([*serve, *where, database, f"127.0.0.1:{port}"], env, port, folder / "minio.log")
+    wait_until(lambda: _administered(port, secret), "MinIO's users")  # it listens before it can be administered
+    return service
+
+
+def _administered(port: int, secret: str) -> bool:
+    admin = MinioAdmin(endpoint=f"127.0.0.1:{port}", credentials=StaticProvider("segue", secret), secure=False)
+    try:
+        admin.user_list()
+    except (MinioAdminException, urllib3.exceptions.HTTPError):
+        return False
+    return True
 
 
 def start_postgres(folder: Path, port: int | None = None) -> Service:
