@@ -226,7 +226,7 @@ def test_the_archive_has_masks_manifest_and_coco(client: FlaskClient, work: Work
     assert set(by_id.values()) == {"a/1.jpg", "2.png"}
     for annotation in coco["annotations"]:
         ids = masks[f"masks/{by_id[annotation['image_id']]}.png"]
-        np.testing.assert_array_equal(rle.decode(annotation["segmentation"]), ids == annotation["category_id"])
+        np.testing.assert_array_equal(rle.decode(annotation["segmentation"]), ids == annotation["category_id"] - 1)
 
 
 def test_a_batch_survives_the_loss_of_redis(client: FlaskClient, empty_store: Storage, work: Work) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,12 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
+from services import SHIPPED_MODEL
+from shapely.geometry import shape
+from shapely.validation import explain_validity
 
+from model.images import to_mask
+from model.segmenter import Segmenter
 from storage.problems import Problem
 from web.rendering import vectors
 from web.rendering.vectors import geojson, rle
@@ -74,6 +80,13 @@ def area(ring: list[list[int]]) -> int:
     return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in itertools.pairwise(ring)) // 2
 
 
+def check_valid(coordinates: list[Any], pixels: int) -> None:
+    """By OGC Simple Features, which PostGIS, QGIS and every other reader of GeoJSON holds to."""
+    whole = shape({"type": "MultiPolygon", "coordinates": coordinates})
+    assert whole.is_valid, explain_validity(whole)
+    assert whole.area == pixels
+
+
 def check_polygons(mask: Mask) -> None:
     document = json.loads(geojson(png(mask), classes(mask)))
     assert document["type"] == "FeatureCollection"
@@ -81,6 +94,7 @@ def check_polygons(mask: Mask) -> None:
         assert feature["type"] == "Feature"
         assert feature["properties"] == {name: entry[name] for name in ("id", "name", "color", "pixels")}
         assert feature["geometry"]["type"] == "MultiPolygon"
+        check_valid(feature["geometry"]["coordinates"], entry["pixels"])
         seen = np.zeros(mask.shape, int)
         for polygon in feature["geometry"]["coordinates"]:
             seen += rasterised(polygon, *mask.shape)
@@ -101,6 +115,28 @@ def test_polygons_of_spots(name: str) -> None:
 @settings(derandomize=True, deadline=None, max_examples=300)
 def test_polygons_tell_any_mask(mask: Mask) -> None:
     check_polygons(mask)
+
+
+def test_polygons_of_real_masks_are_valid(pets: Path) -> None:
+    segmenter = Segmenter(SHIPPED_MODEL)
+    photos = sorted((pets / "fullsize_test_photos").glob("*.jpg"))[:12]
+    assert photos
+    for photo in photos:
+        with Image.open(photo) as opened:
+            picture = opened.convert("RGB")
+        logits = segmenter.engine.logits(segmenter.to_input(picture)[None])[0]
+        mask = to_mask(logits, *picture.size)
+        for entry, feature in zip(
+            classes(mask), json.loads(geojson(png(mask), classes(mask)))["features"], strict=True
+        ):
+            check_valid(feature["geometry"]["coordinates"], entry["pixels"])
+
+
+def test_a_ring_that_touches_itself_is_an_outline_and_a_hole() -> None:
+    mask = SPOTS["a hole that opens at a corner"]
+    [[outline, hole]] = json.loads(geojson(png(mask), classes(mask)))["features"][1]["geometry"]["coordinates"]
+    assert hole == [[1, 1], [1, 2], [2, 2], [2, 1], [1, 1]] or sorted(hole[1:]) == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert [2, 1] in outline
 
 
 def test_polygons_of_a_mask_of_many_bands(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,13 +70,14 @@ class Coco:
         for entry in result.get("classes", []):
             if entry["name"] == UNTINTED or not entry["pixels"]:
                 continue
-            self._categories[entry["id"]] = {"id": entry["id"], "name": entry["name"]}
+            category = entry["id"] + 1  # importers take 0 for the background and drop it
+            self._categories[category] = {"id": category, "name": entry["name"]}
             encoded = rle.encode(np.asfortranarray((ids == entry["id"]).astype(np.uint8)))
             self._annotations.append(
                 {
                     "id": len(self._annotations) + 1,
                     "image_id": image_id,
-                    "category_id": entry["id"],
+                    "category_id": category,
                     "segmentation": {"size": [height, width], "counts": encoded["counts"].decode()},
                     "area": int(rle.area(encoded)),
                     "bbox": [float(side) for side in rle.toBbox(encoded)],

@@ -35,16 +35,20 @@ class Corners:
 def polygons(ids: NDArray[np.uint8], chosen: int, most: int) -> list[list[Ring]]:
     """uint8[h,w] class ids → the polygons of `chosen`: the outline, then the holes.
 
-    Pixels belong together by their sides. Outlines turn from x to y, holes the other way (RFC 7946, 3.1.6). Raises
-    Problem for more than `most` corners.
+    Pixels belong together by their sides. Outlines turn from x to y, holes the other way (RFC 7946, 3.1.6). No ring
+    touches itself (OGC Simple Features, 6.1.11.1). Raises Problem for more than `most` corners.
     """
     corners = _corners(ids, chosen, most)
     rings, ring_of = _rings(corners.order)
+    points = _points(corners)
+    touching = _touch_themselves(points, ring_of)
     found: dict[int, list[Ring]] = {}
     for number, owner in enumerate(_owners(ids, chosen, corners, rings, ring_of)):
-        closed = [*rings[number], rings[number][0]]
-        points = np.stack([corners.x[closed], corners.y[closed]], axis=1)
-        found.setdefault(owner, []).append(points if owner == number else points[::-1])
+        loops = _split(rings[number], points) if number in touching else [rings[number]]
+        for loop in loops:
+            closed = [*loop, loop[0]]
+            ring = np.stack([corners.x[closed], corners.y[closed]], axis=1)
+            found.setdefault(owner, []).append(ring if owner == number else ring[::-1])
     return list(found.values())
 
 
@@ -103,6 +107,39 @@ def _rings(order: NDArray[np.int64]) -> tuple[list[list[int]], NDArray[np.int64]
         if ring:
             rings.append(ring)
     return rings, np.array(ring_of, np.int64)
+
+
+def _points(corners: Corners) -> NDArray[np.int64]:
+    """A number for each corner; two corners in one point have the same."""
+    same = (corners.x[1:] == corners.x[:-1]) & (corners.y[1:] == corners.y[:-1])
+    return np.cumsum(np.append(1, ~same))[: len(corners.x)]
+
+
+def _touch_themselves(points: NDArray[np.int64], ring_of: NDArray[np.int64]) -> set[int]:
+    """The rings that go through a point twice."""
+    double = (points[1:] == points[:-1]) & (ring_of[1:] == ring_of[:-1])
+    return set(ring_of[1:][double].tolist())
+
+
+def _split(ring: list[int], points: NDArray[np.int64]) -> list[list[int]]:
+    """A ring → loops that go through each point once; the first has the ring's first corner.
+
+    Pixels that belong together by their sides have one outline. So whatever is split off from it is a hole and turns
+    the other way, and whatever is split off from a hole is another hole.
+    """
+    path: list[int] = []
+    places: dict[int, int] = {}  # point → where it is in the path
+    loops: list[list[int]] = []
+    for corner, point in zip(ring, points[ring].tolist(), strict=True):
+        if point in places:
+            begin = places[point]
+            loops.append(path[begin:])
+            for passed in points[path[begin + 1 :]].tolist():
+                del places[passed]
+            del path[begin:]
+        places[point] = len(path)
+        path.append(corner)
+    return [path, *loops]
 
 
 def _owners(
