@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     limit_address: str = Field(default="300/minute", pattern=RATE)
     limit_network: str = Field(default="3000/minute", pattern=RATE)
     trusted_proxy: str = ""
+    root_path: str = ""
+    cors_origins: str = ""
+    cors_credentials: bool = False
 
     max_upload_bytes: int = 10 * 1024 * 1024
     max_upload_pixels: int = 25_000_000

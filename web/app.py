@@ -17,12 +17,13 @@ from web.access.headers import protect
 from web.access.journal import Journal
 from web.access.known_keys import KnownKeys
 from web.access.known_sessions import KnownSessions
-from web.access.proxy import TrustedProxy
+from web.access.proxy import RootPath, TrustedProxy
 from web.access.rate_limits import RateLimits
 from web.access.sessions import make_signer
 from web.admission import Admission
 from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session, sessions
 from web.bodies import WholeBodyRequest
+from web.cors import Cors
 from web.openapi import views as openapi
 from web.sql_timeout import answered
 from web.uploads import ENVELOPE_BYTES
@@ -44,11 +45,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     connection = app.extensions["storage"] = connect(settings, online=True)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
     app.extensions["admission"] = Admission(connection.jobs, settings)
+    app.extensions["cors"] = Cors(settings)
     _let_in(app, connection)
     for part in (jobs, masks, records, feedback, batches, models, queue, health, pages, session, sessions, openapi):
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)
+    app.extensions["cors"].register(app)
     app.before_request(auth.authenticate)
     app.after_request(_add_headers)
     return app
@@ -74,7 +77,8 @@ def _let_in(app: Flask, connection: Storage) -> None:
     )
     app.extensions["rate_limits"] = RateLimits(connection.jobs.client, settings)
     app.extensions["signer"] = make_signer(settings.session_secret.get_secret_value() or secrets.token_hex(32))
-    app.wsgi_app = TrustedProxy(app.wsgi_app, settings.trusted_proxy)  # type: ignore[method-assign]
+    below = RootPath(app.wsgi_app, settings.root_path)
+    app.wsgi_app = TrustedProxy(below, settings.trusted_proxy)  # type: ignore[method-assign]
 
 
 def _name_request() -> None:

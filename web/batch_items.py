@@ -14,7 +14,8 @@ from storage.connection import Storage
 from storage.job import Spec
 from storage.problems import Problem, Unavailable
 from storage.queue.binding import Binding
-from web.uploads import checked_custom_id, describe
+from web.filenames import checked_custom_id, sent_name
+from web.uploads import describe
 
 UPLOADERS = 4
 
@@ -27,20 +28,20 @@ class Item:
     document: dict[str, Any]
 
 
-def store_items(storage: Storage, batch: BatchSpec, files: Sequence[FileStorage]) -> list[Item]:
-    """In the order of `files`. A refused image refuses none of the others."""
+def store_items(storage: Storage, batch: BatchSpec, files: Sequence[FileStorage], path: str) -> list[Item]:
+    """In the order of `files`. A refused image refuses none of the others; its problem's instance is `path`."""
     with ThreadPoolExecutor(UPLOADERS) as pool:
-        return list(pool.map(lambda place: _store(storage, batch, files[place], place), range(len(files))))
+        return list(pool.map(lambda place: _store(storage, batch, files[place], place, path), range(len(files))))
 
 
-def _store(storage: Storage, batch: BatchSpec, file: FileStorage, place: int) -> Item:
-    custom_id = file.filename or ""
+def _store(storage: Storage, batch: BatchSpec, file: FileStorage, place: int, path: str) -> Item:
+    custom_id = sent_name(file)
     try:
         content = file.stream.read()
         spec = _spec(storage, batch, checked_custom_id(custom_id), content, place)
         binding = _bind(storage, spec)
     except Problem as problem:
-        error = problem.to_dict(f"/v1/batches/{batch.id}/jobs")
+        error = problem.to_dict(path)
         return Item(None, {"custom_id": custom_id, "job_id": None, "outcome": "refused", "error": error})
     finally:
         file.close()

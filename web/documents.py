@@ -13,7 +13,8 @@ RENDERED = tuple(name for name in TYPES if name != "index")
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 
 
-def job_document(job: Job) -> dict[str, Any]:
+def job_document(job: Job, root: str) -> dict[str, Any]:
+    """`root`: the path below which clients reach this server, the request's `script_root`."""
     spec, outcome, outlook = job.spec, job.outcome, job.outlook
     return {
         "id": job.id,
@@ -42,8 +43,8 @@ def job_document(job: Job) -> dict[str, Any]:
         "result": outcome.result if outcome else None,
         "timings_ms": _timings(job),
         "micro_batch": {"size": job.micro_batch} if job.micro_batch else None,
-        "error": outcome.error if outcome else None,
-        "links": _links(job),
+        "error": _error(job, root),
+        "links": _links(job, root),
     }
 
 
@@ -62,7 +63,7 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 2)
 
 
-def item_document(number: int, job: Job) -> dict[str, Any]:
+def item_document(number: int, job: Job, root: str) -> dict[str, Any]:
     """One line of a batch's results."""
     return {
         "cursor": number,
@@ -70,13 +71,13 @@ def item_document(number: int, job: Job) -> dict[str, Any]:
         "job_id": job.id,
         "status": job.status,
         "result": job.outcome.result if job.outcome else None,
-        "error": job.outcome.error if job.outcome else None,
-        "links": _links(job),
+        "error": _error(job, root),
+        "links": _links(job, root),
     }
 
 
-def batch_document(batch: Batch) -> dict[str, Any]:
-    path = f"/v1/batches/{batch.id}"
+def batch_document(batch: Batch, root: str) -> dict[str, Any]:
+    path = f"{root}/v1/batches/{batch.id}"
     actions = ("jobs", "close", "cancel", "retry", "events", "results")
     return {
         "id": batch.id,
@@ -93,8 +94,13 @@ def batch_document(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _links(job: Job) -> dict[str, str]:
-    path = f"/v1/jobs/{job.id}"
+def _error(job: Job, root: str) -> dict[str, Any] | None:
+    error = job.outcome.error if job.outcome else None
+    return {**error, "instance": f"{root}{error['instance']}"} if error else None
+
+
+def _links(job: Job, root: str) -> dict[str, str]:
+    path = f"{root}/v1/jobs/{job.id}"
     always = {"self": path, "image": f"{path}/image"}
     if not job.status.final:
         return {**always, "events": f"{path}/events", "cancel": f"{path}/cancel"}

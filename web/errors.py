@@ -32,12 +32,12 @@ def register(app: Flask) -> None:
 def invalid(error: ValidationError) -> Problem:
     """The first thing wrong, by the field's name and without what was sent."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])[:64]
-    return Problem("invalid_request", f"{where}: {first['msg']}" if where else first["msg"])
+    where, message = ".".join(str(part) for part in first["loc"])[:64], first["msg"].removeprefix("Value error, ")
+    return Problem("invalid_request", f"{where}: {message}" if where else message)
 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
-    document = problem.to_dict(request.path, g.get("request_id"))
+    document = problem.to_dict(request.script_root + request.path, g.get("request_id"))
     response = problem_response(document)
     response.headers.update(headers or {})
     if response.status_code == 401:

@@ -9,6 +9,7 @@ from web.access.known_keys import KnownKeys
 from web.access.known_sessions import KnownSessions
 from web.access.rate_limits import RateLimits
 from web.admission import Admission
+from web.cors import Cors
 from web.waiting import Waiting
 
 
@@ -25,6 +26,11 @@ def waiting() -> Waiting:
 def admission() -> Admission:
     door: Admission = current_app.extensions["admission"]
     return door
+
+
+def cors() -> Cors:
+    rules: Cors = current_app.extensions["cors"]
+    return rules
 
 
 def known_keys() -> KnownKeys:

@@ -2,12 +2,13 @@
 
 import hashlib
 import time
-import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from flask import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from werkzeug.datastructures import FileStorage
 
 from storage import keys
 from storage.job import LONGEST_DEADLINE_S, Spec
@@ -16,18 +17,21 @@ from storage.models import Alias
 from storage.photos.photo import read_header
 from storage.problems import Problem
 from storage.settings import Settings
+from web.data_url import decode, longest_body
 from web.errors import invalid
+from web.filenames import clean_filename, sent_name, visible
 
 ENVELOPE_BYTES = 64 * 1024  # what multipart headers and option fields may add to the image
 IMAGE_FIELD = "image"
-LONGEST_FILENAME_BYTES = 255  # as in a file system
 LONGEST_MODEL = 129  # name/version
 MOST_TAGS = 20
 Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^,\x00-\x1f\x7f]+$")]
 
 
 def split(value: object) -> object:
-    """Of a form or a query, where a list is one text with commas."""
+    """Of a form or a query, where a list is one text with commas. In JSON it may be a list."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        raise ValueError("send the words with commas between (cat,dog), not as a JSON list")
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -45,6 +49,13 @@ class Options(BaseModel):
     )
 
 
+class JsonUpload(Options):
+    """`image`: a data URL."""
+
+    image: str = Field(description="`data:image/jpeg;base64,…`; its type is told by its content.")
+    filename: str = ""
+
+
 @dataclass(frozen=True)
 class Upload:
     content: bytes
@@ -52,21 +63,52 @@ class Upload:
     options: Options
 
 
-def read_upload(request: Request) -> Upload:
-    """Multipart with one `image` part, or a raw image body with the options in the query. Raises Problem."""
+def read_upload(request: Request, settings: Settings) -> Upload:
+    """Multipart with one `image` part, JSON with a data URL, or the image itself. Raises Problem."""
     if request.mimetype == "multipart/form-data":
-        files = [file for _, file in request.files.items(multi=True)]
-        if len(files) != 1 or IMAGE_FIELD not in request.files:
-            raise Problem("invalid_request", f"Send exactly one file, in the field `{IMAGE_FIELD}`.")
-        content, filename = files[0].stream.read(), files[0].filename or ""
-        files[0].close()  # a large one lies in a temporary file
-        fields = [*request.args.items(multi=True), *request.form.items(multi=True)]
-    elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        content, filename = _raw_body(request), ""
-        fields = list(request.args.items(multi=True))
-    else:
-        raise Problem("unsupported_media_type", "Send multipart/form-data or the image itself as image/*.")
-    return Upload(content, clean_filename(filename), _options(fields))
+        file = _only_image(request)
+        content, filename = file.stream.read(), sent_name(file)
+        file.close()  # a large one lies in a temporary file
+        return Upload(content, clean_filename(filename), _options(request, request.form.items(multi=True)))
+    if request.mimetype == "application/json":
+        return _of_json(request, settings)
+    if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
+        return Upload(_raw_body(request), "", _options(request, ()))
+    raise Problem(
+        "unsupported_media_type",
+        f"The Content-Type is {_shown(request.mimetype)}: send multipart/form-data, the image itself as image/*, or "
+        "application/json with a data URL.",
+    )
+
+
+def _shown(mimetype: str) -> str:
+    return f"`{visible(mimetype)[:64]}`" if mimetype else "missing"
+
+
+def _only_image(request: Request) -> FileStorage:
+    names = list(request.files.keys())
+    files = list(request.files.items(multi=True))
+    if IMAGE_FIELD in request.form:
+        raise Problem(
+            "invalid_request", f'The part `{IMAGE_FIELD}` has no file name, so it is text: add filename="photo.jpg".'
+        )
+    if IMAGE_FIELD not in names:
+        raise Problem("invalid_request", f"The form has no file in the field `{IMAGE_FIELD}`.")
+    if len(files) != 1:
+        raise Problem("invalid_request", f"The form has {len(files)} files: send one, in the field `{IMAGE_FIELD}`.")
+    return files[0][1]
+
+
+def _of_json(request: Request, settings: Settings) -> Upload:
+    request.max_content_length = longest_body(settings) + ENVELOPE_BYTES
+    try:
+        document = JsonUpload.model_validate_json(request.get_data(cache=False))
+    except ValidationError as error:
+        raise invalid(error) from error
+    if request.args:
+        raise Problem("invalid_request", "The query has parameters: put the options into the JSON document.")
+    options = Options.model_validate(document.model_dump(include=set(Options.model_fields)))
+    return Upload(decode(document.image, settings), clean_filename(document.filename), options)
 
 
 def _raw_body(request: Request) -> bytes:
@@ -80,34 +122,14 @@ def _raw_body(request: Request) -> bytes:
     return content
 
 
-def _options(fields: list[tuple[str, str]]) -> Options:
+def _options(request: Request, form: Iterable[tuple[str, str]]) -> Options:
+    fields = [*request.args.items(multi=True), *form]
     if len({name for name, _ in fields}) != len(fields):
         raise Problem("invalid_request", "A field was sent twice.")
     try:
         return Options.model_validate(dict(fields))
     except ValidationError as error:
         raise invalid(error) from error
-
-
-def clean_filename(name: str) -> str:
-    """A name is only ever shown: without control and bidirectional characters, at most 255 bytes, never a path."""
-    shown = visible(name.replace("\\", "/").rpartition("/")[2])
-    return shown.encode(errors="ignore")[:LONGEST_FILENAME_BYTES].decode(errors="ignore")
-
-
-def checked_custom_id(name: str) -> str:
-    """A batch item's relative path, kept as it is. Raises Problem where it is none, or could lead out of a folder."""
-    parts = name.split("/")
-    if not name or len(name.encode(errors="replace")) > LONGEST_FILENAME_BYTES or name != visible(name):
-        raise Problem("invalid_request", f"A file name must have 1 to {LONGEST_FILENAME_BYTES} bytes.")
-    if "\\" in name or ".." in parts or "." in parts or "" in parts:
-        raise Problem("invalid_request", "A file name must be a relative path with forward slashes.")
-    return name
-
-
-def visible(text: str) -> str:
-    """Without control and bidirectional characters."""
-    return "".join(c for c in text if unicodedata.category(c)[0] != "C")
 
 
 def to_spec(upload: Upload, tenant: str, settings: Settings) -> Spec:

@@ -121,7 +121,8 @@ def _open(content: bytes, settings: Settings) -> Stored:
     if not content:
         raise Problem("unprocessable_image", "The image is empty.")
     if len(content) > settings.max_upload_bytes:
-        raise Problem("payload_too_large", f"An image may have at most {settings.max_upload_bytes} bytes.")
+        limit = settings.max_upload_bytes
+        raise Problem("payload_too_large", f"The image has {len(content)} bytes; at most {limit} are accepted.")
     if not content.startswith(SIGNATURES):
         raise Problem("unsupported_media_type", "The content is not a JPEG, PNG or WebP image.")
     _limit_pillow()

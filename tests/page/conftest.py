@@ -17,7 +17,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
-Opened = Callable[[int], AbstractContextManager[Page]]
+Opened = Callable[..., AbstractContextManager[Page]]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def opened(browser: Browser) -> Opened:
     """The page of the web on a port, in a window without cookies; whatever the browser complains of fails the test."""
 
     @contextmanager
-    def open_page(port: int) -> Iterator[Page]:
+    def open_page(port: int, path: str = "/") -> Iterator[Page]:
         page = browser.new_page(base_url=f"http://127.0.0.1:{port}")
         complaints: list[str] = []
         expected = "the server responded with a status of 4"  # a refused upload, reported by the browser itself
@@ -49,7 +49,7 @@ def opened(browser: Browser) -> Opened:
             ),
         )
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto("/")
+        page.goto(path)
         yield page
         page.close()
         assert complaints == []

@@ -105,7 +105,8 @@ def environment(**changes: object) -> dict[str, str]:
     """This interpreter's tools first on the PATH, and nothing of the caller's Segue settings."""
     ours = (
         "REDIS", "S3_", "SQL_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE", "BIND", "REQUIRE_KEYS",
-        "PUBLIC_PAGE", "SESSION_", "AUDIT_", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY", "SEGUE_KEY", "SEGUE_URL",
+        "PUBLIC_PAGE", "SESSION_", "AUDIT_", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY", "ROOT_PATH", "CORS_",
+        "SEGUE_KEY", "SEGUE_URL",
     )  # fmt: skip
     base = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -154,6 +155,28 @@ def start_s3(folder: Path, secret: str, port: int | None = None, **settings: obj
     port = port or free_ports(4)
     env = environment(VAR=folder, S3_PORT=port, S3_ACCESS_KEY="segue", S3_SECRET_KEY=secret, **settings)
     return start(["deploy/s3.sh"], env, port, folder / "s3.log")
+
+
+def nginx_program() -> str | None:
+    """Debian has it where only root looks."""
+    return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+def start_nginx(folder: Path, locations: str) -> Service:
+    """A reverse proxy on loopback; `locations`: of its one server."""
+    program, port = nginx_program(), free_ports(1)
+    assert program
+    paths = " ".join(
+        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"daemon off; pid {folder}/nginx.pid; error_log stderr; events {{}}"
+        + ("user root;" if os.geteuid() == 0 else "")
+        + f"http {{ access_log off; client_max_body_size 20m; {paths}"
+        + f" server {{ listen 127.0.0.1:{port}; {locations} }} }}"
+    )
+    command = [program, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
+    return start(command, environment(), port, folder / "nginx.log")
 
 
 def start_minio(folder: Path, secret: str) -> Service:

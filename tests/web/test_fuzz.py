@@ -3,6 +3,7 @@
 Always the same requests, so that what was found once is found again.
 """
 
+import base64
 import io
 import re
 import zlib
@@ -146,7 +147,9 @@ def lead_somewhere(case: Case, known: Known) -> None:
         there = ids[:-1] if case.path.endswith("/events") else ids
         if name in (case.path_parameters or {}) and chosen % 4:
             case.path_parameters[name] = there[chosen % 4 % len(there)]
-    if isinstance(case.body, dict) and "image" in case.body and chosen % 2:
+    if case.media_type == "application/json" and isinstance(case.body, dict) and "image" in case.body and chosen % 2:
+        case.body["image"] = f"data:image/jpeg;base64,{base64.b64encode(pictures.jpeg()).decode()}"
+    elif isinstance(case.body, dict) and "image" in case.body and chosen % 2:
         case.body["image"] = [pictures.jpeg()] if isinstance(case.body["image"], list) else pictures.jpeg()
 
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
 from storage.connection import Storage
-from web.uploads import clean_filename
+from web.filenames import clean_filename
 
 
 def image(content: bytes | None = None, name: str = "a.jpg") -> tuple[io.BytesIO, str]:
@@ -19,7 +19,7 @@ def image(content: bytes | None = None, name: str = "a.jpg") -> tuple[io.BytesIO
 
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "no body": ({}, 415, "unsupported_media_type"),
-    "json": ({"json": {"image": "x"}}, 415, "unsupported_media_type"),
+    "json": ({"json": {"image": "x"}}, 400, "invalid_request"),
     "empty raw body": ({"data": b"", "content_type": "image/jpeg"}, 422, "unprocessable_image"),
     "text as an image": ({"data": b"hello", "content_type": "image/jpeg"}, 415, "unsupported_media_type"),
     "no image part": ({"data": {"other": image()}}, 400, "invalid_request"),
@@ -50,6 +50,30 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     ),
     "multipart without boundary": ({"data": b"x", "content_type": "multipart/form-data"}, 400, "invalid_request"),
 }  # fmt: skip
+
+
+JPEG = {"content_type": "image/jpeg"}
+DETAILS: dict[str, tuple[dict[str, Any], str]] = {
+    "no body": ({}, "The Content-Type is missing: send multipart/form-data"),
+    "a form of text": ({"data": {"priority": "bulk"}}, "The Content-Type is `application/x-www-form-urlencoded`"),
+    "no image part": ({"data": {"other": image()}}, "The form has no file in the field `image`."),
+    "image as text": (
+        {"data": {"image": "x"}, "content_type": "multipart/form-data"},
+        "has no file name, so it is text",
+    ),
+    "two images": ({"data": MultiDict([("image", image()), ("image", image())])}, "The form has 2 files"),
+    "tags as a JSON list": ({"data": {"image": image(), "tags": '["a","b"]'}}, "tags: send the words with commas"),
+    "too large": (
+        {"data": b"\xff\xd8\xff" + bytes(10 * 1024 * 1024), **JPEG},
+        f"The image has {10 * 1024 * 1024 + 3} bytes; at most {10 * 1024 * 1024} are accepted.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DETAILS)
+def test_a_refusal_says_what_was_wrong_with_this_request(client: FlaskClient, name: str) -> None:
+    arguments, detail = DETAILS[name]
+    assert detail in client.post("/v1/jobs", **arguments).get_json()["detail"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -87,6 +111,12 @@ def test_wrong_addresses(client: FlaskClient, method: str, path: str, status: in
         ("猫.jpg", "猫.jpg"),
         ("é" * 300, "é" * 127),
         ("\ud800.jpg", ".jpg"),
+        ("a\u2028b\u200fc\u2066.jpg", "abc.jpg"),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467.jpg", "\U0001f468\u200d\U0001f469\u200d\U0001f467.jpg"),
+        ("\u0645\u06cc\u200c\u062e.jpg", "\u0645\u06cc\u200c\u062e.jpg"),
+        ("\U0001fae8\uf8ff.jpg", "\U0001fae8\uf8ff.jpg"),
+        ("e\u0301.jpg", "e\u0301.jpg"),
+        ("\u00e9.jpg", "\u00e9.jpg"),
         ("", ""),
     ],
 )

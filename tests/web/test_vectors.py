@@ -18,7 +18,6 @@ from services import SHIPPED_MODEL
 from shapely.geometry import shape
 from shapely.validation import explain_validity
 
-from model.images import to_mask
 from model.segmenter import Segmenter
 from storage.problems import Problem
 from web.rendering import vectors
@@ -123,12 +122,9 @@ def test_polygons_of_real_masks_are_valid(pets: Path) -> None:
     assert photos
     for photo in photos:
         with Image.open(photo) as opened:
-            picture = opened.convert("RGB")
-        logits = segmenter.engine.logits(segmenter.to_input(picture)[None])[0]
-        mask = to_mask(logits, *picture.size)
-        for entry, feature in zip(
-            classes(mask), json.loads(geojson(png(mask), classes(mask)))["features"], strict=True
-        ):
+            [mask] = segmenter.masks([opened.convert("RGB")])
+        features = json.loads(geojson(png(mask), classes(mask)))["features"]
+        for entry, feature in zip(classes(mask), features, strict=True):
             check_valid(feature["geometry"]["coordinates"], entry["pixels"])
 
 

@@ -12,7 +12,7 @@ from web.access.credentials import address, given_key, verified
 from web.access.exposure import is_loopback, is_open
 from web.access.proxy import DECLARED, FORWARDING
 from web.access.sessions import by_session, check_csrf, held
-from web.services import connected, known_keys, known_sessions, rate_limits
+from web.services import connected, cors, known_keys, known_sessions, rate_limits
 
 PUBLIC = {
     "health.healthz",
@@ -72,11 +72,13 @@ def goes_on() -> Callable[[], bool]:
 
 
 def check_origin() -> None:
-    """Raises Problem for a request that a page of another origin made the browser send.
+    """Raises Problem for a request that a page of another origin made the browser send, unless CORS_ORIGINS names it.
 
     `Sec-Fetch-Site` is the browser's own word, which no page can change; older browsers send `Origin` only.
     """
     origin = request.headers.get("Origin")
+    if cors().trusts(origin, by_cookie=not is_open(connected().settings)):
+        return
     foreign = origin is not None and origin.partition("://")[2] != request.host
     if foreign or request.headers.get("Sec-Fetch-Site", "none") not in OWN_SITE:
         raise Problem("forbidden", "The request comes from a page of another origin.")

@@ -5,7 +5,8 @@ import ipaddress
 from storage.connection import connect
 from storage.problems import Unavailable
 from storage.settings import Settings
-from web.access.proxy import networks
+from web import cors
+from web.access.proxy import is_path, networks
 
 SHORTEST_SECRET = 32
 
@@ -26,17 +27,23 @@ def is_loopback(name: str) -> bool:
 
 def refusal(settings: Settings) -> str:
     """Why a web with these settings must not start, in one sentence; empty if it may."""
-    try:
-        networks(settings.trusted_proxy)
-    except ValueError as error:
-        return f"TRUSTED_PROXY: {error}."
-    if is_open(settings):
-        return ""
+    if (reason := _malformed(settings)) or is_open(settings):
+        return reason
     if len(settings.session_secret.get_secret_value()) < SHORTEST_SECRET:
         return f"SESSION_SECRET must have at least {SHORTEST_SECRET} random characters where callers are to be known."
     if is_loopback(settings.bind) or settings.public_page:
         return ""
     return _without_keys(settings)
+
+
+def _malformed(settings: Settings) -> str:
+    try:
+        networks(settings.trusted_proxy)
+    except ValueError as error:
+        return f"TRUSTED_PROXY: {error}."
+    if settings.root_path and not is_path(settings.root_path.removesuffix("/")):
+        return "ROOT_PATH: a path such as /segue."
+    return cors.refusal(settings, is_open(settings))
 
 
 def _without_keys(settings: Settings) -> str:

@@ -1,6 +1,7 @@
 """Forwarding headers count only when a declared proxy sends them."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -15,16 +16,22 @@ FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forw
 DECLARED = "segue.declared_proxy"  # in the WSGI environment of a request that a declared proxy sent
 
 
+PREFIX = "HTTP_X_FORWARDED_PREFIX"
+_PATH = re.compile(r"(/[\w.~-]+)+", re.ASCII)
+
+
 class TrustedProxy:
-    """WSGI middleware: `proxies` (addresses or networks, by comma) may tell X-Forwarded-For, -Proto and -Host."""
+    """WSGI middleware: `proxies` (addresses or networks, by comma) may send X-Forwarded-For, -Proto, -Host, -Prefix."""
 
     def __init__(self, app: "WSGIApplication", proxies: str) -> None:
-        self._app, self._forwarded = app, ProxyFix(app, x_for=1, x_proto=1, x_host=1)
+        self._app, self._forwarded = app, ProxyFix(app, x_for=1, x_proto=1, x_host=1, x_prefix=1)
         self._proxies = networks(proxies)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         declared = self._trusts(environ.get("REMOTE_ADDR", ""))
         environ[DECLARED] = declared
+        if not is_path(environ.get(PREFIX, "").removesuffix("/")):
+            environ.pop(PREFIX, None)  # links to another host could be made of it
         app = self._forwarded if declared else self._app
         return app(environ, start_response)
 
@@ -35,6 +42,26 @@ class TrustedProxy:
             return False
         mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
         return any((mapped or parsed) in proxy for proxy in self._proxies)
+
+
+class RootPath:
+    """WSGI middleware: clients reach the app below the path `root`, whether the proxy cuts it off or not."""
+
+    def __init__(self, app: "WSGIApplication", root: str) -> None:
+        self._app, self._root = app, root.rstrip("/")
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if self._root:
+            environ["SCRIPT_NAME"] = self._root
+            if f"{path}/".startswith(f"{self._root}/"):
+                environ["PATH_INFO"] = path.removeprefix(self._root) or "/"
+        return self._app(environ, start_response)
+
+
+def is_path(text: str) -> bool:
+    """`/segue`, `/a/b`: nothing that could name a host, and no empty segment."""
+    return _PATH.fullmatch(text) is not None
 
 
 def networks(names: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,12 +23,13 @@ from web.access.caller import caller
 from web.batch_items import UPLOADERS, store_items
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
+from web.filenames import visible
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
 from web.rendering.archive import archive
 from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
-from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, visible
+from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL
 
 MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
 RESULTS_PAGE = 500
@@ -67,11 +69,11 @@ def create() -> Response:
     spec, replayed = reserved(storage.jobs, keyed(new, opening.model_dump_json()))
     if not replayed:
         _open(storage, spec)
-    response = jsonify(batch_document(_find(spec.id)))
+    response = jsonify(batch_document(_find(spec.id), request.script_root))
     response.status_code = 201
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
-    response.headers["Location"] = f"/v1/batches/{spec.id}"
+    response.headers["Location"] = f"{request.script_root}/v1/batches/{spec.id}"
     return response
 
 
@@ -92,11 +94,15 @@ def append(batch_id: str) -> Response:
     if batch.closed:
         raise Problem("batch_closed", "Open another batch.")
     parts = request.files.getlist(IMAGE_FIELD)
-    if not parts or set(request.files) != {IMAGE_FIELD} or request.form:
-        raise Problem("invalid_request", f"Send images, each in a field `{IMAGE_FIELD}`.")
+    if IMAGE_FIELD in request.form:
+        raise Problem("invalid_request", f"A part `{IMAGE_FIELD}` has no file name, which is the item's custom_id.")
+    if not parts:
+        raise Problem("invalid_request", f"The form has no file in the field `{IMAGE_FIELD}`.")
+    if set(request.files) != {IMAGE_FIELD} or request.form:
+        raise Problem("invalid_request", f"The form has other fields than `{IMAGE_FIELD}`.")
     count_images(len(parts))
     admission().check(len(parts))
-    items = store_items(storage, batch.spec, parts)
+    items = store_items(storage, batch.spec, parts, request.script_root + request.path)
     stored: dict[str, Spec] = {}
     for spec in filter(None, (item.spec for item in items)):
         stored.setdefault(spec.id, spec)
@@ -113,7 +119,7 @@ def close(batch_id: str) -> Response:
     batch = _find(batch_id)
     if not batch.closed:
         connected().batches.close(batch.spec)
-    return _with_status(jsonify(batch_document(_find(batch_id))), 202)
+    return _with_status(jsonify(batch_document(_find(batch_id), request.script_root)), 202)
 
 
 @blueprint.post("/<batch_id>/cancel")
@@ -124,7 +130,7 @@ def cancel(batch_id: str) -> Response:
         storage.batches.close(batch.spec, CANCELED)
         for page in storage.batches.job_ids(batch.id):
             storage.jobs.cancel_soon(page)
-    return _with_status(jsonify(batch_document(_find(batch_id))), 202)
+    return _with_status(jsonify(batch_document(_find(batch_id), request.script_root)), 202)
 
 
 @blueprint.post("/<batch_id>/retry")
@@ -137,7 +143,7 @@ def retry(batch_id: str) -> Response:
     if batch.canceled:
         storage.batches.close(batch.spec)
     storage.tickets.send(storage.jobs.tickets_missing())
-    return _with_status(jsonify(batch_document(_find(batch_id))), 202)
+    return _with_status(jsonify(batch_document(_find(batch_id), request.script_root)), 202)
 
 
 def _retry(storage: Storage, job: Job, deadline_s: int) -> None:
@@ -152,7 +158,7 @@ def status(batch_id: str) -> Response:
     if wait_s and not batch.status.final:
         settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
         batch = waiting().until(batch.id, _reader(batch_id), settled, wait_s) or batch
-    response = jsonify(batch_document(batch))
+    response = jsonify(batch_document(batch, request.script_root))
     if not batch.status.final:
         response.headers["Retry-After"] = str(polite_pause_s(batch.eta_s))
     return with_state(response, _etag(batch), wait_s)
@@ -161,18 +167,18 @@ def status(batch_id: str) -> Response:
 @blueprint.get("/<batch_id>/events")
 def events(batch_id: str) -> Response:
     """Server-sent events: the batch now, then after changes, at most one a second; ends with the terminal one."""
-    source = Source(batch_id, _reader(batch_id), _event, EVENT_PAUSE_S)
+    source = Source(batch_id, _reader(batch_id), partial(_event, request.script_root), EVENT_PAUSE_S)
     return stream(waiting(), source, _find(batch_id), goes_on())
 
 
-def _event(batch: Batch) -> Event:
-    return Event(_etag(batch), "batch.progress", json.dumps(batch_document(batch)), batch.status.final)
+def _event(root: str, batch: Batch) -> Event:
+    return Event(_etag(batch), "batch.progress", json.dumps(batch_document(batch, root)), batch.status.final)
 
 
 @blueprint.get("/<batch_id>/results")
 def results(batch_id: str) -> Response:
     """NDJSON of the ended items in the order they ended, after the cursor `after`; also while the batch runs."""
-    batch, storage = _find(batch_id), connected()
+    batch, storage, root = _find(batch_id), connected(), request.script_root
     try:
         after = int(request.args.get("after", "0"))
     except ValueError as error:
@@ -181,7 +187,7 @@ def results(batch_id: str) -> Response:
     def lines(after: int) -> Iterator[str]:
         while page := storage.batches.ended(batch.id, after, RESULTS_PAGE):
             for number, job in page:
-                yield json.dumps(item_document(number, job)) + "\n"
+                yield json.dumps(item_document(number, job, root)) + "\n"
             after = page[-1][0]
 
     return Response(lines(after), content_type="application/x-ndjson")
@@ -192,7 +198,7 @@ def archive_zip(batch_id: str) -> Response:
     """The masks that are there, in their folders, with manifest.json and coco.json; streamed."""
     batch = _find(batch_id)
     headers = {"Content-Disposition": f'attachment; filename="{batch.id}.zip"'}
-    return Response(archive(connected(), batch), content_type="application/zip", headers=headers)
+    return Response(archive(connected(), batch, request.script_root), content_type="application/zip", headers=headers)
 
 
 def _find(batch_id: str) -> Batch:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 
@@ -27,7 +28,8 @@ blueprint = Blueprint("jobs", __name__)
 @blueprint.post("/v1/jobs")
 def create() -> Response:
     """Accept one image: upload stored, then record and place in line, then ticket, then 202, in this order."""
-    storage, upload = connected(), read_upload(request)
+    storage = connected()
+    upload = read_upload(request, storage.settings)
     storage.models.check(upload.options.model)
     described = to_spec(upload, caller().tenant, storage.settings)
     spec, replayed = reserved(storage.jobs, keyed(described, described.sha256 + upload.options.model_dump_json()))
@@ -38,7 +40,7 @@ def create() -> Response:
     response = _answer(job, wait_s)
     # 200 only for an end that was waited for: without waiting it would come by chance.
     response.status_code = 200 if wait_s and job.status.final else 202
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Location"] = f"{request.script_root}/v1/jobs/{job.id}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -67,11 +69,12 @@ def status(job_id: str) -> Response:
 @blueprint.get("/v1/jobs/<job_id>/events")
 def events(job_id: str) -> Response:
     """Server-sent events: the job now, then each of its changes, until it has ended."""
-    return stream(waiting(), Source(job_id, _reader(job_id), _event), find_job(job_id), goes_on())
+    source = Source(job_id, _reader(job_id), partial(_event, request.script_root))
+    return stream(waiting(), source, find_job(job_id), goes_on())
 
 
-def _event(job: Job) -> Event:
-    return Event(_etag(job), f"job.{job.status}", json.dumps(job_document(job)), job.status.final)
+def _event(root: str, job: Job) -> Event:
+    return Event(_etag(job), f"job.{job.status}", json.dumps(job_document(job, root)), job.status.final)
 
 
 def _reader(job_id: str) -> Callable[[], Job | None]:
@@ -133,7 +136,7 @@ def find_job(job_id: str) -> Job:
 
 def _answer(job: Job, wait_s: int) -> Response:
     """An unfinished job's answer says when to ask again."""
-    response = jsonify(job_document(job))
+    response = jsonify(job_document(job, request.script_root))
     if not job.status.final:
         response.headers["Retry-After"] = str(polite_pause_s(job.eta_s))
     return with_state(response, _etag(job), wait_s)

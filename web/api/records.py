@@ -47,11 +47,13 @@ def listing() -> Response:
     records, tenant, after = connected().records, caller().tenant, _cursor(query.cursor)
     jobs, following = answered(lambda: records.page(tenant, wanted, query.limit, after))
     response = jsonify(
-        object="list", data=[job_document(job) for job in jobs], next_cursor=str(following) if following else None
+        object="list",
+        data=[job_document(job, request.script_root) for job in jobs],
+        next_cursor=str(following) if following else None,
     )
     if following:
         asked = {**request.args.to_dict(), "cursor": str(following)}
-        response.headers["Link"] = f'</v1/jobs?{urlencode(asked)}>; rel="next"'
+        response.headers["Link"] = f'<{request.script_root}/v1/jobs?{urlencode(asked)}>; rel="next"'
     return response
 
 
@@ -69,7 +71,7 @@ def _named() -> Response:
     there = [job for job in jobs.values() if job]
     response = jsonify(
         object="list",
-        data=[job_document(job) for job in there],
+        data=[job_document(job, request.script_root) for job in there],
         missing=[name for name, job in jobs.items() if not job],
     )
     if unfinished := [job for job in there if not job.status.final]:

@@ -7,7 +7,7 @@ from web.openapi.inputs import ACCEPT, IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, f
 from web.openapi.operation import BINARY, JSON, STATE, WAITED, Answer, Body, Operation, Operations, events, one_state
 from web.openapi.schemas import ref
 from web.rendering.formats import DEFAULT_ALPHA, TYPES
-from web.uploads import IMAGE_FIELD, Options
+from web.uploads import IMAGE_FIELD, JsonUpload, Options
 
 ONE_JOB = ("not_found", "gone")
 JOB = {JSON: ref("Job")}
@@ -15,6 +15,7 @@ IMAGE = {**BINARY, "description": "JPEG, PNG or WebP, told by its content."}
 UPLOAD = Body(
     {
         "multipart/form-data": form({IMAGE_FIELD: IMAGE, **fields_of(Options)}, (IMAGE_FIELD,)),
+        JSON: flat(JsonUpload),
         "image/*": IMAGE,
         "application/octet-stream": IMAGE,
     }

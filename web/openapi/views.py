@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, current_app, jsonify, render_template, request
 
 from web.openapi.document import describe
 
@@ -12,7 +12,7 @@ blueprint = Blueprint("openapi", __name__)
 @blueprint.get("/openapi.json")
 def document() -> Response:
     """This API's description (OpenAPI 3.1)."""
-    return jsonify(_described())
+    return jsonify({**_described(), "servers": [{"url": request.script_root or "/"}]})
 
 
 @blueprint.get("/docs")

@@ -13,23 +13,24 @@ from storage.connection import Storage
 from storage.job import Job, Status
 from storage.objects import RESULTS
 from web.documents import batch_document
+from web.rendering.archive_names import ArchiveNames
 from web.rendering.formats import UNTINTED, in_thread
 
 
-def archive(storage: Storage, batch: Batch) -> Iterator[bytes]:
+def archive(storage: Storage, batch: Batch, root: str) -> Iterator[bytes]:
     """The zip's bytes. One mask at a time is in memory; the annotations (a kilobyte or two a mask) are gathered."""
     stream = ZipStream(sized=False)
     manifest: list[dict[str, Any]] = []
-    coco = Coco()
+    coco, names = Coco(), ArchiveNames()
     for job in storage.batches.jobs(batch.id):
         mask = storage.objects.get(RESULTS, job.result_key) if job.status is Status.SUCCEEDED else None
-        name = f"{job.spec.custom_id}.png" if mask else None
+        name = names.of(job.spec.custom_id, "png") if mask else None
         manifest.append(_manifest_entry(job, name))
         if mask and name:
             in_thread(coco.add, job, mask)
             stream.add(mask, f"masks/{name}")
             yield from stream.all_files()
-    stream.add(json.dumps({"batch": batch_document(batch), "items": manifest}, indent=1), "manifest.json")
+    stream.add(json.dumps({"batch": batch_document(batch, root), "items": manifest}, indent=1), "manifest.json")
     stream.add(json.dumps(coco.document(batch.spec.name)), "coco.json")
     yield from stream.all_files()
     yield from stream.finalize()

@@ -2,6 +2,10 @@
 "use strict";
 
 const WAIT_S = 25;
+const ROOT = document.body.dataset.root; // the path below which a proxy serves this page
+const UPLOADS_AT_ONCE = 4; // a dropped folder may hold thousands
+const ATTEMPTS = 5;
+const LEFT_BY_SYSTEMS = /^(\.|thumbs\.db$|desktop\.ini$)/i; // what no person put into a folder
 const NOTHING_SENT = { detail: "The server cannot be reached." };
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
@@ -12,7 +16,7 @@ const token = () => document.cookie.match(/(?:^|; )(?:__Host-)?segue_csrf=([^;]*
 
 async function session(method, key) {
   const headers = { "X-CSRF-Token": token(), ...(key && { "Content-Type": "application/json" }) };
-  const request = fetch("/session", { method, headers, body: key && JSON.stringify({ key }) });
+  const request = fetch(`${ROOT}/session`, { method, headers, body: key && JSON.stringify({ key }) });
   const response = await request.catch(() => Promise.reject(NOTHING_SENT));
   if (!response.ok) throw { ...(await response.json()), retryAfter: retryAfter(response) };
 }
@@ -29,11 +33,11 @@ function enter() {
   return entered;
 }
 
-function card(file) {
+function card(name, file) {
   const element = document.getElementById("job").content.cloneNode(true).firstElementChild;
-  element.querySelector(".photo").src = URL.createObjectURL(file);
-  element.querySelector(".photo").alt = file.name;
-  element.querySelector(".name").textContent = file.name;
+  if (file) element.querySelector(".photo").src = URL.createObjectURL(file);
+  element.querySelector(".photo").alt = name;
+  element.querySelector(".name").textContent = name;
   document.getElementById("jobs").prepend(element);
   return element;
 }
@@ -52,7 +56,7 @@ function send(element, file, key) {
     const request = new XMLHttpRequest();
     const form = new FormData();
     form.append("image", file);
-    request.open("POST", "/v1/jobs");
+    request.open("POST", `${ROOT}/v1/jobs`);
     request.setRequestHeader("Idempotency-Key", key);
     request.setRequestHeader("X-CSRF-Token", token());
     request.responseType = "json";
@@ -77,7 +81,7 @@ async function submit(element, file) {
     } catch (problem) {
       const ended = problem.status === 401 && entered;
       if (ended) entered = undefined;
-      if (attempt === 5 || (problem.retryable === false && !ended)) throw problem;
+      if (attempt === ATTEMPTS || (problem.retryable === false && !ended)) throw problem;
       await pause(problem.retryAfter || attempt);
     }
   }
@@ -111,10 +115,21 @@ function swatch(color) {
   return square;
 }
 
+// fetch and not the image's own request: only its answer says why there is no picture.
+async function picture(link) {
+  for (let attempt = 1; ; attempt += 1) {
+    const response = await fetch(link).catch(() => undefined);
+    if (response?.ok) return URL.createObjectURL(await response.blob());
+    const problem = (await response?.json().catch(() => undefined)) ?? NOTHING_SENT;
+    if (attempt === ATTEMPTS || problem.retryable === false) throw problem;
+    await pause(response ? retryAfter(response) : attempt);
+  }
+}
+
 async function show(element, job) {
   if (job.status !== "succeeded") return tell(element, "failed", job.error?.detail ?? job.status);
   const mask = element.querySelector(".mask");
-  mask.src = job.links.overlay;
+  mask.src = await picture(job.links.overlay);
   await mask.decode();
   mask.hidden = false;
   for (const entry of job.result.classes) {
@@ -128,17 +143,62 @@ async function show(element, job) {
   tell(element, "succeeded", `done in ${(job.timings_ms.total / 1000).toFixed(2)} s`);
 }
 
-async function segment(file) {
-  const element = card(file);
+let uploads = 0;
+const waiting = [];
+
+async function inTurn(upload) {
+  if (uploads === UPLOADS_AT_ONCE) await new Promise((resolve) => waiting.push(resolve));
+  else uploads += 1;
   try {
-    await show(element, await watch(element, await submit(element, file)));
+    return await upload();
+  } finally {
+    const next = waiting.shift();
+    if (next) next();
+    else uploads -= 1;
+  }
+}
+
+// `name`: the path within a dropped folder.
+async function segment(file, name = file.name) {
+  const element = card(name, file);
+  try {
+    await show(element, await watch(element, await inTurn(() => submit(element, file))));
   } catch (problem) {
     tell(element, "failed", problem.detail ?? "The mask could not be shown.");
   }
 }
 
+const asked = (call) => new Promise((resolve, reject) => call(resolve, reject));
+
+async function walk(entry) {
+  const name = entry.fullPath.replace(/^\//, "");
+  try {
+    if (entry.isFile) return void segment(await asked((resolve, reject) => entry.file(resolve, reject)), name);
+    const reader = entry.createReader();
+    let found = 0;
+    // A reader lists about a hundred entries at a time, and none at its end.
+    for (let page; (page = await asked((resolve, reject) => reader.readEntries(resolve, reject))).length; ) {
+      const photos = page.filter((inside) => !LEFT_BY_SYSTEMS.test(inside.name));
+      found += photos.length;
+      for (const inside of photos) await walk(inside);
+    }
+    if (!found) tell(card(name), "failed", "The folder has no files.");
+  } catch (error) {
+    tell(card(name), "failed", `It could not be read: ${error.message}`);
+  }
+}
+
+// Entries and files can be had only while the event is handled; what is in a folder is reached by its entry alone.
+function dropped(transfer) {
+  for (const item of Array.from(transfer.items).filter((one) => one.kind === "file")) {
+    const entry = item.webkitGetAsEntry?.();
+    if (entry) walk(entry);
+    else segment(item.getAsFile());
+  }
+}
+
 function takePhotos(drop) {
-  const segmentAll = (files) => Array.from(files).forEach(segment);
+  const segmentAll = (files) => Array.from(files).forEach((file) => segment(file));
   drop.addEventListener("submit", (event) => event.preventDefault());
   document.getElementById("file").addEventListener("change", (event) => {
     segmentAll(event.target.files);
@@ -148,7 +208,7 @@ function takePhotos(drop) {
     document.addEventListener(name, (event) => {
       event.preventDefault();
       drop.classList.toggle("over", name === "dragover");
-      if (name === "drop") segmentAll(event.dataTransfer.files);
+      if (name === "drop") dropped(event.dataTransfer);
     });
   }
 }
@@ -170,12 +230,12 @@ function offerSignOut(button) {
 }
 
 async function endSession(session) {
-  await fetch(`/sessions/${session.id}`, { method: "DELETE", headers: { "X-CSRF-Token": token() } });
+  await fetch(`${ROOT}/sessions/${session.id}`, { method: "DELETE", headers: { "X-CSRF-Token": token() } });
   if (session.current) location.reload();
 }
 
 async function listSessions(list) {
-  const response = await fetch("/sessions", { cache: "no-store" });
+  const response = await fetch(`${ROOT}/sessions`, { cache: "no-store" });
   if (!response.ok) return list.replaceChildren((await response.json()).detail);
   const { data } = await response.json();
   list.replaceChildren(...data.map((session) => {

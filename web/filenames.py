@@ -1,0 +1,72 @@
+"""Names of files: as a client sends them, as they are shown, and as a download gets one."""
+
+import re
+import unicodedata
+from urllib.parse import quote
+
+from werkzeug.datastructures import FileStorage
+
+from storage.problems import Problem
+
+LONGEST_FILENAME_BYTES = 255  # as in a file system
+LONGEST_STEM_BYTES = 200  # of a download, so that its extension fits as well
+# They reorder or break the text around them (Unicode, UAX 9 and 14).
+BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+BREAKS = "\u2028\u2029"
+ESCAPES = {"%22": '"', "%0A": "\n", "%0D": "\r", '\\"': '"', "\\\\": "\\"}
+_ESCAPE = re.compile("|".join(map(re.escape, ESCAPES)))
+_QUOTED = re.compile(r';\s*filename\s*=\s*"((?:\\["\\]|[^"])*)"', re.IGNORECASE)
+_EXTENDED = re.compile(r";\s*filename\*", re.IGNORECASE)
+_UNSAFE_IN_QUOTES = re.compile(r'[^\x20-\x7e]|["\\%]')
+
+
+def visible(text: str) -> str:
+    """Without control and bidirectional characters, and without halves of surrogate pairs, which no encoding has."""
+    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cs") and c not in BIDI + BREAKS)
+
+
+def sent_name(file: FileStorage) -> str:
+    """The name of a multipart part's file, as it is on the client's disk.
+
+    Browsers and curl write a quote, a line feed and a carriage return as %22, %0A and %0D (HTML standard, "multipart
+    form data"); older versions of curl write a quote and a backslash behind a backslash. Each is decoded once, and
+    nothing else is: browsers encode neither a percent sign nor a backslash.
+    """
+    header = file.headers.get("Content-Disposition", "")
+    quoted = _QUOTED.search(header)
+    if quoted is None or _EXTENDED.search(header[: quoted.start()] + header[quoted.end() :]):
+        return file.filename or ""  # a `filename*` (RFC 5987) or a name without quotes
+    return _ESCAPE.sub(lambda escape: ESCAPES[escape[0]], quoted[1])
+
+
+def clean_filename(name: str) -> str:
+    """A name is only ever shown: without control and bidirectional characters, at most 255 bytes, never a path."""
+    return _cut(visible(name.replace("\\", "/").rpartition("/")[2]), LONGEST_FILENAME_BYTES)
+
+
+def checked_custom_id(name: str) -> str:
+    """A batch item's name, kept as it is. Raises Problem unless it is a relative path that stays inside its folder."""
+    size = len(name.encode(errors="replace"))
+    if not 0 < size <= LONGEST_FILENAME_BYTES:
+        raise Problem("invalid_request", f"The file name has {size} bytes; 1 to {LONGEST_FILENAME_BYTES} are accepted.")
+    if name != visible(name):
+        raise Problem("invalid_request", "The file name has control or bidirectional characters.")
+    if "\\" in name or set(name.split("/")) & {"", ".", ".."}:
+        raise Problem("invalid_request", "The file name must be a relative path with forward slashes, without . or ..")
+    return name
+
+
+def attachment(name: str, extension: str, inline: bool = False) -> str:
+    """The Content-Disposition of a download that is named after a photo (RFC 6266).
+
+    `filename` is for clients that know no `filename*`; it has none of the characters that clients disagree about.
+    """
+    stem = _cut(visible(name).rpartition("/")[2], LONGEST_STEM_BYTES)
+    whole = f"{stem}.{extension}"
+    kind, plain = "inline" if inline else "attachment", _UNSAFE_IN_QUOTES.sub("_", whole)
+    extended = "" if plain == whole else f"; filename*=UTF-8''{quote(whole, safe='')}"
+    return f'{kind}; filename="{plain}"{extended}'
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    return text.encode()[:most_bytes].decode(errors="ignore")
