@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     max_backlog_s: float = Field(default=21600, gt=0)
     workers: int = Field(default=1, ge=1)
     max_waiters: int = Field(default=2000, ge=0)
+    picture_bytes: int = Field(default=640 * 1024 * 1024, gt=0)
 
     micro_batch: int = Field(default=16, ge=1, le=64)
     micro_batch_pixels: int = 64_000_000

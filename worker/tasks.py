@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Task, signals
 
+from storage.heap import return_large_blocks
 from storage.problems import Unavailable
 from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SEGMENT_BATCH, SWEEP
 from worker.app import app, connection
@@ -85,3 +86,8 @@ def _recording(work: Callable[[Any], object]) -> None:
 def _ignore_group_signals(**_: Any) -> None:
     """Leave a SIGTERM to the process group to the parent, which lets this child finish its ticket."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@signals.worker_process_init.connect
+def _prepare_heap(**_: Any) -> None:
+    return_large_blocks()

@@ -9,16 +9,14 @@ Size = tuple[int, int]  # width, height
 # Bytes at the peak for each pixel of the photo, from the file to upright RGB. tests/storage/test_decoding_costs.py
 # measures them on the largest photos.
 BYTES_PER_PIXEL: Mapping[str, int] = {"JPEG": 12, "PNG": 10, "WEBP": 20}
-BYTES_PER_PIXEL_SCALED: Mapping[str, int] = {"JPEG": 8}  # decoded small: a progressive one holds all coefficients
 MOST_BYTES_PER_PIXEL = 24  # of a format that is not listed
 LARGE_CANVAS = 1_000_000  # pixels
 LEAST_SHARE = 16  # a first frame covers at least one part of so many of a large canvas
 
 
-def decoding_bytes(kind: str, width: int, height: int, scaled: bool = False) -> int:
-    """The memory that decoding takes at its peak. `scaled`: a smaller size is enough."""
-    full = BYTES_PER_PIXEL.get(kind, MOST_BYTES_PER_PIXEL)
-    return width * height * (BYTES_PER_PIXEL_SCALED.get(kind, full) if scaled else full)
+def decoding_bytes(kind: str, width: int, height: int) -> int:
+    """The memory that decoding takes at its peak, also at a smaller size: that falls back to the full one."""
+    return width * height * BYTES_PER_PIXEL.get(kind, MOST_BYTES_PER_PIXEL)
 
 
 def check_frame(frame: Size, canvas: Size) -> None:

@@ -55,10 +55,11 @@ def test_a_photo_that_makes_the_forward_pass_raise(begin: Begin, poisonable: Sta
     assert not scene.losses()
 
 
-def test_a_photo_that_kills_its_process(begin: Begin, poisonable: Stack) -> None:
-    """Whoever was with it is done; it itself gets three tries alone."""
+@pytest.mark.parametrize("colour", ["KILLS", "KILLS_DECODER"])
+def test_a_photo_that_kills_its_process(begin: Begin, poisonable: Stack, colour: str) -> None:
+    """In the forward pass, or in its decoder. The others succeed; it itself gets three tries alone."""
     scene = begin(poisonable)
-    bad = with_neighbours(scene, poison("KILLS"))
+    bad = with_neighbours(scene, poison(colour))
     scene.settle({bad: "poisoned"})
     assert scene.losses()[bad] == 5
     assert max(count for job_id, count in scene.losses().items() if job_id != bad) < 5

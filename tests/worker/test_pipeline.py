@@ -184,7 +184,7 @@ def test_a_forward_pass_that_raises_is_bisected(published: Storage, engines: Eng
 def test_a_broken_encoding_fails_its_job_alone(
     published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import worker.pipeline.pipeline as module
+    import worker.pipeline.storing as module
 
     real = module.to_mask_png
     monkeypatch.setattr(module, "to_mask_png", lambda mask, *rest: real(mask, *rest) if mask.shape[0] != 7 else 1 / 0)
@@ -301,7 +301,7 @@ def test_redis_down_is_no_crash(published: Storage, pipeline: Pipeline, monkeypa
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Decoding a photo 13 pixels high hangs until the event is set."""
-    import worker.pipeline.pipeline as module
+    import worker.pipeline.preparing as module
 
     let_go, real = threading.Event(), module.decode
 
@@ -328,7 +328,9 @@ def test_a_hung_decode_loses_only_its_own_lease(published: Storage, hanging: thr
     assert {job(hurried, one).status for one in others} == {Status.SUCCEEDED}
     assert {hurried.jobs.client.hget(keys.job(one), "losses") for one in others} == {"0"}
     assert hurried.jobs.client.hget(keys.job(made[2].id), "losses") == "1"
+    assert pipeline._workplace.preparing.hung == 1
     hanging.set()
+    services.wait_until(lambda: pipeline._workplace.preparing.hung == 0, "the end of the slow decoder")
     pipeline.run("drainer")
     assert job(hurried, made[2].id).status is Status.SUCCEEDED
 
@@ -398,3 +400,24 @@ def test_a_store_that_hangs_is_an_outage_and_no_hung_photo(published: Storage, m
     awake.set()
     assert {job(hurried, one.id).status for one in made} == {Status.QUEUED}
     assert {hurried.jobs.client.hget(keys.job(one.id), "losses") for one in made} == {"0"}
+
+
+def test_what_waits_for_memory_behind_a_hung_decode_is_given_back(
+    published: Storage,
+    hanging: threading.Event,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It does not lose a lease: no decoder has begun with it."""
+    monkeypatch.setattr("worker.pipeline.preparing.MOST_HUNG_SHARE", 10)  # or the process would end itself
+    hurried = connect(published.settings.replace(lease_s=1, picture_bytes=4000))
+    made = [submit(hurried, pictures.jpeg(20, 13 if i == 0 else 20, i), created_ms=i + 1) for i in range(3)]
+    pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")
+    pipeline.run("drainer")
+    assert caplog.text.count("decoding hangs") == 1
+    assert job(hurried, made[0].id).status is Status.RUNNING
+    assert {hurried.jobs.client.hget(keys.job(one.id), "losses") for one in made[1:]} == {"0"}
+    hanging.set()
+    services.wait_until(lambda: made[0].id in hurried.jobs.sweep("sweeper").put_back, "the end of its lease")
+    pipeline.run("drainer")
+    assert {job(hurried, one.id).status for one in made} == {Status.SUCCEEDED}

@@ -1,3 +1,3 @@
 """Photos of nothing but one of these colours are poison."""
 
-RAISES, KILLS = (255, 0, 255), (0, 255, 255)
+RAISES, KILLS, KILLS_DECODER = (255, 0, 255), (0, 255, 255), (255, 255, 0)

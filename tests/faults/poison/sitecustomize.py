@@ -1,4 +1,6 @@
-"""Found through PYTHONPATH by every Python of a stack: a photo of one certain colour is poison in the forward pass."""
+"""Found through PYTHONPATH by every Python of a stack: photos of certain colours are poison, to the forward pass or to
+the decoder.
+"""
 
 import os
 import signal
@@ -7,19 +9,18 @@ from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
+from typing import Any
 
 import numpy as np
-from colours import KILLS, RAISES
+from colours import KILLS, KILLS_DECODER, RAISES
 from numpy.typing import NDArray
-
-ENGINE = "model.litert"
 
 
 class Poisoned(MetaPathFinder):
-    """Wraps the engine once it is imported."""
+    """Wraps the engine and the decoder once they are imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != ENGINE:
+        if name not in WRAPPERS:
             return None
         spec = PathFinder.find_spec(name, path, target)
         assert spec
@@ -28,13 +29,13 @@ class Poisoned(MetaPathFinder):
 
         def then_wrap(module: ModuleType) -> None:
             execute(module)
-            _wrap(module)
+            WRAPPERS[name](module)
 
         spec.loader.exec_module = then_wrap  # type: ignore[method-assign]
         return spec
 
 
-def _wrap(module: ModuleType) -> None:
+def _wrap_engine(module: ModuleType) -> None:
     infer = module.LiteRTEngine.logits
 
     def logits(self: object, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -48,8 +49,21 @@ def _wrap(module: ModuleType) -> None:
     module.LiteRTEngine.logits = logits
 
 
+def _wrap_decoder(module: ModuleType) -> None:
+    decode = module.decode
+
+    def wrapped(*arguments: Any, **options: Any) -> Any:
+        header, photo = decode(*arguments, **options)
+        if photo.getcolors(1) == [(photo.width * photo.height, KILLS_DECODER)]:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return header, photo
+
+    module.decode = wrapped
+
+
 def _has(images: NDArray[np.uint8], colour: tuple[int, int, int]) -> bool:
     return bool((images == np.array(colour, np.uint8)).all(axis=(1, 2, 3)).any())
 
 
+WRAPPERS = {"model.litert": _wrap_engine, "worker.pipeline.preparing": _wrap_decoder}
 sys.meta_path.insert(0, Poisoned())

@@ -1,0 +1,183 @@
+"""One ticket's run: claim → fetch → decode → infer → encode → store → finish, one direction, stages overlapping.
+
+While the engine runs one micro-batch, threads fetch and decode the next and encode and store the one before.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
+from typing import Any
+
+import numpy as np
+import redis
+
+from model.segmenter import Segmenter
+from storage import keys
+from storage.job import Finished, Job, Outcome
+from storage.objects import RESULTS
+from storage.problems import Problem
+from worker.pipeline.micro_batch import Item, MicroBatch
+from worker.pipeline.workplace import Workplace
+
+VERSION_GONE = Problem("model_unavailable", "The registry no longer has the requested model version.")
+
+log = logging.getLogger(__name__)
+
+
+class Drain:
+    """`name`: the ticket's id, under which Redis counts this drainer."""
+
+    def __init__(self, workplace: Workplace, name: str) -> None:
+        self._workplace, self._name = workplace, name
+        self._storage, self._engines, self._worker = workplace.storage, workplace.engines, workplace.worker
+        self._give_way = time.monotonic() + self._storage.settings.ticket_s
+        self._held: list[MicroBatch] = []  # claimed and not yet handed in
+        self._again = False  # a job that has to be alone in this process came up, or had been
+        self._wanted: str | None = None  # a version that has to be loaded before its jobs can be claimed
+
+    def run(self) -> None:
+        """Work until nothing waits or the ticket's time is spent; then send the next ticket if work is left.
+
+        Raises Unavailable or redis.RedisError; then `give_back` puts back what is held.
+        """
+        self._wanted = self._engines.first()
+        while True:
+            if self._wanted:
+                self._workplace.reports.load(self._wanted)
+            self._again = False
+            self._work()
+            if not (self._wanted or self._again) or self._time_is_spent():
+                break
+        if self._time_is_spent():
+            self._storage.tickets.send(min(1, self._storage.jobs.tickets_missing(self._name)))
+
+    def give_back(self) -> None:
+        """Return the leases of everything that was claimed and not handed in."""
+        for held in self._held:
+            futures: list[Future[Any]] = [*held.fetching, *held.storing]
+            for future in futures:
+                future.cancel()
+            try:
+                self._storage.jobs.release(held.token, held.ids)
+            except redis.RedisError as error:
+                log.warning("leases of %s run out by themselves: %s", held.token, error)
+
+    def _time_is_spent(self) -> bool:
+        return time.monotonic() >= self._give_way
+
+    def _work(self) -> None:
+        current, previous = self._claim(), None
+        while current or previous:
+            following = None
+            if current:
+                self._wait_prepared(current)
+                # Claimed now, its photos are fetched and decoded while the engine runs.
+                if not self._time_is_spent() and not current.alone:
+                    following = self._claim()
+                self._infer(current.segmenter, [item for item in current.items if item.pixels is not None])
+                self._extend(current)
+            if previous:
+                self._finish(previous)
+            if current:
+                current.storing = self._workplace.storing.begin(current)
+            current, previous = following, current
+
+    def _claim(self) -> MicroBatch | None:
+        token, offer = keys.new_token(), self._engines.offer()
+        self._workplace.reports.report(offer.refused)
+        self._wanted = None
+        jobs = self._storage.jobs.claim(token, self._name, self._worker, offer)
+        if not jobs:
+            return None
+        alone = bool(jobs[0].alone)
+        self._again = self._again or alone
+        if alone and self._held:  # it has to wait until this process has nothing else
+            self._storage.jobs.release(token, [job.id for job in jobs])
+            return None
+        requested = jobs[0].spec.model
+        version = offer.version(requested)
+        segmenter = self._engines.get(requested, version)
+        if segmenter is None:
+            self._do_without(token, jobs, version)
+            return None
+        claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic(), alone)
+        self._held.append(claimed)
+        claimed.fetching = self._workplace.preparing.begin(segmenter, claimed.items)
+        return claimed
+
+    def _do_without(self, token: str, jobs: Sequence[Job], version: str) -> None:
+        """The jobs' version is not loaded, or not in the registry any more."""
+        if self._engines.gone(version):
+            self._refuse(token, jobs)
+        else:
+            # Loading may take longer than a lease: meanwhile another worker can have the jobs.
+            self._storage.jobs.release(token, [job.id for job in jobs])
+        self._wanted = version
+
+    def _refuse(self, token: str, jobs: Sequence[Job]) -> None:
+        put, finished = self._storage.objects.put_result_after_others, []
+        for job in jobs:
+            finished.append(Finished(job.id, *put(job.spec, token, Outcome.of_problem(job.id, VERSION_GONE))))
+            log.warning("%s: %s is gone", job.id, job.spec.model)
+        self._storage.jobs.finish(token, self._worker, 0, finished)
+
+    def _wait_prepared(self, current: MicroBatch) -> None:
+        done, late = wait(current.fetching, timeout=self._storage.settings.lease_s / 2)
+        if late:
+            waiting = self._workplace.preparing.leave_behind(current)
+            self._storage.jobs.release(current.token, waiting)
+        for future in done:
+            future.result()
+        self._extend(current)
+
+    def _extend(self, current: MicroBatch) -> None:
+        """Renew the leases because a stage was finished; what was cancelled or lost meanwhile is let go."""
+        states = self._storage.jobs.extend(current.token, self._name, self._worker, current.ids)
+        for item, state in zip(current.items, states, strict=True):
+            if state == "canceled":
+                item.pixels = item.logits = None
+                item.problem = Problem("canceled", "It was cancelled while it was running.")
+        current.items = [item for item, state in zip(current.items, states, strict=True) if state != "lost"]
+
+    def _infer(self, segmenter: Segmenter, items: Sequence[Item]) -> None:
+        """One forward pass. If it raises, the halves are tried, down to the one image that is to blame."""
+        if not items:
+            return
+        started = time.perf_counter()
+        try:
+            logits = segmenter.engine.logits(np.stack([item.pixels for item in items if item.pixels is not None]))
+        except Exception:
+            if len(items) == 1:
+                log.exception("%s: forward pass failed", items[0].job.id)
+                items[0].problem = Problem("internal", "The model failed on this image.")
+                return
+            middle = len(items) // 2
+            self._infer(segmenter, items[:middle])
+            self._infer(segmenter, items[middle:])
+            return
+        elapsed = round((time.perf_counter() - started) * 1000)
+        for item, one in zip(items, logits, strict=True):
+            item.logits, item.timings_ms["infer"] = one, elapsed
+
+    def _finish(self, stored: MicroBatch) -> None:
+        finished = [future.result() for future in stored.storing]
+        now = time.monotonic()
+        busy_ms = round((now - max(self._workplace.finished_at, stored.claimed_at)) * 1000)
+        self._workplace.finished_at = now
+        jobs = self._storage.jobs
+        answers = jobs.finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
+        self._held.remove(stored)
+        if jobs.outbox.unheard():
+            self._storage.tickets.record()
+        for answer, one in zip(answers, finished, strict=True):
+            self._note(answer, one)
+
+    def _note(self, answer: str, one: Finished) -> None:
+        if answer == "lost":
+            log.warning("%s: it has ended otherwise", one.job_id)
+            self._storage.objects.remove(RESULTS, one.result_key)
+        elif answer == "superseded":
+            log.warning("%s: another attempt has it", one.job_id)
+        elif one.outcome.error:
+            log.warning("%s: %s", one.job_id, one.outcome.error["code"])

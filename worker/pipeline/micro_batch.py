@@ -1,0 +1,50 @@
+"""The images of one claim, and what the stages have made of them so far."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.segmenter import Segmenter
+from storage.job import Finished, Job
+from storage.problems import Problem
+
+
+@dataclass
+class Item:
+    """One job on its way."""
+
+    job: Job
+    pixels: NDArray[np.uint8] | None = None  # [size,size,3]
+    logits: NDArray[np.float32] | None = None  # [size,size,classes]
+    problem: Problem | None = None
+    timings_ms: dict[str, int] = field(default_factory=dict)
+    decoding_bytes: int = 0  # reserved for its decoder, while that runs
+    given_up: bool = False  # its decoding is not to begin any more
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.timings_ms[stage] = round((time.perf_counter() - started) * 1000)
+
+
+@dataclass
+class MicroBatch:
+    """All of one model, with the futures of the stage they are in."""
+
+    token: str
+    segmenter: Segmenter
+    items: list[Item]
+    claimed_at: float
+    alone: bool
+    fetching: list[Future[None]] = field(default_factory=list)
+    storing: list[Future[Finished]] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[str]:
+        return [item.job.id for item in self.items]

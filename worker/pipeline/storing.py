@@ -1,0 +1,80 @@
+"""Stages encode and store, in threads: from logits to a result object."""
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from model.images import confidence, to_levels
+from model.masks import to_mask
+from model.png import to_mask_png
+from model.segmenter import Segmenter
+from storage.connection import Storage
+from storage.job import Finished, Outcome, Status
+from storage.objects import OUTCOME_TEXT
+from storage.photos.confidence import CHUNK, MOST, pack
+from storage.problems import Problem
+from worker.pipeline.memory import Memory
+from worker.pipeline.micro_batch import Item, MicroBatch
+
+STORERS = 3
+BYTES_PER_PIXEL = 14  # of a mask at its peak; tests/worker/test_memory.py measures it
+
+log = logging.getLogger(__name__)
+
+
+class Storing:
+    """The threads of a process that encode and store."""
+
+    def __init__(self, storage: Storage, memory: Memory) -> None:
+        self._storage, self._memory = storage, memory
+        self._threads = ThreadPoolExecutor(STORERS, "store")
+
+    def begin(self, micro_batch: MicroBatch) -> list[Future[Finished]]:
+        return [self._threads.submit(self._store, micro_batch, item) for item in micro_batch.items]
+
+    def _store(self, micro_batch: MicroBatch, item: Item) -> Finished:
+        """The result object, then what `finish` is to be given."""
+        mask, outcome = self._encode(micro_batch.segmenter, item)
+        objects, job = self._storage.objects, item.job
+        with item.timed("store"):
+            if job.again:
+                return Finished(job.id, *objects.put_result_after_others(job.spec, micro_batch.token, outcome, mask))
+            return Finished(job.id, objects.put_result(job.spec, micro_batch.token, outcome, mask), outcome)
+
+    def _encode(self, segmenter: Segmenter, item: Item) -> tuple[bytes, Outcome]:
+        if item.problem is None:
+            try:
+                with self._memory.reserved(item.job.spec.width * item.job.spec.height * BYTES_PER_PIXEL):
+                    return encode_result(item, segmenter)
+            except Exception:
+                log.exception("%s: encoding failed", item.job.id)
+        problem = item.problem or Problem("internal", "The mask could not be encoded.")
+        return b"", Outcome.of_problem(item.job.id, problem, item.timings_ms)
+
+
+def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
+    """The mask at the photo's upright size as a PNG that carries its outcome and how sure the model was."""
+    spec, card, logits = item.job.spec, segmenter.card, item.logits
+    if logits is None:
+        raise ValueError("no logits: it never went through the engine")
+    with item.timed("encode"):
+        mask, sure = to_mask(logits, spec.width, spec.height), confidence(logits)
+        # np.bincount would copy the mask to int64 first.
+        counts = [int(np.count_nonzero(mask == label.id)) for label in card.labels]
+        model = {"name": card.name, "version": card.version}
+        result: dict[str, Any] = {
+            "width": spec.width,
+            "height": spec.height,
+            "classes": [
+                {**label.to_dict(), "pixels": count, "fraction": round(count / mask.size, 6)}
+                for label, count in zip(card.labels, counts, strict=True)
+            ],
+            "confidence": round(float(sure.mean()), 4),
+        }
+        outcome = Outcome(Status.SUCCEEDED, model, result, item.timings_ms)
+        text = {"segue:job": spec.id, "segue:model": f"{card.name}/{card.version}", OUTCOME_TEXT: outcome.to_json()}
+        levels = to_levels(sure, MOST)
+        content = to_mask_png(mask, card.labels, text, {CHUNK: pack(levels.tobytes(), levels.shape[1])})
+    return content, outcome.with_digest(content)

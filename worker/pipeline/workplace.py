@@ -1,0 +1,19 @@
+"""What lives as long as its process, and every drain uses."""
+
+from storage.connection import Storage
+from worker.engines import Engines
+from worker.pipeline.engine_reports import EngineReports
+from worker.pipeline.memory import Memory
+from worker.pipeline.preparing import Preparing
+from worker.pipeline.storing import Storing
+
+
+class Workplace:
+    """`worker`: the name of this worker in leases and reports."""
+
+    def __init__(self, storage: Storage, engines: Engines, worker: str) -> None:
+        self.storage, self.engines, self.worker = storage, engines, worker
+        memory = Memory(storage.settings.picture_bytes)
+        self.preparing, self.storing = Preparing(storage, memory), Storing(storage, memory)
+        self.reports = EngineReports(storage.jobs, engines, worker)
+        self.finished_at = 0.0  # monotonic seconds, of the last micro-batch
