@@ -118,6 +118,11 @@ def ids_of_hour(name: str) -> tuple[str, str]:
     return f"job_{start_ms:012x}{'0' * 20}", f"job_{start_ms + 3600 * 1000 - 1:012x}{'f' * 20}"
 
 
+def renderings_of(tenant: str, job_id: str) -> str:
+    """Prefix of what was rendered of a job."""
+    return f"{tenant}/{job_id}/"
+
+
 def feedback_of(tenant: str, job_id: str) -> str:
     """Prefix of what was said about a job."""
     return f"{tenant}/{job_id}/"

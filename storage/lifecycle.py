@@ -7,7 +7,7 @@ left; repeated, it goes on.
 import time
 from dataclasses import replace
 
-from storage import feedback, keys
+from storage import feedback, keys, renderings
 from storage.job import LONGEST_DEADLINE_S, Finished, Job, Outcome, Status
 from storage.objects import RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem
@@ -74,6 +74,7 @@ def forget(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> 
     """Everything of a job that nobody has and that is in no line."""
     objects.remove(UPLOADS, keys.upload(tenant, job_id))
     _remove_results(objects, tenant, job_id)
+    renderings.erase(objects, tenant, job_id)
     feedback.erase(objects, tenant, job_id)
     jobs.bury(job_id, tenant)
 

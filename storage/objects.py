@@ -23,8 +23,9 @@ from storage.problems import Unavailable
 from storage.settings import Settings
 
 UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK = "uploads", "results", "models", "batches", "feedback"
+RENDERINGS = "renderings"
 OUTCOME_TEXT = "segue:outcome"  # the PNG text chunk of a mask
-BUCKETS = (UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK)
+BUCKETS = (UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK, RENDERINGS)
 # The SDK's own defaults are five minutes and five retries. A lease is longer than two such attempts.
 TIMEOUT = urllib3.Timeout(connect=2, read=10)
 RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)

@@ -6,6 +6,7 @@ import secrets
 from flask import Flask, Response, g, request
 
 from storage.connection import Storage, connect
+from storage.heap import return_large_blocks
 from storage.records.api_key import ApiKey
 from storage.records.session import Session
 from storage.settings import Settings
@@ -25,6 +26,7 @@ from web.api import batches, feedback, health, jobs, masks, models, pages, queue
 from web.bodies import WholeBodyRequest
 from web.cors import Cors
 from web.openapi import views as openapi
+from web.rendering.turns import Turns
 from web.sql_timeout import answered
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
@@ -35,6 +37,7 @@ REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    return_large_blocks()
     app = Flask("web")
     app.request_class = WholeBodyRequest
     most = settings.max_upload_bytes + ENVELOPE_BYTES
@@ -46,6 +49,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
     app.extensions["admission"] = Admission(connection.jobs, settings)
     app.extensions["cors"] = Cors(settings)
+    app.extensions["turns"] = Turns(settings.picture_bytes)
     _let_in(app, connection)
     for part in (jobs, masks, records, feedback, batches, models, queue, health, pages, session, sessions, openapi):
         app.register_blueprint(part.blueprint)

@@ -10,6 +10,7 @@ from web.access.known_sessions import KnownSessions
 from web.access.rate_limits import RateLimits
 from web.admission import Admission
 from web.cors import Cors
+from web.rendering.turns import Turns
 from web.waiting import Waiting
 
 
@@ -57,3 +58,8 @@ def signer() -> URLSafeTimedSerializer:
 def rate_limits() -> RateLimits:
     limits: RateLimits = current_app.extensions["rate_limits"]
     return limits
+
+
+def turns() -> Turns:
+    taken: Turns = current_app.extensions["turns"]
+    return taken

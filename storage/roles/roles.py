@@ -13,7 +13,7 @@ from typing import Any
 
 from storage.keys import CONTROL_QUEUE, EVENTS, PREFIX, RECORDS_QUEUE, SEGMENT_QUEUE
 from storage.models import ALIASES
-from storage.objects import BATCHES, FEEDBACK, MODELS, RESULTS, UPLOADS
+from storage.objects import BATCHES, FEEDBACK, MODELS, RENDERINGS, RESULTS, UPLOADS
 
 
 class Role(StrEnum):
@@ -31,7 +31,7 @@ PROGRAMS = (Role.WEB, Role.WORKER, Role.HOUSEKEEPER)
 READ = ("s3:GetObject", "s3:ListBucket")
 WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 ALL = (*READ, *WRITE, "s3:DeleteObject")
-_JOBS = dict.fromkeys((UPLOADS, RESULTS, BATCHES, FEEDBACK), ALL)
+_JOBS = dict.fromkeys((UPLOADS, RESULTS, BATCHES, FEEDBACK, RENDERINGS), ALL)
 # Bucket, or bucket/key → what may be done there.
 OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.WEB: {**_JOBS, MODELS: READ, f"{MODELS}/{ALIASES}": WRITE},

@@ -21,7 +21,7 @@ from storage.connection import Storage, connect
 from storage.job import Finished, Outcome, Status
 from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE, Lane
 from storage.models import Alias, EnginesReport
-from storage.objects import BATCHES, BUCKETS, FEEDBACK, MODELS, OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
+from storage.objects import BATCHES, BUCKETS, FEEDBACK, MODELS, OUTCOME_TEXT, RENDERINGS, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
 from storage.queue.binding import Binding
 from storage.queue.tickets import celery_app
@@ -396,7 +396,11 @@ REFUSED_OBJECTS = [
     *((WEB, PUT, MODELS, key) for key in ("pets/2/card.json", "aliases.json2", "x/aliases.json")),
     (WEB, DELETE, MODELS, "pets/2/card.json"),
     (WEB, DELETE, MODELS, "aliases.json"),
-    *((WORKER, what, bucket, "a") for what in (GET, PUT, LIST, DELETE, LOOK) for bucket in (BATCHES, FEEDBACK)),
+    *(
+        (WORKER, what, bucket, "a")
+        for what in (GET, PUT, LIST, DELETE, LOOK)
+        for bucket in (BATCHES, FEEDBACK, RENDERINGS)
+    ),
     *((WORKER, what, UPLOADS, "a") for what in (PUT, DELETE)),
     *((role, what, MODELS, "aliases.json") for what in (PUT, DELETE) for role in (WORKER, HOUSEKEEPER)),
     *((HOUSEKEEPER, what, MODELS, "pets/2/card.json") for what in (PUT, DELETE)),

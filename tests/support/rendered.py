@@ -1,5 +1,6 @@
 """One rendering of the largest photo and mask, in a process of its own: what it cost."""
 
+import io
 import time
 from functools import cache
 from pathlib import Path
@@ -11,9 +12,11 @@ from examined import peak_mb
 from PIL import Image
 
 from storage.photos.confidence import CHUNK, pack
+from storage.photos.photo import decode_mask
 from storage.problems import Problem
 from storage.settings import Settings
 from web.rendering import renderings
+from web.rendering.class_ids import class_ids
 
 SIDE = 5000
 SETTINGS = Settings()
@@ -60,6 +63,8 @@ def cost(format_: str, sent: bytes, stored: bytes) -> tuple[int, float, int, str
     renderings.image(small, SETTINGS)  # libraries and decoders get loaded
     import web.rendering.vectors  # noqa: F401
 
+    corrected_in_colours()
+
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before, started = peak_mb(), time.process_time()
     try:
@@ -69,6 +74,19 @@ def cost(format_: str, sent: bytes, stored: bytes) -> tuple[int, float, int, str
     return peak_mb() - before, time.process_time() - started, size, code
 
 
+def _corrected() -> bytes:
+    """A corrected mask in colours, read and written as the web does it."""
+    ids = class_ids(decode_mask(corrected_in_colours(), SETTINGS), CLASSES)
+    buffer = io.BytesIO()
+    ids.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@cache
+def corrected_in_colours() -> bytes:
+    return pictures.encoded(Image.new("RGB", (SIDE, SIDE), (2, 0, 0)), "PNG", compress_level=1)
+
+
 def _rendered(format_: str, sent: bytes, stored: bytes) -> bytes:
     if format_ == "overlay":
         return renderings.overlay(sent, stored, CLASSES, 0.5, SETTINGS)
@@ -76,6 +94,8 @@ def _rendered(format_: str, sent: bytes, stored: bytes) -> bytes:
         return renderings.cutout(sent, stored, (0, 1, 2), SETTINGS)
     if format_ == "image":
         return renderings.image(sent, SETTINGS)
+    if format_ == "corrected":
+        return _corrected()
     if format_ == "confidence":
         return renderings.confidence(stored, (SIDE, SIDE))
     return {"rle": renderings.rle, "geojson": renderings.geojson}[format_](stored, CLASSES)

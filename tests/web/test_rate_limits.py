@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pictures
@@ -82,6 +83,24 @@ def test_retry_after_is_true(connection: Storage) -> None:
             time.sleep(limited(answer))
             answer = append(client, batch, 4, key, start)
         assert answer.status_code == 202
+
+
+def test_renderings_count_beside_changes(connection: Storage, work: Callable[[], None]) -> None:
+    """The mask's own file and what the client has already cost nothing."""
+    client = guarded(connection, limit_key="3/hour").test_client()
+    key = bearer(new_key(connection))
+    job = client.post("/v1/jobs", headers=key, **PHOTO).get_json()
+    work()
+    mask = f"/v1/jobs/{job['id']}/mask"
+    overlay = client.get(f"{mask}?format=overlay", headers=key)
+    known = {**key, "If-None-Match": overlay.headers["ETag"]}
+    for _ in range(5):
+        assert client.get(mask, headers=key).status_code == 200
+        assert client.get(f"{mask}?format=overlay", headers=known).status_code == 304
+    for path in (f"{mask}?format=rle", f"/v1/jobs/{job['id']}/image"):
+        assert client.get(path, headers=key).status_code == 200
+    limited(client.get(f"{mask}?format=cutout", headers=key))
+    assert client.post("/v1/jobs", headers=key, **PHOTO).status_code == 202
 
 
 def test_the_open_web_has_no_limits(connection: Storage) -> None:

@@ -42,6 +42,11 @@ class RateLimits:
                 raise Problem("payload_too_large", f"At most {limit}: send fewer images at a time.")
             self._take(limit, who, images)
 
+    def take_rendering(self, caller: Caller, address: str) -> None:
+        """For a picture that is made for one request. As many as changes, and counted beside them."""
+        for limit, (kind, name) in self._limits(caller, address):
+            self._take(limit, (f"renderings-{kind}", name), 1)
+
     def check(self, caller: Caller, address: str) -> None:
         """Refuses what would find nothing left, and takes nothing."""
         for limit, who in self._limits(caller, address):

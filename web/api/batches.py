@@ -27,6 +27,7 @@ from web.filenames import visible
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
 from web.rendering.archive import archive
+from web.rendering.work import client
 from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
 from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL
@@ -198,7 +199,8 @@ def archive_zip(batch_id: str) -> Response:
     """The masks that are there, in their folders, with manifest.json and coco.json; streamed."""
     batch = _find(batch_id)
     headers = {"Content-Disposition": f'attachment; filename="{batch.id}.zip"'}
-    return Response(archive(connected(), batch, request.script_root), content_type="application/zip", headers=headers)
+    zipped = archive(connected(), batch, request.script_root, client())
+    return Response(zipped, content_type="application/zip", headers=headers)
 
 
 def _find(batch_id: str) -> Batch:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from storage import feedback, keys
 from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Job
-from storage.photos.photo import decode_mask
+from storage.photos.photo import decode_mask, read_header
 from storage.problems import Problem
 from storage.settings import Settings
 from web.api.jobs import find_job
@@ -18,7 +18,8 @@ from web.api.masks import mask_result
 from web.documents import timestamp
 from web.errors import invalid
 from web.rendering.class_ids import class_ids
-from web.rendering.formats import in_thread
+from web.rendering.threads import in_thread
+from web.rendering.work import client, corrected_bytes
 from web.services import connected
 
 LONGEST_NOTE = 2000
@@ -45,7 +46,7 @@ def create(job_id: str) -> Response:
         raise Problem(
             "invalid_request", "The verdict `corrected` requires a file in the field `mask`; other verdicts take none."
         )
-    mask = in_thread(corrected, sent, job, storage.settings) if sent is not None else None
+    mask = _corrected(sent, job) if sent is not None else None
     given = _given(job, remark, mask is not None)
     feedback.store(storage.objects, storage.jobs, given, mask)
     if storage.jobs.get(job.id) is None:  # erased meanwhile: nothing may stay behind
@@ -72,13 +73,27 @@ def _read() -> tuple[Remark, bytes | None]:
         raise invalid(error) from error
 
 
+def _corrected(sent: bytes, job: Job) -> bytes:
+    """Decoded in the caller's turn, and not at all unless it has as many pixels as the photo. Raises Problem."""
+    settings = connected().settings
+    header = read_header(sent, settings)
+    if header.width * header.height != job.spec.width * job.spec.height:
+        raise _wrong_size(header.width, header.height, job)
+    with client().turn(corrected_bytes(job.spec)):
+        return in_thread(corrected, sent, job, settings)
+
+
 def corrected(content: bytes, job: Job, settings: Settings) -> bytes:
     """The sent mask as a plain grey PNG of class ids. Raises Problem where it is not a mask of this job's photo."""
     mask = decode_mask(content, settings)
     if mask.size != (job.spec.width, job.spec.height):
-        sent, wanted = f"{mask.width} x {mask.height}", f"{job.spec.width} x {job.spec.height}"
-        raise Problem("unprocessable_image", f"The mask has {sent} pixels, the photo {wanted}.")
+        raise _wrong_size(*mask.size, job)
     return _png(class_ids(mask, mask_result(job)["classes"]))
+
+
+def _wrong_size(width: int, height: int, job: Job) -> Problem:
+    sent, wanted = f"{width} x {height}", f"{job.spec.width} x {job.spec.height}"
+    return Problem("unprocessable_image", f"The mask has {sent} pixels, the photo {wanted}.")
 
 
 def _png(ids: Image.Image) -> bytes:

@@ -7,13 +7,17 @@ from typing import Any
 
 from flask import Blueprint, Response, after_this_request, request
 
+from storage import keys
 from storage.job import Job
-from storage.objects import RESULTS
+from storage.objects import RESULTS, UPLOADS
 from storage.problems import Problem
 from web.api.jobs import find_job
 from web.documents import polite_pause_s
 from web.rendering import renderings
-from web.rendering.formats import RENDERINGS, TYPES, Choice, choice, in_thread, wanted
+from web.rendering.cache import Request, rendered
+from web.rendering.formats import TYPES, Choice, choice, wanted
+from web.rendering.threads import in_thread
+from web.rendering.work import mask_bytes, photo_bytes
 from web.services import connected
 
 blueprint = Blueprint("masks", __name__)
@@ -27,14 +31,20 @@ def mask(job_id: str) -> Response:
     named = wanted(request.args.get("format"), request.accept_mimetypes)
     result = mask_result(job)
     chosen = choice(named, request.args, result["classes"])
-    return _kept(result["sha256"] + chosen.tag, TYPES[named], lambda: _mask(job, result, chosen))
+    etag = result["sha256"] + chosen.tag
+    if named == "index":
+        return _kept(etag, TYPES[named], lambda: _mask_png(job))
+    made_of = _request(job, etag, named)
+    return _kept(etag, TYPES[named], lambda: rendered(made_of, lambda: _rendered(job, result, chosen)))
 
 
 @blueprint.get("/v1/jobs/<job_id>/image")
 def image(job_id: str) -> Response:
     """The photo, upright and encoded anew: nothing of the file that was sent but its pixels."""
     job = find_job(job_id)
-    return _kept(f"{job.spec.sha256}-image", "image/jpeg", lambda: _image(job))
+    etag, kind = f"{job.spec.sha256}-image", "image/jpeg"
+    made_of = Request(job, etag, kind, photo_bytes(job.spec), [_upload(job)])
+    return _kept(etag, kind, lambda: rendered(made_of, lambda: _image(job)))
 
 
 def _varying(response: Response) -> Response:
@@ -56,11 +66,16 @@ def _kept(etag: str, content_type: str, make: Callable[[], bytes]) -> Response:
     return response
 
 
-def _mask(job: Job, result: dict[str, Any], chosen: Choice) -> bytes:
-    if chosen.format == "index":
-        return _mask_png(job)
-    with RENDERINGS:
-        return _rendered(job, result, chosen)
+def _request(job: Job, etag: str, named: str) -> Request:
+    stored = RESULTS, job.result_key
+    if named in ("overlay", "cutout"):
+        return Request(job, etag, TYPES[named], photo_bytes(job.spec), [_upload(job), stored])
+    return Request(job, etag, TYPES[named], mask_bytes(job.spec), [stored])
+
+
+def _upload(job: Job) -> tuple[str, str]:
+    """Bucket and key."""
+    return UPLOADS, keys.upload(job.spec.tenant, job.id)
 
 
 def _rendered(job: Job, result: dict[str, Any], chosen: Choice) -> bytes:
@@ -79,8 +94,7 @@ def _rendered(job: Job, result: dict[str, Any], chosen: Choice) -> bytes:
 
 
 def _image(job: Job) -> bytes:
-    with RENDERINGS:
-        return in_thread(renderings.image, _photo(job), connected().settings)
+    return in_thread(renderings.image, _photo(job), connected().settings)
 
 
 def _photo(job: Job) -> bytes:

@@ -14,10 +14,12 @@ from storage.job import Job, Status
 from storage.objects import RESULTS
 from web.documents import batch_document
 from web.rendering.archive_names import ArchiveNames
-from web.rendering.formats import UNTINTED, in_thread
+from web.rendering.formats import UNTINTED
+from web.rendering.threads import in_thread
+from web.rendering.work import Client, mask_bytes
 
 
-def archive(storage: Storage, batch: Batch, root: str) -> Iterator[bytes]:
+def archive(storage: Storage, batch: Batch, root: str, client: Client) -> Iterator[bytes]:
     """The zip's bytes. One mask at a time is in memory; the annotations (a kilobyte or two a mask) are gathered."""
     stream = ZipStream(sized=False)
     manifest: list[dict[str, Any]] = []
@@ -27,7 +29,8 @@ def archive(storage: Storage, batch: Batch, root: str) -> Iterator[bytes]:
         name = names.of(job.spec.custom_id, "png") if mask else None
         manifest.append(_manifest_entry(job, name))
         if mask and name:
-            in_thread(coco.add, job, mask)
+            with client.turn(mask_bytes(job.spec), refusable=False):
+                in_thread(coco.add, job, mask)
             stream.add(mask, f"masks/{name}")
             yield from stream.all_files()
     stream.add(json.dumps({"batch": batch_document(batch, root), "items": manifest}, indent=1), "manifest.json")

@@ -1,11 +1,9 @@
-"""Which format of a mask is wanted, and what has to hold while it is made."""
+"""Which format of a mask is wanted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any
 
-import gevent
-from gevent.lock import BoundedSemaphore
 from werkzeug.datastructures import MIMEAccept
 
 from storage.problems import Problem
@@ -21,28 +19,6 @@ TYPES = {
 }
 BY_ACCEPT = ("index", "overlay", "geojson", "rle")  # one a type; of those that are liked equally, the first
 DEFAULT_ALPHA = 0.55
-# Renderings at once in one process. A large photo takes up to 500 MB while it is decoded; more at once would not be
-# faster, for there are no more cores a process. Those who wait hold neither photo nor mask.
-RENDERINGS = BoundedSemaphore(2)
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run CPU work in gevent's threads (Pillow releases the GIL), so that other requests go on."""
-
-    def tried() -> tuple[T, None] | tuple[None, Exception]:
-        """gevent would print what is raised in its threads, even if it is only a refusal."""
-        try:
-            return function(*args, **kwargs), None
-        except Exception as error:
-            return None, error
-
-    result, error = gevent.get_hub().threadpool.apply(tried)
-    if error is not None:
-        raise error
-    return cast(T, result)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+"""Renderings that were made before, beside the objects that they were made of: renderings/{tenant}/{job_id}/{digest}.
+
+They can be made again at any time, so nothing but time depends on them. They are erased with their job.
+"""
+
+import hashlib
+import logging
+
+from storage import keys
+from storage.job import Job
+from storage.objects import RENDERINGS, MinioObjects
+from storage.problems import Unavailable
+
+MOST_PER_JOB = 8  # parameters can be chosen freely: without a bound a caller could fill the store with one photo
+MOST_BYTES = 4 * 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+def load(objects: MinioObjects, job: Job, etag: str) -> bytes | None:
+    return objects.get(RENDERINGS, _key(job, etag))
+
+
+def keep(objects: MinioObjects, job: Job, etag: str, content: bytes, content_type: str) -> None:
+    """Unless it is too large or the job has enough of them. An outage of the store is no reason to fail."""
+    if len(content) > MOST_BYTES:
+        return
+    try:
+        of_job = objects.listing(RENDERINGS, keys.renderings_of(job.spec.tenant, job.id))
+        if sum(1 for _ in of_job) < MOST_PER_JOB:
+            objects.put(RENDERINGS, _key(job, etag), content, content_type)
+    except Unavailable as error:
+        log.warning("%s: rendering not kept: %s", job.id, error)
+
+
+def erase(objects: MinioObjects, tenant: str, job_id: str) -> None:
+    for listed in objects.listing(RENDERINGS, keys.renderings_of(tenant, job_id)):
+        objects.remove(RENDERINGS, listed.key)
+
+
+def _key(job: Job, etag: str) -> str:
+    """An ETag names the format, its parameters and the digest of what it was made of; it may be longer than a key."""
+    return keys.renderings_of(job.spec.tenant, job.id) + hashlib.sha256(etag.encode()).hexdigest()[:32]

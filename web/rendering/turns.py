@@ -1,0 +1,134 @@
+"""Who renders next: a bounded amount of memory per process, and callers take turns.
+
+For greenlets of one thread; the work itself runs in other threads.
+"""
+
+import errno
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gevent.event import Event
+
+from storage.problems import Problem
+
+AT_ONCE = 2  # more would not be faster: there are no more cores per process
+MOST_WAITING, MOST_WAITING_PER_CALLER = 256, 32
+LOOK_S = 1.0  # how often a waiting request looks whether its client is still there
+LONGEST_PAUSE_S = 60
+_WEIGHT = 0.2  # of the latest rendering in the mean
+
+
+class ClientLeft(BrokenPipeError):
+    """The client closed its connection before its turn came."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EPIPE, "the client left before its turn")
+
+
+@dataclass(eq=False)
+class _Waiter:
+    cost: int  # bytes
+    left: Callable[[], bool]
+    admitted: Event = field(default_factory=Event)
+
+
+class Turns:
+    """At most AT_ONCE renderings run, in at most `most_bytes`.
+
+    The next one is of the caller with the fewest running ones, of equals the one whose last turn is longest ago.
+    So a caller waits for one rendering of another caller, however many that one has asked for.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._free_bytes = most_bytes, most_bytes
+        self._waiting: dict[str, deque[_Waiter]] = {}  # by caller
+        self._running: Counter[str] = Counter()
+        self._turns_taken = 0
+        self._last_turn: dict[str, int] = {}  # of the callers that wait or run
+        self._mean_s = 1.0
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @contextmanager
+    def turn(self, caller: str, cost: int, left: Callable[[], bool], refusable: bool = True) -> Iterator[None]:
+        """Wait until `cost` bytes are free and it is the caller's turn.
+
+        Raises ClientLeft once `left` says so, and Problem where too many wait, unless this is not `refusable`.
+        """
+        if refusable:
+            self._check(caller)
+        waiter = _Waiter(min(cost, self._most_bytes), left)
+        self._waiting.setdefault(caller, deque()).append(waiter)
+        self._admit()
+        try:
+            self._wait(waiter)
+        except BaseException:
+            self._forget(caller, waiter)
+            raise
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._mean_s += _WEIGHT * (time.monotonic() - started - self._mean_s)
+            self._release(caller, waiter)
+
+    def _check(self, caller: str) -> None:
+        own = len(self._waiting.get(caller, ()))
+        if own >= MOST_WAITING_PER_CALLER:
+            raise Problem("rate_limited", f"{own} renderings of yours are waiting already.", self._pause_s(own))
+        if (others := self.waiting) >= MOST_WAITING:
+            raise Problem("unavailable", f"{others} renderings are waiting already.", self._pause_s(others))
+
+    def _pause_s(self, waiting: int) -> int:
+        return max(1, min(LONGEST_PAUSE_S, math.ceil(waiting * self._mean_s / AT_ONCE)))
+
+    @staticmethod
+    def _wait(waiter: _Waiter) -> None:
+        while not waiter.admitted.wait(LOOK_S):
+            if waiter.left():
+                raise ClientLeft
+
+    def _admit(self) -> None:
+        """Let in the next ones, as far as there is room. A large one is not overtaken: it would wait for ever."""
+        while self._waiting and self._running.total() < AT_ONCE:
+            caller = min(self._waiting, key=lambda one: (self._running[one], self._last_turn.get(one, 0)))
+            waiter = self._waiting[caller][0]
+            if waiter.left():
+                self._drop(caller, waiter)
+                continue  # its own greenlet sees it too
+            if waiter.cost > self._free_bytes:
+                return
+            self._drop(caller, waiter)
+            self._free_bytes -= waiter.cost
+            self._running[caller] += 1
+            self._turns_taken += 1
+            self._last_turn[caller] = self._turns_taken
+            waiter.admitted.set()
+
+    def _drop(self, caller: str, waiter: _Waiter) -> None:
+        """Out of the line."""
+        self._waiting[caller].remove(waiter)
+        if not self._waiting[caller]:
+            del self._waiting[caller]
+
+    def _forget(self, caller: str, waiter: _Waiter) -> None:
+        if waiter.admitted.is_set():
+            self._release(caller, waiter)
+        elif waiter in self._waiting.get(caller, ()):
+            self._drop(caller, waiter)
+            self._admit()
+
+    def _release(self, caller: str, waiter: _Waiter) -> None:
+        self._free_bytes += waiter.cost
+        self._running[caller] -= 1
+        self._admit()
+        if not self._running[caller]:
+            del self._running[caller]
+            if caller not in self._waiting:
+                self._last_turn.pop(caller, None)
