@@ -36,5 +36,5 @@ def audit(  # noqa: PLR0917
         return
     for one in found:
         event = one.event
-        fields = (f"{name}={value}" for name, value in asdict(event).items() if value and name != "action")
-        typer.echo(f"{shown(one.at_ms)}  {event.action:18} x{one.count:<4} {'  '.join(fields)}")
+        told = (f"{name}={value}" for name, value in asdict(event).items() if value and name != "action")
+        typer.echo(f"{shown(one.at_ms)}  {event.action:18} x{one.count:<4} {'  '.join(told)}")

@@ -9,11 +9,26 @@ from dataclasses import dataclass
 
 MOST_PROFILE = 4 * 1024 * 1024  # bytes of an ICC profile; those of printing presses take 0.5 to 2.7 MB
 
+Size = tuple[int, int]  # width, height
+
 _ORIENTATION, _BYTE, _SHORT, _LONG = 274, 1, 3, 4
 
 
 class TooCostly(ValueError):
     """A file that decodes far slower than a photo, or that needs far more memory. Its text is for the sender."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`max_upload_*` of the settings."""
+
+    pixels: int
+    side: int
+
+    def check(self, size: Size) -> None:
+        """Raises TooCostly for a larger one."""
+        if max(size) > self.side or size[0] * size[1] > self.pixels:
+            raise TooCostly(f"An image may have at most {self.pixels} pixels and {self.side} pixels per side.")
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from storage.photos.containers import TooCostly
-
-Size = tuple[int, int]  # width, height
+from storage.photos.containers import Size, TooCostly
 
 # Bytes at the peak for each pixel of the photo, from the file to upright RGB. tests/storage/test_decoding_costs.py
 # measures them on the largest photos.
-BYTES_PER_PIXEL: Mapping[str, int] = {"JPEG": 12, "PNG": 10, "WEBP": 20}
+BYTES_PER_PIXEL: Mapping[str, int] = {
+    "JPEG": 12, "PNG": 10, "WEBP": 20, "HEIF": 22, "AVIF": 22, "TIFF": 16, "GIF": 12, "BMP": 10,
+}  # fmt: skip
 MOST_BYTES_PER_PIXEL = 24  # of a format that is not listed
 LARGE_CANVAS = 1_000_000  # pixels
 LEAST_SHARE = 16  # a first frame covers at least one part of so many of a large canvas

@@ -1,26 +1,21 @@
 """What counts as a photo: checked by the web from the header alone, decoded by the worker (and for previews).
 
-The limits are the settings `max_upload_*`. Allowed are JPEG, PNG and WebP by content, never by name.
+The limits are the settings `max_upload_*`; the formats are those of `storage/photos/formats.py`.
 """
 
 import io
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 
 from PIL import Image
 
-from storage.photos import webp
 from storage.photos.colour import Transform, to_srgb
-from storage.photos.containers import Bare, TooCostly, orientation
-from storage.photos.costs import Size, check_frame
-from storage.photos.jpeg import JPEG_SIGNATURE, bare_jpeg
-from storage.photos.png import PNG_SIGNATURE, bare_png, check_pixels
+from storage.photos.containers import MOST_PROFILE, Bare, Limits, TooCostly, orientation
+from storage.photos.formats import TITLES, Format, described, recognise
+from storage.photos.png import check_pixels
 from storage.problems import Problem
 from storage.settings import Settings
 
-FORMATS = ("JPEG", "PNG", "WEBP")
-SIGNATURES = (JPEG_SIGNATURE, PNG_SIGNATURE, b"RIFF")
 # How to turn the stored pixels upright, by the EXIF orientation tag (TIFF 6.0, tag 274).
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,6 +45,7 @@ class Header:
 class Stored:
     """A photo as it is stored: opened, not decoded yet."""
 
+    kind: Format
     bare: Bare
     image: Image.Image
     turn: int
@@ -93,13 +89,14 @@ def _pixels(stored: Stored, at_least: int | None) -> Image.Image:
     with closing(stored.image) as image:
         if at_least:
             image.draft("RGB", (at_least, at_least))
+        declared = image.size
         try:
             return _to_rgb(image, stored.profile)
         except Exception:
-            if image.size == full:
+            if declared == full:
                 raise
     # Only the shortcut failed (a lossless JPEG cannot be scaled): the plain way decides whether it is damaged.
-    with Image.open(io.BytesIO(stored.bare.content), formats=FORMATS) as image:
+    with _opened(stored.kind, stored.bare) as image:
         return _to_rgb(image, stored.profile)
 
 
@@ -123,52 +120,36 @@ def _open(content: bytes, settings: Settings) -> Stored:
     if len(content) > settings.max_upload_bytes:
         limit = settings.max_upload_bytes
         raise Problem("payload_too_large", f"The image has {len(content)} bytes; at most {limit} are accepted.")
-    if not content.startswith(SIGNATURES):
-        raise Problem("unsupported_media_type", "The content is not a JPEG, PNG or WebP image.")
-    _limit_pillow()
+    kind = recognise(content)
+    if kind is None:
+        detail = f"The content is {described(content)}. Accepted formats: {TITLES}."
+        raise Problem("unsupported_media_type", detail)
+    limits = Limits(settings.max_upload_pixels, settings.max_upload_side)
     try:
-        _check_canvas(content, settings)
-        bare = _bare(content)
-        image = Image.open(io.BytesIO(bare.content), formats=FORMATS)
+        bare = kind.bare(content, limits)
+        image = _opened(kind, bare)
+        limits.check(image.size)
     except TooCostly as error:
         raise Problem("unprocessable_image", str(error)) from error
-    except Problem:
-        raise
     except Exception as error:  # a broken header makes the plugins raise almost anything
         raise Problem("unprocessable_image", "The image's header is damaged or incomplete.") from error
-    _check_size(image.size, settings)
     # Not Pillow's getexif(): it would decode a whole PNG to look behind its pixels.
-    turn = orientation(bare.exif or image.info.get("exif", b""))
-    return Stored(bare, image, turn, bare.profile or image.info.get("icc_profile") or b"")
+    turn = 1 if kind.upright else orientation(bare.exif or image.info.get("exif") or b"")
+    profile = bare.profile or image.info.get("icc_profile") or b""
+    return Stored(kind, bare, image, turn, profile if len(profile) <= MOST_PROFILE else b"")
 
 
-def _bare(content: bytes) -> Bare:
-    """The file without what a decoder does not need."""
-    if content.startswith(JPEG_SIGNATURE):
-        return bare_jpeg(content)
-    return bare_png(content) if content.startswith(PNG_SIGNATURE) else Bare(content)
-
-
-@cache
-def _limit_pillow() -> None:
-    """Pillow's limit is its module's variable: set before the first photo is opened, not by an import."""
-    Image.MAX_IMAGE_PIXELS = None  # it would warn on stderr; `_check_size` refuses first
-
-
-def _check_canvas(content: bytes, settings: Settings) -> None:
-    """Before Pillow opens a WebP: libwebp allocates the whole canvas twice for a look at the header."""
-    if found := webp.sizes(content):
-        _check_size(found.canvas, settings)
-        check_frame(found.frame, found.canvas)
-
-
-def _check_size(size: Size, settings: Settings) -> None:
-    pixels, side = settings.max_upload_pixels, settings.max_upload_side
-    if max(size) > side or size[0] * size[1] > pixels:
-        raise Problem("unprocessable_image", f"An image may have at most {pixels} pixels and {side} pixels per side.")
+def _opened(kind: Format, bare: Bare) -> Image.Image:
+    kind.load_decoder()
+    Image.MAX_IMAGE_PIXELS = None  # Pillow would warn on stderr; `Limits` refuses
+    return Image.open(io.BytesIO(bare.content), formats=[kind.name])
 
 
 def _to_rgb(image: Image.Image, profile: bytes) -> Image.Image:
+    declared = image.size
+    image.load()
+    if image.size != declared:
+        raise ValueError("the pixels have another size than the header says")
     if image.mode.startswith("I"):  # 16 bits a pixel
         image = image.convert("I").point(lambda value: value / 256).convert("L")
         image.info.pop("transparency", None)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from storage.photos.costs import Size
+from storage.photos.containers import Size
 
 _ANIMATED = 0x02  # a flag of the VP8X chunk
 _LOSSLESS = 0x2F  # the first byte of a VP8L chunk

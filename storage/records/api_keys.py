@@ -36,15 +36,15 @@ class ApiKeys:
         key_id = secrets.token_hex(6)
         text = _text(key_id)
         key = ApiKey(key_id, digest(text), tenant, scopes, name, now_ms(), expires_ms=expires_ms)
-        detail = f"{tenant}: {', '.join(sorted(scopes))}"
+        told = f"{tenant}: {', '.join(sorted(scopes))}"
         with self._database.begin() as connection:
             connection.execute(table.insert().values(**{**asdict(key), "scopes": sorted(scopes)}))
-            audit.note(connection, Event(Action.KEY_CREATED, OPERATOR, key_id, source, key_id, detail))
+            audit.note(connection, Event(Action.KEY_CREATED, OPERATOR, key_id, source, key_id, told))
         return key, text
 
     def rotate(self, key_id: str, grace_ms: int, source: str = SHELL) -> tuple[ApiKey, str] | None:
-        """Give a valid key a new secret; the one before is accepted for `grace_ms` more. → as `create`, None for an
-        unknown key and one that is not valid.
+        """Give a valid key a new secret; the one before is accepted for `grace_ms` more. → as `create`, None if there
+        is no such valid key.
         """
         with self._database.begin(alone=True) as connection:
             row = connection.execute(select(table).where(table.c.id == key_id)).first()
@@ -58,8 +58,8 @@ class ApiKeys:
                 "old_until_ms": now + grace_ms,
             }
             connection.execute(update(table).where(table.c.id == key_id).values(**changes))
-            detail = f"{key.tenant}: old secret accepted for {grace_ms // 1000} s"
-            audit.note(connection, Event(Action.KEY_ROTATED, OPERATOR, key_id, source, key_id, detail))
+            told = f"{key.tenant}: old secret accepted for {grace_ms // 1000} s"
+            audit.note(connection, Event(Action.KEY_ROTATED, OPERATOR, key_id, source, key_id, told))
         return replace(key, **cast(dict[str, Any], changes)), text
 
     def find(self, key_id: str) -> ApiKey | None:

@@ -39,7 +39,7 @@ def test_photos_dropped_together_are_all_done_and_a_bad_one_says_why(page: Page)
     page.evaluate(drop, [[name, list(content)] for name, content in contents.items()])
     told = {
         "good.jpg": "done in",
-        "<b>bad</b>.jpg": "The content is not a JPEG, PNG or WebP image.",
+        "<b>bad</b>.jpg": "The content is in an unknown format.",
         "cut.jpg": "The image data is damaged or incomplete.",
     }
     for name, text in told.items():

@@ -27,7 +27,7 @@ SMALL = 256
 
 def peak_mb(content: bytes, at_least: int | None) -> int:
     """Over what a process holds that has decoded a small photo of each kind."""
-    for name in ("jpeg", "png RGBA", "webp lossless"):
+    for name in ("jpeg", "png RGBA", "webp lossless", "HEIF", "AVIF", "GIF", "BMP", "TIFF tiff_lzw"):
         decode(hostile.originals()[name], examined.SETTINGS)
     Path("/proc/self/clear_refs").write_text("5")
     before = examined.peak_mb()

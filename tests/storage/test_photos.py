@@ -14,25 +14,31 @@ from hostile import arithmetic, chunk, lossless_jpeg, many_scans, originals, png
 from PIL import Image
 from services import ROOT
 
-from storage.photos.photo import FORMATS, Header, decode, read_header
+from storage.photos.formats import BY_NAME
+from storage.photos.photo import Header, decode, read_header
 from storage.problems import Problem
 from storage.settings import Settings
 
 SETTINGS = Settings()
+FORMATS = tuple(BY_NAME)
+LOSSLESS = {
+    "JPEG": {"quality": 98, "subsampling": 0},
+    "WEBP": {"lossless": True},
+    "HEIF": {"quality": -1, "chroma": 444},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+}
 
 
 REFUSED = {
     "empty": (b"", "unprocessable_image"),
     "text renamed .jpg": (b"hello, I am a photo", "unsupported_media_type"),
-    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_media_type"),
-    "pdf": (b"%PDF-1.7\n", "unsupported_media_type"),
-    "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported_media_type"),
-    "tiff": (pictures.encoded(pictures.photo(), "TIFF"), "unsupported_media_type"),
-    "gif": (pictures.encoded(pictures.photo(), "GIF"), "unsupported_media_type"),
-    "heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported_media_type"),
+    "heic without anything": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unprocessable_image"),
+    "bmp without anything": (b"BM", "unprocessable_image"),
+    "gif without anything": (b"GIF89a", "unprocessable_image"),
+    "tiff without anything": (b"II*\0", "unprocessable_image"),
     "jpeg of two bytes": (b"\xff\xd8\xff", "unprocessable_image"),
     "truncated header": (pictures.jpeg()[:100], "unprocessable_image"),
-    "riff that is no webp": (b"RIFF\x10\0\0\0WAVEfmt ", "unprocessable_image"),
+    "riff that is no webp": (b"RIFF\x10\0\0\0WAVEfmt ", "unsupported_media_type"),
     "bomb of 30000 x 30000": (
         png(30000, 30000, chunk(b"IDAT", zlib.compress(b"\0" * 10**6))),
         "unprocessable_image",
@@ -54,6 +60,30 @@ def test_refused_by_the_header(name: str) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # kB
 
 
+OTHERS = {
+    "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "HTML": b"\r\n<!DOCTYPE html><title>403 Forbidden</title>",
+    "PDF": b"%PDF-1.7\n",
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    "JPEG 2000": pictures.encoded(pictures.photo(), "JPEG2000"),
+    "JPEG XL": b"\xff\x0a\0\0",
+    "BigTIFF": pictures.encoded(pictures.photo(), "TIFF", big_tiff=True),
+    "an icon (ICO)": pictures.encoded(pictures.photo(), "ICO"),
+    "a film or a camera's raw file (MP4 family)": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
+    "a film or a sound (RIFF)": b"RIFF\x10\0\0\0WAVEfmt ",
+    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\n",
+    "in an unknown format": b"hello, I am a photo",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_format_that_is_not_accepted_is_named(name: str) -> None:
+    with pytest.raises(Problem) as caught:
+        read_header(OTHERS[name], SETTINGS)
+    assert caught.value.code == "unsupported_media_type"
+    assert f"The content is {name}. Accepted formats: JPEG, PNG, WebP, HEIC," in caught.value.detail
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_allowed_formats(kind: str) -> None:
     content = pictures.encoded(pictures.photo(33, 21), kind)
@@ -63,11 +93,10 @@ def test_allowed_formats(kind: str) -> None:
 
 
 @pytest.mark.parametrize("tag", range(1, 9))
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF"])
 def test_every_orientation_is_turned_upright(tag: int, kind: str) -> None:
     upright = pictures.photo(90, 60)
-    lossless = {"JPEG": {"quality": 98, "subsampling": 0}, "PNG": {}, "WEBP": {"lossless": True}}[kind]
-    content = pictures.with_orientation(upright, tag, kind=kind, **lossless)
+    content = pictures.with_orientation(upright, tag, kind=kind, **LOSSLESS.get(kind, {}))
     header, photo = decode(content, SETTINGS)
     assert (header.width, header.height) == photo.size == (90, 60)
     difference = np.abs(np.asarray(photo, int) - np.asarray(upright, int))
@@ -101,7 +130,7 @@ def test_alpha_lies_over_white() -> None:
     assert photo.getpixel((3, 3)) == (255, 255, 255)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "HEIF", "AVIF", "GIF", "TIFF"])
 def test_the_first_frame_counts(kind: str) -> None:
     frames = [Image.new("RGB", (20, 10), color) for color in ("red", "blue")]
     content = pictures.encoded(frames[0], kind, save_all=True, append_images=frames[1:])

@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterator
 from functools import cache
 
+import heif
+import hostile_formats
 import pictures
 import profiles
 from PIL import Image
@@ -74,6 +76,14 @@ def originals() -> dict[str, bytes]:
         "webp in Display P3": save(photo.convert("RGBA"), "WEBP", icc_profile=profiles.display_p3()),
         "webp animated": save(photo, "WEBP", **frames),
     }
+    for kind in ("HEIF", "AVIF", "GIF", "TIFF"):
+        fresh, second = pictures.photo(61, 43), pictures.photo(61, 43, 1)  # JPEG's encoder leaves its options behind
+        made[kind], made[f"{kind}, two"] = save(fresh, kind), save(fresh, kind, save_all=True, append_images=[second])
+        made[f"{kind}, transparent"] = save(photo.convert("RGBA"), kind)
+    made["BMP"], made["BMP palette"] = save(photo, "BMP"), save(photo.quantize(9), "BMP")
+    made["HEIF, tiles"] = save(pictures.photo(100, 80), "HEIF", tile_size=64)
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        made[f"TIFF {compression}"] = save(pictures.photo(61, 43), "TIFF", compression=compression)
     for tag in range(1, 9):
         for kind in ("JPEG", "PNG", "WEBP"):
             made[f"{kind} orientation {tag}"] = pictures.with_orientation(pictures.photo(31, 17), tag, kind=kind)
@@ -181,6 +191,7 @@ def bombs() -> dict[str, bytes]:
         **{f"ICC, {name}": pictures.encoded(pictures.photo(), icc_profile=made) for name, made in profiles.hostile()},
         "ICC in 60 parts": jpeg[:2] + segment(0xE2, b"ICC_PROFILE\0" + bytes(65_000)) * 60 + jpeg[2:],
         "many scans": many_scans(),
+        **hostile_formats.bombs(),
         "arithmetic coding": arithmetic(),
         "huge canvas": small_frame((5000, 5000)),
         "WebP canvas of 16 million a side": small_frame((2**24, 2**24)),
@@ -231,4 +242,19 @@ def largest() -> dict[str, bytes]:
         made[f"jpeg {mode}"] = save(image, exif=turned, progressive=True, subsampling=0)
     made["webp"] = save(Image.new("RGB", (5000, 5000)), "WEBP", exif=turned, method=0)
     made["webp lossless"] = save(Image.new("RGBA", (5000, 5000)), "WEBP", lossless=True, exif=turned, method=0)
+    turned_rgba = Image.new("RGBA", (5000, 5000))
+    turned_rgba.info["exif"] = turned.tobytes()
+    made["AVIF RGBA"] = save(turned_rgba, "AVIF", exif=turned, speed=10)
+    made["HEIF RGBA"] = save(turned_rgba, "HEIF", chroma=444, enc_params={"preset": "ultrafast"})
+    for kind, brand in (("HEIF", heif.HEIC), ("AVIF", heif.AVIF)):
+        grid = heif.Part(b"grid", heif.grid(10, 10, 5000, 5000), (heif.ispe(5000, 5000),))
+        parts = [grid, heif.coded(kind, 512, 512)]
+        made[f"{kind}, tiles"] = heif.container(parts, [(b"dimg", 1, [2] * 100)], brand)
+    one_strip = {"compression": "tiff_adobe_deflate", "strip_size": 10**9, "exif": turned}
+    made["TIFF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "TIFF", **one_strip)
+    made["TIFF 16 bits"] = save(Image.new("I;16", (5000, 5000)), "TIFF", **one_strip)
+    made["TIFF CMYK"] = save(Image.new("CMYK", (5000, 5000)), "TIFF", **one_strip)
+    made["GIF"] = save(Image.new("P", (5000, 5000)), "GIF")
+    made["GIF, transparent"] = save(Image.new("P", (5000, 5000)), "GIF", transparency=0)
+    made["BMP"] = save(Image.new("1", (5000, 5000)), "BMP")
     return made

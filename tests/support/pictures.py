@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -18,6 +19,8 @@ def photo(width: int = 64, height: int = 48, seed: int = 0) -> Image.Image:
 
 
 def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    if kind == "HEIF":
+        pillow_heif.register_heif_opener()
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -47,7 +50,8 @@ def with_orientation(upright: Image.Image, tag: int, **options: Any) -> bytes:
         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }  # fmt: skip
-    stored = upright.transpose(back[tag]) if tag in back else upright
+    stored = upright.transpose(back[tag]) if tag in back else upright.copy()
     exif = Image.Exif()
     exif[ORIENTATION] = tag
+    stored.info["exif"] = exif.tobytes()  # pillow-heif writes HEIC's own tags from here
     return encoded(stored, exif=exif, **options)

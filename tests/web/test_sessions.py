@@ -9,8 +9,6 @@ from flask.testing import FlaskClient
 
 from storage.connection import Storage
 from storage.records.api_key import Scope
-from storage.records.audit import AuditFilter
-from storage.records.audit_event import Action
 from web import streams
 from web.access.sessions import CSRF_COOKIE
 from web.api import batches
@@ -67,16 +65,6 @@ def test_a_key_of_any_scope_ends_all_of_its_sessions(web: Flask, own_store: Stor
         assert len(listed(web.test_client(), headers=bearer(key))) == 3
         assert web.test_client().delete("/sessions", headers=bearer(key)).status_code == 204
         assert statuses(*clients) == [401] * 3
-
-
-def test_ending_all_sessions_is_not_a_failed_sign_in(web: Flask, own_store: Storage) -> None:
-    """The browser sends its cookie beside the key, and the cookie's session has just ended."""
-    key = new_key(own_store)
-    client = entered(web, key)
-    assert client.delete("/sessions", headers=bearer(key)).status_code == 204
-    assert client.get_cookie("segue_session") is None
-    web.extensions["journal"].flush()
-    assert own_store.audit.newest(AuditFilter(Action.AUTH_FAILED), 10) == []
 
 
 def test_an_admin_ends_a_tenants_sessions(web: Flask, own_store: Storage) -> None:

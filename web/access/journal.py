@@ -18,9 +18,9 @@ from web.sql_timeout import answered
 
 FLUSH_S = 5.0
 MOST = 10_000  # different events, keys and sessions that wait
-# Any caller can cause these: so many different ones a minute get a row of their own, all others are counted together.
+# Anybody can cause these: so many different ones a minute are told apart, all others are counted together.
 UNTRUSTED = {Action.AUTH_FAILED, Action.REQUEST_REFUSED}
-MOST_UNTRUSTED, MINUTE_S = 20, 60
+TOLD_APART, MINUTE_S = 20, 60
 OTHERS = "others"
 
 log = logging.getLogger(__name__)
@@ -32,18 +32,18 @@ class Journal:
         self._events: OrderedDict[Event, Counted] = OrderedDict()
         self._keys: dict[str, int] = {}
         self._sessions: dict[str, int] = {}
-        self._untrusted: set[Event] = set()
+        self._told_apart: set[Event] = set()
         self._minute = 0.0
         self._running = False
 
     def note(self, event: Event) -> None:
         with self._lock:
-            counted = self._bounded(event)
-            known = self._events.get(counted)
+            told = self._bounded(event)
+            known = self._events.get(told)
             if known is None and len(self._events) >= MOST:
-                log.error("audit: lost, too many wait for the database: %s", counted)
+                log.error("audit: lost, too many wait for the database: %s", told)
                 return
-            self._events[counted] = Counted(counted, now_ms(), known.count + 1 if known else 1)
+            self._events[told] = Counted(told, now_ms(), known.count + 1 if known else 1)
         self._start()
 
     def use_key(self, key_id: str, at_ms: int) -> None:
@@ -67,15 +67,15 @@ class Journal:
             self._merge(self._sessions, sessions)
 
     def _bounded(self, event: Event) -> Event:
-        if event.action not in UNTRUSTED or event in self._untrusted:
+        if event.action not in UNTRUSTED or event in self._told_apart:
             return event
         now = time.monotonic()
         if now - self._minute > MINUTE_S:
             self._minute = now
-            self._untrusted.clear()
-        if len(self._untrusted) >= MOST_UNTRUSTED:
+            self._told_apart.clear()
+        if len(self._told_apart) >= TOLD_APART:
             return Event(event.action, source=OTHERS)
-        self._untrusted.add(event)
+        self._told_apart.add(event)
         return event
 
     def _use(self, last: dict[str, int], name: str, at_ms: int) -> None:

@@ -36,18 +36,15 @@ def listing() -> Response:
 @blueprint.delete("")
 def remove_all() -> Response:
     """End all sessions of the caller's key, this one too; for an admin, of the tenant in `tenant`."""
-    tenant, key_id, current = _tenant(), caller().key_id, held()
-    if tenant:
+    key_id, by = caller().key_id, event(Action.SESSION_ENDED, detail="all")
+    if tenant := _tenant():
         by = event(Action.SESSION_ENDED, tenant, "all of the tenant")
         answered(lambda: connected().sessions.end_tenant(tenant, by))
     elif key_id:
-        by = event(Action.SESSION_ENDED, detail="all of the key")
         answered(lambda: connected().sessions.end_key(key_id, by))
-    elif current:
+    elif current := held():
         end(current)
-    if current and tenant in ("", current.session.tenant):
-        known_sessions().drop(current.session.digest)
-        drop_cookies()
+    _forget_own(tenant)
     return Response(status=204)
 
 
@@ -74,6 +71,13 @@ def _own() -> list[Session]:
         return answered(lambda: connected().sessions.of_key(key_id))
     current = held()
     return [current.session] if current else []
+
+
+def _forget_own(tenant: str) -> None:
+    current = held()
+    if current and tenant in ("", current.session.tenant):
+        known_sessions().drop(current.session.digest)
+        drop_cookies()
 
 
 def _tenant() -> str:

@@ -11,7 +11,7 @@ from web.uploads import IMAGE_FIELD, JsonUpload, Options
 
 ONE_JOB = ("not_found", "gone")
 JOB = {JSON: ref("Job")}
-IMAGE = {**BINARY, "description": "JPEG, PNG or WebP, told by its content."}
+IMAGE = {**BINARY, "description": "JPEG, PNG, WebP, HEIC, GIF, BMP, TIFF or AVIF, recognised by its content."}
 UPLOAD = Body(
     {
         "multipart/form-data": form({IMAGE_FIELD: IMAGE, **fields_of(Options)}, (IMAGE_FIELD,)),

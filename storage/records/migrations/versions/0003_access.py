@@ -8,7 +8,7 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# Rows of the last 30 days cannot be removed: storage/records/audit.py names the same number.
+# Rows of the last 30 days stay, whoever asks: storage/records/audit.py names the same number.
 SQLITE = (
     "CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log "
     "BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END",
