@@ -20,8 +20,12 @@ app = typer.Typer()
 def setup(
     weights: Annotated[Path, typer.Option(help="Folder of name/version folders to publish.")] = WEIGHTS,
 ) -> None:
-    """Make tables and buckets, publish the shipped model, bring back what Redis may have lost. Safe to repeat."""
+    """Make tables and buckets, load Redis' functions, publish the shipped model, bring back what Redis may have lost.
+
+    Safe to repeat.
+    """
     from storage.models import ModelError
+    from storage.queue import functions
     from storage.records.audit_event import Action
     from storage.roles import sql_users
     from storage.roles.minio_users import make_users
@@ -30,6 +34,7 @@ def setup(
     with connected() as storage:
         storage.database.migrate()
         storage.objects.make_buckets()
+        functions.load(storage.jobs.client)
         if storage.settings.s3_users:
             make_users(storage.settings)
         if storage.settings.sql_users:

@@ -114,6 +114,7 @@ def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, s
         for role, secrets in kept.items():
             url = secrets.redis_url(role, f"127.0.0.1:{env['REDIS_PORT']}")
             own[role]["REDIS_URL_FILE"] = str(credentials.write(folder / role / "redis_url", url))
+        own["redis"]["REDIS_URL_FILE"] = own[Role.OPERATOR]["REDIS_URL_FILE"]  # who starts it loads its functions
     if "s3" in ours:
         secret_keys = {role: secrets.s3_secret_key for role, secrets in kept.items()}
         identities = seaweedfs_identities(secret_keys, Settings().bucket_prefix)

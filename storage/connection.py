@@ -92,5 +92,5 @@ def connect(settings: Settings, online: bool = False) -> Storage:
     )
     client = redis.Redis(connection_pool=pool)
     objects, jobs = MinioObjects(settings, online), RedisJobs(client, settings, server_run)
-    batches, models = Batches(objects, jobs), Models(objects, jobs.alone)
+    batches, models = Batches(objects, jobs), Models(objects, jobs.locks.alone)
     return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url)))

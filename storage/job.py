@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from storage.keys import Lane
 from storage.problems import Problem
+from storage.queue.answers import Verdict
 
 SCHEMA = 1
 LONGEST_DEADLINE_S = 7 * 24 * 3600  # after its creation nothing is open: recovery looks back no further
@@ -163,7 +164,7 @@ class Swept:
     """One sweep: ids put back in line, and (id, verdict) leased to the sweeper to be ended."""
 
     put_back: list[str]
-    ending: list[tuple[str, str]]
+    ending: list[tuple[str, Verdict]]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ RETAINED = f"{PREFIX}retained"
 UNRECORDED = f"{PREFIX}unrecorded"
 PROGRESS = f"{PREFIX}progress"
 ENGINES = f"{PREFIX}engines"
+FUNCTIONS = f"{PREFIX}functions"
+REJECTED = f"{PREFIX}rejected"
 
 Owner = tuple[str, str]  # tenant, job or batch id
 
@@ -146,6 +148,10 @@ def leases(name: Lane) -> str:
 
 def gone(job_id: str) -> str:
     return f"{PREFIX}gone:{job_id}"
+
+
+def lock(name: str) -> str:
+    return f"{PREFIX}lock:{name}"
 
 
 def refusing(model: str) -> str:

@@ -4,23 +4,23 @@ Each is several steps over objects and records, in an order in which it may brea
 left; repeated, it goes on.
 """
 
-import time
 from dataclasses import replace
 
-from storage import feedback, keys, renderings
+from storage import clock, feedback, keys, renderings
 from storage.job import LONGEST_DEADLINE_S, Finished, Job, Outcome, Status
 from storage.objects import RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem
+from storage.queue.answers import Cancellation, Verdict
 from storage.queue.jobs import RedisJobs
 
 VERDICTS = {
-    "canceled": Problem("canceled", "A request canceled the job."),
-    "expired": Problem("expired", "The job was not finished before its deadline."),
-    "poisoned": Problem("poisoned", "Three workers in a row crashed while processing this image by itself."),
+    Verdict.CANCELED: Problem("canceled", "A request canceled the job."),
+    Verdict.EXPIRED: Problem("expired", "The job was not finished before its deadline."),
+    Verdict.POISONED: Problem("poisoned", "Three workers in a row crashed while processing this image by itself."),
 }
 
 
-def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: str) -> Status:
+def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: Verdict) -> Status:
     """Write the result of a job leased to `token` and finish it; a result that is there already counts. → its status
 
     If this fails, the lease runs out: the next sweep.
@@ -30,11 +30,11 @@ def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: s
     return outcome.status
 
 
-def cancel(objects: MinioObjects, jobs: RedisJobs, job: Job) -> str:
-    """→ "marked" (it runs: its holder stops before the next stage) or the status it ended with."""
+def cancel(objects: MinioObjects, jobs: RedisJobs, job: Job) -> Cancellation | Status:
+    """→ `marked` (it runs: its holder stops before the next stage) or the status it ended with."""
     token = keys.new_token()
     answer = jobs.cancel(job.id, token)
-    return end(objects, jobs, job, token, "canceled") if answer == "leased" else answer
+    return end(objects, jobs, job, token, Verdict.CANCELED) if answer is Cancellation.LEASED else answer
 
 
 def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> bool:
@@ -45,7 +45,7 @@ def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> 
     """
     if job.status not in (Status.FAILED, Status.EXPIRED, Status.CANCELED):
         return False
-    now_ms, latest_ms = time.time_ns() // 1_000_000, job.spec.created_ms + LONGEST_DEADLINE_S * 1000
+    now_ms, latest_ms = clock.now_ms(), job.spec.created_ms + LONGEST_DEADLINE_S * 1000
     if latest_ms <= now_ms:
         raise Problem("not_retryable", "The job is too old to retry; submit the photo again.")
     content = objects.get_upload(job.spec)
@@ -64,7 +64,7 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> b
 
     → False for a running one, which stays as it is. Broken off half-way, the janitor goes on.
     """
-    if jobs.condemn(job_id) == "running":
+    if jobs.condemn(job_id) is Status.RUNNING:
         return False
     forget(objects, jobs, tenant, job_id)
     return True

@@ -13,7 +13,7 @@ def find(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> Jo
     """The job as it stands, whatever Redis has lost. None for an unknown, an erased or another tenant's."""
     job, intact = jobs.look(job_id)
     if job is None:
-        return None if jobs.gone(job_id) else recover(objects, jobs, tenant, job_id)
+        return None if jobs.ids.tenant_of_erased(job_id) else recover(objects, jobs, tenant, job_id)
     if job.spec.tenant != tenant:
         return None
     if not job.status.final and not intact and objects.spec(tenant, job_id):

@@ -58,7 +58,7 @@ def connection(settings: Settings) -> Iterator[Storage]:
     """Storage over an empty Redis; the buckets keep what other tests left."""
     made = connect(settings)
     made.jobs.client.flushall()
-    made.jobs.mark_intact()
+    made.jobs.epoch.mark_intact()
     yield made
     made.jobs.client.close()
 

@@ -9,6 +9,7 @@ from flask import request
 from storage.batch import BatchSpec
 from storage.job import Spec
 from storage.problems import Problem
+from storage.queue.answers import Reservation
 from storage.queue.jobs import RedisJobs
 
 RECOVERING_RETRY_S = 2
@@ -28,14 +29,14 @@ def reserved(jobs: RedisJobs, spec: S) -> tuple[S, bool]:
     """→ the spec under its key's id, and whether that was accepted before. Raises Problem where it cannot go on."""
     if not spec.key_hash:
         return spec, False
-    state, known_id = jobs.reserve(spec)
-    if state == "reused":
+    state, known_id = jobs.idempotency.reserve(spec)
+    if state is Reservation.REUSED:
         raise Problem("idempotency_key_reused", "The same Idempotency-Key was sent with another body or other options.")
-    if state == "recovering":
+    if state is Reservation.RECOVERING:
         raise Problem("unavailable", "Idempotency keys are being restored after a loss of Redis.", RECOVERING_RETRY_S)
-    if state == "busy":
+    if state is Reservation.BUSY:
         raise Problem("idempotency_in_progress", "The first request with this key is still running.", 1)
-    return replace(spec, id=known_id), state == "done"
+    return replace(spec, id=known_id), state is Reservation.DONE
 
 
 def _short(text: str) -> str:

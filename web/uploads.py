@@ -1,7 +1,6 @@
 """One upload out of a request: its bytes, its name, its options, checked before anything is stored."""
 
 import hashlib
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -10,7 +9,7 @@ from flask import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from werkzeug.datastructures import FileStorage
 
-from storage import keys
+from storage import clock, keys
 from storage.job import LONGEST_DEADLINE_S, Spec
 from storage.keys import Lane
 from storage.models import Alias
@@ -149,7 +148,7 @@ def to_spec(upload: Upload, tenant: str, settings: Settings) -> Spec:
 def describe(content: bytes, settings: Settings) -> Spec:
     """What the image itself says, everything else at its default. Raises Problem."""
     header = read_header(content, settings)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = clock.now_ms()
     return Spec(
         id=keys.new_job_id(),
         tenant="",

@@ -18,6 +18,7 @@ from storage.keys import Owner
 from storage.models import ModelError
 from storage.objects import BUCKETS, RESULTS, UPLOADS, Listed
 from storage.problems import Unavailable
+from storage.queue import functions
 from storage.recovery import recover
 from worker.housekeeping import recorder
 from worker.housekeeping.sweeps import WIDE, adopt, hours, reconcile
@@ -79,6 +80,8 @@ def examine(storage: Storage) -> Iterator[Finding]:
     workers = storage.jobs.queue().workers
     yield Finding("workers", workers > 0, f"{workers} alive")
     missing = storage.jobs.tickets_missing()
+    rejected = storage.jobs.rejected()
+    yield Finding("foreign messages", True, f"{rejected} rejected" if rejected else "none")
     yield Finding("tickets", not missing, f"{missing} missing, the next sweep sends them" if missing else "enough")
     yield from differences(storage).findings()
     yield _answering("records", lambda: _records(storage))
@@ -111,7 +114,7 @@ def differences(storage: Storage) -> Differences:
         owners = sorted(uploads | results.keys())
         for owner, job in zip(owners, storage.jobs.get_many([job_id for _, job_id in owners]), strict=True):
             _classify(found, owner, job, owner in uploads, results[owner])
-    for page in storage.jobs.open_ids():
+    for page in storage.jobs.ids.open():
         unseen = [job_id for job_id in page if job_id not in seen]
         jobs = [job for job in storage.jobs.get_many(unseen) if job]
         found.without_upload += [job.id for job in jobs if storage.objects.spec(job.spec.tenant, job.id) is None]
@@ -146,7 +149,9 @@ def _redis(storage: Storage) -> Finding:
         wrong.append("appendonly is off: a restart loses the queue until it is rebuilt")
     if info.get("maxmemory_policy") not in (None, "noeviction"):
         wrong.append(f"maxmemory-policy is {info['maxmemory_policy']}: it discards jobs")
-    if not storage.jobs.intact():
+    if not functions.is_loaded(client):
+        wrong.append("it lacks this version's functions: run `segue setup`")
+    if not storage.jobs.epoch.intact():
         wrong.append("data was lost and has not been rebuilt yet: is a housekeeper running?")
     detail = "; ".join(wrong) or f"version {info['redis_version']}, {client.dbsize()} keys, durable, complete"
     return Finding("redis", not wrong, detail)
@@ -181,6 +186,6 @@ def _models(storage: Storage) -> Iterator[Finding]:
             yield Finding(f"model {alias}", False, str(error))
         else:
             yield Finding(f"model {alias}", True, f"{version}, its files are complete")
-    for worker, report in storage.jobs.reports().items():
+    for worker, report in storage.jobs.workers.reports().items():
         for reason in report.refused.values():
             yield Finding(f"worker {worker}", False, f"refuses {reason}")

@@ -47,7 +47,7 @@ def sweep() -> None:
 
 @app.task(name=RECONCILE)
 def reconcile() -> None:
-    if connection().jobs.intact():
+    if connection().jobs.epoch.intact():
         housekeeping.reconcile(connection())
 
 

@@ -59,7 +59,7 @@ def _watch(jobs: RedisJobs, worker: str, settings: Settings) -> None:
     stall = Stall(settings.stall_s)
     while True:
         try:
-            tickets, idle_ms = jobs.beat(worker, ALIVE_MS)
+            tickets, idle_ms = jobs.workers.beat(worker, ALIVE_MS)
         except redis.RedisError as error:
             log.warning("no heartbeat: %s", type(error).__name__)
         else:

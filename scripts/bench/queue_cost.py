@@ -40,7 +40,7 @@ def mean_us(use: Callable[[], object]) -> float:
 
 def measure(jobs: RedisJobs, length: int) -> str:
     jobs.client.flushall()
-    jobs.mark_intact()
+    jobs.epoch.mark_intact()
     empty = jobs.client.info("memory")["used_memory"]
     ids = iter(fill(jobs, length) * 4)
     megabytes = (jobs.client.info("memory")["used_memory"] - empty) / 1e6

@@ -51,13 +51,13 @@ def web() -> Iterator[Web]:
         )
         made = connect(settings)
         services.wait_until(lambda: services.prepared(made.objects), "the object store")
-        made.jobs.mark_intact()
+        made.jobs.epoch.mark_intact()
         env = services.joining(settings, PORT=port, LOG_LEVEL="ERROR")
         server = services.start(services.procfile("web"), env, port, folder / "web.log")
         try:
             services.wait_until(lambda: post(port) != float("inf"), "the web")
             made.jobs.client.flushall()
-            made.jobs.mark_intact()
+            made.jobs.epoch.mark_intact()
             yield Web(port, server.process.pid, made)
         finally:
             server.stop()

@@ -1,4 +1,4 @@
-"""What has changed since it was written to the records. Every script that changes a job's record notes its id here."""
+"""What has changed since it was written to the records. Each function that changes a job notes its id here."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -6,18 +6,19 @@ from typing import cast
 import redis
 
 from storage import keys
+from storage.queue.epoch import server_ms
+from storage.queue.functions import Functions
 
 
 class Outbox:
     """Names of jobs, batches and feedback objects, each with the revision of its last change."""
 
-    def __init__(self, client: redis.Redis, script: str) -> None:
-        self._client, self._done = client, client.register_script(script)
+    def __init__(self, client: redis.Redis, functions: Functions) -> None:
+        self._client, self._functions = client, functions
 
     def note(self, name: str) -> None:
         """For what is no job: a batch's id, or a feedback object's key; and for jobs that the records lack."""
-        seconds, micros = self._client.time()
-        self._client.zadd(keys.UNRECORDED, {name: int(seconds * 1000 + micros // 1000)})
+        self._client.zadd(keys.UNRECORDED, {name: server_ms(self._client)})
 
     def first(self, at_most: int) -> list[tuple[str, float]]:
         """Names with the revisions of their changes, the oldest first."""
@@ -33,7 +34,7 @@ class Outbox:
 
     def done(self, changes: Sequence[tuple[str, float]]) -> None:
         """These are in the records now; what has changed again meanwhile stays."""
-        self._done(args=[part for name, revision in changes for part in (name, int(revision))])
+        self._functions("recorded", *(part for name, revision in changes for part in (name, int(revision))))
 
     def unheard(self) -> bool:
         """Whether somebody has to be told that there is something: no message waits that says so."""

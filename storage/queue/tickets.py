@@ -5,11 +5,17 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 
-from storage.keys import RECORDS_QUEUE, SEGMENT_QUEUE
+from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
 
 SEGMENT_BATCH = "worker.segment_batch"
 SWEEP, RECONCILE, ADOPT, CLEAN = "worker.sweep", "worker.reconcile", "worker.adopt", "worker.clean"
 RECORD, BACKFILL = "worker.record", "worker.backfill"
+# What a message in each queue may ask for; anything else is rejected (storage/queue/transport.py).
+TASKS = {
+    SEGMENT_QUEUE: (SEGMENT_BATCH,),
+    CONTROL_QUEUE: (SWEEP, RECONCILE, ADOPT, CLEAN),
+    RECORDS_QUEUE: (RECORD, BACKFILL),
+}
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +24,7 @@ def celery_app(redis_url: str) -> Celery:
     """What the sending and the working side must agree on."""
     app = Celery("segue", broker=redis_url)
     app.conf.update(
+        broker_transport="storage.queue.transport:Transport",
         task_serializer="json",  # what the next line lets in
         accept_content=["json"],  # never pickle: a message must not be able to run code
         task_ignore_result=True,  # the job's record is the result

@@ -3,12 +3,12 @@
 Written by the housekeeper, seconds behind; read by the web. Nothing in here is needed to make a mask.
 """
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, false, select, tuple_, update
 
+from storage import clock
 from storage.batch import BatchSpec
 from storage.job import Job, Status
 from storage.records.job_filter import Cursor, Wanted
@@ -161,7 +161,7 @@ def _forget(connection: Connection, revisions: Mapping[str, int]) -> None:
     """Of jobs and batches, with the revision of their erasure."""
     if not revisions:
         return
-    now_ms, names = time.time_ns() // 1_000_000, list(revisions)
+    now_ms, names = clock.now_ms(), list(revisions)
     nameless = update(jobs).where(jobs.c.id == bindparam("name")).values(
         custom_id="", filename="", sha256="", tags="", erased_ms=now_ms, revision=bindparam("at")
     )  # fmt: skip

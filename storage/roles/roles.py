@@ -69,7 +69,7 @@ _LINE = (
 # is not dangerous concerns the caller's own connection; Redis 7.0 does not start on `+client|setinfo`, new in 7.2.
 _COMMANDS = (
     "-@all +@hash +@set +@sortedset +@string +@list +@transaction +client -@dangerous +del +exists +expire +pexpire "
-    "+persist +ttl +time +evalsha +script|load +publish +subscribe +unsubscribe +hello +auth +ping +select +quit +info"
+    "+persist +ttl +time +fcall +publish +subscribe +unsubscribe +hello +auth +ping +select +quit +info"
 )
 _FILL = "+lpush +rpush +llen"
 
@@ -91,7 +91,7 @@ KEYS: Mapping[Role, Keys] = {
         sends_to=(SEGMENT_QUEUE,),
     ),
     Role.WORKER: Keys(
-        writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress"),
+        writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected"),
         reads=("epoch", "gone:*"),
         takes_from=(SEGMENT_QUEUE,),
         sends_to=(RECORDS_QUEUE,),

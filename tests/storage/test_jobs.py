@@ -229,8 +229,8 @@ def test_open_jobs_in_no_line_are_put_back(jobs: RedisJobs) -> None:
 
 def test_open_ids_are_listed(jobs: RedisJobs) -> None:
     made = {enqueue(jobs).id for _ in range(30)}
-    assert {job_id for page in jobs.open_ids() for job_id in page} == made
-    assert jobs.without_record([*made, "job_x"]) == ["job_x"]
+    assert {job_id for page in jobs.ids.open() for job_id in page} == made
+    assert jobs.ids.without_record([*made, "job_x"]) == ["job_x"]
 
 
 def test_a_record_is_restored_once(jobs: RedisJobs) -> None:
@@ -245,14 +245,14 @@ def test_a_record_is_restored_once(jobs: RedisJobs) -> None:
 def test_an_idempotency_key_has_one_job(jobs: RedisJobs) -> None:
     first = spec(key_hash="k", fingerprint="f")
     again, other = spec(key_hash="k", fingerprint="f"), spec(key_hash="k", fingerprint="g")
-    assert jobs.reserve(first) == ("reserved", first.id)
-    assert jobs.reserve(again) == ("busy", first.id)
-    jobs.unreserve(first)
-    assert jobs.reserve(again) == ("reserved", first.id)
+    assert jobs.idempotency.reserve(first) == ("reserved", first.id)
+    assert jobs.idempotency.reserve(again) == ("busy", first.id)
+    jobs.idempotency.unreserve(first)
+    assert jobs.idempotency.reserve(again) == ("reserved", first.id)
     jobs.enqueue(first)
-    assert jobs.reserve(again) == ("done", first.id)
-    assert jobs.reserve(other) == ("reused", first.id)
-    assert jobs.reserve(spec(tenant="another", key_hash="k", fingerprint="g"))[0] == "reserved"
+    assert jobs.idempotency.reserve(again) == ("done", first.id)
+    assert jobs.idempotency.reserve(other) == ("reused", first.id)
+    assert jobs.idempotency.reserve(spec(tenant="another", key_hash="k", fingerprint="g"))[0] == "reserved"
 
 
 def test_tickets_are_wanted_for_what_nobody_drains(jobs: RedisJobs) -> None:
@@ -272,7 +272,7 @@ def test_the_state_of_the_queue(jobs: RedisJobs) -> None:
     enqueue(jobs, created_ms=5, lane=Lane.BULK)
     enqueue(jobs, created_ms=9)
     assert jobs.queue().backlog_s(1) is None  # no pace is known
-    jobs.beat("w", 10_000)
+    jobs.workers.beat("w", 10_000)
     [job] = [job for job in claim(jobs, "t") if job.spec.lane is Lane.INTERACTIVE]
     jobs.finish("t", "w", 100, [Finished(job.id, "key", DONE)])
     queue = jobs.queue()
@@ -298,13 +298,13 @@ def test_a_full_redis_refuses_new_jobs_and_still_drains(jobs: RedisJobs) -> None
 
 
 def test_another_redis_or_an_emptied_one_is_noticed(jobs: RedisJobs) -> None:
-    assert jobs.intact()
+    assert jobs.epoch.intact()
     jobs.client.flushall()
-    assert not jobs.intact()
+    assert not jobs.epoch.intact()
     jobs.client.set(keys.EPOCH, "the run id of the Redis before")
-    assert not jobs.intact()
-    jobs.mark_intact()
-    assert jobs.intact()
+    assert not jobs.epoch.intact()
+    jobs.epoch.mark_intact()
+    assert jobs.epoch.intact()
 
 
 class Interleaved:

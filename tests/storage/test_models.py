@@ -109,7 +109,7 @@ def test_a_new_alias_is_known_at_once(registry: Models, tmp_path: Path) -> None:
 
 def test_aliases_are_changed_by_one_at_a_time(registry: Models, storage: Storage, tmp_path: Path) -> None:
     registry.publish(version_folder(tmp_path, "8"))
-    with storage.jobs.alone("aliases", 10) as chosen:
+    with storage.jobs.locks.alone("aliases", 10) as chosen:
         assert chosen
         with pytest.raises(Problem, match="unavailable"):
             registry.point(Alias.CANARY, "pets/8")

@@ -84,7 +84,7 @@ def test_the_position_is_the_claim_order_give_or_take_a_micro_batch(
     order = claims(jobs)
     for _ in range(before):
         next(order, [])
-    waiting = [job_id for page in jobs.open_ids() for job_id in page]
+    waiting = [job_id for page in jobs.ids.open() for job_id in page]
     told = {job_id: jobs.outlook(job_id).position for job_id in waiting}
     replayed = [job_id for batch in claims(jobs) for job_id in batch]
     for place, job_id in enumerate(replayed):
@@ -97,7 +97,7 @@ def test_the_outlook(jobs: RedisJobs) -> None:
     ids = fill(jobs, "a", Lane.BULK, 40)
     assert jobs.outlook(ids[39]).waiting_reason == "no_live_worker"
     assert jobs.outlook(ids[39]).eta_s is None
-    jobs.beat("worker", 10_000)
+    jobs.workers.beat("worker", 10_000)
     claimed = jobs.claim("t", "drainer", "worker")
     jobs.finish("t", "worker", 160, [Finished(job.id, "k", Outcome(Status.SUCCEEDED)) for job in claimed])
     last = jobs.outlook(ids[39])

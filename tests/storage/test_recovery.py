@@ -98,13 +98,13 @@ def test_a_holder_whose_result_made_the_record_again_has_won(connection: Storage
 
 def test_a_key_is_not_given_away_while_lost_ones_may_come_back(connection: Storage) -> None:
     known, new = spec(key_hash="a", fingerprint="f"), spec(key_hash="b", fingerprint="f")
-    assert connection.jobs.reserve(known)[0] == "reserved"
+    assert connection.jobs.idempotency.reserve(known)[0] == "reserved"
     connection.jobs.enqueue(known)
     connection.jobs.client.delete(keys.KEYED)
-    assert connection.jobs.reserve(new)[0] == "recovering"
-    assert connection.jobs.reserve(known) == ("done", known.id)
-    connection.jobs.mark_intact()
-    assert connection.jobs.reserve(new)[0] == "reserved"
+    assert connection.jobs.idempotency.reserve(new)[0] == "recovering"
+    assert connection.jobs.idempotency.reserve(known) == ("done", known.id)
+    connection.jobs.epoch.mark_intact()
+    assert connection.jobs.idempotency.reserve(new)[0] == "reserved"
 
 
 def test_an_erased_job_leaves_nothing_and_is_not_adopted(connection: Storage) -> None:
@@ -115,12 +115,12 @@ def test_an_erased_job_leaves_nothing_and_is_not_adopted(connection: Storage) ->
     assert not connection.objects.results("local", job.id)
     assert find(connection.objects, connection.jobs, "local", job.id) is None
     assert recover(connection.objects, connection.jobs, "local", job.id) is None
-    assert connection.jobs.gone(job.id) == "local"
+    assert connection.jobs.ids.tenant_of_erased(job.id) == "local"
     left = [key for key in connection.jobs.client.scan_iter("segue:*") if job.id in key or "idem" in key]
     assert left == [keys.gone(job.id)]
     assert not connection.jobs.client.zscore(keys.RETAINED, job.id)
     again = spec(key_hash="key", fingerprint="f")
-    assert connection.jobs.reserve(again) == ("reserved", again.id)
+    assert connection.jobs.idempotency.reserve(again) == ("reserved", again.id)
 
 
 def test_a_waiting_job_is_erased_and_a_running_one_is_not(connection: Storage) -> None:
@@ -138,7 +138,7 @@ def test_an_erasure_broken_off_is_not_undone(connection: Storage) -> None:
     assert connection.jobs.condemn(made.id) == "queued"
     assert not connection.jobs.retry(made.id, 10**15)
     assert connection.jobs.reindex([made.id]) == []
-    assert connection.jobs.due() == [made.id]
+    assert connection.jobs.ids.due() == [made.id]
 
 
 def test_a_zombie_of_an_erased_job_is_told_so(connection: Storage) -> None:
@@ -152,5 +152,5 @@ def test_an_erased_item_leaves_its_batch(connection: Storage) -> None:
     batch_id = keys.new_batch_id()
     jobs = [finished(connection, batch_id=batch_id, custom_id=str(i)) for i in range(2)]
     erase(connection.objects, connection.jobs, "local", jobs[0].id)
-    assert list(connection.batches.job_ids(batch_id)) == [[jobs[1].id]]
+    assert list(connection.batches.live.job_ids(batch_id)) == [[jobs[1].id]]
     assert connection.jobs.client.hget(keys.batch_counts(batch_id), "succeeded") == "1"

@@ -1,5 +1,6 @@
 """A Redis with our users that is killed and started again has every key that it had, on Redis and on Valkey."""
 
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import services
 from specs import submit
 
 from storage.connection import connect
+from storage.queue import functions
 from storage.roles.credentials import Credentials, kept, write
 from storage.roles.roles import PROGRAMS, Role, redis_acl
 from storage.settings import Settings
@@ -27,13 +29,24 @@ class Restarting:
 
     def __init__(self, folder: Path, credentials: Mapping[Role, Credentials], program: Path) -> None:
         acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
-        self._folder, self._settings = folder, {"REDIS_ACL": acl, "REDIS_SERVER": program}
-        self.service = services.start_redis(folder, **self._settings)
-        self.host = f"127.0.0.1:{self.service.port}"
+        port = services.free_ports(1)
+        self.host = f"127.0.0.1:{port}"
+        self.operator_url = credentials[Role.OPERATOR].redis_url(Role.OPERATOR, self.host)
+        self._folder = folder
+        self._settings = {"REDIS_ACL": acl, "REDIS_SERVER": program, "REDIS_URL": self.operator_url}
+        self.service = services.start_redis(folder, port, **self._settings)
+        self.wait_for_functions()
 
-    def kill_and_start(self) -> None:
+    def wait_for_functions(self) -> None:
+        """The script that starts the server loads them."""
+        with redis.Redis.from_url(self.operator_url) as operator:
+            services.wait_until(lambda: self._answers() and functions.is_loaded(operator), "the functions")
+
+    def kill_and_start(self, with_its_files: bool = True) -> None:
         self.service.process.kill()
         self.service.process.wait()
+        if not with_its_files:
+            shutil.rmtree(self._folder / "redis")
         self.service = services.start_redis(self._folder, self.service.port, **self._settings)
         services.wait_until(self._answers, "Redis")  # its port is taken for a while by the connections that were cut
 
@@ -60,12 +73,12 @@ def test_every_key_is_there_after_a_restart(
     web, worker, housekeeper = (
         connect(settings.replace(redis_url=credentials[role].redis_url(role, server.host))) for role in PROGRAMS
     )
-    housekeeper.jobs.mark_intact()
+    housekeeper.jobs.epoch.mark_intact()
     for number in range(JOBS):
         submit(web, key_hash=str(number), fingerprint="f")
     web.tickets.send(3)
     leased = worker.jobs.claim("t", "drainer", "worker")
-    worker.jobs.beat("worker", 10_000)
+    worker.jobs.workers.beat("worker", 10_000)
     with redis.Redis.from_url(credentials[Role.OPERATOR].redis_url(Role.OPERATOR, server.host)) as operator:
         before = everything(operator)
         assert len(before) > 2 * JOBS
@@ -75,6 +88,17 @@ def test_every_key_is_there_after_a_restart(
     assert worker.jobs.release("t", [job.id for job in leased]) == len(leased)
     for connection in (web, worker, housekeeper):
         connection.jobs.client.close()
+
+
+def test_a_redis_that_lost_its_disk_gets_its_functions_again(
+    settings: Settings, server: Restarting, credentials: Mapping[Role, Credentials]
+) -> None:
+    """No program may load them, so the script that starts the server has to."""
+    worker = connect(settings.replace(redis_url=credentials[Role.WORKER].redis_url(Role.WORKER, server.host)))
+    server.kill_and_start(with_its_files=False)
+    server.wait_for_functions()
+    assert worker.jobs.tickets_missing() == 0
+    worker.jobs.client.close()
 
 
 def test_without_a_password_the_server_does_nothing(server: Restarting) -> None:

@@ -23,8 +23,10 @@ from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE, Lane
 from storage.models import Alias, EnginesReport
 from storage.objects import BATCHES, BUCKETS, FEEDBACK, MODELS, OUTCOME_TEXT, RENDERINGS, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
+from storage.queue import functions
 from storage.queue.binding import Binding
-from storage.queue.tickets import celery_app
+from storage.queue.epoch import server_ms
+from storage.queue.tickets import TASKS, celery_app
 from storage.recovery import find
 from storage.roles.credentials import Credentials, kept, write
 from storage.roles.minio_users import make_users
@@ -58,7 +60,9 @@ def redis_host(
     folder = tmp_path_factory.mktemp("redis")
     acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
     service = services.start_redis(folder, REDIS_ACL=acl, REDIS_SERVER=redis_program)
-    yield f"127.0.0.1:{service.port}"
+    host = f"127.0.0.1:{service.port}"
+    functions.load_when_it_answers(credentials[OPERATOR].redis_url(OPERATOR, host))
+    yield host
     service.stop()
 
 
@@ -168,10 +172,10 @@ def test_a_job_goes_its_way(connected: dict[Role, Storage]) -> None:
     assert adopt_after_loss(housekeeper)
     made = submit(web, key_hash="k", fingerprint="f")
     web.tickets.send(web.jobs.tickets_missing() or 1)
-    assert worker.jobs.beat("worker", 10_000) == (1, pytest.approx(worker.jobs._now_ms(), abs=30_000))
-    worker.jobs.report("worker", EnginesReport([], {}), ["pets/9"], ["pets/2"])
+    assert worker.jobs.workers.beat("worker", 10_000) == (1, pytest.approx(server_ms(worker.jobs.client), abs=30_000))
+    worker.jobs.workers.report("worker", EnginesReport([], {}), ["pets/9"], ["pets/2"])
     assert web.jobs.outlook(made.id).workers == 1
-    assert web.jobs.reserve(made)[0] == "done"
+    assert web.jobs.idempotency.reserve(made)[0] == "done"
     with web.jobs.events() as channel:
         assert work_off(worker) == ["won"]
         assert channel.get_message(timeout=2) or channel.get_message(timeout=2)
@@ -180,14 +184,14 @@ def test_a_job_goes_its_way(connected: dict[Role, Storage]) -> None:
     assert job
     assert web.objects.outcome(job.result_key)
     assert web.jobs.queue().workers == 1
-    assert "worker" in web.jobs.reports()
+    assert "worker" in web.jobs.workers.reports()
     assert lifecycle.erase(web.objects, web.jobs, made.tenant, made.id)
-    assert web.jobs.gone(made.id) == made.tenant
+    assert web.jobs.ids.tenant_of_erased(made.id) == made.tenant
 
 
 def test_the_web_cancels_retries_and_brings_back(connected: dict[Role, Storage]) -> None:
     web, worker = connected[WEB], connected[WORKER]
-    connected[HOUSEKEEPER].jobs.mark_intact()
+    connected[HOUSEKEEPER].jobs.epoch.mark_intact()
     item = spec(batch_id=keys.new_batch_id())
     assert web.jobs.bind(item) is Binding.NEW
     web.jobs.enqueue(item)
@@ -247,7 +251,7 @@ def test_the_web_counts_what_callers_change(connected: dict[Role, Storage]) -> N
 def test_a_message_whose_holder_died_is_put_back(connected: dict[Role, Storage], role: Role, queue: str) -> None:
     with celery_app(connected[role].settings.redis_url).connection() as broker:
         channel = broker.default_channel
-        broker.SimpleQueue(queue).put("x")
+        celery_app(connected[role].settings.redis_url).send_task(TASKS[queue][0], queue=queue)
         message = channel.basic_get(queue)
         channel.visibility_timeout = -1
         channel.qos.restore_visible(interval=1)
@@ -276,7 +280,10 @@ NOBODYS: tuple[tuple[str, ...], ...] = (
     ("CONFIG", "SET", "maxmemory", "1"), ("SHUTDOWN",), ("ACL", "LIST"), ("ACL", "SETUSER", "x"),
     ("SORT", "segue:open"), ("MONITOR",), ("CLIENT", "LIST"), ("CLIENT", "KILL", "TYPE", "normal"), ("SAVE",),
     ("REPLICAOF", "NO", "ONE"), ("MIGRATE", "127.0.0.1", "1", "segue:open", "0", "1"), ("SCRIPT", "FLUSH"),
-    ("FUNCTION", "FLUSH"), ("EVAL", "return 1", "0"), ("GET", "elsewhere"), ("SET", "elsewhere", "1"),
+    ("FUNCTION", "FLUSH"), ("FUNCTION", "LOAD", "REPLACE", "#!lua name=mine"), ("FUNCTION", "DELETE", "mine"),
+    ("FUNCTION", "LIST"), ("FUNCTION", "RESTORE", "x"), ("EVAL", "return 1", "0"), ("EVALSHA", "0" * 40, "0"),
+    ("EVAL_RO", "return 1", "0"), ("SCRIPT", "LOAD", "return 1"), ("SCRIPT", "EXISTS", "0" * 40),
+    ("GET", "elsewhere"), ("SET", "elsewhere", "1"),
     ("PUBLISH", "elsewhere", "x"), ("RENAME", "segue:open", "segue:retained"), ("SWAPDB", "0", "1"),
 )  # fmt: skip
 TAKING: tuple[tuple[str, ...], ...] = (
@@ -330,13 +337,13 @@ def test_only_the_channel_of_events_is_heard(clients: dict[Role, "redis.Redis"],
                 channel.get_message(timeout=2)
 
 
-def test_a_script_may_do_no_more_than_its_caller(connected: dict[Role, Storage]) -> None:
+def test_a_function_may_do_no_more_than_its_caller(connected: dict[Role, Storage]) -> None:
     made, client = submit(connected[WEB]), connected[OPERATOR].jobs.client
-    connected[HOUSEKEEPER].jobs.mark_intact()
+    connected[HOUSEKEEPER].jobs.epoch.mark_intact()
     with pytest.raises(redis.ResponseError, match=r"can't access at least one of the keys|No permissions"):
         connected[WEB].jobs.claim("t", "drainer", "web")
     with pytest.raises(redis.ResponseError, match=r"can't access at least one of the keys|No permissions"):
-        connected[WORKER].jobs.reserve(made)
+        connected[WORKER].jobs.idempotency.reserve(made)
     assert client.acl_log()
     client.acl_log_reset()
 
@@ -371,7 +378,7 @@ def test_every_family_of_keys_is_somebodys() -> None:
     families = set(re.findall(r"^--   segue:(\w+)", prelude, re.MULTILINE))
     given = {name.partition(":")[0] for role in (WEB, WORKER) for name in (*KEYS[role].writes, *KEYS[role].reads)}
     assert len(families) > 15
-    assert families - given == {"clock"}
+    assert families - given == {"clock", "functions"}
 
 
 # What each role is refused in the object store.

@@ -24,6 +24,7 @@ from minio.error import MinioAdminException
 
 from storage.objects import MinioObjects
 from storage.problems import Unavailable
+from storage.queue import functions
 from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,7 +149,10 @@ def redis_program(name: str) -> Path:
 def start_redis(folder: Path, port: int | None = None, **settings: object) -> Service:
     port = port or free_ports(1)
     env = environment(VAR=folder, REDIS_PORT=port, **settings)
-    return start(["deploy/redis.sh"], env, port, folder / "redis.log")
+    service = start(["deploy/redis.sh"], env, port, folder / "redis.log")
+    if "REDIS_ACL" not in settings:
+        functions.load_when_it_answers(f"redis://127.0.0.1:{port}/0")  # the script does it too, a moment later
+    return service
 
 
 def start_s3(folder: Path, secret: str, port: int | None = None, **settings: object) -> Service:

@@ -2,10 +2,21 @@
 
 import os
 import time
+from typing import Any
 
+from storage.queue import transport
 from worker.app import app, connection
 
 SLOW, LOG = "tests.slow", "tests:log"
+_ticket = transport.ticket
+
+
+def _ticket_or_slow(message: Any, queue: str) -> Any:
+    """Let this task in, which is foreign to the queue."""
+    return message if message["headers"]["task"] == SLOW else _ticket(message, queue)
+
+
+transport.ticket = _ticket_or_slow
 
 
 @app.task(name=SLOW)

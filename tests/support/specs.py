@@ -1,14 +1,13 @@
 """Jobs as the web would make them, and what may happen to the Redis that has them."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pictures
 import redis
 
-from storage import keys
+from storage import clock, keys
 from storage.connection import Storage
 from storage.job import Outcome, Spec, Status
 from storage.keys import Lane
@@ -20,7 +19,7 @@ DAY_MS = 24 * 3600 * 1000
 
 
 def spec(content: bytes = b"", **changes: Any) -> Spec:
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = clock.now_ms()
     fields: dict[str, Any] = {
         "id": keys.new_job_id(), "tenant": "local", "lane": Lane.INTERACTIVE, "model": "stable",
         "created_ms": now_ms, "deadline_ms": now_ms + DAY_MS, "filename": "a.jpg",

@@ -55,10 +55,10 @@ def test_a_queue_that_takes_too_long_is_full(full: Flask, connection: Storage) -
 
 def test_living_workers_count_and_not_the_planned_ones(full: Flask, connection: Storage) -> None:
     for name in "abc":
-        connection.jobs.beat(name, 60_000)
+        connection.jobs.workers.beat(name, 60_000)
     assert post(full.test_client()).status_code == 202
     connection.jobs.client.delete(keys.WORKERS)
-    connection.jobs.beat("a", 60_000)
+    connection.jobs.workers.beat("a", 60_000)
     assert refused(post(full.test_client()))["retry_after_s"] >= 27
 
 

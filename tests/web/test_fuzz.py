@@ -77,7 +77,7 @@ def behind(settings: Settings) -> Iterator[Storage]:
     made = connect(settings.replace(bucket_prefix="fuzz-"))
     made.objects.make_buckets()
     made.jobs.client.flushall()
-    made.jobs.mark_intact()
+    made.jobs.epoch.mark_intact()
     made.models.publish(SHIPPED_MODEL)
     yield made
     made.jobs.client.close()

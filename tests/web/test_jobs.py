@@ -251,7 +251,7 @@ def test_a_record_that_redis_lost_comes_back_from_the_objects(
     queued = post(client).get_json()["id"]
     connection.jobs.client.flushall()
     assert client.get(f"/v1/jobs/{queued}").get_json()["status"] == "queued"
-    connection.jobs.mark_intact()
+    connection.jobs.epoch.mark_intact()
     work()
     before = client.get(f"/v1/jobs/{queued}").get_json()
     connection.jobs.client.flushall()
@@ -333,7 +333,7 @@ def test_a_cancelled_job_may_be_tried_again(client: FlaskClient, connection: Sto
     assert not connection.objects.results("local", job["id"])
     connection.jobs.client.flushall()  # nothing of the first attempt ends the second one
     assert client.get(job["links"]["self"]).get_json()["status"] == "queued"
-    connection.jobs.mark_intact()
+    connection.jobs.epoch.mark_intact()
     work()
     assert client.get(job["links"]["self"]).get_json()["status"] == "succeeded"
 
@@ -372,5 +372,5 @@ def test_a_key_waits_until_lost_keys_are_back(client: FlaskClient, connection: S
     assert (answer.status_code, code(answer)) == (503, "unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
     assert post(client).status_code == 202, "without a key nothing could be doubled"
-    connection.jobs.mark_intact()
+    connection.jobs.epoch.mark_intact()
     assert post(client, headers={"Idempotency-Key": "k"}).status_code == 202

@@ -52,11 +52,11 @@ def problem(answer: TestResponse, status: int, code: str) -> dict[str, object]:
 
 
 def test_versions_are_listed_with_metrics_aliases_and_who_serves_them(client: FlaskClient, storage: Storage) -> None:
-    storage.jobs.beat("a", 60_000)
-    storage.jobs.beat("b", 60_000)
-    storage.jobs.report("a", EnginesReport([SHIPPED], {"pets/9": "model pets/9: it is broken"}), ["pets/9"], [])
-    storage.jobs.report("b", EnginesReport([SHIPPED, "pets/9"], {}), [], [])
-    storage.jobs.report("dead", EnginesReport(["pets/9"], {}), [], [])
+    storage.jobs.workers.beat("a", 60_000)
+    storage.jobs.workers.beat("b", 60_000)
+    storage.jobs.workers.report("a", EnginesReport([SHIPPED], {"pets/9": "model pets/9: it is broken"}), ["pets/9"], [])
+    storage.jobs.workers.report("b", EnginesReport([SHIPPED, "pets/9"], {}), [], [])
+    storage.jobs.workers.report("dead", EnginesReport(["pets/9"], {}), [], [])
     answer = client.get("/v1/models").get_json()
     listed = {entry["id"]: entry for entry in answer["data"]}
     assert set(listed) == {SHIPPED, "pets/9"}

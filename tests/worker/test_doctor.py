@@ -21,7 +21,7 @@ from worker import doctor
 def well(own_store: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
     monkeypatch.setattr(doctor, "YOUNG_MS", -10_000)
     own_store.models.publish(SHIPPED_MODEL)
-    own_store.jobs.beat("worker", 60_000)
+    own_store.jobs.workers.beat("worker", 60_000)
     return own_store
 
 
@@ -119,7 +119,7 @@ def test_the_command(own_store: Storage, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "!!  models: no model is published: run `segue setup`" in done.stdout.splitlines()
     assert subprocess.run(["segue", "setup"], env=env, capture_output=True, check=False).returncode == 0
-    own_store.jobs.beat("worker", 60_000)
+    own_store.jobs.workers.beat("worker", 60_000)
     done = subprocess.run(
         ["segue", "doctor", "--repair", "--json"], env=env, capture_output=True, text=True, check=False
     )

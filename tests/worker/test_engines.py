@@ -32,7 +32,7 @@ def storage(own_store: Storage, tmp_path: Path) -> Storage:
     """pets/8 (stable) and pets/9."""
     for version in ("8", "9"):
         own_store.models.publish(version_folder(tmp_path / "source", version))
-    own_store.jobs.beat("worker", 60_000)
+    own_store.jobs.workers.beat("worker", 60_000)
     return own_store
 
 
@@ -109,7 +109,7 @@ def test_an_alias_that_moves_is_followed_without_a_pause(
 
 def is_refused(storage: Storage, version: str) -> bool:
     """Whether the worker's last report says so: between two tries it says nothing."""
-    [report] = storage.jobs.reports().values()
+    [report] = storage.jobs.workers.reports().values()
     return version in report.refused
 
 

@@ -111,7 +111,7 @@ def test_an_idempotency_key_comes_back_with_its_job(empty_store: Storage) -> Non
     empty_store.jobs.client.flushall()
     adopt(empty_store, NARROW, older_than_s=0)
     again = spec(key_hash="k" * 32, fingerprint="f" * 32)
-    assert empty_store.jobs.reserve(again) == ("done", made.id)
+    assert empty_store.jobs.idempotency.reserve(again) == ("done", made.id)
 
 
 def test_work_goes_on_before_the_keys_of_ended_jobs_are_read_again(
@@ -128,10 +128,10 @@ def test_work_goes_on_before_the_keys_of_ended_jobs_are_read_again(
         dying.setattr(housekeeping, "restore_keys", Mock(side_effect=RuntimeError))
         with pytest.raises(RuntimeError):
             adopt_after_loss(empty_store)
-    assert empty_store.jobs.reserve(again)[0] == "recovering"
+    assert empty_store.jobs.idempotency.reserve(again)[0] == "recovering"
     assert [job.id for job in empty_store.jobs.claim("token", "drainer", "worker")] == [waiting.id]
     assert adopt_after_loss(empty_store)
-    assert empty_store.jobs.reserve(again) == ("done", made.id)
+    assert empty_store.jobs.idempotency.reserve(again) == ("done", made.id)
 
 
 def test_what_an_older_state_of_redis_forgot_is_put_right_before_anything_is_claimed(empty_store: Storage) -> None:
@@ -160,7 +160,7 @@ def test_what_an_older_state_of_redis_forgot_is_put_right_before_anything_is_cla
     assert status(empty_store, ended.id) is Status.SUCCEEDED
     assert status(empty_store, canceled.id) is Status.CANCELED
     assert status(empty_store, erased.id) is None
-    assert jobs.gone(erased.id) == "local"
+    assert jobs.ids.tenant_of_erased(erased.id) == "local"
     assert status(empty_store, waiting.id) is Status.SUCCEEDED
     assert status(empty_store, accepted.id) is Status.QUEUED
     pipeline.run("drainer")

@@ -47,7 +47,7 @@ def test_ended_jobs_are_kept_for_the_retention(empty_store: Storage) -> None:
 def test_after_it_they_are_erased(brief: Storage) -> None:
     jobs, waiting = [ended(brief) for _ in range(5)], submit(brief)
     assert clean(brief) == 5
-    assert [brief.jobs.gone(job.id) for job in jobs] == ["local"] * 5
+    assert [brief.jobs.ids.tenant_of_erased(job.id) for job in jobs] == ["local"] * 5
     assert [entry.key for entry in brief.objects.listing(UPLOADS, "")] == [keys.upload("local", waiting.id)]
     assert not list(brief.objects.listing(RESULTS, ""))
     assert clean(brief) == 0
@@ -98,6 +98,6 @@ def test_old_empty_batches_go(brief: Storage) -> None:
 
 def test_one_janitor_at_a_time(brief: Storage) -> None:
     ended(brief)
-    with brief.jobs.alone("janitor", 10):
+    with brief.jobs.locks.alone("janitor", 10):
         assert clean(brief) == 0
     assert clean(brief) == 1

@@ -40,7 +40,7 @@ class Jobs(RuleBasedStateMachine):
         super().__init__()
         self.storage, self.objects, self.jobs = storage, storage.objects, storage.jobs
         self.jobs.client.flushall()
-        self.jobs.mark_intact()
+        self.jobs.epoch.mark_intact()
         for bucket in (UPLOADS, RESULTS):
             for listed in self.objects.listing(bucket, ""):
                 self.objects.remove(bucket, listed.key)
@@ -59,7 +59,7 @@ class Jobs(RuleBasedStateMachine):
     def submit(self, key: str, lane: Lane, crash: str) -> None:
         made = spec(lane=lane, key_hash=key, fingerprint=key)
         if key:
-            state, job_id = self.jobs.reserve(made)
+            state, job_id = self.jobs.idempotency.reserve(made)
             if state in ("recovering", "busy"):
                 return
             made = replace(made, id=job_id)
@@ -90,7 +90,11 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def retry(self, pick: int) -> None:
-        if (job := self._some(pick)) and self.jobs.intact() and lifecycle.retry(self.objects, self.jobs, job, 3600):
+        if (
+            (job := self._some(pick))
+            and self.jobs.epoch.intact()
+            and lifecycle.retry(self.objects, self.jobs, job, 3600)
+        ):
             self.seen.pop(job.id, None)
 
     @rule(pick=PICK)
@@ -203,7 +207,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule()
     def reconcile(self) -> None:
-        if self.jobs.intact():
+        if self.jobs.epoch.intact():
             housekeeping.reconcile(self.storage)
 
     @rule()

@@ -213,7 +213,7 @@ def test_the_backfill_brings_the_records_to_what_the_objects_tell(
     recorded_and_lost: tuple[Storage, dict[str, Status]],
 ) -> None:
     recording, expected = recorded_and_lost
-    recording.jobs.mark_intact()
+    recording.jobs.epoch.mark_intact()
     assert recorder.backfill(recording) == 4  # one of them is a remark
     recorder.record(recording)
     assert listed(recording) == expected
@@ -229,7 +229,7 @@ def test_an_older_state_brings_no_ended_job_back_that_was_erased(recording: Stor
     recorder.backfill(recording)
     recorder.record(recording)
     assert recording.jobs.get(job.id) is None
-    assert recording.jobs.gone(job.id) == "local"
+    assert recording.jobs.ids.tenant_of_erased(job.id) == "local"
     assert "passport" not in all_text(recording.database)
 
 
@@ -237,7 +237,7 @@ def test_the_doctor_backfills(recorded_and_lost: tuple[Storage, dict[str, Status
     recording, expected = recorded_and_lost
     housekeeping.adopt_after_loss(recording)
     recording.models.publish(SHIPPED_MODEL)
-    recording.jobs.beat("worker", 60_000)
+    recording.jobs.workers.beat("worker", 60_000)
     findings = {finding.what: finding for finding in doctor.examine(recording)}
     assert not findings["records"].ok
     doctor.repair(recording)

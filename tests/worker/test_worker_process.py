@@ -92,6 +92,15 @@ def test_a_pickled_message_is_refused_and_runs_no_code(connection: Storage, work
     assert worker.process.poll() is None
 
 
+def test_a_message_that_cannot_be_decoded_stops_no_worker(connection: Storage, worker: Service, tmp_path: Path) -> None:
+    connection.jobs.client.lpush(SEGMENT_QUEUE, b"\xff{")
+    send(connection, "after", seconds=0)
+    services.wait_until(lambda: told(connection) == ["after begins", "after ends"], "the one after it")
+    assert connection.jobs.rejected() == 1
+    assert "was rejected" in (tmp_path / "worker.log").read_text()
+    assert worker.process.poll() is None
+
+
 def test_the_engine_lives_in_a_spawned_child_only(connection: Storage, worker: Service) -> None:
     made = submit(connection)
     connection.tickets.send()

@@ -11,6 +11,7 @@ from limits.strategies import FixedWindowRateLimiter
 
 from storage import keys
 from storage.problems import Problem
+from storage.queue.functions import Functions
 from storage.settings import Settings
 from web.access.caller import LOCAL, Caller
 
@@ -21,17 +22,27 @@ IPV6_LINK, IPV6_SITE = 64, 48
 Limit = tuple[RateLimitItem, tuple[str, str]]
 
 
+class Counters(RedisStorage):
+    """The library's counters over our own connections, and so with their timeouts.
+
+    The library would load a Lua script of its own, which no role but the operator may.
+    """
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        super().__init__(settings.redis_url, connection_pool=client.connection_pool, key_prefix=f"{keys.PREFIX}limits")
+        self._functions = Functions(client)
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        return int(self._functions("count", key, expiry, amount))
+
+
 class RateLimits:
     """Windows of fixed times: what was refused fits once the window is over, however many images it is, so that
     `Retry-After` can be exact. Every method raises Problem `rate_limited`, or redis.RedisError in an outage.
     """
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        # Over our own connections, and so with their timeouts.
-        counts = RedisStorage(
-            settings.redis_url, connection_pool=client.connection_pool, key_prefix=f"{keys.PREFIX}limits"
-        )
-        self._window = FixedWindowRateLimiter(counts)
+        self._window = FixedWindowRateLimiter(Counters(client, settings))
         self._of_caller, self._of_address = parse(settings.limit_key), parse(settings.limit_address)
         self._of_network = parse(settings.limit_network)
 

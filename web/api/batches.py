@@ -1,7 +1,6 @@
 """A set of images: open, append, close, and what has become of it."""
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,14 +9,14 @@ from functools import partial
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from storage import keys, lifecycle
+from storage import clock, keys, lifecycle
 from storage.batch import Batch, BatchSpec
-from storage.batches import CANCELED
 from storage.connection import Storage
 from storage.job import LONGEST_DEADLINE_S, Job, Spec, Status
 from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import Problem, Unavailable
+from storage.queue.batches import CANCELED
 from web.access.auth import count_images, goes_on
 from web.access.caller import caller
 from web.batch_items import UPLOADERS, store_items
@@ -64,7 +63,7 @@ def create() -> Response:
     options = opening.options
     storage.models.check(options.model)
     deadline_s = options.deadline_s or storage.settings.deadline_s
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = clock.now_ms()
     tenant, name = caller().tenant, visible(opening.name)
     new = BatchSpec(keys.new_batch_id(), tenant, name, options.priority, options.model, deadline_s, now_ms)
     spec, replayed = reserved(storage.jobs, keyed(new, opening.model_dump_json()))
@@ -82,7 +81,7 @@ def _open(storage: Storage, spec: BatchSpec) -> None:
     try:
         storage.batches.open(spec)
     except Unavailable:
-        storage.jobs.unreserve(spec)
+        storage.jobs.idempotency.unreserve(spec)
         raise
 
 
@@ -129,7 +128,7 @@ def cancel(batch_id: str) -> Response:
     storage, batch = connected(), _find(batch_id)
     if not batch.status.final:
         storage.batches.close(batch.spec, CANCELED)
-        for page in storage.batches.job_ids(batch.id):
+        for page in storage.batches.live.job_ids(batch.id):
             storage.jobs.cancel_soon(page)
     return _with_status(jsonify(batch_document(_find(batch_id), request.script_root)), 202)
 

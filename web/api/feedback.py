@@ -1,13 +1,12 @@
 """What people say about a mask, and the mask that they would have made."""
 
 import io
-import time
 
 from flask import Blueprint, Response, jsonify, request
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from storage import feedback, keys
+from storage import clock, feedback, keys
 from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Job
 from storage.photos.photo import decode_mask, read_header
@@ -117,7 +116,7 @@ def _given(job: Job, remark: Remark, with_mask: bool) -> Feedback:
         mask_key=keys.feedback(tenant, job.id, feedback_id, "png") if with_mask else "",
         consent_training=remark.consent_training,
         consent_wording=CONSENT if remark.consent_training else "",
-        created_ms=time.time_ns() // 1_000_000,
+        created_ms=clock.now_ms(),
     )
 
 

@@ -10,6 +10,7 @@ from storage import keys, lifecycle
 from storage.connection import Storage
 from storage.job import Job, Spec, Status
 from storage.problems import Problem, Unavailable
+from storage.queue.answers import Cancellation
 from storage.records.audit_event import Action
 from storage.recovery import find
 from web.access.auditing import note
@@ -51,7 +52,7 @@ def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
         admission().check()
         storage.objects.put_upload(spec, content)
     except (Problem, Unavailable):
-        storage.jobs.unreserve(spec)
+        storage.jobs.idempotency.unreserve(spec)
         raise
     storage.tickets.send(storage.jobs.enqueue(spec))
 
@@ -92,10 +93,10 @@ def cancel(job_id: str) -> Response:
     """End it without a mask: at once while it waits, else before its next stage. Repeated, it answers the same."""
     storage, job = connected(), find_job(job_id)
     answer = lifecycle.cancel(storage.objects, storage.jobs, job)
-    if answer not in (Status.CANCELED, "marked"):
+    if answer not in (Status.CANCELED, Cancellation.MARKED):
         raise Problem("already_terminal", f"The job's status is {answer}.")
     response = _answer(find_job(job_id), 0)
-    response.status_code = 202 if answer == "marked" else 200
+    response.status_code = 202 if answer is Cancellation.MARKED else 200
     return response
 
 
@@ -127,7 +128,7 @@ def find_job(job_id: str) -> Job:
     if not keys.is_job_id(job_id):
         raise Problem("not_found", "No job has this id.")
     job = find(storage.objects, storage.jobs, caller().tenant, job_id)
-    if job is None and storage.jobs.gone(job_id) == caller().tenant:
+    if job is None and storage.jobs.ids.tenant_of_erased(job_id) == caller().tenant:
         raise Problem("gone", "The job was erased.")
     if job is None:
         raise Problem("not_found", "No job has this id.")

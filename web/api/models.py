@@ -34,7 +34,7 @@ class Rollback(BaseModel):
 def listing() -> Response:
     """Every version with its metrics, the workers that have it loaded, and those that refuse it with their reason."""
     storage = connected()
-    history, reports = storage.models.history(), storage.jobs.reports()
+    history, reports = storage.models.history(), storage.jobs.workers.reports()
     cards = {version: storage.models.card(version) for version in storage.models.versions()}
     data = [_document(version, card, history, reports) for version, card in cards.items() if card]
     return jsonify(object="list", data=data, aliases=history)

@@ -1,10 +1,10 @@
 """How long the queue is and how fast it moves."""
 
-import time
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
+from storage import clock
 from storage.keys import Lane
 from web.services import connected
 
@@ -15,7 +15,7 @@ blueprint = Blueprint("queue", __name__)
 def state() -> Response:
     queue, planned = connected().jobs.queue(), connected().settings.workers
     backlog_s = queue.backlog_s(planned)
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = clock.now_ms()
 
     def of_lane(lane: Lane) -> dict[str, Any]:
         oldest = queue.oldest_created_ms[lane]

@@ -1,11 +1,10 @@
 """Erases jobs past their retention, objects that no job refers to, and old batches."""
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from storage import keys
+from storage import clock, keys
 from storage.connection import Storage
 from storage.job import LONGEST_DEADLINE_S
 from storage.keys import Owner
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def clean(storage: Storage) -> int:
     """Erase what is due, and return how many jobs."""
-    with storage.jobs.alone("janitor", AT_MOST_S) as chosen:
+    with storage.jobs.locks.alone("janitor", AT_MOST_S) as chosen:
         if not chosen:
             return 0
         erased = _erase_due(storage) + _erase(storage, _forgotten(storage))
@@ -40,30 +39,30 @@ def _erase(storage: Storage, owners: Iterable[Owner]) -> int:
 def _erase_due(storage: Storage) -> int:
     """Erase ended jobs past their retention, as Redis lists them."""
     total = 0
-    while ids := storage.jobs.due():
+    while ids := storage.jobs.ids.due():
         known = [(job.spec.tenant, job.id) for job in storage.jobs.get_many(ids) if job]
         total += _erase(storage, known)
         # If a job hash expired by itself, its objects lie in an old hour, where `_forgotten` finds them.
-        storage.jobs.not_due(ids)
+        storage.jobs.ids.not_due(ids)
     return total
 
 
 def _forgotten(storage: Storage) -> Iterator[Owner]:
     """Objects past their retention without a job hash, for example after a loss of Redis."""
-    over_ms = time.time_ns() // 1_000_000 - storage.settings.retention_s * 1000
+    over_ms = clock.now_ms() - storage.settings.retention_s * 1000
     hours = storage.objects.folders(UPLOADS) | storage.objects.folders(RESULTS)
     for hour in sorted(hour for hour in hours if hour <= keys.hour_of(over_ms)):
         # A job without a result may be open until its deadline; a job with one ended when the result was written.
         uploads, results = (storage.objects.of_jobs(bucket, hour) for bucket in (UPLOADS, RESULTS))
         ended_ms = {owner: keys.created_ms(owner[1]) + LONGEST_DEADLINE_MS for owner, _ in uploads}
         ended_ms |= {owner: result.modified_ms for owner, result in results}
-        unknown = set(storage.jobs.without_record([job_id for _, job_id in ended_ms]))
+        unknown = set(storage.jobs.ids.without_record([job_id for _, job_id in ended_ms]))
         yield from (owner for owner, ms in ended_ms.items() if owner[1] in unknown and ms < over_ms)
 
 
 def _old_batches(storage: Storage) -> Iterator[Owner]:
     """Batches so old that every job must be past its retention, and which hold no jobs any more."""
-    over_ms = time.time_ns() // 1_000_000 - storage.settings.retention_s * 1000 - LONGEST_DEADLINE_MS
+    over_ms = clock.now_ms() - storage.settings.retention_s * 1000 - LONGEST_DEADLINE_MS
     for tenant, batch_id in storage.batches.all():
-        if keys.created_ms(batch_id) < over_ms and not any(storage.batches.job_ids(batch_id)):
+        if keys.created_ms(batch_id) < over_ms and not any(storage.batches.live.job_ids(batch_id)):
             yield tenant, batch_id

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.exc import DataError, IntegrityError
 
-from storage import feedback, keys, lifecycle
+from storage import clock, feedback, keys, lifecycle
 from storage.connection import Storage
 from storage.job import Job, Status
 from storage.objects import FEEDBACK, RESULTS, UPLOADS, MinioObjects
@@ -34,7 +34,7 @@ Change = tuple[str, float]
 def record(storage: Storage) -> int:
     """Write what has changed, and return how many changes. Raises Unavailable; then the changes wait."""
     done, give_way = 0, time.monotonic() + GIVE_WAY_S
-    with storage.jobs.alone("record", AT_MOST_S) as chosen:
+    with storage.jobs.locks.alone("record", AT_MOST_S) as chosen:
         while chosen and time.monotonic() < give_way:
             page = storage.jobs.outbox.first(PAGE)
             _one_by_one(_write, storage, page)
@@ -64,12 +64,12 @@ def _write(storage: Storage, page: Sequence[Change]) -> None:
     job_ids = [name for name in revisions if keys.is_job_id(name)]
     batch_ids = [name for name in revisions if keys.is_batch_id(name)]
     jobs = [job for job in storage.jobs.get_many(job_ids) if job]
-    opened = storage.batches.as_opened(batch_ids)
+    opened = storage.batches.live.as_opened(batch_ids)
     storage.records.write(jobs)
     storage.records.write_batches(opened)
     # A job that is neither in Redis nor known as erased was lost; the backfill reads its objects.
     missing = {*job_ids, *batch_ids} - {job.id for job in jobs} - {spec.id for spec, _ in opened}
-    storage.records.erase({name: revisions[name] for name in storage.jobs.gone_among(sorted(missing))})
+    storage.records.erase({name: revisions[name] for name in storage.jobs.ids.erased_among(sorted(missing))})
     said = (feedback.load(storage.objects, name) for name in revisions.keys() - {*job_ids, *batch_ids})
     storage.records.write_feedback([row for row in said if row])
 
@@ -82,12 +82,12 @@ def tidy(storage: Storage, erased: int = 0) -> None:
         card, published_ms = storage.models.card(version), storage.models.published_ms(version)
         if card:
             storage.records.write_model(version, published_ms, card)
-    overdue = storage.records.erase_overdue(time.time_ns() // 1_000_000 - DAY_MS)
+    overdue = storage.records.erase_overdue(clock.now_ms() - DAY_MS)
     if overdue:
         log.warning("%d jobs past their retention were left in the records only", overdue)
     if erased or overdue:
         event = Event(Action.JOB_ERASED, HOUSEKEEPER, detail="retention ended")
-        storage.audit.write([Counted(event, time.time_ns() // 1_000_000, erased + overdue)])
+        storage.audit.write([Counted(event, clock.now_ms(), erased + overdue)])
     storage.sessions.forget()
     storage.audit.forget(storage.settings.audit_days)
 
@@ -100,7 +100,7 @@ def backfill(storage: Storage) -> int:
             storage.jobs.outbox.note(name)
         ended = [job for owner in sorted(found.lost) if (job := ended_job(storage, *owner))]
         storage.records.write(ended)
-        storage.records.erase(dict.fromkeys(found.erased, time.time_ns() // 1_000_000))
+        storage.records.erase(dict.fromkeys(found.erased, clock.now_ms()))
         for job in filter(None, storage.jobs.get_many(found.back)):
             log.warning("%s: had been erased", job.id)
             lifecycle.forget(storage.objects, storage.jobs, job.spec.tenant, job.id)
@@ -129,7 +129,7 @@ class Difference:
 def differences(storage: Storage) -> Iterator[Difference]:
     """Raises Unavailable."""
     kept = defaultdict[str, set[str]](set)
-    for page in storage.jobs.retained_ids():
+    for page in storage.jobs.ids.retained():
         for job_id in page:
             kept[keys.hour(job_id)].add(job_id)
     stored = storage.objects.folders(UPLOADS)
@@ -147,12 +147,12 @@ def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: 
     uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
     ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)}
     wanting = {owner for owner in uploads if owner[1] not in recorded or not recorded[owner[1]].final}
-    unknown = set(storage.jobs.without_record([job_id for _, job_id in wanting]))
+    unknown = set(storage.jobs.ids.without_record([job_id for _, job_id in wanting]))
     there = {job_id for _, job_id in uploads}
     return Difference(
         unrecorded=storage.jobs.outbox.without(sorted({job_id for _, job_id in wanting} - unknown - recorded.keys())),
         lost={owner for owner in wanting & ended if owner[1] in unknown},
-        erased=set(storage.jobs.without_record(sorted(recorded.keys() - there))),
+        erased=set(storage.jobs.ids.without_record(sorted(recorded.keys() - there))),
         back=sorted(kept - there),
     )
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from storage import keys, lifecycle
+from storage import clock, keys, lifecycle
 from storage.connection import Storage
 from storage.job import LONGEST_DEADLINE_S
 from storage.objects import RESULTS, UPLOADS, Listed
-from storage.queue.jobs import IDEMPOTENCY_TTL_MS
+from storage.queue.answers import Verdict
+from storage.queue.idempotency import TTL_MS
 from storage.queue.tickets import BACKFILL
 from storage.recovery import recover
 
@@ -21,7 +22,7 @@ NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
 CLOCKS_APART = timedelta(hours=1)  # between the web server, whose clock is in the ids, and Redis
 HOUR_MS = 3600 * 1000
 ADOPTERS = 8
-KEYS_LAST = timedelta(milliseconds=IDEMPOTENCY_TTL_MS)
+KEYS_LAST = timedelta(milliseconds=TTL_MS)
 ADOPTION_S = 300.0  # after that another housekeeper may try
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def sweep(storage: Storage) -> None:
     storage.tickets.send(jobs.tickets_missing())
 
 
-def _end(storage: Storage, token: str, job_id: str, verdict: str) -> None:
+def _end(storage: Storage, token: str, job_id: str, verdict: Verdict) -> None:
     job = storage.jobs.get(job_id)
     if job:
         status = lifecycle.end(storage.objects, storage.jobs, job, token, verdict)
@@ -47,7 +48,7 @@ def _end(storage: Storage, token: str, job_id: str, verdict: str) -> None:
 
 def reconcile(storage: Storage) -> int:
     """Queue open jobs that are neither waiting nor leased, and return how many."""
-    back = [job_id for page in storage.jobs.open_ids() for job_id in storage.jobs.reindex(page)]
+    back = [job_id for page in storage.jobs.ids.open() for job_id in storage.jobs.reindex(page)]
     for job_id in back:
         log.warning("%s: was open but not in the pending set, queued again", job_id)
     return len(back)
@@ -96,17 +97,17 @@ def adopt_after_loss(storage: Storage) -> bool:
 
     Returns whether Redis is intact now. Until it is, job hashes may be out of date, and no process may act on them.
     """
-    if storage.jobs.intact():
-        if not storage.jobs.intact(keys.KEYED):  # another housekeeper is restoring them, or died doing so
+    if storage.jobs.epoch.intact():
+        if not storage.jobs.epoch.intact(keys.KEYED):  # another housekeeper is restoring them, or died doing so
             restore_keys(storage, KEYS_LAST)
         return True
-    run_id = storage.jobs.run_id()
-    with storage.jobs.alone("adopt", ADOPTION_S) as chosen:  # sweeps are frequent; one search is enough
+    run_id = storage.jobs.epoch.run_id()
+    with storage.jobs.locks.alone("adopt", ADOPTION_S) as chosen:  # sweeps are frequent; one search is enough
         if not chosen:
             return False
         started = time.monotonic()
-        behind = frozenset(storage.jobs.unfinished_ids())
-        age_s = storage.jobs.state_age_s()
+        behind = frozenset(storage.jobs.ids.unfinished())
+        age_s = storage.jobs.epoch.state_age_s()
         # Jobs accepted since then have ids of that hour or later; jobs that ended since were open then.
         window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)
         adopted = adopt(storage, window, older_than_s=0, behind=behind)
@@ -114,7 +115,7 @@ def adopt_after_loss(storage: Storage) -> bool:
         for tenant, batch_id in storage.batches.all():
             if keys.hour(batch_id) >= oldest:
                 storage.batches.rebuild(tenant, batch_id)
-        storage.jobs.mark_intact(run_id, [keys.EPOCH])
+        storage.jobs.epoch.mark_intact(run_id, [keys.EPOCH])
     storage.tickets.record(BACKFILL)
     log.warning("Redis restarted or was flushed: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
     restore_keys(storage, min(window, KEYS_LAST))
@@ -126,22 +127,22 @@ def restore_keys(storage: Storage, window: timedelta) -> None:
 
     The duration grows with the number of the day's jobs, so workers run meanwhile.
     """
-    run_id = storage.jobs.run_id()
-    with storage.jobs.alone("keys", ADOPTION_S) as chosen, ThreadPoolExecutor(ADOPTERS) as pool:
+    run_id = storage.jobs.epoch.run_id()
+    with storage.jobs.locks.alone("keys", ADOPTION_S) as chosen, ThreadPoolExecutor(ADOPTERS) as pool:
         if not chosen:
             return
         for hour in hours(window):
             uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
             list(pool.map(lambda owner: _adopt_one(storage, owner), _unknown_to_redis(storage, uploads)))
-        storage.jobs.mark_intact(run_id, [keys.KEYED])
+        storage.jobs.epoch.mark_intact(run_id, [keys.KEYED])
 
 
 def hours(window: timedelta) -> Iterator[str]:
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = clock.now_ms()
     for back in range(-1, int(window.total_seconds() // 3600) + 1):  # another machine's clock may be ahead
         yield keys.hour_of(now_ms - back * HOUR_MS)
 
 
 def _unknown_to_redis(storage: Storage, owners: set[keys.Owner]) -> set[keys.Owner]:
-    unknown = set(storage.jobs.without_record([job_id for _, job_id in owners]))
+    unknown = set(storage.jobs.ids.without_record([job_id for _, job_id in owners]))
     return {owner for owner in owners if owner[1] in unknown}

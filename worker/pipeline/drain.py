@@ -17,6 +17,7 @@ from storage import keys
 from storage.job import Finished, Job, Outcome
 from storage.objects import RESULTS
 from storage.problems import Problem
+from storage.queue.answers import Ending, Lease
 from worker.pipeline.micro_batch import Item, MicroBatch
 from worker.pipeline.workplace import Workplace
 
@@ -135,10 +136,10 @@ class Drain:
         """Renew the leases because a stage was finished; what was cancelled or lost meanwhile is let go."""
         states = self._storage.jobs.extend(current.token, self._name, self._worker, current.ids)
         for item, state in zip(current.items, states, strict=True):
-            if state == "canceled":
+            if state is Lease.CANCELED:
                 item.pixels = item.logits = None
                 item.problem = Problem("canceled", "It was cancelled while it was running.")
-        current.items = [item for item, state in zip(current.items, states, strict=True) if state != "lost"]
+        current.items = [item for item, state in zip(current.items, states, strict=True) if state is not Lease.LOST]
 
     def _infer(self, segmenter: Segmenter, items: Sequence[Item]) -> None:
         """One forward pass. If it raises, the halves are tried, down to the one image that is to blame."""
@@ -174,10 +175,10 @@ class Drain:
             self._note(answer, one)
 
     def _note(self, answer: str, one: Finished) -> None:
-        if answer == "lost":
+        if answer is Ending.LOST:
             log.warning("%s: it has ended otherwise", one.job_id)
             self._storage.objects.remove(RESULTS, one.result_key)
-        elif answer == "superseded":
+        elif answer is Ending.SUPERSEDED:
             log.warning("%s: another attempt has it", one.job_id)
         elif one.outcome.error:
             log.warning("%s: %s", one.job_id, one.outcome.error["code"])

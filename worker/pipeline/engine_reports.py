@@ -21,7 +21,7 @@ class EngineReports:
         if refusing == self._refusing and now - self._reported_at < REPORT_EVERY_S:
             return
         report = EnginesReport(self._engines.loaded, self._engines.refusals)
-        self._jobs.report(self._worker, report, refusing, self._refusing - refusing)
+        self._jobs.workers.report(self._worker, report, refusing, self._refusing - refusing)
         self._refusing, self._reported_at = refusing, now
 
     def load(self, version: str) -> None:

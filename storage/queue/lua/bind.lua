@@ -1,4 +1,3 @@
-#!lua
 -- The item of a batch takes the digest of its image before the image is stored. The first append that arrives wins.
 -- A binding is needed until the item has its job hash, which holds the digest from then on.
 -- ARGV: job id, sha256, binding's ttl ms, run id of this Redis
@@ -6,7 +5,7 @@
 -- | 'recovering': this Redis may have lost the item's job hash
 local id, digest, ttl_ms, run_id = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.call('GET', P .. 'epoch') ~= run_id then return 'recovering' end
-local recorded = read(id, 'sha256')[1]
+local recorded = read(id, 'sha256').sha256
 if recorded then return recorded == digest and 'known' or 'other' end
 local bound = redis.call('SET', binding(id), digest, 'NX', 'GET', 'PX', ttl_ms)
 if not bound then return 'new' end

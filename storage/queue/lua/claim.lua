@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Leases up to `micro_batch` waiting jobs to the caller's token, one model version for all of them. The same token gets the
 -- same jobs again, so a lost reply orphans nothing. A claim that finds nothing removes its drainer in the same
 -- call: a submit after it sees that nobody is draining and sends a ticket.
@@ -27,14 +26,14 @@ local function usable(model)
   return not (offer.refused[model] or offer.refused[mine]) and (not version or mine == version)
 end
 
--- The tenant's oldest job that this worker can take into this micro-batch: id, model
-local function oldest(lane, tenant)
+-- The party's oldest job that this worker can take into this micro-batch: id, model
+local function oldest(lane, party)
   local id, model, since
-  for _, asked in ipairs(redis.call('SMEMBERS', models(lane, tenant))) do
+  for _, asked in ipairs(redis.call('SMEMBERS', models(lane, party))) do
     if usable(asked) then
-      local head = redis.call('ZRANGE', line(lane, tenant, asked), 0, 0, 'WITHSCORES')
+      local head = redis.call('ZRANGE', line(lane, party, asked), 0, 0, 'WITHSCORES')
       if not head[1] then
-        redis.call('SREM', models(lane, tenant), asked) -- its line was deleted
+        redis.call('SREM', models(lane, party), asked) -- its line was deleted
       elseif not since or tonumber(head[2]) < since then
         id, model, since = head[1], asked, tonumber(head[2])
       end
@@ -44,44 +43,44 @@ local function oldest(lane, tenant)
 end
 
 -- 'taken', 'full' (the micro-batch ends here) or 'gone'
-local function take(id, lane, tenant, model)
+local function take(id, lane, party, model)
   local j = read(id, 'status', 'pixels', 'bytes', 'losses', 'deadline_ms')
-  if j[1] ~= 'queued' or tonumber(j[5]) <= NOW then
-    leave_line(id, lane, tenant, model) -- stale, or past its deadline: the sweeper finds it in segue:open
+  if j.status ~= 'queued' or tonumber(j.deadline_ms) <= NOW then
+    leave_line(id, lane, party, model) -- stale, or past its deadline: the sweeper finds it in segue:open
     return 'gone'
   end
-  local limit = math.min(most, most_companions(tonumber(j[4])))
-  local fits = pixels + j[2] <= max_pixels and bytes + j[3] <= max_bytes and #ids < limit
+  local limit = math.min(most, most_companions(tonumber(j.losses)))
+  local fits = pixels + j.pixels <= max_pixels and bytes + j.bytes <= max_bytes and #ids < limit
   if #ids > 0 and not fits then return 'full' end
-  version, pixels, bytes, most = resolved(model), pixels + j[2], bytes + j[3], limit
-  leave_line(id, lane, tenant, model)
-  table.insert(ids, { id, lane, tonumber(j[4]) >= ALONE_FROM and '1' or '0' })
+  version, pixels, bytes, most = resolved(model), pixels + j.pixels, bytes + j.bytes, limit
+  leave_line(id, lane, party, model)
+  table.insert(ids, { id = id, lane = lane, alone = tonumber(j.losses) >= ALONE_FROM and '1' or '0' })
   return 'taken'
 end
 
--- Tenants take turns, one job a turn.
+-- Parties take turns, one job a turn.
 local function take_from(lane)
   local turns, place = P .. 'turns:' .. lane, 0
   while #ids < most do
-    local tenant = redis.call('ZRANGE', turns, place, place)[1]
-    if not tenant then return end
-    local id, model = oldest(lane, tenant)
-    local what = id and take(id, lane, tenant, model)
+    local party = redis.call('ZRANGE', turns, place, place)[1]
+    if not party then return end
+    local id, model = oldest(lane, party)
+    local what = id and take(id, lane, party, model)
     if what == 'full' then return end
-    if not id and redis.call('EXISTS', models(lane, tenant)) == 0 then
-      redis.call('ZREM', turns, tenant)
+    if not id and redis.call('EXISTS', models(lane, party)) == 0 then
+      redis.call('ZREM', turns, party)
     elseif not id then
-      place = place + 1 -- nothing of this tenant for this worker or this micro-batch
+      place = place + 1 -- nothing of this party for this worker or this micro-batch
     end
-    if what == 'taken' and redis.call('ZSCORE', turns, tenant) then
-      redis.call('ZADD', turns, redis.call('INCR', P .. 'turn'), tenant)
+    if what == 'taken' and redis.call('ZSCORE', turns, party) then
+      redis.call('ZADD', turns, redis.call('INCR', P .. 'turn'), party)
     end
   end
 end
 
 for _, id in ipairs(redis.call('LRANGE', claimed, 0, -1)) do
   local j = read(id, 'lane', 'token', 'status')
-  if j[2] == token and j[3] == 'running' then table.insert(ids, { id, j[1] }) end
+  if j.token == token and j.status == 'running' then table.insert(ids, { id = id, lane = j.lane }) end
 end
 
 -- While an older state may be back, a job that waits here may have ended long ago: nothing is claimed.
@@ -92,9 +91,9 @@ if #ids == 0 and redis.call('GET', P .. 'epoch') == ARGV[10] then
   take_from(first)
   take_from(second)
   for _, entry in ipairs(ids) do
-    local id, lane, alone = entry[1], entry[2], entry[3]
-    lease(id, lane, token, lease_ms, 'started_ms', NOW, 'worker', worker, 'micro_batch', #ids, 'alone', alone)
-    redis.call('RPUSH', claimed, id)
+    lease(entry.id, entry.lane, token, lease_ms,
+      'started_ms', NOW, 'worker', worker, 'micro_batch', #ids, 'alone', entry.alone)
+    redis.call('RPUSH', claimed, entry.id)
   end
   redis.call('PEXPIRE', claimed, lease_ms)
 end
@@ -106,5 +105,5 @@ else
   redis.call('ZADD', P .. 'drainers', NOW + drainer_ms, drainer)
 end
 local records = {}
-for i, entry in ipairs(ids) do records[i] = redis.call('HGETALL', record(entry[1])) end
+for i, entry in ipairs(ids) do records[i] = redis.call('HGETALL', record(entry.id)) end
 return records

@@ -1,4 +1,3 @@
-#!lua
 -- A durable upload becomes a waiting job. Repeating it changes nothing.
 -- ARGV: id, deadline_ms, micro_batch, key ttl ms, 1 if it may have been attempted before, field, value, … of the record
 -- → {created 0|1, tickets missing}

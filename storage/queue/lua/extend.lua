@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- A stage made progress: the leases and the drainer live on.
 -- ARGV: token, drainer, worker, lease_ms, drainer_ms, id, …
 -- → for each id 'held', 'canceled' (its holder is to stop) or 'lost'
@@ -11,11 +10,11 @@ local states = {}
 for i = 6, #ARGV do
   local id = ARGV[i]
   local j = read(id, 'status', 'token', 'lane', 'cancel')
-  if j[1] ~= 'running' or j[2] ~= token then
+  if j.status ~= 'running' or j.token ~= token then
     table.insert(states, 'lost')
   else
-    redis.call('ZADD', P .. 'leases:' .. j[3], NOW + lease_ms, id)
-    table.insert(states, j[4] == '1' and 'canceled' or 'held')
+    redis.call('ZADD', P .. 'leases:' .. j.lane, NOW + lease_ms, id)
+    table.insert(states, j.cancel == '1' and 'canceled' or 'held')
   end
 end
 return states

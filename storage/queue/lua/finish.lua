@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- The result objects are stored: the holders' jobs become terminal. A compare-and-set on (running, token), so one
 -- attempt wins; repeated by the winner it answers 'won' again.
 -- ARGV: token, worker, busy_ms, retention_ms, micro_batch, run id of this Redis,
@@ -13,8 +12,8 @@ local intact = redis.call('GET', P .. 'epoch') == ARGV[6]
 for i = 7, #ARGV, 4 do
   local id, status, key, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local j = read(id, 'status', 'token', 'lane', 'result_key')
-  if intact and j[1] == 'running' and j[2] == token then
-    redis.call('ZREM', P .. 'leases:' .. j[3], id)
+  if intact and j.status == 'running' and j.token == token then
+    redis.call('ZREM', P .. 'leases:' .. j.lane, id)
     redis.call('ZREM', P .. 'open', id)
     write(id, status, 'finished_ms', NOW, 'result_key', key, 'outcome', outcome)
     retain(id, retention_ms)
@@ -22,9 +21,9 @@ for i = 7, #ARGV, 4 do
     table.insert(answers, 'won')
   else
     -- Its own result is the record's: it has handed it in before, or the record was made again from that very object.
-    local mine = ended(j[1]) and j[4] == key
-    local over = ended(j[1]) or redis.call('EXISTS', P .. 'gone:' .. id) == 1
-    table.insert(answers, mine and 'won' or over and 'lost' or intact and j[1] and 'superseded' or 'unknown')
+    local mine = ended(j.status) and j.result_key == key
+    local over = ended(j.status) or redis.call('EXISTS', P .. 'gone:' .. id) == 1
+    table.insert(answers, mine and 'won' or over and 'lost' or intact and j.status and 'superseded' or 'unknown')
   end
 end
 
@@ -34,17 +33,17 @@ end
 -- `best` is the fastest such average lately: what is to be expected once nothing else takes the workers' cores. It gives way
 -- slowly, so that it follows a lasting change.
 local function pace()
-  local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation', 'micro_batch', 'full', 'best')
-  local function blend(old, new, weight) return old and old + (new - old) * weight or new end
-  redis.call('HSET', P .. 'rate', 'micro_batch', blend(tonumber(rate[3]), won, 0.1))
+  local old = read_hash(P .. 'rate', 'ms_per_image', 'deviation', 'micro_batch', 'full', 'best')
+  local function blend(before, new, weight) return before and before + (new - before) * weight or new end
+  redis.call('HSET', P .. 'rate', 'micro_batch', blend(tonumber(old.micro_batch), won, 0.1))
   local full, ms = won * 2 >= micro_batch, busy_ms / won
-  if rate[4] == '1' and not full then return end
-  local old = (rate[4] == '1' or not full) and tonumber(rate[1])
-  local average = blend(old, ms, math.min(0.5, won / 64))
+  if old.full == '1' and not full then return end
+  local before = (old.full == '1' or not full) and tonumber(old.ms_per_image)
+  local average = blend(before, ms, math.min(0.5, won / 64))
   redis.call('HSET', P .. 'rate',
     'ms_per_image', average,
-    'deviation', old and blend(tonumber(rate[2]), math.abs(ms - old), 0.1) or ms / 4,
-    'best', old and math.min(average, blend(tonumber(rate[5]), average, 0.002)) or average,
+    'deviation', before and blend(tonumber(old.deviation), math.abs(ms - before), 0.1) or ms / 4,
+    'best', before and math.min(average, blend(tonumber(old.best), average, 0.002)) or average,
     'full', full and '1' or '0')
 end
 

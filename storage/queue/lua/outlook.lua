@@ -1,29 +1,28 @@
-#!lua flags=allow-oom
--- How many jobs would be claimed before this one if nothing else arrived, and the pace. O(tenants), at any length.
+-- How many jobs would be claimed before this one if nothing else arrived, and the pace. O(parties), at any length.
 -- ARGV: id, micro_batch
 -- → {position (-1: it does not wait), running, live workers, those that cannot use its model, ms per image, deviation, best}
 local id, n = ARGV[1], tonumber(ARGV[2])
 
--- Over all lines of a tenant.
-local function total(lane, tenant, count)
+-- Over all lines of a party.
+local function total(lane, party, count)
   local sum = 0
-  for _, model in ipairs(redis.call('SMEMBERS', models(lane, tenant))) do sum = sum + count(line(lane, tenant, model)) end
+  for _, model in ipairs(redis.call('SMEMBERS', models(lane, party))) do sum = sum + count(line(lane, party, model)) end
   return sum
 end
 
 local function length(key) return redis.call('ZCARD', key) end
 
--- Before the job of rank r every other tenant of the lane has r turns, one more if it is ahead in the ring.
-local function place_in_lane(lane, tenant, model)
-  local own, created_ms = line(lane, tenant, model), read(id, 'created_ms')[1]
+-- Before the job of rank r every other party of the lane has r turns, one more if it is ahead in the ring.
+local function place_in_lane(lane, party, model)
+  local own, created_ms = line(lane, party, model), read(id, 'created_ms').created_ms
   if not redis.call('ZSCORE', own, id) then return end
-  local rank = total(lane, tenant, function(key)
+  local rank = total(lane, party, function(key)
     return key == own and redis.call('ZRANK', own, id) or redis.call('ZCOUNT', key, '-inf', '(' .. created_ms)
   end)
   local turns = redis.call('ZRANGE', P .. 'turns:' .. lane, 0, -1)
   local place, extra = rank, 1
   for _, other in ipairs(turns) do
-    if other == tenant then
+    if other == party then
       extra = 0
     else
       place = place + math.min(total(lane, other, length), rank + extra)
@@ -43,15 +42,15 @@ local function others_claims(lane, place)
 end
 
 local position = -1
-local j = read(id, 'status', 'lane', 'tenant', 'model')
-local place = j[1] == 'queued' and place_in_lane(j[2], j[3], j[4])
+local j = standing(id)
+local place = j.status == 'queued' and place_in_lane(j.lane, j.party, j.model)
 if place then
-  local other = j[2] == 'bulk' and 'interactive' or 'bulk'
+  local other = j.lane == 'bulk' and 'interactive' or 'bulk'
   local waiting = redis.call('ZCARD', P .. 'pending:' .. other)
-  position = place + math.min(waiting, n * others_claims(j[2], place))
+  position = place + math.min(waiting, n * others_claims(j.lane, place))
 end
 local running = redis.call('ZCARD', P .. 'leases:interactive') + redis.call('ZCARD', P .. 'leases:bulk')
 local workers = redis.call('ZCOUNT', P .. 'workers', NOW, '+inf')
-local refusing = redis.call('ZCOUNT', P .. 'refusing:' .. (j[4] or ''), NOW, '+inf')
-local rate = redis.call('HMGET', P .. 'rate', 'ms_per_image', 'deviation', 'best')
-return { position, running, workers, refusing, rate[1] or '', rate[2] or '', rate[3] or '' }
+local refusing = redis.call('ZCOUNT', P .. 'refusing:' .. (j.model or ''), NOW, '+inf')
+local rate = read_hash(P .. 'rate', 'ms_per_image', 'deviation', 'best')
+return { position, running, workers, refusing, rate.ms_per_image or '', rate.deviation or '', rate.best or '' }

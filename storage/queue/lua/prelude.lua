@@ -1,25 +1,34 @@
--- Stands before every script. Redis runs a script whole, so each one is a single transition with one winner.
+-- Stands before all functions of the library (storage/queue/functions.py). Redis runs a function whole, so each one is a
+-- single transition with one winner.
 --
---   segue:job:{id}                  hash    the record
+--   segue:job:{id}                  hash    the job: its spec and where it stands
 --   segue:pending:{lane}            zset    every waiting id of the lane, by creation (length, oldest)
---   segue:pending:{lane}:{tenant}:{model}   zset    the same ids, in a line for each tenant and model that was asked for
---   segue:models:{lane}:{tenant}    set     models for which the tenant has such a line
---   segue:turns:{lane}              zset    tenants with waiting jobs, by turn; the lowest is next
+--   segue:pending:{lane}:{party}:{model}   zset    the same ids, in a line for each party and model that was asked for
+--   segue:models:{lane}:{party}     set     models for which the party has such a line
+--   segue:turns:{lane}              zset    parties with waiting jobs, by turn; the lowest is next
+--   segue:turn                      string  number of the last turn that was given
+--   segue:claims                    string  number of claims, by which the lanes take turns
 --   segue:leases:{lane}             zset    running ids, by the lease's expiry
 --   segue:open                      zset    every id that is not terminal, by deadline
 --   segue:retained                  zset    every ended id, by the time until which it is kept
 --   segue:unrecorded                zset    ids of what has changed since it was written to the records, by its revision
---   segue:gone:{id}                 string  the tenant of an erased job, for a while
+--   segue:gone:{id}                 string  the tenant of an erased job or batch, for a while
 --   segue:epoch                     string  run id of the Redis that is known to be whole
 --   segue:keyed                     string  run id of the Redis whose idempotency keys are known to be all there
 --   segue:clock                     string  time of the last sweep: how old a state is that comes back
+--   segue:workers                   zset    workers, by the time until which their heartbeat counts
+--   segue:progress                  zset    workers, by the time of their last progress
+--   segue:rate                      hash    the measured pace
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
 --   segue:engines                   hash    worker → what it has loaded and what it refuses, as JSON
 --   segue:refusing:{model}          zset    workers that cannot use an alias or version now, by expiry
 --   segue:claim:{token}             list    ids given to a claim, so that its repetition gets the same
 --   segue:idem:{tenant}:{hash}      hash    idempotency key: job id, fingerprint, busy_until
 --   segue:bound:{id}                string  SHA-256 of the image that a batch's item is stored with, until it has its record
---   segue:limits:…                  string  counters of the rate limits, written by the web's library
+--   segue:limits:…                  string  counters of the rate limits
+--   segue:lock:{name}               string  token of the process that is in the block of this name
+--   segue:rejected                  hash    queue → how many foreign messages were rejected
+--   segue:functions                 zset    versions of this library, by the time they were loaded last
 --   segue:batch:{id}                hash    name, options, closed, canceled
 --   segue:batch:{id}:counts         hash    jobs by status, and the number of the last that ended
 --   segue:batch:{id}:jobs           zset    its jobs, in the order they were sent
@@ -36,13 +45,27 @@ local function now()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
-local NOW = now()
+local NOW -- set before each call of a function
 
 local function record(id) return P .. 'job:' .. id end
 
 local function binding(id) return P .. 'bound:' .. id end
 
-local function read(id, ...) return redis.call('HMGET', record(id), ...) end
+-- Fields of a hash by their names; those that it lacks are nil.
+local function read_hash(key, ...)
+  local values, fields = redis.call('HMGET', key, ...), {}
+  for i, name in ipairs({ ... }) do fields[name] = values[i] or nil end
+  return fields
+end
+
+local function read(id, ...) return read_hash(record(id), ...) end
+
+-- With what says in which line it stands. The party takes the turn there: the tenant, unless the job names another.
+local function standing(id, ...)
+  local j = read(id, 'status', 'lane', 'tenant', 'party', 'model', ...)
+  if (j.party or '') == '' then j.party = j.tenant end
+  return j
+end
 
 local function ended(status) return status and status ~= 'queued' and status ~= 'running' end
 
@@ -63,9 +86,9 @@ end
 -- Writes the fields and raises the revision, which never goes back, not even after Redis was lost.
 local function write(id, status, ...)
   local old = read(id, 'revision', 'status', 'batch_id')
-  local revision, batch = math.max(tonumber(old[1] or '0') + 1, NOW), old[3] or ''
+  local revision, batch = math.max(tonumber(old.revision or '0') + 1, NOW), old.batch_id or ''
   redis.call('HSET', record(id), 'status', status, 'revision', string.format('%d', revision), ...)
-  if batch ~= '' then count_in_batch(batch, id, old[2], status) end
+  if batch ~= '' then count_in_batch(batch, id, old.status, status) end
   redis.call('ZADD', P .. 'unrecorded', revision, id)
   redis.call('PUBLISH', P .. 'events', id .. ' ' .. status .. ' ' .. batch)
 end
@@ -85,44 +108,43 @@ local function retain(id, retention_ms)
   end
 end
 
-local function line(lane, tenant, model) return P .. 'pending:' .. lane .. ':' .. tenant .. ':' .. model end
+local function line(lane, party, model) return P .. 'pending:' .. lane .. ':' .. party .. ':' .. model end
 
-local function models(lane, tenant) return P .. 'models:' .. lane .. ':' .. tenant end
+local function models(lane, party) return P .. 'models:' .. lane .. ':' .. party end
 
 local function wait_in_line(id)
-  local j = read(id, 'lane', 'tenant', 'model', 'created_ms')
-  local lane, tenant, model, created_ms = j[1], j[2], j[3], j[4]
-  redis.call('ZADD', P .. 'pending:' .. lane, created_ms, id)
-  redis.call('ZADD', line(lane, tenant, model), created_ms, id)
-  redis.call('SADD', models(lane, tenant), model)
-  local turns = P .. 'turns:' .. lane
-  if not redis.call('ZSCORE', turns, tenant) then
-    redis.call('ZADD', turns, redis.call('INCR', P .. 'turn'), tenant)
+  local j = standing(id, 'created_ms')
+  redis.call('ZADD', P .. 'pending:' .. j.lane, j.created_ms, id)
+  redis.call('ZADD', line(j.lane, j.party, j.model), j.created_ms, id)
+  redis.call('SADD', models(j.lane, j.party), j.model)
+  local turns = P .. 'turns:' .. j.lane
+  if not redis.call('ZSCORE', turns, j.party) then
+    redis.call('ZADD', turns, redis.call('INCR', P .. 'turn'), j.party)
   end
 end
 
--- Not read from the record: it may be gone.
-local function leave_line(id, lane, tenant, model)
+-- Not read from the hash: it may be gone.
+local function leave_line(id, lane, party, model)
   redis.call('ZREM', P .. 'pending:' .. lane, id)
-  redis.call('ZREM', line(lane, tenant, model), id)
-  if redis.call('EXISTS', line(lane, tenant, model)) == 1 then return end
-  redis.call('SREM', models(lane, tenant), model)
-  if redis.call('EXISTS', models(lane, tenant)) == 0 then redis.call('ZREM', P .. 'turns:' .. lane, tenant) end
+  redis.call('ZREM', line(lane, party, model), id)
+  if redis.call('EXISTS', line(lane, party, model)) == 1 then return end
+  redis.call('SREM', models(lane, party), model)
+  if redis.call('EXISTS', models(lane, party)) == 0 then redis.call('ZREM', P .. 'turns:' .. lane, party) end
 end
 
 -- Neither waiting nor leased nor open.
-local function let_go(id, lane, tenant, model)
-  leave_line(id, lane, tenant, model)
-  redis.call('ZREM', P .. 'leases:' .. lane, id)
+local function let_go(id, j)
+  leave_line(id, j.lane, j.party, j.model)
+  redis.call('ZREM', P .. 'leases:' .. j.lane, id)
   redis.call('ZREM', P .. 'open', id)
 end
 
 -- The record's idempotency key, if it has one: a repetition must not make another job.
 local function remember_key(id, ttl_ms)
   local j = read(id, 'tenant', 'key_hash', 'fingerprint')
-  if (j[2] or '') == '' then return end
-  local idem = P .. 'idem:' .. j[1] .. ':' .. j[2]
-  redis.call('HSET', idem, 'id', id, 'fingerprint', j[3], 'busy_until', '0')
+  if (j.key_hash or '') == '' then return end
+  local idem = P .. 'idem:' .. j.tenant .. ':' .. j.key_hash
+  redis.call('HSET', idem, 'id', id, 'fingerprint', j.fingerprint, 'busy_until', '0')
   redis.call('PEXPIRE', idem, ttl_ms)
 end
 
@@ -133,7 +155,7 @@ end
 
 -- Back to where it stood: the score is its creation, so it does not lose its place.
 local function requeue(id)
-  redis.call('ZREM', P .. 'leases:' .. read(id, 'lane')[1], id)
+  redis.call('ZREM', P .. 'leases:' .. read(id, 'lane').lane, id)
   write(id, 'queued', 'token', '', 'again', '1')
   wait_in_line(id)
 end

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- What was written to the records is let go of, unless it has changed again meanwhile.
 -- ARGV: id, the revision that was read, …
 for i = 1, #ARGV, 2 do

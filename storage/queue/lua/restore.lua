@@ -1,11 +1,10 @@
-#!lua
 -- A job as its upload and its result object tell it: a record that was lost is made again, one that is behind (an older
 -- state of Redis came back) is brought up. An ended one stays as it is.
 -- ARGV: id, status, retention_ms, key ttl ms, field, value, …   → restored 0|1
 local id, status = ARGV[1], ARGV[2]
-local j = read(id, 'status', 'lane', 'tenant', 'model')
-if ended(j[1]) then return 0 end
-if j[1] then let_go(id, j[2], j[3], j[4]) end
+local j = standing(id)
+if ended(j.status) then return 0 end
+if j.status then let_go(id, j) end
 redis.call('HSET', record(id), unpack(ARGV, 5))
 redis.call('HSETNX', record(id), 'attempt', '1')
 remember_key(id, ARGV[4])

@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Lost leases go back into line; what has to end (cancelled, past its deadline, poisonous) is leased to the sweeper.
 -- ARGV: token, lease_ms, at most, losses alone that make poison
 -- → {{id put back, …}, {{id, verdict}, …}}
@@ -8,9 +7,9 @@ redis.call('SET', P .. 'clock', string.format('%d', NOW))
 
 local function verdict(id)
   local j = read(id, 'cancel', 'deadline_ms', 'losses_alone')
-  if j[1] == '1' then return 'canceled' end
-  if tonumber(j[2]) <= NOW then return 'expired' end
-  if tonumber(j[3]) >= poison then return 'poisoned' end
+  if j.cancel == '1' then return 'canceled' end
+  if tonumber(j.deadline_ms) <= NOW then return 'expired' end
+  if tonumber(j.losses_alone) >= poison then return 'poisoned' end
 end
 
 local function seize(id, lane, why)
@@ -22,15 +21,16 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
   local leases = P .. 'leases:' .. lane
   for _, id in ipairs(redis.call('ZRANGE', leases, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, at_most)) do
     local j = read(id, 'status', 'micro_batch', 'alone', 'worker', 'started_ms', 'lost')
-    if j[1] ~= 'running' then
+    if j.status ~= 'running' then
       redis.call('ZREM', leases, id)
     else
       -- Companions of 0 mean that a sweeper held it, not a worker: that is nothing against the image.
-      if j[2] ~= '0' then
+      if j.micro_batch ~= '0' then
+        local lost = string.format('%s %s %d;', j.worker or '-', j.started_ms or '0', NOW)
         redis.call('HINCRBY', record(id), 'losses', 1)
-        redis.call('HSET', record(id), 'lost', (j[6] or '') .. string.format('%s %s %d;', j[4] or '-', j[5] or '0', NOW))
+        redis.call('HSET', record(id), 'lost', (j.lost or '') .. lost)
+        if j.alone == '1' then redis.call('HINCRBY', record(id), 'losses_alone', 1) end
       end
-      if j[2] ~= '0' and j[3] == '1' then redis.call('HINCRBY', record(id), 'losses_alone', 1) end
       local why = verdict(id)
       if why then seize(id, lane, why) else requeue(id); table.insert(back, id) end
     end
@@ -38,11 +38,11 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
 end
 
 for _, id in ipairs(redis.call('ZRANGE', P .. 'open', '-inf', NOW, 'BYSCORE', 'LIMIT', 0, at_most)) do
-  local j = read(id, 'status', 'lane', 'tenant', 'model')
-  if j[1] == 'queued' then
-    leave_line(id, j[2], j[3], j[4])
-    seize(id, j[2], 'expired')
-  elseif j[1] ~= 'running' then
+  local j = standing(id)
+  if j.status == 'queued' then
+    leave_line(id, j.lane, j.party, j.model)
+    seize(id, j.lane, 'expired')
+  elseif j.status ~= 'running' then
     redis.call('ZREM', P .. 'open', id)
   end
 end

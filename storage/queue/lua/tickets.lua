@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- How many tickets are missing, after the given drainer (or '') has gone.
 -- ARGV: drainer, micro_batch   → tickets missing
 redis.call('ZREM', P .. 'drainers', ARGV[1])

@@ -1,0 +1,126 @@
+"""The library of Redis Functions in which every transition of the queue is one function.
+
+Only the operator may load it: `segue setup` does, and `python -m storage.queue.functions`, which deploy/redis.sh starts
+beside each Redis. Redis keeps a library in its append-only file, and FLUSHALL leaves it; only a Redis that starts from
+nothing has to be given it again.
+
+The names of library and functions carry a version, the digest of their text. So two versions of this program run side
+by side during an upgrade, each with its own functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Any, cast
+
+import redis
+
+from storage import clock, keys
+
+# They are refused while Redis is full. Everything else goes on then: draining frees memory.
+ACCEPTING = ("enqueue", "reserve", "restore", "retry", "bind")
+DRAINING = (
+    "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "outlook", "condemn", "bury",
+    "recorded", "unlock", "count",
+)  # fmt: skip
+KEPT = 3  # versions of the library, the one loaded last first
+PATIENCE_S = 600.0
+FUNCTION = """
+serve('{name}', {{ {flags} }}, function(ARGV)
+{body}
+end)
+"""
+SERVE = """
+local function serve(name, flags, run)
+  redis.register_function({{
+    function_name = '{library}_' .. name,
+    flags = flags,
+    callback = function(_, args)
+      NOW = now()
+      return run(args)
+    end,
+  }})
+end
+"""
+
+log = logging.getLogger(__name__)
+
+
+def _source(name: str) -> str:
+    return (files("storage.queue") / "lua" / f"{name}.lua").read_text()
+
+
+def _functions() -> Iterable[str]:
+    for names, flags in ((ACCEPTING, ""), (DRAINING, "'allow-oom'")):
+        for name in names:
+            yield FUNCTION.format(name=name, flags=flags, body=_source(name))
+
+
+@cache
+def library_name() -> str:
+    text = "".join((_source("prelude"), SERVE, *_functions()))
+    return f"segue_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def library() -> str:
+    """The text for FUNCTION LOAD."""
+    serve = SERVE.format(library=library_name())
+    return "".join((f"#!lua name={library_name()}\n", _source("prelude"), serve, *_functions()))
+
+
+class Functions:
+    """Calls the functions of this program's own version."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def name(self, function: str) -> str:
+        """For FCALL, as in a pipeline."""
+        return f"{library_name()}_{function}"
+
+    def __call__(self, function: str, *args: str | int | float) -> Any:
+        return self._client.fcall(self.name(function), 0, *args)
+
+
+def is_loaded(client: redis.Redis) -> bool:
+    """Needs the operator's rights."""
+    return bool(client.function_list(library=library_name()))
+
+
+def load(client: redis.Redis) -> None:
+    """Load this version, and delete those before the last few. Needs the operator's rights; safe to repeat."""
+    try:
+        client.function_load(library())
+    except redis.ResponseError as error:
+        if "already exists" not in str(error):
+            raise
+    client.zadd(keys.FUNCTIONS, {library_name(): clock.now_ms()})
+    for outdated in cast(list[str], client.zrange(keys.FUNCTIONS, KEPT, -1, desc=True)):
+        client.zrem(keys.FUNCTIONS, outdated)
+        if client.function_list(library=outdated):
+            client.function_delete(outdated)
+
+
+def load_when_it_answers(redis_url: str) -> None:
+    """For a Redis that is being started; it may have a long append-only file to read first."""
+    give_up = time.monotonic() + PATIENCE_S
+    with redis.Redis.from_url(redis_url, decode_responses=True, socket_connect_timeout=2) as client:
+        while True:
+            try:
+                return load(client)
+            except (redis.ConnectionError, redis.TimeoutError) as error:  # BusyLoadingError is one of them
+                if time.monotonic() > give_up:
+                    raise
+                log.info("functions not loaded yet: %s", error)
+                time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    from storage.settings import Settings
+
+    load_when_it_answers(Settings().redis_url)

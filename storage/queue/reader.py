@@ -1,0 +1,112 @@
+"""Reading jobs: how they stand, when they will be done, how long the queue is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import redis
+from redis.client import PubSub
+
+from storage import keys
+from storage.job import Job, Outlook, Pace, QueueState, Status
+from storage.keys import Lane
+from storage.queue.epoch import Epoch
+from storage.queue.functions import Functions
+from storage.queue.job_ids import JobIds
+
+
+class JobReader:
+    """Changes nothing. Raises redis.RedisError when Redis does not answer."""
+
+    def __init__(self, client: redis.Redis, functions: Functions, epoch: Epoch, micro_batch: int) -> None:
+        self.client, self.epoch, self.ids = client, epoch, JobIds(client)
+        self._functions, self._micro_batch = functions, micro_batch
+
+    def get(self, job_id: str) -> Job | None:
+        fields = cast(dict[str, str], self.client.hgetall(keys.job(job_id)))
+        return Job.from_fields(fields) if fields else None
+
+    def look(self, job_id: str) -> tuple[Job | None, bool]:
+        """The job, with its outlook while it has not ended, and whether this Redis is `intact`. One round trip."""
+        with self.client.pipeline(transaction=False) as pipe:
+            pipe.hgetall(keys.job(job_id))
+            pipe.get(keys.EPOCH)
+            pipe.fcall(self._functions.name("outlook"), 0, job_id, self._micro_batch)
+            fields, epoch, row = pipe.execute()
+        job = Job.from_fields(fields) if fields else None
+        if job and not job.status.final:
+            job = replace(job, outlook=self._outlook(row))
+        return job, bool(epoch == self.epoch.run_id())
+
+    def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
+        """One round trip."""
+        return self.look_many(job_ids)[0]
+
+    def look_many(self, job_ids: Sequence[str]) -> tuple[list[Job | None], bool]:
+        """The jobs, without outlooks, and whether this Redis is `intact`. One round trip."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(keys.job(job_id))
+            pipe.get(keys.EPOCH)
+            *rows, epoch = pipe.execute()
+        return [Job.from_fields(fields) if fields else None for fields in rows], bool(epoch == self.epoch.run_id())
+
+    def strays(self) -> list[str]:
+        """Open jobs that neither wait nor are leased; `reindex` puts them back."""
+        found = []
+        for page in self.ids.open():
+            jobs = [job for job in self.get_many(page) if job and not job.status.final]
+            with self.client.pipeline(transaction=False) as pipe:
+                for job in jobs:
+                    lane = keys.lane if job.status is Status.QUEUED else keys.leases
+                    pipe.zscore(lane(job.spec.lane), job.id)
+                found += [job.id for job, score in zip(jobs, pipe.execute(), strict=True) if score is None]
+        return found
+
+    def events(self) -> PubSub:
+        """A subscription to every change of every job: messages "job id, new status, batch id or nothing"."""
+        channel: PubSub = self.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        channel.subscribe(keys.EVENTS)
+        return channel
+
+    def rejected(self) -> int:
+        """How many messages in Celery's queues were not ours."""
+        return sum(int(count) for count in cast(dict[str, str], self.client.hgetall(keys.REJECTED)).values())
+
+    def outlook(self, job_id: str) -> Outlook:
+        """When a waiting job will be done, as far as is known. One round trip, the same cost at any length."""
+        return self._outlook(self._functions("outlook", job_id, self._micro_batch))
+
+    def _outlook(self, row: Sequence[Any]) -> Outlook:
+        position, running, workers, refusing, ms, deviation, best = row
+        return Outlook(
+            position=position if position >= 0 else None,
+            running=running,
+            workers=workers,
+            refusing=refusing,
+            pace=Pace(float(ms), float(deviation), float(best)) if ms else None,
+            micro_batch=self._micro_batch,
+        )
+
+    def queue(self) -> QueueState:
+        """One round trip, the same cost at any length."""
+        with self.client.pipeline(transaction=False) as pipe:
+            for lane in Lane:
+                pipe.zcard(keys.lane(lane))
+                pipe.zcard(keys.leases(lane))
+                pipe.zrange(keys.lane(lane), 0, 0, withscores=True)
+            pipe.time()
+            pipe.zrange(keys.WORKERS, 0, -1, withscores=True)
+            pipe.hmget(keys.RATE, "ms_per_image", "micro_batch")
+            *lanes, (seconds, _), workers, rate = pipe.execute()
+        rows = {lane: lanes[3 * i : 3 * i + 3] for i, lane in enumerate(Lane)}
+        return QueueState(
+            pending={lane: row[0] for lane, row in rows.items()},
+            running={lane: row[1] for lane, row in rows.items()},
+            oldest_created_ms={lane: int(row[2][0][1]) if row[2] else None for lane, row in rows.items()},
+            workers=sum(expiry > seconds * 1000 for _, expiry in workers),
+            ms_per_image=float(rate[0]) if rate[0] else None,
+            micro_batch=float(rate[1]) if rate[1] else None,
+        )

@@ -1,0 +1,139 @@
+"""Celery's connection to Redis, which lets in nothing but our own tickets.
+
+Kombu decodes a message in the worker's event loop, so one that cannot be decoded ends each worker that takes it.
+And a message may name callbacks, an hour to wait for or a time limit. Here a message is rejected, counted and logged
+unless it asks for a task of its queue with nothing added, and what is passed on is made anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from datetime import datetime
+from queue import Empty
+from typing import Any
+
+import redis
+from kombu.transport import redis as kombu_redis
+from redis.lock import Lock
+
+from storage import keys
+from storage.queue.tickets import TASKS
+
+IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,64}")
+# base64 of [[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]
+NO_ARGUMENTS = (
+    "W1tdLCB7fSwgeyJjYWxsYmFja3MiOiBudWxsLCAiZXJyYmFja3MiOiBudWxsLCAiY2hhaW4iOiBudWxsLCAiY2hvcmQiOiBudWxsfV0="
+)
+
+log = logging.getLogger(__name__)
+
+
+class Foreign(Exception):
+    """A message that is not one of our tickets; the text says why."""
+
+
+def ticket(message: Any, queue: str) -> dict[str, Any]:
+    """The message made anew from what it may decide: its task, its id, when it is worth nothing any more.
+
+    Raises Foreign.
+    """
+    try:
+        headers, delivery_tag = message["headers"], message["properties"]["delivery_tag"]
+        task, task_id, expires = headers["task"], headers["id"], headers.get("expires")
+        added = {name for name in ("eta", "group", "chord", "stamps") if headers.get(name)}
+        if expires is not None:
+            datetime.fromisoformat(expires)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise Foreign("it lacks a part") from error
+    if task not in TASKS.get(queue, ()):
+        raise Foreign(f"its task is not one of {queue}")
+    if added or message.get("body") != NO_ARGUMENTS:
+        raise Foreign("it asks for more than its task")
+    if not all(isinstance(name, str) and IDENTIFIER.fullmatch(name) for name in (task_id, delivery_tag)):
+        raise Foreign("it has no id")
+    return _made_anew(queue, task, task_id, expires, delivery_tag)
+
+
+def _made_anew(queue: str, task: str, task_id: str, expires: str | None, delivery_tag: str) -> dict[str, Any]:
+    return {
+        "body": NO_ARGUMENTS,
+        "content-type": "application/json",
+        "content-encoding": "utf-8",
+        "headers": {"lang": "py", "task": task, "id": task_id, "root_id": task_id, "expires": expires, "retries": 0},
+        "properties": {
+            "correlation_id": task_id,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": delivery_tag,
+        },
+    }
+
+
+class TransactionLock(Lock):
+    """redis-py's lock, released by a transaction: no role may load the library's Lua script."""
+
+    def register_scripts(self) -> None:
+        pass
+
+    def do_release(self, expected_token: str) -> None:
+        def release(pipe: Any) -> None:
+            held = pipe.get(self.name)
+            pipe.multi()
+            if held == expected_token:
+                pipe.delete(self.name)
+
+        self.redis.transaction(release, self.name)
+
+
+class TicketRedis(redis.Redis):
+    def lock(self, name: str, **how: Any) -> Lock:  # type: ignore[override]
+        return TransactionLock(self, name, **how)
+
+
+class Channel(kombu_redis.Channel):
+    def _get_client(self) -> type[TicketRedis]:
+        return TicketRedis
+
+    def _brpop_read(self, **options: Any) -> Any:
+        return self._decoding(lambda: super(Channel, self)._brpop_read(**options))  # type: ignore[no-untyped-call]
+
+    def _get(self, queue: Any, timeout: Any = None) -> Any:  # noqa: ARG002
+        message = self._decoding(lambda: super(Channel, self)._get(queue))  # type: ignore[no-untyped-call]
+        try:
+            return ticket(message, queue)
+        except Foreign as error:
+            self.reject_foreign(queue, str(error))
+            raise Empty from error
+
+    def _decoding(self, read: Callable[[], Any]) -> Any:
+        """By now the message is out of its list, so rejecting it is to go on without it."""
+        try:
+            return read()
+        except (Empty, redis.RedisError, OSError):
+            raise
+        except Exception as error:
+            self.reject_foreign("unknown", f"it cannot be decoded: {type(error).__name__}")
+            raise Empty from error
+
+    def reject_foreign(self, queue: str, reason: str) -> None:
+        log.error("a message in the queue %s was rejected: %s", queue, reason)
+        with self.conn_or_acquire() as client:
+            client.hincrby(keys.REJECTED, queue, 1)
+
+
+class Transport(kombu_redis.Transport):
+    """Named by `storage.queue.tickets.celery_app`."""
+
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        try:
+            made = ticket(message, queue)
+        except Foreign as error:
+            self.channels[0].reject_foreign(queue, str(error))
+            return
+        super()._deliver(made, queue)  # type: ignore[no-untyped-call]

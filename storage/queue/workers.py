@@ -1,0 +1,57 @@
+"""Which workers live, and what each of them has loaded."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import redis
+
+from storage import keys
+from storage.keys import SEGMENT_QUEUE
+from storage.models import EnginesReport
+from storage.queue.epoch import server_ms
+
+REPORTED_MS = 20_000
+
+
+class Workers:
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def beat(self, worker: str, alive_ms: int) -> tuple[int, int]:
+        """Show that the worker lives, for `alive_ms`. → (tickets waiting, ms since its child last made progress)."""
+        now_ms = server_ms(self._client)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.zadd(keys.WORKERS, {worker: now_ms + alive_ms})
+            pipe.zremrangebyscore(keys.WORKERS, "-inf", now_ms)
+            pipe.llen(SEGMENT_QUEUE)
+            pipe.zscore(keys.PROGRESS, worker)
+            *_, tickets, progress_ms = pipe.execute()
+        return tickets, now_ms - int(progress_ms or 0)
+
+    def report(self, worker: str, report: EnginesReport, refusing: Iterable[str], usable: Iterable[str]) -> None:
+        """Publish what the worker has loaded, which aliases and versions it cannot use now, and which it can again.
+
+        What it cannot use is forgotten after `REPORTED_MS`, unless it is reported again.
+        """
+        now_ms = server_ms(self._client)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.hset(keys.ENGINES, worker, json.dumps(asdict(report)))
+            for name in refusing:
+                pipe.zadd(keys.refusing(name), {worker: now_ms + REPORTED_MS})
+                pipe.pexpire(keys.refusing(name), REPORTED_MS)
+            for name in usable:
+                pipe.zrem(keys.refusing(name), worker)
+            pipe.execute()
+
+    def reports(self) -> dict[str, EnginesReport]:
+        """The last report of each live worker."""
+        now_ms = server_ms(self._client)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.zrangebyscore(keys.WORKERS, now_ms, "+inf")
+            pipe.hgetall(keys.ENGINES)
+            live, reported = pipe.execute()
+        gone = set(reported) - set(live)
+        if gone:
+            self._client.hdel(keys.ENGINES, *gone)
+        return {worker: EnginesReport(**json.loads(reported[worker])) for worker in live if worker in reported}

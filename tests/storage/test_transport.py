@@ -1,0 +1,141 @@
+"""Messages that are not our tickets, put into the lists as a stolen credential of the web could."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from storage.connection import Storage
+from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
+from storage.queue.tickets import RECORD, SEGMENT_BATCH, SWEEP, TASKS, celery_app
+from storage.queue.transport import Foreign, ticket
+
+Message = dict[str, Any]
+
+
+@pytest.fixture
+def app(connection: Storage) -> Iterator[Celery]:
+    made = celery_app(connection.settings.redis_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sent(app: Celery, connection: Storage) -> Message:
+    """What Celery sends."""
+    app.send_task(SEGMENT_BATCH, queue=SEGMENT_QUEUE)
+    return dict(json.loads(connection.jobs.client.rpop(SEGMENT_QUEUE)))
+
+
+def body(embed: dict[str, Any], *args: object, **kwargs: object) -> str:
+    return base64.b64encode(json.dumps([args, kwargs, embed]).encode()).decode()
+
+
+def header(name: str, value: object) -> Callable[[Message], object]:
+    return lambda message: message["headers"].update({name: value})
+
+
+def other_body(embed: dict[str, Any], *args: object) -> Callable[[Message], object]:
+    return lambda message: message.update(body=body(embed, *args))
+
+
+FOREIGN: dict[str, Callable[[Message], object]] = {
+    "another program's task": header("task", "celery.backend_cleanup"),
+    "a task of another queue": header("task", SWEEP),
+    "a task that is not a name": header("task", ["x"]),
+    "an hour to wait for": header("eta", "2099-01-01T00:00:00"),
+    "a group": header("group", "x"),
+    "an expiry that is not a time": header("expires", {"a": 1}),
+    "an id that is not one": header("id", {"a": 1}),
+    "an argument": other_body({}, "x"),
+    "a callback": other_body({"callbacks": [{"task": SWEEP, "args": [], "options": {"queue": CONTROL_QUEUE}}]}),
+    "headers that are a list": lambda message: message.update(headers=[]),
+    "no headers": lambda message: message.pop("headers"),
+    "no properties": lambda message: message.pop("properties"),
+    "no body": lambda message: message.pop("body"),
+    "a delivery tag that is a list": lambda message: message["properties"].update(delivery_tag=[]),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_message_that_asks_for_more_is_foreign(sent: Message, what: str) -> None:
+    assert ticket(sent, SEGMENT_QUEUE)
+    FOREIGN[what](sent)
+    with pytest.raises(Foreign):
+        ticket(sent, SEGMENT_QUEUE)
+
+
+@pytest.mark.parametrize("message", [None, 1, "x", [], [1], {}])
+def test_anything_that_json_can_say_is_foreign(message: object) -> None:
+    with pytest.raises(Foreign):
+        ticket(message, SEGMENT_QUEUE)
+
+
+def test_a_ticket_cannot_say_where_it_goes_back_to_or_how_long_it_may_take(sent: Message) -> None:
+    sent["properties"]["delivery_info"] = {"exchange": "x", "routing_key": CONTROL_QUEUE}
+    sent["headers"].update(retries=99, timelimit=[1, 1])
+    made = ticket(sent, SEGMENT_QUEUE)
+    assert made["properties"]["delivery_info"] == {"exchange": "", "routing_key": SEGMENT_QUEUE}
+    assert made["headers"]["retries"] == 0
+    assert "timelimit" not in made["headers"]
+
+
+RAW = (b"\xff\xfe", b"", b"{", b"null", b"[" * 100_000, b'{"__type__": "x", "__value__": 1}', b"NaN", b"9" * 5000)
+
+
+@pytest.mark.parametrize("raw", RAW, ids=range(len(RAW)))
+def test_a_consumer_goes_on_after_what_it_cannot_read(app: Celery, connection: Storage, raw: bytes) -> None:
+    """As the worker consumes: by the event loop's reading, over a connection that must stay usable."""
+    client, taken = connection.jobs.client, []
+    client.lpush(SEGMENT_QUEUE, raw)
+    app.send_task(SEGMENT_BATCH, queue=SEGMENT_QUEUE)
+    with (
+        app.connection_for_read() as broker,
+        app.amqp.TaskConsumer(broker, queues=[app.amqp.queues[SEGMENT_QUEUE]]) as consumer,
+    ):
+        consumer.on_message = lambda message: (taken.append(message.headers["task"]), message.ack())
+        for _ in range(20):
+            if taken:
+                break
+            try:
+                broker.drain_events(timeout=1)
+            except TimeoutError:
+                continue
+    assert taken == [SEGMENT_BATCH]
+    assert client.llen(SEGMENT_QUEUE) == 0
+    assert connection.jobs.rejected() == 1
+
+
+def test_every_periodic_task_and_every_ticket_may_come(app: Celery, connection: Storage) -> None:
+    connection.tickets.send(1)
+    connection.tickets.record()
+    app.send_task(SWEEP, queue=CONTROL_QUEUE, expires=2)
+    with app.connection_for_read() as broker:
+        for queue, task in ((SEGMENT_QUEUE, SEGMENT_BATCH), (RECORDS_QUEUE, RECORD), (CONTROL_QUEUE, SWEEP)):
+            assert broker.default_channel.basic_get(queue).headers["task"] == task
+    assert connection.jobs.rejected() == 0
+
+
+def test_what_the_scheduler_sends_is_ours(connection: Storage) -> None:
+    """It knows the tasks, and so it adds what is configured for them."""
+    from worker.tasks import sweep
+
+    with celery_app(connection.settings.redis_url).connection() as broker:
+        sweep.apply_async(queue=CONTROL_QUEUE, expires=2, connection=broker)
+        [raw] = connection.jobs.client.lrange(CONTROL_QUEUE, 0, -1)
+        assert json.loads(raw)["headers"]["timelimit"] != [None, None]
+        assert broker.default_channel.basic_get(CONTROL_QUEUE).headers["task"] == SWEEP
+
+
+def test_the_tasks_of_the_queues_are_those_of_the_workers() -> None:
+    from worker import tasks
+    from worker.app import app
+
+    assert tasks
+    ours = {name for name in app.tasks if name.startswith("worker.")}
+    assert ours == {name for names in TASKS.values() for name in names}
+    for entry in app.conf.beat_schedule.values():
+        assert entry["task"] in TASKS[entry["options"]["queue"]]
