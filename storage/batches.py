@@ -21,11 +21,12 @@ from storage.batch import Batch, BatchSpec
 from storage.job import Job, Status
 from storage.objects import BATCHES, MinioObjects
 from storage.problems import Unavailable
-from storage.queue.batches import CANCELED, CLOSED, RedisBatches
+from storage.queue.batches import CANCELED, CLOSED, COMPLETE_IN, RedisBatches
 from storage.queue.jobs import RedisJobs
 from storage.recovery import recover
 
 RECOVERERS = 8
+REBUILD_S = 60.0  # after that another process may try
 
 
 class Batches:
@@ -42,8 +43,12 @@ class Batches:
         """None for another tenant's as for an unknown one. Raises Unavailable while its items may be incomplete."""
         if not self._jobs.epoch.intact():
             raise Unavailable("Redis lost data; batches are being rebuilt")
-        fields = self.live.fields(batch_id) or self.rebuild(tenant, batch_id)
-        if not fields or fields["tenant"] != tenant:
+        fields = self.live.fields(batch_id)
+        if fields and fields["tenant"] != tenant:
+            return None
+        if fields.get(COMPLETE_IN) != self._jobs.epoch.run_id():
+            fields = self.rebuild(tenant, batch_id) or {}
+        if not fields:
             return None
         progress = self.live.progress(batch_id)
         return Batch(
@@ -102,24 +107,32 @@ class Batches:
         key = keys.batch_object(tenant, batch_id, name)
         self._objects.put(BATCHES, key, text.encode(), "application/json")
 
-    def _remember(self, spec: BatchSpec, closed: str = "") -> dict[str, str]:
-        fields = self.live.remember(spec, closed)
+    def _remember(self, spec: BatchSpec, closed: str = "", run_id: str = "") -> dict[str, str]:
+        fields = self.live.remember(spec, closed, run_id or self._jobs.epoch.run_id())
         if spec.key_hash:
             self._jobs.idempotency.remember(spec)
         self._jobs.outbox.note(spec.id)
         return fields
 
     def rebuild(self, tenant: str, batch_id: str) -> dict[str, str] | None:
-        """What Redis lacks of a batch, from its manifests and its jobs' objects. None where there is no such batch."""
+        """What Redis lacks of a batch, from its manifests and its jobs' objects. None where there is no such batch.
+
+        After Redis was restarted each batch needs this once: when a request asks for it, or when the housekeeper comes
+        to it. Raises Unavailable while another process does it.
+        """
+        run_id = self._jobs.epoch.run_id()
         content = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, "batch.json"))
         if content is None:
             return None
-        closed = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, CLOSED)) or b""
-        for page in self._manifests(tenant, batch_id):
-            lost = self._jobs.ids.without_record(page)
-            with ThreadPoolExecutor(RECOVERERS) as pool:
-                list(pool.map(lambda job_id: recover(self._objects, self._jobs, tenant, job_id), lost))
-        return self._remember(BatchSpec.from_json(content), closed.decode())
+        with self._jobs.locks.alone(f"batch:{batch_id}", REBUILD_S) as chosen:
+            if not chosen:
+                raise Unavailable("Redis lost data; the batch is being rebuilt")
+            closed = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, CLOSED)) or b""
+            for page in self._manifests(tenant, batch_id):
+                lost = self._jobs.ids.without_record(page)
+                with ThreadPoolExecutor(RECOVERERS) as pool:
+                    list(pool.map(lambda job_id: recover(self._objects, self._jobs, tenant, job_id), lost))
+            return self._remember(BatchSpec.from_json(content), closed.decode(), run_id)
 
     def _manifests(self, tenant: str, batch_id: str) -> Iterator[list[str]]:
         """The job ids of each append, in order."""

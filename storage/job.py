@@ -51,6 +51,7 @@ class Spec:
     fingerprint: str = ""
     batch_id: str = ""
     custom_id: str = ""  # the item's name in its batch, a relative path
+    party: str = ""  # takes turns in the queue in the tenant's place: of anonymous tenants their address has one turn
     tags: str = ""  # the user's own words, separated by commas
     schema: int = SCHEMA
 

@@ -13,6 +13,7 @@ from storage.problems import Problem
 from storage.queue.answers import Cancellation, Verdict
 from storage.queue.jobs import RedisJobs
 
+RETRYABLE = (Status.FAILED, Status.EXPIRED, Status.CANCELED)  # ended without a mask
 VERDICTS = {
     Verdict.CANCELED: Problem("canceled", "A request canceled the job."),
     Verdict.EXPIRED: Problem("expired", "The job was not finished before its deadline."),
@@ -43,7 +44,7 @@ def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> 
     Raises Problem `not_retryable` for one too old and `gone` without its photo. The upload is written first, with its
     new deadline, and the old problem removed: found after a loss of Redis, either would end the job again.
     """
-    if job.status not in (Status.FAILED, Status.EXPIRED, Status.CANCELED):
+    if job.status not in RETRYABLE:
         return False
     now_ms, latest_ms = clock.now_ms(), job.spec.created_ms + LONGEST_DEADLINE_S * 1000
     if latest_ms <= now_ms:

@@ -28,17 +28,20 @@ class Item:
     document: dict[str, Any]
 
 
-def store_items(storage: Storage, batch: BatchSpec, files: Sequence[FileStorage], path: str) -> list[Item]:
-    """In the order of `files`. A refused image refuses none of the others; its problem's instance is `path`."""
+def store_items(storage: Storage, batch: BatchSpec, party: str, files: Sequence[FileStorage], path: str) -> list[Item]:
+    """In the order of `files`, all of one `party`. A refused image refuses none of the others; its problem's instance
+    is `path`.
+    """
     with ThreadPoolExecutor(UPLOADERS) as pool:
-        return list(pool.map(lambda place: _store(storage, batch, files[place], place, path), range(len(files))))
+        sent = enumerate(files)
+        return list(pool.map(lambda one: _store(storage, batch, *one, party=party, path=path), sent))
 
 
-def _store(storage: Storage, batch: BatchSpec, file: FileStorage, place: int, path: str) -> Item:
+def _store(storage: Storage, batch: BatchSpec, place: int, file: FileStorage, *, party: str, path: str) -> Item:
     custom_id = sent_name(file)
     try:
         content = file.stream.read()
-        spec = _spec(storage, batch, checked_custom_id(custom_id), content, place)
+        spec = replace(_spec(storage, batch, checked_custom_id(custom_id), content, place), party=party)
         binding = _bind(storage, spec)
     except Problem as problem:
         error = problem.to_dict(path)

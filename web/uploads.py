@@ -131,12 +131,13 @@ def _options(request: Request, form: Iterable[tuple[str, str]]) -> Options:
         raise invalid(error) from error
 
 
-def to_spec(upload: Upload, tenant: str, settings: Settings) -> Spec:
+def to_spec(upload: Upload, tenant: str, party: str, settings: Settings) -> Spec:
     """Checks the image's header and describes the job of a single upload. Raises Problem."""
     spec = describe(upload.content, settings)
     return replace(
         spec,
         tenant=tenant,
+        party=party,
         lane=upload.options.priority,
         model=upload.options.model,
         deadline_ms=spec.created_ms + (upload.options.deadline_s or settings.deadline_s) * 1000,

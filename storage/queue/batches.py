@@ -13,6 +13,7 @@ from storage.batch import BatchSpec
 from storage.queue.jobs import TOMBSTONE_MS
 
 CLOSED, CANCELED = "closed", "canceled"
+COMPLETE_IN = "complete_in"  # run id of the Redis in which it is known to have all of its jobs
 RATE_ITEMS = 64  # the pace is that of the last so many
 PAGE = 500
 
@@ -33,8 +34,9 @@ class RedisBatches:
         """Empty for a batch that Redis does not know."""
         return cast(dict[str, str], self._client.hgetall(keys.batch(batch_id)))
 
-    def remember(self, spec: BatchSpec, closed: str) -> dict[str, str]:
-        fields = {"tenant": spec.tenant, "spec": spec.to_json(), CLOSED: closed}
+    def remember(self, spec: BatchSpec, closed: str, run_id: str) -> dict[str, str]:
+        """`run_id`: of the Redis in which it has all of its jobs."""
+        fields = {"tenant": spec.tenant, "spec": spec.to_json(), CLOSED: closed, COMPLETE_IN: run_id}
         self._client.hset(keys.batch(spec.id), mapping=fields)  # type: ignore[arg-type]
         return fields
 

@@ -26,7 +26,7 @@ from storage import clock, keys
 ACCEPTING = ("enqueue", "reserve", "restore", "retry", "bind")
 DRAINING = (
     "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "outlook", "condemn", "bury",
-    "recorded", "unlock", "count",
+    "recorded", "count",
 )  # fmt: skip
 KEPT = 3  # versions of the library, the one loaded last first
 PATIENCE_S = 600.0

@@ -41,7 +41,7 @@ class RedisJobs(JobReader):
         self._run, self._settings = Functions(client), settings
         super().__init__(client, self._run, Epoch(client, server_run), settings.micro_batch)
         self.idempotency = Idempotency(client, self._run, self.epoch)
-        self.locks, self.workers = Locks(client, self._run), Workers(client)
+        self.locks, self.workers = Locks(client), Workers(client)
         self.outbox = Outbox(client, self._run)
 
     @property

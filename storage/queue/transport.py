@@ -19,6 +19,7 @@ from kombu.transport import redis as kombu_redis
 from redis.lock import Lock
 
 from storage import keys
+from storage.queue.locks import TransactionLock
 from storage.queue.tickets import TASKS
 
 IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -71,22 +72,6 @@ def _made_anew(queue: str, task: str, task_id: str, expires: str | None, deliver
             "delivery_tag": delivery_tag,
         },
     }
-
-
-class TransactionLock(Lock):
-    """redis-py's lock, released by a transaction: no role may load the library's Lua script."""
-
-    def register_scripts(self) -> None:
-        pass
-
-    def do_release(self, expected_token: str) -> None:
-        def release(pipe: Any) -> None:
-            held = pipe.get(self.name)
-            pipe.multi()
-            if held == expected_token:
-                pipe.delete(self.name)
-
-        self.redis.transaction(release, self.name)
 
 
 class TicketRedis(redis.Redis):

@@ -86,7 +86,7 @@ class Keys:
 
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
-        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "lock:aliases"),
+        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "lock:aliases", "lock:batch:*"),
         reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*"),
         sends_to=(SEGMENT_QUEUE,),
     ),

@@ -11,6 +11,7 @@ from specs import spec
 from storage import keys
 from storage.connection import Storage
 from storage.queue import functions
+from storage.queue.locks import Locks
 
 LUA = services.ROOT / "storage" / "queue" / "lua"
 LISTED = {"events"}  # a channel, which is not a key
@@ -54,6 +55,25 @@ def test_they_outlive_an_emptied_redis(connection: Storage) -> None:
     connection.jobs.client.flushall()
     assert functions.is_loaded(connection.jobs.client)
     assert connection.jobs.enqueue(spec()) == 1
+
+
+def test_a_lock_is_given_back_where_the_functions_are_missing(own_redis: "redis.Redis") -> None:
+    """As in a Redis that has just been started: no block may be closed until its lock runs out."""
+    own_redis.function_flush()
+    locks = Locks(own_redis)
+    with pytest.raises(redis.ResponseError), locks.alone("adopt", 300) as chosen:
+        assert chosen
+        with locks.alone("adopt", 300) as other:
+            assert not other
+        functions.Functions(own_redis)("tickets", "", 16)
+    with locks.alone("adopt", 300) as chosen:
+        assert chosen
+
+
+def test_a_lock_that_ran_out_is_not_taken_from_the_next_holder(own_redis: "redis.Redis") -> None:
+    with Locks(own_redis).alone("adopt", 300):
+        own_redis.set(keys.lock("adopt"), "another's")
+    assert own_redis.get(keys.lock("adopt")) == "another's"
 
 
 def test_the_version_is_that_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,3 +140,19 @@ def test_what_the_pace_was_at_its_best_is_remembered(jobs: RedisJobs) -> None:
     assert 10 < flooded.best_ms < 11
     assert flooded.best_ms < flooded.expected_ms < flooded.ms_per_image
     assert run(30, 80).best_ms == pytest.approx(5, rel=0.2)
+
+
+def test_many_tenants_of_one_party_have_one_turn(jobs: RedisJobs) -> None:
+    """As the anonymous tenants of one address, of which a browser gets as many as it asks for."""
+    for number in range(24):
+        jobs.enqueue(spec(tenant=f"anon-{number}", party="@one-address", created_ms=number))
+    mine = fill(jobs, "acme", Lane.INTERACTIVE, 8, first_ms=1000)
+    assert [jobs.outlook(job_id).position for job_id in mine] == [2 * i + 1 for i in range(8)]
+    assert set(mine) < set(next(claims(jobs)))
+
+
+def test_that_test_would_see_a_turn_per_tenant(jobs: RedisJobs) -> None:
+    for number in range(24):
+        jobs.enqueue(spec(tenant=f"anon-{number}", created_ms=number))
+    mine = fill(jobs, "acme", Lane.INTERACTIVE, 8, first_ms=1000)
+    assert not set(mine) & set(next(claims(jobs)))

@@ -13,8 +13,12 @@ from flask.testing import FlaskClient
 from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
+from storage import lifecycle
 from storage.connection import Storage
+from storage.job import Status
+from storage.problems import Problem
 from web.access.rate_limits import network, site
+from web.admission import Admission
 
 PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
 UNKNOWN = "seg_" + "0" * 12 + "_" + "a" * 43
@@ -230,3 +234,68 @@ def test_what_counts_as_one_address(address: str, counted: str) -> None:
 )
 def test_what_counts_as_one_network(address: str, counted: str) -> None:
     assert site(address) == counted
+
+
+def test_anonymous_tenants_at_one_address_take_turns_together(connection: Storage) -> None:
+    public = guarded(connection, public_page=True).test_client()
+
+    def party(address: str) -> str:
+        browser, where, csrf = entered(public, address)
+        job_id = browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO).get_json()["id"]
+        batch = browser.post("/v1/batches", json={}, headers=csrf, environ_base=where).get_json()["id"]
+        images = {"image": [(io.BytesIO(pictures.jpeg()), "a.jpg")]}
+        sent = browser.post(f"/v1/batches/{batch}/jobs", data=images, headers=csrf, environ_base=where).get_json()
+        jobs = connection.jobs.get_many([job_id, sent["items"][0]["job_id"]])
+        [found] = {job.spec.party for job in jobs if job}
+        assert "10.0.0" not in found
+        return found
+
+    assert party("10.0.0.1") == party("10.0.0.1") != party("10.0.0.2")
+    acme = public.post("/v1/jobs", headers=bearer(new_key(connection)), **PHOTO).get_json()["id"]
+    job = connection.jobs.get(acme)
+    assert job
+    assert job.spec.party == ""
+
+
+def canceled_batch(client: FlaskClient, connection: Storage, headers: dict[str, str], count: int) -> str:
+    batch = str(client.post("/v1/batches", json={}, headers=headers).get_json()["id"])
+    sent = append(client, batch, count, headers).get_json()["items"]
+    for item in sent:
+        job = connection.jobs.get(item["job_id"])
+        assert job
+        lifecycle.cancel(connection.objects, connection.jobs, job)
+    return batch
+
+
+def queued(connection: Storage, batch: str) -> int:
+    return sum(job.status is Status.QUEUED for job in connection.batches.jobs(batch))
+
+
+def test_retrying_a_batch_costs_what_it_enqueues(connection: Storage) -> None:
+    """Where the limit ends it, the repeated request goes on where it stopped."""
+    client = guarded(connection, limit_key="8/hour").test_client()
+    key = bearer(new_key(connection))
+    batch = canceled_batch(client, connection, key, 6)
+    limited(client.post(f"/v1/batches/{batch}/retry", headers=key))
+    assert queued(connection, batch) == 0
+    other_web = guarded(connection, limit_key="4/minute").test_client()
+    limited(other_web.post(f"/v1/batches/{batch}/retry", headers=key))
+    assert queued(connection, batch) == 4
+    roomy = guarded(connection, limit_key="100/hour").test_client()
+    assert roomy.post(f"/v1/batches/{batch}/retry", headers=key).status_code == 202
+    assert queued(connection, batch) == 6
+
+
+def test_a_full_queue_takes_no_retries(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = guarded(connection).test_client()
+    key = bearer(new_key(connection))
+    batch = canceled_batch(client, connection, key, 2)
+    job_id = next(connection.batches.live.job_ids(batch))[0]
+
+    def refuse(_: Admission, images: int = 1) -> None:
+        raise Problem("queue_full", f"No room for {images}.", 1)
+
+    monkeypatch.setattr(Admission, "check", refuse)
+    for path in (f"/v1/batches/{batch}/retry", f"/v1/jobs/{job_id}/retry"):
+        assert client.post(path, headers=key).get_json()["code"] == "queue_full"
+    assert queued(connection, batch) == 0

@@ -1,14 +1,17 @@
 """Sweep, reconcile and adopt, over real Redis and a real object store."""
 
+import threading
 from datetime import timedelta
 from unittest.mock import Mock
 
 import pictures
 import pytest
+import services
 from services import SHIPPED_MODEL
 from specs import older_state, spec, submit
 
-from storage import keys, lifecycle
+from storage import clock, keys, lifecycle
+from storage.batch import BatchSpec
 from storage.connection import Storage
 from storage.job import Job, Outcome, Spec, Status
 from storage.keys import SEGMENT_QUEUE, Lane
@@ -177,3 +180,70 @@ def test_strange_objects_are_left_alone(empty_store: Storage) -> None:
     empty_store.jobs.client.flushall()
     assert adopt(empty_store, NARROW, older_than_s=0) == 1
     assert status(empty_store, made.id) is Status.QUEUED
+
+
+def test_workers_go_on_before_the_batches_are_rebuilt(empty_store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty batches cost an attacker next to nothing, so their number must not delay anything."""
+    opened = [BatchSpec(keys.new_batch_id(), "local", "", Lane.BULK, "stable", 60, clock.now_ms()) for _ in range(5)]
+    for one in opened:
+        empty_store.batches.open(one)
+    submit(empty_store)
+    empty_store.jobs.client.flushall()
+    rebuild, go_on, claimed = empty_store.batches.rebuild, threading.Event(), []
+
+    def slow_rebuild(tenant: str, batch_id: str) -> object:
+        assert go_on.wait(60)
+        return rebuild(tenant, batch_id)
+
+    monkeypatch.setattr(empty_store.batches, "rebuild", slow_rebuild)
+    recovery = threading.Thread(target=adopt_after_loss, args=[empty_store])
+    recovery.start()
+    try:
+        services.wait_until(empty_store.jobs.epoch.intact, "the jobs")
+        claimed = empty_store.jobs.claim("t", "d", "w")
+        assert not empty_store.jobs.epoch.intact(keys.KEYED)
+    finally:
+        go_on.set()
+        recovery.join()
+    assert len(claimed) == 1
+    assert all(empty_store.batches.live.fields(one.id) for one in opened)
+    assert empty_store.jobs.epoch.intact(keys.KEYED)
+
+
+def test_a_batch_that_is_asked_for_first_is_rebuilt_by_itself(empty_store: Storage) -> None:
+    """Its ended items too, although the housekeeper has not come to them yet."""
+    one = BatchSpec(keys.new_batch_id(), "local", "", Lane.BULK, "stable", 60, clock.now_ms())
+    empty_store.batches.open(one)
+    items = [submit(empty_store, batch_id=one.id, custom_id=f"{i}.jpg") for i in range(3)]
+    empty_store.batches.add(one, [item.id for item in items])
+    ended = empty_store.jobs.get(items[0].id)
+    assert ended
+    lifecycle.cancel(empty_store.objects, empty_store.jobs, ended)
+    empty_store.jobs.client.flushall()
+    adopt(empty_store, NARROW, older_than_s=0, behind=frozenset())
+    empty_store.jobs.epoch.mark_intact(what=[keys.EPOCH])
+    found = empty_store.batches.get("local", one.id)
+    assert found
+    assert (found.total, found.counts[Status.CANCELED]) == (3, 1)
+    assert empty_store.batches.get("another", one.id) is None
+
+
+def test_a_batch_of_an_older_state_is_completed_when_it_is_asked_for(empty_store: Storage) -> None:
+    """Its hash is there, and so it looks complete; what was appended later is not."""
+    one = BatchSpec(keys.new_batch_id(), "local", "", Lane.BULK, "stable", 60, clock.now_ms())
+    empty_store.batches.open(one)
+
+    def append() -> None:
+        item = submit(empty_store, batch_id=one.id, custom_id="a.jpg")
+        empty_store.batches.add(one, [item.id])
+        job = empty_store.jobs.get(item.id)
+        assert job
+        lifecycle.cancel(empty_store.objects, empty_store.jobs, job)
+
+    older_state(empty_store, append)
+    fields = f"{keys.batch(one.id)}", "complete_in", "the run id of the Redis before"
+    empty_store.jobs.client.hset(*fields)
+    empty_store.jobs.epoch.mark_intact(what=[keys.EPOCH])
+    found = empty_store.batches.get("local", one.id)
+    assert found
+    assert found.total == 1

@@ -26,7 +26,7 @@ PUBLIC = {
 }
 ADMIN = {"models"}  # blueprints: what is changed there concerns everybody
 ANY_SCOPE = {"sessions"}  # blueprints: a key's own sessions
-COUNTED_LATER = {"batches.append"}  # when it is known how many images they bring
+COUNTED_LATER = {"batches.append", "batches.retry"}  # when it is known how many images they bring
 SAFE = {"GET", "HEAD", "OPTIONS"}
 OWN_SITE = {"same-origin", "none"}  # of `Sec-Fetch-Site`; none: the user's own doing, not a page's
 PORT = re.compile(r":\d+$")
@@ -53,6 +53,11 @@ def authenticate() -> None:
 def count_images(images: int) -> None:
     """For a route in COUNTED_LATER."""
     rate_limits().take(caller(), address(), images)
+
+
+def most_images() -> int:
+    """How many one request may bring at most."""
+    return rate_limits().most(caller(), address())
 
 
 def goes_on() -> Callable[[], bool]:

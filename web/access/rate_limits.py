@@ -2,6 +2,7 @@
 
 import ipaddress
 import math
+import sys
 import time
 
 import redis
@@ -57,6 +58,10 @@ class RateLimits:
         """For a picture that is made for one request. As many as changes, and counted beside them."""
         for limit, (kind, name) in self._limits(caller, address):
             self._take(limit, (f"renderings-{kind}", name), 1)
+
+    def most(self, caller: Caller, address: str) -> int:
+        """How many images one request may bring at most."""
+        return min((limit.amount for limit, _ in self._limits(caller, address)), default=sys.maxsize)
 
     def check(self, caller: Caller, address: str) -> None:
         """Refuses what would find nothing left, and takes nothing."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,8 +18,9 @@ from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import Problem, Unavailable
 from storage.queue.batches import CANCELED
-from web.access.auth import count_images, goes_on
+from web.access.auth import count_images, goes_on, most_images
 from web.access.caller import caller
+from web.access.party import party
 from web.batch_items import UPLOADERS, store_items
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
@@ -102,7 +104,7 @@ def append(batch_id: str) -> Response:
         raise Problem("invalid_request", f"The form has other fields than `{IMAGE_FIELD}`.")
     count_images(len(parts))
     admission().check(len(parts))
-    items = store_items(storage, batch.spec, parts, request.script_root + request.path)
+    items = store_items(storage, batch.spec, party(), parts, request.script_root + request.path)
     stored: dict[str, Spec] = {}
     for spec in filter(None, (item.spec for item in items)):
         stored.setdefault(spec.id, spec)
@@ -135,11 +137,18 @@ def cancel(batch_id: str) -> Response:
 
 @blueprint.post("/<batch_id>/retry")
 def retry(batch_id: str) -> Response:
-    """Another attempt for every item that ended without a mask."""
+    """Another attempt for every item that ended without a mask.
+
+    Each counts as an image. Where a limit ends it, what was reached is tried again, and the repeated request goes on.
+    """
     storage, batch = connected(), _find(batch_id)
+    ended = (job for job in storage.batches.jobs(batch.id) if job.status in lifecycle.RETRYABLE)
     with ThreadPoolExecutor(UPLOADERS) as pool:
-        jobs = storage.batches.jobs(batch.id)
-        list(pool.map(lambda job: _retry(storage, job, batch.spec.deadline_s), jobs))
+        while page := list(islice(ended, min(MOST_PARTS, most_images()))):
+            count_images(len(page))
+            admission().check(len(page))
+            list(pool.map(lambda job: _retry(storage, job, batch.spec.deadline_s), page))
+            storage.tickets.send(storage.jobs.tickets_missing())
     if batch.canceled:
         storage.batches.close(batch.spec)
     storage.tickets.send(storage.jobs.tickets_missing())

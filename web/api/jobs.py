@@ -16,6 +16,7 @@ from storage.recovery import find
 from web.access.auditing import note
 from web.access.auth import goes_on
 from web.access.caller import caller
+from web.access.party import party
 from web.documents import job_document, polite_pause_s
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
@@ -32,7 +33,7 @@ def create() -> Response:
     storage = connected()
     upload = read_upload(request, storage.settings)
     storage.models.check(upload.options.model)
-    described = to_spec(upload, caller().tenant, storage.settings)
+    described = to_spec(upload, caller().tenant, party(), storage.settings)
     spec, replayed = reserved(storage.jobs, keyed(described, described.sha256 + upload.options.model_dump_json()))
     if not replayed:
         _accept(storage, spec, upload.content)
@@ -104,6 +105,8 @@ def cancel(job_id: str) -> Response:
 def retry(job_id: str) -> Response:
     """Another attempt for a job that ended without a mask, under its id and with a new deadline."""
     storage, job = connected(), find_job(job_id)
+    if job.status in lifecycle.RETRYABLE:
+        admission().check()
     if not lifecycle.retry(storage.objects, storage.jobs, job, storage.settings.deadline_s):
         raise Problem("not_retryable", f"The job is {job.status}.")
     storage.tickets.send(storage.jobs.tickets_missing())

@@ -40,7 +40,7 @@ OPERATIONS: Operations = {
     ),
     "batches.close": Operation(tag="batches", summary="Nothing more comes.", answers=CHANGED, problems=ONE_BATCH),
     "batches.cancel": Operation(tag="batches", answers=CHANGED, problems=ONE_BATCH),
-    "batches.retry": Operation(tag="batches", answers=CHANGED, problems=ONE_BATCH),
+    "batches.retry": Operation(tag="batches", answers=CHANGED, problems=(*ONE_BATCH, "queue_full")),
     "batches.status": Operation(
         tag="batches",
         parameters=(PREFER, IF_NONE_MATCH),

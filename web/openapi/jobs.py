@@ -144,7 +144,7 @@ CANCEL = Operation(
 RETRY = Operation(
     tag="jobs",
     answers={202: Answer("It waits again.", JOB, STATE, ("Retry-After",))},
-    problems=(*ONE_JOB, "not_retryable"),
+    problems=(*ONE_JOB, "not_retryable", "queue_full"),
 )
 
 ERASE = Operation(

@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 
 from storage import clock, keys, lifecycle
 from storage.connection import Storage
 from storage.job import LONGEST_DEADLINE_S
 from storage.objects import RESULTS, UPLOADS, Listed
+from storage.problems import Unavailable
 from storage.queue.answers import Verdict
 from storage.queue.idempotency import TTL_MS
 from storage.queue.tickets import BACKFILL
@@ -111,10 +113,6 @@ def adopt_after_loss(storage: Storage) -> bool:
         # Jobs accepted since then have ids of that hour or later; jobs that ended since were open then.
         window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)
         adopted = adopt(storage, window, older_than_s=0, behind=behind)
-        oldest = min(hours(WIDE))
-        for tenant, batch_id in storage.batches.all():
-            if keys.hour(batch_id) >= oldest:
-                storage.batches.rebuild(tenant, batch_id)
         storage.jobs.epoch.mark_intact(run_id, [keys.EPOCH])
     storage.tickets.record(BACKFILL)
     log.warning("Redis restarted or was flushed: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
@@ -123,9 +121,10 @@ def adopt_after_loss(storage: Storage) -> bool:
 
 
 def restore_keys(storage: Storage, window: timedelta) -> None:
-    """Restore ended jobs too, because clients may repeat their idempotency keys; a GET restores older ones.
+    """Restore ended jobs too, because clients may repeat their idempotency keys; a GET restores older ones. And the
+    batches: a request that asks for one meanwhile rebuilds it by itself.
 
-    The duration grows with the number of the day's jobs, so workers run meanwhile.
+    The duration grows with the number of the day's jobs and of all batches, so workers run meanwhile.
     """
     run_id = storage.jobs.epoch.run_id()
     with storage.jobs.locks.alone("keys", ADOPTION_S) as chosen, ThreadPoolExecutor(ADOPTERS) as pool:
@@ -134,7 +133,15 @@ def restore_keys(storage: Storage, window: timedelta) -> None:
         for hour in hours(window):
             uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
             list(pool.map(lambda owner: _adopt_one(storage, owner), _unknown_to_redis(storage, uploads)))
+        list(pool.map(lambda owner: _rebuild_batch(storage, *owner), storage.batches.all()))
         storage.jobs.epoch.mark_intact(run_id, [keys.KEYED])
+
+
+def _rebuild_batch(storage: Storage, tenant: str, batch_id: str) -> None:
+    if keys.hour(batch_id) < min(hours(WIDE)):
+        return
+    with suppress(Unavailable):  # a request is rebuilding it
+        storage.batches.rebuild(tenant, batch_id)
 
 
 def hours(window: timedelta) -> Iterator[str]:

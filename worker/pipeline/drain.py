@@ -174,7 +174,7 @@ class Drain:
         for answer, one in zip(answers, finished, strict=True):
             self._note(answer, one)
 
-    def _note(self, answer: str, one: Finished) -> None:
+    def _note(self, answer: Ending, one: Finished) -> None:
         if answer is Ending.LOST:
             log.warning("%s: it has ended otherwise", one.job_id)
             self._storage.objects.remove(RESULTS, one.result_key)
