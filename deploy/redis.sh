@@ -13,5 +13,5 @@ server=$(command -v "${REDIS_SERVER:-redis-server}" || command -v valkey-server 
 if [ -n "${REDIS_URL:-}${REDIS_URL_FILE:-}" ]; then (python -m storage.queue.functions &); fi
 # noeviction: an evicting Redis throws the queue away. listpack-value: a finished record stays compact.
 exec "$server" --port "${REDIS_PORT:-6379}" --bind 127.0.0.1 --dir "$dir" --save "" --appendonly yes \
-    --appendfsync everysec --maxmemory-policy noeviction --hash-max-listpack-value 1024 --loglevel warning \
+    --appendfsync everysec --maxmemory "${REDIS_MAXMEMORY:-1gb}" --maxmemory-policy noeviction --hash-max-listpack-value 1024 --loglevel warning \
     ${REDIS_ACL:+--aclfile "$REDIS_ACL"}

@@ -183,6 +183,14 @@ class Pace:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What is kept for a party: jobs, and the bytes of their uploads as they were sent."""
+
+    jobs: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Outlook:
     """A job's place and the pace at which places come up. Estimates, as if nothing else arrived.
 

@@ -150,6 +150,10 @@ def gone(job_id: str) -> str:
     return f"{PREFIX}gone:{job_id}"
 
 
+def usage(party: str) -> str:
+    return f"{PREFIX}usage:{party}"
+
+
 def lock(name: str) -> str:
     return f"{PREFIX}lock:{name}"
 

@@ -35,6 +35,7 @@ KINDS = {
     "unknown_model": Kind(422, "Unknown model"),
     "idempotency_key_reused": Kind(422, "The idempotency key was used for another request"),
     "custom_id_reused": Kind(422, "The custom_id is taken by another image of the batch"),
+    "quota_exceeded": Kind(403, "Storage quota exceeded"),
     "queue_full": Kind(429, "The queue is full", retryable=True),
     "rate_limited": Kind(429, "Rate limit exceeded", retryable=True),
     "internal": Kind(500, "Internal server error", retryable=True),

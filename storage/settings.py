@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     max_upload_bytes: int = 10 * 1024 * 1024
     max_upload_pixels: int = 25_000_000
     max_upload_side: int = 10_000
+    quota_jobs: int = Field(default=100_000, ge=1)
+    quota_bytes: int = Field(default=20 * 1024**3, ge=1)
     deadline_s: int = Field(default=24 * 3600, ge=1, le=7 * 24 * 3600)
     retention_s: int = Field(default=7 * 24 * 3600, ge=1)
     max_backlog_s: float = Field(default=21600, gt=0)

@@ -161,6 +161,7 @@ def test_each_server_is_reached_by_its_clients_only() -> None:
 
 def test_compose_has_redis_keep_the_queue() -> None:
     command = str(compose()["redis"]["command"])
+    assert "'--maxmemory', '1gb'" in command
     script = (ROOT / "deploy" / "redis.sh").read_text()
     for option in ("appendonly yes", "appendfsync everysec", "maxmemory-policy noeviction", "listpack-value 1024"):
         words = [word for word in re.split(r"[\s-]+", option) if word]

@@ -22,7 +22,7 @@ from web.access.proxy import RootPath, TrustedProxy
 from web.access.rate_limits import RateLimits
 from web.access.sessions import make_signer
 from web.admission import Admission
-from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session, sessions
+from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session, sessions, usage
 from web.bodies import WholeBodyRequest
 from web.cors import Cors
 from web.openapi import views as openapi
@@ -51,7 +51,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["cors"] = Cors(settings)
     app.extensions["turns"] = Turns(settings.picture_bytes)
     _let_in(app, connection)
-    for part in (jobs, masks, records, feedback, batches, models, queue, health, pages, session, sessions, openapi):
+    for part in (
+        jobs,
+        masks,
+        records,
+        feedback,
+        batches,
+        models,
+        queue,
+        usage,
+        health,
+        pages,
+        session,
+        sessions,
+        openapi,
+    ):
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)

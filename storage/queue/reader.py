@@ -10,7 +10,7 @@ import redis
 from redis.client import PubSub
 
 from storage import keys
-from storage.job import Job, Outlook, Pace, QueueState, Status
+from storage.job import Job, Outlook, Pace, QueueState, Status, Usage
 from storage.keys import Lane
 from storage.queue.epoch import Epoch
 from storage.queue.functions import Functions
@@ -70,6 +70,11 @@ class JobReader:
         channel: PubSub = self.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         channel.subscribe(keys.EVENTS)
         return channel
+
+    def usage(self, party: str) -> Usage:
+        """`party`: a job's, or the tenant where the job names none."""
+        jobs, size = cast(list[str | None], self.client.hmget(keys.usage(party), "jobs", "bytes"))
+        return Usage(int(jobs or 0), int(size or 0))
 
     def rejected(self) -> int:
         """How many messages in Celery's queues were not ours."""

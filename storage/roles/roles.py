@@ -63,7 +63,7 @@ EVERYTHING = "~* &* +@all"
 # Redis' keys after the prefix. These are everybody's: a job passes through them all the way.
 _LINE = (
     "job:*", "pending:*", "models:*", "turns:*", "turn", "leases:*", "open", "retained", "batch:*", "drainers",
-    "engines", "unrecorded",
+    "engines", "unrecorded", "usage:*",
 )  # fmt: skip
 # Commands by the type of what they act on, for those act on the role's keys only; all others by name. Of `client` what
 # is not dangerous concerns the caller's own connection; Redis 7.0 does not start on `+client|setinfo`, new in 7.2.

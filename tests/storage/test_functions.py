@@ -32,6 +32,11 @@ def libraries(client: "redis.Redis") -> set[str]:
     return {row["library_name"] for row in rows}
 
 
+def test_memory_is_bounded_and_nothing_evicted(own_redis: "redis.Redis") -> None:
+    told = own_redis.config_get("maxmemory*")
+    assert (told["maxmemory"], told["maxmemory-policy"]) == (str(1024**3), "noeviction")
+
+
 def test_two_versions_run_side_by_side(own_redis: "redis.Redis") -> None:
     other = functions.library().replace(functions.library_name(), "segue_of_another_version")
     own_redis.function_load(other)

@@ -12,7 +12,7 @@ from specs import spec
 
 from storage import keys
 from storage.connection import Storage
-from storage.job import Finished, Job, Outcome, Spec, Status
+from storage.job import Finished, Job, Outcome, Spec, Status, Usage
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.problems import Problem
 from storage.queue.jobs import RedisJobs
@@ -367,3 +367,25 @@ def test_no_job_is_stranded_when_submits_meet_leaving_drainers(jobs: RedisJobs) 
 
 def test_that_test_would_see_a_stranded_job(jobs: RedisJobs) -> None:
     assert any(Interleaved(jobs, seed, forgetful=True).run() for seed in range(300))
+
+
+def test_usage_follows_the_jobs_that_are_kept(jobs: RedisJobs) -> None:
+    first, second = enqueue(jobs, tenant="acme", bytes=700), enqueue(jobs, tenant="acme", bytes=300)
+    jobs.enqueue(first)
+    enqueue(jobs, tenant="anon-1", party="@address", bytes=5)
+    enqueue(jobs, tenant="anon-2", party="@address", bytes=6)
+    assert jobs.usage("acme") == Usage(2, 1000)
+    assert jobs.usage("@address") == Usage(2, 11)
+    assert jobs.usage("anon-1") == Usage(0, 0)
+    jobs.condemn(first.id)
+    for _ in range(2):
+        jobs.bury(first.id, "acme")
+    assert jobs.usage("acme") == Usage(1, 300)
+    restored = spec(tenant="acme", bytes=40)
+    for _ in range(2):
+        jobs.restore(restored, DONE, "key", 1)
+    jobs.restore(second, DONE, "key", 1)
+    assert jobs.usage("acme") == Usage(2, 340)
+    for one in (second, restored):
+        jobs.bury(one.id, "acme")
+    assert not jobs.client.exists(keys.usage("acme"))

@@ -133,6 +133,13 @@ def queue_full(scene: Scene) -> TestResponse:
     return scene.submit(client=short)
 
 
+def quota_exceeded(scene: Scene) -> TestResponse:
+    client = scene.guarded(quota_jobs=1)
+    key = bearer(new_key(scene.storage))
+    assert scene.submit(client=client, headers=key).status_code == 202
+    return scene.submit(client=client, headers=key)
+
+
 def not_acceptable(scene: Scene) -> TestResponse:
     return scene.client.get(f"{scene.finished()}/mask", headers={"Accept": "image/tiff"})
 
@@ -184,6 +191,7 @@ ANSWERS: dict[str, Callable[[Scene], TestResponse]] = {
     "idempotency_key_reused": idempotency_key_reused,
     "rate_limited": rate_limited,
     "queue_full": queue_full,
+    "quota_exceeded": quota_exceeded,
     "not_acceptable": not_acceptable,
     "no_confidence": no_confidence,
     "mask_too_detailed": mask_too_detailed,

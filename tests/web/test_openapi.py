@@ -226,7 +226,7 @@ class Walk:
         assert self.client.put("/v1/models/aliases/new", json={"version": "pets/9"}).status_code == 404
 
     def service(self) -> None:
-        for path in ("/v1/queue", "/healthz", "/readyz", "/", "/docs", "/openapi.json"):
+        for path in ("/v1/queue", "/v1/usage", "/healthz", "/readyz", "/", "/docs", "/openapi.json"):
             assert self.client.get(path).status_code == 200
         assert self.client.get("/v1/nothing").status_code == 404
         assert self.client.put("/v1/queue").status_code == 405

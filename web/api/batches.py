@@ -1,6 +1,7 @@
 """A set of images: open, append, close, and what has become of it."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,6 +10,7 @@ from itertools import islice
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.datastructures import FileStorage
 
 from storage import clock, keys, lifecycle
 from storage.batch import Batch, BatchSpec
@@ -27,6 +29,7 @@ from web.errors import invalid
 from web.filenames import visible
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
+from web.quotas import check_quota
 from web.rendering.archive import archive
 from web.rendering.work import client
 from web.services import admission, connected, waiting
@@ -103,6 +106,7 @@ def append(batch_id: str) -> Response:
     if set(request.files) != {IMAGE_FIELD} or request.form:
         raise Problem("invalid_request", f"The form has other fields than `{IMAGE_FIELD}`.")
     count_images(len(parts))
+    check_quota(len(parts), sum(map(_size, parts)))
     admission().check(len(parts))
     items = store_items(storage, batch.spec, party(), parts, request.script_root + request.path)
     stored: dict[str, Spec] = {}
@@ -114,6 +118,13 @@ def append(batch_id: str) -> Response:
         missing = storage.jobs.enqueue(spec)
     storage.tickets.send(missing)
     return _with_status(jsonify(items=[item.document for item in items]), 202)
+
+
+def _size(part: FileStorage) -> int:
+    """In bytes; the part is at its beginning before and after."""
+    size = part.stream.seek(0, os.SEEK_END)
+    part.stream.seek(0)
+    return size
 
 
 @blueprint.post("/<batch_id>/close")

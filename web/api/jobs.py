@@ -20,6 +20,7 @@ from web.access.party import party
 from web.documents import job_document, polite_pause_s
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
+from web.quotas import check_quota
 from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
 from web.uploads import read_upload, to_spec
@@ -50,6 +51,7 @@ def create() -> Response:
 
 def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
     try:
+        check_quota(1, spec.bytes)
         admission().check()
         storage.objects.put_upload(spec, content)
     except (Problem, Unavailable):

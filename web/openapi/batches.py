@@ -36,7 +36,7 @@ OPERATIONS: Operations = {
         summary="Add images; the same image under the same name is a no-op, another one is refused.",
         body=Body({"multipart/form-data": form({IMAGE_FIELD: IMAGES}, (IMAGE_FIELD,))}),
         answers={202: Answer("What became of each.", {JSON: ref("Appended")})},
-        problems=("invalid_request", *ONE_BATCH, "batch_closed", "payload_too_large", "queue_full"),
+        problems=("invalid_request", *ONE_BATCH, "batch_closed", "payload_too_large", "queue_full", "quota_exceeded"),
     ),
     "batches.close": Operation(tag="batches", summary="Nothing more comes.", answers=CHANGED, problems=ONE_BATCH),
     "batches.cancel": Operation(tag="batches", answers=CHANGED, problems=ONE_BATCH),

@@ -45,6 +45,7 @@ CREATE = Operation(
         "unknown_model",
         "idempotency_key_reused",
         "queue_full",
+        "quota_exceeded",
     ),
 )
 

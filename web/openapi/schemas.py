@@ -244,6 +244,16 @@ QUEUE = closed(
     }
 )
 
+USAGE = closed(
+    {
+        "object": exactly("usage"),
+        "jobs": COUNT,
+        "bytes": {**COUNT, "description": "Of the photos, as they were sent."},
+        "quota_jobs": or_null(COUNT, "Null on a server that requires no keys."),
+        "quota_bytes": or_null(COUNT),
+    }
+)
+
 ALIASES: Schema = {
     "type": "object",
     "properties": {
@@ -328,6 +338,7 @@ SCHEMAS: dict[str, Schema] = {
     "Appended": APPENDED,
     "Item": ITEM,
     "Queue": QUEUE,
+    "Usage": USAGE,
     "Model": MODEL,
     "ModelList": MODEL_LIST,
     "Aliases": ALIASES,

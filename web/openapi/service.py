@@ -69,6 +69,11 @@ OPERATIONS: Operations = {
         summary="How long the queue is and how fast it moves.",
         answers={200: Answer("The queue at this moment.", {JSON: ref("Queue")})},
     ),
+    "usage.usage": Operation(
+        tag="service",
+        summary="How much is kept for the caller, and how much may be.",
+        answers={200: Answer("Jobs and bytes.", {JSON: ref("Usage")})},
+    ),
     **MODELS,
     **SESSIONS,
     "health.healthz": Operation(tag="service", answers={200: Answer("Alive.", {JSON: ref("Alive")})}),

@@ -9,6 +9,7 @@ if created then
   write(id, 'queued', 'attempt', '1', 'losses', '0', 'losses_alone', '0', 'again', again)
   redis.call('ZADD', P .. 'open', deadline_ms, id)
   wait_in_line(id)
+  count_usage(standing(id, 'bytes'), 1)
 end
 remember_key(id, ttl_ms)
 return { created and 1 or 0, tickets_missing(micro_batch) }

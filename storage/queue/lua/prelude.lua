@@ -27,6 +27,7 @@
 --   segue:bound:{id}                string  SHA-256 of the image that a batch's item is stored with, until it has its record
 --   segue:limits:…                  string  counters of the rate limits
 --   segue:lock:{name}               string  token of the process that is in the block of this name
+--   segue:usage:{party}             hash    how many jobs and bytes of uploads are kept for the party
 --   segue:rejected                  hash    queue → how many foreign messages were rejected
 --   segue:functions                 zset    versions of this library, by the time they were loaded last
 --   segue:batch:{id}                hash    name, options, closed, canceled
@@ -39,6 +40,8 @@ local P = 'segue:'
 local TICKETS = 'segment'
 local MAX_TICKETS = 64
 local DAY_MS = 24 * 3600 * 1000
+-- For how long a job hash outlives a janitor that does not come. Its usage is counted until the janitor erases it.
+local GRACE_MS = 30 * DAY_MS
 
 local function now()
   local t = redis.call('TIME')
@@ -99,11 +102,11 @@ local function retain(id, retention_ms)
   local until_ms = NOW + retention_ms
   redis.call('HSET', record(id), 'retained_until_ms', string.format('%d', until_ms))
   redis.call('ZADD', P .. 'retained', until_ms, id)
-  redis.call('PEXPIRE', record(id), retention_ms + DAY_MS)
+  redis.call('PEXPIRE', record(id), retention_ms + GRACE_MS)
   local batch = redis.call('HGET', record(id), 'batch_id')
   if batch and batch ~= '' then
     for _, part in ipairs({ '', ':counts', ':jobs', ':done' }) do
-      redis.call('PEXPIRE', P .. 'batch:' .. batch .. part, retention_ms + DAY_MS)
+      redis.call('PEXPIRE', P .. 'batch:' .. batch .. part, retention_ms + GRACE_MS)
     end
   end
 end
@@ -130,6 +133,13 @@ local function leave_line(id, lane, party, model)
   if redis.call('EXISTS', line(lane, party, model)) == 1 then return end
   redis.call('SREM', models(lane, party), model)
   if redis.call('EXISTS', models(lane, party)) == 0 then redis.call('ZREM', P .. 'turns:' .. lane, party) end
+end
+
+-- The party's jobs that Redis knows, and the bytes of their uploads. `sign`: 1 for a new one, -1 for an erased one.
+local function count_usage(j, sign)
+  local usage = P .. 'usage:' .. j.party
+  redis.call('HINCRBY', usage, 'bytes', sign * j.bytes)
+  if redis.call('HINCRBY', usage, 'jobs', sign) <= 0 then redis.call('DEL', usage) end
 end
 
 -- Neither waiting nor leased nor open.

@@ -9,5 +9,6 @@ redis.call('HSET', record(id), unpack(ARGV, 5))
 redis.call('HSETNX', record(id), 'attempt', '1')
 remember_key(id, ARGV[4])
 write(id, status)
+if not j.status then count_usage(standing(id, 'bytes'), 1) end
 retain(id, tonumber(ARGV[3]))
 return 1
