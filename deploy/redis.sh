@@ -4,6 +4,7 @@
 # REDIS_ACL: an ACL file; without one every client may do everything.
 # REDIS_URL or REDIS_URL_FILE: the operator's, by which the functions are loaded into a Redis that lacks them.
 set -eu
+umask 077
 dir="${VAR:-var}/redis"
 mkdir -p "$dir"
 server=$(command -v "${REDIS_SERVER:-redis-server}" || command -v valkey-server ||

@@ -1,5 +1,6 @@
 #!/bin/sh
 # SeaweedFS as the S3 server of one machine, on loopback. It needs the four ports from S3_PORT on, and each + 10000.
+# S3_VACUUM_S: seconds between two sweeps that remove the bytes of erased objects from the volumes.
 # S3_IDENTITIES: a file of identities; without one S3_ACCESS_KEY may do everything.
 # Only the S3 port serves a client without a certificate (storage/roles/seaweedfs_tls.py). The other side listeners are off: a
 # second server on the machine would die of them.
@@ -14,4 +15,5 @@ if [ -z "${S3_IDENTITIES:-}" ]; then
 fi
 exec weed -config_dir="$var/secrets/s3" mini -dir="$var/s3" -ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port="$port" \
     -master.port=$((port + 1)) -volume.port=$((port + 2)) -filer.port=$((port + 3)) -s3.port.iceberg=0 -s3.port.lance=0 \
+    -master.garbageThreshold=0.000001 -master.vacuumIntervalSeconds="${S3_VACUUM_S:-3600}" \
     -webdav=false -admin.ui=false -disableHttp ${S3_IDENTITIES:+-s3.config="$S3_IDENTITIES"}

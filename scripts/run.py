@@ -49,6 +49,7 @@ stdout_logfile={logs}/%(program_name)s_%(process_num)d.log
 
 
 def main() -> int:
+    os.umask(0o077)  # of everything that is started here
     var = Path(os.environ.get("VAR") or ROOT / "var").resolve()
     env = environment(var)
     ours = procfile()
@@ -88,6 +89,7 @@ def environment(var: Path) -> dict[str, str]:
     """
     for folder in ("log", "secrets", "models"):
         (var / folder).mkdir(parents=True, exist_ok=True)
+    var.chmod(0o700)  # files of an earlier run may be readable by others
     unused = {name for server in procfile() for name in CREDENTIALS.get(server, ())}
     unused |= {f"{name}_FILE" for name in unused}
     given = {key: value for key, value in os.environ.items() if value and key not in unused}
@@ -137,7 +139,7 @@ def in_file(env: Mapping[str, str], name: str) -> str:
 
 
 def supervisor_config(var: Path, workers: int, own: Mapping[str, Mapping[str, str]]) -> str:
-    head = f"[supervisord]\nlogfile={var}/log/supervisord.log\npidfile={var}/supervisord.pid\n"
+    head = f"[supervisord]\numask=077\nlogfile={var}/log/supervisord.log\npidfile={var}/supervisord.pid\n"
     sections = [
         PROGRAM.format(
             name=name,

@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     adopt_s: float = Field(default=300, gt=0)
     adopt_after_s: float = Field(default=60, ge=0)
     clean_s: float = Field(default=60, gt=0)
+    scrub_s: float = Field(default=3600, gt=0)
     record_s: float = Field(default=1, gt=0)
     stall_s: float = Field(default=60, gt=0)
     engine: Literal["auto", "litert", "tensorflow"] = "auto"

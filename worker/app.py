@@ -17,7 +17,7 @@ from celery import Celery, signals
 
 from storage.connection import Storage, connect
 from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
-from storage.queue.tickets import ADOPT, CLEAN, RECONCILE, RECORD, SWEEP, celery_app
+from storage.queue.tickets import ADOPT, CLEAN, RECONCILE, RECORD, SCRUB, SWEEP, celery_app
 from storage.settings import Settings
 from worker import watch
 
@@ -51,6 +51,7 @@ app.conf.update(
             ("reconcile", RECONCILE, CONTROL_QUEUE, settings.reconcile_s),
             ("adopt", ADOPT, CONTROL_QUEUE, settings.adopt_s),
             ("clean", CLEAN, CONTROL_QUEUE, settings.clean_s),
+            ("scrub", SCRUB, CONTROL_QUEUE, settings.scrub_s),
             ("record", RECORD, RECORDS_QUEUE, settings.record_s),
         )
     },

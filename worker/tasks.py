@@ -12,9 +12,9 @@ from celery import Task, signals
 
 from storage.heap import return_large_blocks
 from storage.problems import Unavailable
-from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SEGMENT_BATCH, SWEEP
+from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SCRUB, SEGMENT_BATCH, SWEEP
 from worker.app import app, connection
-from worker.housekeeping import janitor
+from worker.housekeeping import janitor, scrubber
 from worker.housekeeping import sweeps as housekeeping
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,11 @@ def adopt() -> None:
 def clean() -> None:
     erased = janitor.clean(connection())
     _recording(lambda recorder: recorder.tidy(connection(), erased))
+
+
+@app.task(name=SCRUB)
+def scrub() -> None:
+    _recording(lambda _: scrubber.scrub(connection()))
 
 
 @app.task(name=RECORD)

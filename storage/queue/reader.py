@@ -80,6 +80,10 @@ class JobReader:
         """How many messages in Celery's queues were not ours."""
         return sum(int(count) for count in cast(dict[str, str], self.client.hgetall(keys.REJECTED)).values())
 
+    def rewrite_log(self) -> None:
+        """Let Redis write its append-only file anew, in the background, without what was deleted."""
+        self.client.bgrewriteaof()
+
     def outlook(self, job_id: str) -> Outlook:
         """When a waiting job will be done, as far as is known. One round trip, the same cost at any length."""
         return self._outlook(self._functions("outlook", job_id, self._micro_batch))

@@ -8,12 +8,18 @@ from celery import Celery
 from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
 
 SEGMENT_BATCH = "worker.segment_batch"
-SWEEP, RECONCILE, ADOPT, CLEAN = "worker.sweep", "worker.reconcile", "worker.adopt", "worker.clean"
+SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB = (
+    "worker.sweep",
+    "worker.reconcile",
+    "worker.adopt",
+    "worker.clean",
+    "worker.scrub",
+)
 RECORD, BACKFILL = "worker.record", "worker.backfill"
 # What a message in each queue may ask for; anything else is rejected (storage/queue/transport.py).
 TASKS = {
     SEGMENT_QUEUE: (SEGMENT_BATCH,),
-    CONTROL_QUEUE: (SWEEP, RECONCILE, ADOPT, CLEAN),
+    CONTROL_QUEUE: (SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB),
     RECORDS_QUEUE: (RECORD, BACKFILL),
 }
 

@@ -73,6 +73,15 @@ class Database:
         with self.begin() as connection:
             return MigrationContext.configure(connection).get_current_revision(), _head()
 
+    def scrub(self) -> None:
+        """Empty SQLite's write-ahead log, which holds rows as they were. PostgreSQL recycles its own."""
+        try:
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                if connection.dialect.name == "sqlite":
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        except (SQLAlchemyError, OSError) as error:
+            raise Unavailable(f"records: {type(error).__name__}") from error
+
     def dispose(self) -> None:
         if self._made is not None:
             self._made.dispose()
@@ -101,8 +110,10 @@ def _engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Readers go on while one writes; a power cut may cost the last transactions, which are recorded again."""
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+    """Readers go on while one writes; a power cut may cost the last transactions, which are recorded again. What is
+    deleted is overwritten with zeros.
+    """
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -76,12 +76,14 @@ _FILL = "+lpush +rpush +llen"
 
 @dataclass(frozen=True)
 class Keys:
-    """What a role reads and writes, what it only reads, and the Celery queues that it empties or only fills."""
+    """What a role reads and writes, what it only reads, the Celery queues that it empties or only fills, and commands
+    that no other program may."""
 
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
     takes_from: tuple[str, ...] = ()
     sends_to: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
 
 
 KEYS: Mapping[Role, Keys] = {
@@ -97,7 +99,7 @@ KEYS: Mapping[Role, Keys] = {
         sends_to=(RECORDS_QUEUE,),
     ),
     Role.HOUSEKEEPER: Keys(
-        writes=("*",), takes_from=(CONTROL_QUEUE, RECORDS_QUEUE), sends_to=(SEGMENT_QUEUE,)
+        writes=("*",), takes_from=(CONTROL_QUEUE, RECORDS_QUEUE), sends_to=(SEGMENT_QUEUE,), commands=("bgrewriteaof",)
     ),
 }  # fmt: skip
 
@@ -121,7 +123,8 @@ def _redis_rights(role: Role) -> str:
     if granted.takes_from:
         patterns.append(f"~{role}:unacked*")
     fills = (f" ({_FILL} {' '.join(f'~{name}' for name in _lists(queue))})" for queue in granted.sends_to)
-    return f"resetchannels &{EVENTS} {' '.join(patterns)} {_COMMANDS}{''.join(fills)}"
+    more = "".join(f" +{command}" for command in granted.commands)
+    return f"resetchannels &{EVENTS} {' '.join(patterns)} {_COMMANDS}{more}{''.join(fills)}"
 
 
 def _lists(queue: str) -> Iterator[str]:

@@ -64,3 +64,11 @@ def test_every_procfile_line_runs_on_its_own(stack: Stack, tmp_path: Path, line:
     finally:
         process.terminate()
         assert process.wait(services.PATIENCE_S) == 0, log.read_text()
+
+
+def test_no_other_user_of_the_machine_can_read_the_state(stack: Stack) -> None:
+    stack.finished(stack.submit(pictures.jpeg()))
+    files = [path for path in stack.var.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if path.exists() and path.stat().st_mode & 0o077]
+    assert stack.var.stat().st_mode & 0o077 == 0

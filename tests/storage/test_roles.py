@@ -35,6 +35,7 @@ from storage.settings import Settings
 from web.access.caller import Caller
 from web.access.rate_limits import RateLimits
 from worker.housekeeping.janitor import clean
+from worker.housekeeping.scrubber import scrub
 from worker.housekeeping.sweeps import WIDE, adopt, adopt_after_loss, reconcile, sweep
 
 WEB, WORKER, HOUSEKEEPER, OPERATOR = Role
@@ -229,6 +230,7 @@ def test_the_housekeeper_mends_and_cleans(connected: dict[Role, Storage]) -> Non
     assert client.llen(SEGMENT_QUEUE) >= 1
     client.zadd(keys.RETAINED, {late.id: 1})
     assert clean(housekeeper) == 1
+    scrub(housekeeper)
 
 
 def test_the_web_moves_an_alias_and_the_others_see_it(connected: dict[Role, Storage]) -> None:
@@ -296,9 +298,10 @@ OTHERS: dict[Role, tuple[tuple[str, ...], ...]] = {
         ("LRANGE", "segue:claim:t", "0", "-1"), ("RPUSH", "segue:claim:t", "x"), ("DEL", "segue:claim:t"),
         ("SET", "segue:epoch", "x"), ("SET", "segue:clock", "1"), ("GET", "segue:clock"), ("DEL", "segue:workers"),
         ("LPUSH", "control", "x"), ("LPUSH", "records", "x"), ("HGETALL", "worker:unacked"),
-        ("DEL", "segue:lock:janitor"),
+        ("DEL", "segue:lock:janitor"), ("BGREWRITEAOF",),
     ),
     WORKER: (
+        ("BGREWRITEAOF",),
         ("HGETALL", "segue:idem:local:k"), ("DEL", "segue:idem:local:k"), ("GET", "segue:limits:x"),
         ("SET", "segue:limits:x", "1"), ("SET", "segue:epoch", "x"), ("DEL", "segue:gone:x"),
         ("DEL", "segue:lock:adopt"), ("LPUSH", "control", "x"), ("HGETALL", "housekeeper:unacked"),
