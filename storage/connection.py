@@ -15,6 +15,7 @@ from storage.queue.jobs import RedisJobs
 from storage.queue.server_run import ServerRun
 from storage.queue.tickets import Tickets, celery_app
 from storage.settings import Settings
+from storage.tls import redis_options
 
 if TYPE_CHECKING:
     from storage.records.api_keys import ApiKeys
@@ -87,10 +88,11 @@ def connect(settings: Settings, online: bool = False) -> Storage:
         socket_keepalive=True,
         health_check_interval=25,
         redis_connect_func=server_run.connected,
+        **redis_options(settings.redis_url, settings.redis_ca),
         # Every script may be repeated: claims and finishes by their token, the others change nothing twice.
         retry=RETRY_ONLINE if online else RETRY,
     )
     client = redis.Redis(connection_pool=pool)
     objects, jobs = MinioObjects(settings, online), RedisJobs(client, settings, server_run)
     batches, models = Batches(objects, jobs), Models(objects, jobs.locks.alone)
-    return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url)))
+    return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url, settings.redis_ca)))

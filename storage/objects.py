@@ -70,6 +70,7 @@ class MinioObjects:
                 retries=RETRIES_ONLINE if online else RETRIES,
                 maxsize=connections,
                 cert_reqs="CERT_REQUIRED",
+                ca_certs=str(settings.s3_ca) if settings.s3_ca else None,
             ),
         )
 

@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from storage import tls
 
 
 def _parsed(value: Any) -> Any:
@@ -42,7 +44,9 @@ class Settings(BaseSettings):
     )
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_ca: Path | None = None
     s3_url: str = "http://127.0.0.1:8333"
+    s3_ca: Path | None = None
     s3_access_key: str = "segue"
     s3_secret_key: SecretStr = SecretStr("")
     s3_region: str = "us-east-1"
@@ -97,6 +101,13 @@ class Settings(BaseSettings):
     engine: Literal["auto", "litert", "tensorflow"] = "auto"
     model_cache: Path = Path("var/models")
     log_level: str = "INFO"
+
+    @model_validator(mode="after")
+    def _check_encryption(self) -> Self:
+        tls.check_redis(self.redis_url, self.redis_ca)
+        tls.check_s3(self.s3_url, self.s3_ca)
+        tls.check_sql(self.sql_url.get_secret_value())
+        return self
 
     @classmethod
     def settings_customise_sources(

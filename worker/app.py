@@ -23,7 +23,7 @@ from worker import watch
 
 log = logging.getLogger(__name__)
 settings = Settings()
-app: Celery = celery_app(settings.redis_url)
+app: Celery = celery_app(settings.redis_url, settings.redis_ca)
 app.conf.update(
     include=["worker.tasks"],  # imported by workers only, so this module stays light
     task_acks_late=True,  # a killed worker's ticket is not acknowledged and may come back

@@ -16,11 +16,13 @@ import time
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, cast
 
 import redis
 
 from storage import clock, keys
+from storage.tls import redis_options
 
 # They are refused while Redis is full. Everything else goes on then: draining frees memory.
 ACCEPTING = ("enqueue", "reserve", "restore", "retry", "bind")
@@ -106,10 +108,12 @@ def load(client: redis.Redis) -> None:
             client.function_delete(outdated)
 
 
-def load_when_it_answers(redis_url: str) -> None:
+def load_when_it_answers(redis_url: str, redis_ca: Path | None = None) -> None:
     """For a Redis that is being started; it may have a long append-only file to read first."""
     give_up = time.monotonic() + PATIENCE_S
-    with redis.Redis.from_url(redis_url, decode_responses=True, socket_connect_timeout=2) as client:
+    with redis.Redis.from_url(
+        redis_url, decode_responses=True, socket_connect_timeout=2, **redis_options(redis_url, redis_ca)
+    ) as client:
         while True:
             try:
                 return load(client)
@@ -123,4 +127,5 @@ def load_when_it_answers(redis_url: str) -> None:
 if __name__ == "__main__":
     from storage.settings import Settings
 
-    load_when_it_answers(Settings().redis_url)
+    settings = Settings()
+    load_when_it_answers(settings.redis_url, settings.redis_ca)

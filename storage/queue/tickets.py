@@ -1,11 +1,13 @@
 """Celery's sending side. A ticket is one message that says "there is work"; it names no job and may be lost."""
 
 import logging
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from celery import Celery
 
 from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
+from storage.tls import redis_options
 
 SEGMENT_BATCH = "worker.segment_batch"
 SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB = (
@@ -26,11 +28,12 @@ TASKS = {
 log = logging.getLogger(__name__)
 
 
-def celery_app(redis_url: str) -> Celery:
+def celery_app(redis_url: str, redis_ca: Path | None = None) -> Celery:
     """What the sending and the working side must agree on."""
     app = Celery("segue", broker=redis_url)
     app.conf.update(
         broker_transport="storage.queue.transport:Transport",
+        broker_use_ssl=redis_options(redis_url, redis_ca) or None,
         task_serializer="json",  # what the next line lets in
         accept_content=["json"],  # never pickle: a message must not be able to run code
         task_ignore_result=True,  # the job's record is the result

@@ -24,7 +24,12 @@ def make_users(settings: Settings) -> None:
         credentials=StaticProvider(settings.s3_access_key, settings.s3_secret_key.get_secret_value()),
         region=settings.s3_region,
         secure=url.scheme == "https",
-        http_client=urllib3.PoolManager(timeout=TIMEOUT, retries=RETRIES, cert_reqs="CERT_REQUIRED"),
+        http_client=urllib3.PoolManager(
+            timeout=TIMEOUT,
+            retries=RETRIES,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=str(settings.s3_ca) if settings.s3_ca else None,
+        ),
     )
     try:
         for role in (role for role in PROGRAMS if role in settings.s3_users):

@@ -1,0 +1,43 @@
+"""Encrypted connections to Redis, S3 and PostgreSQL: verified, or refused when the program starts."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+# Any other mode accepts a server that cannot prove its name.
+SQL_MODES = ("disable", "verify-full")
+
+
+def redis_options(url: str, ca: Path | None) -> dict[str, Any]:
+    """Of redis-py, which Celery's transport uses too. Empty for a plain connection."""
+    if urlsplit(url).scheme != "rediss":
+        return {}
+    trusted = {"ssl_ca_certs": str(ca)} if ca else {}  # without it, those of the system
+    return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **trusted}
+
+
+def check_redis(url: str, ca: Path | None) -> None:
+    """Raises ValueError. Parameters in the URL would go before our own, so none is accepted."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss"):
+        raise ValueError("REDIS_URL: redis://… or rediss://…")
+    if parts.query:
+        raise ValueError("REDIS_URL has parameters: they could switch the verification off; see REDIS_CA")
+    _check_ca("REDIS", ca, parts.scheme == "rediss", "rediss")
+
+
+def check_s3(url: str, ca: Path | None) -> None:
+    _check_ca("S3", ca, urlsplit(url).scheme == "https", "https")
+
+
+def _check_ca(name: str, ca: Path | None, encrypted: bool, scheme: str) -> None:
+    if ca and not encrypted:
+        raise ValueError(f"{name}_CA is set, but {name}_URL is not {scheme}://: nothing would be encrypted")
+    if ca and not ca.is_file():
+        raise ValueError(f"{name}_CA: no such file")
+
+
+def check_sql(url: str) -> None:
+    modes = parse_qs(urlsplit(url).query).get("sslmode", [])
+    if set(modes) - set(SQL_MODES):
+        raise ValueError("SQL_URL: sslmode=verify-full (with sslrootcert=…), or disable on a network of your own")
