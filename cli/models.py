@@ -10,6 +10,8 @@ from segue_client.commands.output import JsonOption, fail, show_json
 
 AliasOption = Annotated[str, typer.Option("--alias", help="stable or canary.")]
 
+SignOption = Annotated[Path | None, typer.Option("--sign", metavar="FILE", help="Private key to sign it with.")]
+
 app = typer.Typer(no_args_is_help=True, help="Model versions, and which of them `stable` and `canary` are.")
 
 
@@ -17,12 +19,14 @@ app = typer.Typer(no_args_is_help=True, help="Model versions, and which of them 
 def publish(
     version: Annotated[Path, typer.Argument(metavar="FOLDER", help="A card.json and the files that it lists.")],
     promote: Annotated[bool, typer.Option("--promote", help="Make it `stable` at once.")] = False,
+    sign: SignOption = None,
 ) -> None:
     """Load a version with every engine that is installed here, then store it. A version never changes."""
     from model.card import Card
     from model.engines import ENGINES, installed
     from model.segmenter import Segmenter
-    from storage.models import Alias, ModelError
+    from storage.model_files import ModelError
+    from storage.models import Alias
     from storage.records.audit_event import Action
 
     with connected() as storage:
@@ -31,7 +35,7 @@ def publish(
             for engine in installed():
                 if ENGINES[engine].file in card.files:
                     Segmenter(version, engine)
-            name = storage.models.publish(version)
+            name = storage.models.publish(version, sign)
         except (ModelError, ValueError, TypeError, OSError) as error:
             fail(f"not published: {error}")
         audit(storage, operated(Action.MODEL_PUBLISHED, name))
@@ -39,6 +43,33 @@ def publish(
             storage.models.point(Alias.STABLE, name)
             audit(storage, operated(Action.MODEL_PROMOTED, name, Alias.STABLE))
     typer.echo(f"published {name}{', now stable' if promote else ''}")
+
+
+@app.command(epilog="Example: segue models keygen operator.pem")
+def keygen(file: Annotated[Path, typer.Argument(help="Where the private key is to be written.")]) -> None:
+    """Make a key to sign versions with, and print the public key for the workers' MODEL_PUBLIC_KEY.
+
+    Keep the private key where no server can read it.
+    """
+    from storage import model_signatures
+
+    try:
+        typer.echo(model_signatures.make_key(file))
+    except OSError as error:
+        fail(f"not written: {error}")
+
+
+@app.command(epilog="Example: segue models sign pets/2 operator.pem")
+def sign(version: str, key: Annotated[Path, typer.Argument(help="File of the private key.")]) -> None:
+    """Sign a version that is published already, as the shipped one."""
+    from storage.model_files import ModelError
+
+    with connected() as storage:
+        try:
+            storage.models.sign(version, key)
+        except (ModelError, ValueError, OSError) as error:
+            fail(f"not signed: {error}")
+    typer.echo(f"signed {version}")
 
 
 @app.command("list", epilog="Example: segue models list")

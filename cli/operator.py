@@ -24,7 +24,7 @@ def setup(
 
     Safe to repeat.
     """
-    from storage.models import ModelError
+    from storage.model_files import ModelError
     from storage.queue import functions
     from storage.records.audit_event import Action
     from storage.roles import sql_users

@@ -94,5 +94,5 @@ def connect(settings: Settings, online: bool = False) -> Storage:
     )
     client = redis.Redis(connection_pool=pool)
     objects, jobs = MinioObjects(settings, online), RedisJobs(client, settings, server_run)
-    batches, models = Batches(objects, jobs), Models(objects, jobs.locks.alone)
+    batches, models = Batches(objects, jobs), Models(objects, jobs.locks.alone, settings.model_public_key)
     return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url, settings.redis_ca)))

@@ -8,7 +8,6 @@ Knows a card as a document only: what is in the files is model/'s business.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -20,10 +19,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from storage import model_signatures
+from storage.model_files import ModelError, right, sha256, verified, write_whole
 from storage.objects import MODELS, MinioObjects
 from storage.problems import Problem
 
-CARD, ALIASES = "card.json", "aliases.json"
+CARD, SIGNATURE, ALIASES = "card.json", "card.sig", "aliases.json"
 FRESH_S = 1.0
 MOST_REMEMBERED = 20
 LOCK, LOCKED_S = "aliases", 10.0
@@ -36,10 +37,6 @@ Alone = Callable[[str, float], AbstractContextManager[bool]]
 class Alias(StrEnum):
     STABLE = "stable"
     CANARY = "canary"
-
-
-class ModelError(Exception):
-    """A version cannot be published or used; the text says why, in one line."""
 
 
 class ModelGone(ModelError):
@@ -78,8 +75,10 @@ class EnginesReport:
 class Models:
     """Every method raises Unavailable when the object store does not answer."""
 
-    def __init__(self, objects: MinioObjects, alone: Alone) -> None:
+    def __init__(self, objects: MinioObjects, alone: Alone, public_key: str = "") -> None:
+        """`public_key`: of the operator who signs versions; without one every version is used."""
         self._objects, self._alone = objects, alone
+        self._key = model_signatures.public_key(public_key) if public_key else None
         self._known: dict[str, str] = {}
         self._read_at = -FRESH_S
 
@@ -116,8 +115,10 @@ class Models:
         if not known:
             raise Problem("unknown_model", "model: an alias or a version that GET /v1/models lists.")
 
-    def publish(self, folder: Path) -> str:
+    def publish(self, folder: Path, private_key: Path | None = None) -> str:
         """Store the version in `folder`; it becomes `stable` where no alias exists yet. → "name/version".
+
+        `private_key`: a file, to sign it with.
 
         Raises ModelError where a file is not the card's, or the version was published with other content. Repeated,
         it writes the same files again.
@@ -129,7 +130,9 @@ class Models:
             raise ModelError(f"{version} is no name/version")
         if (self._objects.get(MODELS, f"{version}/{CARD}") or card) != card:
             raise ModelError(f"{version} is published with other content, and a version never changes")
-        contents = {name: _verified(folder, name, version, digest) for name, digest in fields["files"].items()}
+        contents = {name: verified(folder, name, version, digest) for name, digest in fields["files"].items()}
+        if private_key:
+            contents[SIGNATURE] = model_signatures.sign(card, private_key)
         for name, content in {**contents, CARD: card}.items():  # the card last: whoever sees it finds the files
             self._objects.put(MODELS, f"{version}/{name}", content, "application/octet-stream")
         if not self.history():
@@ -145,16 +148,34 @@ class Models:
         folder.mkdir(parents=True, exist_ok=True)
         digest = card["files"].get(wanted)
         here = (folder / wanted).read_bytes() if (folder / wanted).is_file() else b""
-        if digest and _sha256(here) != digest:
-            _write_whole(folder / wanted, self._file(version, wanted, digest))
-        _write_whole(folder / CARD, json.dumps(card).encode())
+        if digest and sha256(here) != digest:
+            write_whole(folder / wanted, self._file(version, wanted, digest))
+        write_whole(folder / CARD, json.dumps(card).encode())
+
+    def sign(self, version: str, private_key: Path) -> None:
+        """Sign a published version, after a look at its files. Raises ModelError, ValueError or OSError."""
+        for name, digest in self._card(version)["files"].items():
+            self._file(version, name, digest)
+        signature = model_signatures.sign(self._objects.get(MODELS, f"{version}/{CARD}") or b"", private_key)
+        self._objects.put(MODELS, f"{version}/{SIGNATURE}", signature, "application/octet-stream")
 
     def verify(self, version: str) -> None:
-        """Raises ModelGone or ModelError where not every file is there and right."""
+        """Raises ModelGone or ModelError where not every file is there and right, or the signature is missing."""
         for name, digest in self._present(version)["files"].items():
             self._file(version, name, digest)
 
     def _present(self, version: str) -> dict[str, Any]:
+        """The card, signed where a signature is required."""
+        if self._key:
+            content = self._objects.get(MODELS, f"{version}/{CARD}")
+            signature = self._objects.get(MODELS, f"{version}/{SIGNATURE}")
+            if content and not model_signatures.is_signed(content, signature, self._key):
+                raise ModelError(f"model {version} is not signed with the key of MODEL_PUBLIC_KEY")
+            if content:
+                return _card_of(version, content)
+        return self._card(version)
+
+    def _card(self, version: str) -> dict[str, Any]:
         card = self.card(version)
         if card is None:
             raise ModelGone(f"model {version} is not in the registry")
@@ -164,7 +185,7 @@ class Models:
         content = self._objects.get(MODELS, f"{version}/{name}")
         if content is None:
             raise ModelError(f"model {version}: {name} is missing")
-        return _right(content, name, version, digest)
+        return right(content, name, version, digest)
 
     def point(self, alias: Alias, version: str) -> None:
         """Let `alias` mean `version` from now on. Raises Problem `unknown_model`."""
@@ -200,24 +221,9 @@ class Models:
         return history[alias]
 
 
-def _verified(folder: Path, name: str, version: str, digest: str) -> bytes:
-    if Path(name).name != name or not (folder / name).is_file():
-        raise ModelError(f"model {version}: {name} is missing")
-    return _right((folder / name).read_bytes(), name, version, digest)
-
-
-def _right(content: bytes, name: str, version: str, digest: str) -> bytes:
-    if _sha256(content) != digest:
-        raise ModelError(f"model {version}: {name} is damaged, its sha256 is not the card's")
-    return content
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Several workers share the folder: each file appears whole or not at all."""
-    partial = path.with_name(f".{path.name}.{time.monotonic_ns()}")
-    partial.write_bytes(content)
-    partial.replace(path)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _card_of(version: str, content: bytes) -> dict[str, Any]:
+    """Raises ModelError for the card of another version: it may be signed, but it lies in the wrong place."""
+    card: dict[str, Any] = json.loads(content)
+    if f"{card['name']}/{card['version']}" != version:
+        raise ModelError(f"model {version} has the card of {card['name']}/{card['version']}")
+    return card

@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     record_s: float = Field(default=1, gt=0)
     stall_s: float = Field(default=60, gt=0)
     engine: Literal["auto", "litert", "tensorflow"] = "auto"
+    model_public_key: str = ""
     model_cache: Path = Path("var/models")
     log_level: str = "INFO"
 

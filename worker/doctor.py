@@ -15,7 +15,7 @@ import redis
 from storage.connection import Storage
 from storage.job import Job, Status
 from storage.keys import Owner
-from storage.models import ModelError
+from storage.model_files import ModelError
 from storage.objects import BUCKETS, RESULTS, UPLOADS, Listed
 from storage.problems import Unavailable
 from storage.queue import functions

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from model.engines import ENGINES, EngineName
 from model.segmenter import Segmenter
-from storage.models import Alias, ModelError, ModelGone, Models, Offer
+from storage.model_files import ModelError
+from storage.models import Alias, ModelGone, Models, Offer
 from storage.problems import Unavailable
 
 MOST_LOADED = 2  # the one that serves and the one that replaces it
