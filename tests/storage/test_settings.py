@@ -58,4 +58,4 @@ def test_the_example_names_every_setting_with_its_default() -> None:
         assert name.upper() in named, f".env.example lacks {name.upper()}"
         if name != "s3_secret_key":
             default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-            assert str(default) == named[name.upper()].split("  #")[0].strip(), name
+            assert str("" if default is None else default) == named[name.upper()].split("  #")[0].strip(), name
