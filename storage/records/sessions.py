@@ -1,4 +1,4 @@
-"""Sessions of browsers, so that the server can end one (docs/decisions/0022)."""
+"""Sessions of browsers, so that the server can end one (docs/decisions/0024)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""Sessions by cookie: for a key with a row in the database, for an anonymous tenant signed (docs/decisions/0022)."""
+"""Sessions by cookie: for a key with a row in the database, for an anonymous tenant signed (docs/decisions/0024)."""
 
 import hashlib
 import hmac
