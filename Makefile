@@ -11,6 +11,8 @@ PROCESSES ?= 3
 COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-package segue-client
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
+# setuptools warns of every editable installation.
+INSTALL_OURS = PYTHONWARNINGS=ignore $(INSTALL) --no-deps --no-build-isolation -e . -e ./client
 ADVISORIES := https://pypi.org/pypi/pip/json
 export PORT WORKERS SEGUE_DATA
 
@@ -90,11 +92,11 @@ $(BIN)/python:
 $(VENV)/.run: requirements/local.txt pyproject.toml client/pyproject.toml | $(BIN)/python
 	@echo "Installing what serving needs into $(VENV) (a minute or two)"
 	@$(INSTALL) --require-hashes -r requirements/local.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./client
+	@$(INSTALL_OURS)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml client/pyproject.toml | $(BIN)/python
 	@echo "Installing what the tests need into $(VENV) (a few minutes)"
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
-	@$(INSTALL) --no-deps --no-build-isolation -e . -e ./client
+	@$(INSTALL_OURS)
 	@touch $@ $(VENV)/.run

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +104,11 @@ def test_a_secret_would_be_seen(tmp_path: Path) -> None:
     leaked = tmp_path / "leaked.py"
     leaked.write_text('aws_key = "AKIA' + 'IOSFODNN7EXAMPLE"\n')
     assert [secret.type for secret in found_secrets([leaked])] == ["AWS Access Key"]
+
+
+def test_every_package_is_installed() -> None:
+    """A package that pyproject.toml leaves out works from a checkout, and is missing from an installation."""
+    for project, tops in ((ROOT, ("cli", "model", "storage", "web", "worker")), (ROOT / "client", ("segue_client",))):
+        listed = set(tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+        folders = {init.parent for top in tops for init in (project / top).rglob("__init__.py")}
+        assert {".".join(folder.relative_to(project).parts) for folder in folders} == listed
