@@ -16,14 +16,15 @@ _settings = Settings()
 
 bind = f"{_settings.bind}:{_settings.port}"
 workers = _settings.web_processes
-worker_class = "gevent"  # docs/decisions/0003: threads stall on slow sockets and waiting clients
-worker_connections = 4000
+worker_class = "web.http.worker.Worker"  # gevent with limits: docs/decisions/0003 and 0016
+worker_connections = _settings.max_connections
 keepalive = 75  # longer than a polite client's pause between two polls
 graceful_timeout = 8  # idle keep-alive connections count as busy: longer would only delay every restart
 timeout = 60
 limit_request_line = 8190
 limit_request_fields = 100
 control_socket_disable = True
+logger_class = "web.http.log_lines.GunicornLogger"
 # By default gunicorn believes any client on this machine; web/access/proxy.py decides instead.
 forwarded_allow_ips = ""
 

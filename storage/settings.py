@@ -73,6 +73,13 @@ class Settings(BaseSettings):
     cors_origins: str = ""
     cors_credentials: bool = False
 
+    max_connections: int = Field(default=4000, ge=10)
+    max_bodies: int = Field(default=400, ge=2)
+    max_bodies_bytes: int = Field(default=256 * 1024 * 1024, ge=48 * 1024 * 1024)
+    head_s: float = Field(default=20, gt=0)
+    body_s: float = Field(default=300, gt=0)
+    body_rate: int = Field(default=8192, ge=0)
+
     max_upload_bytes: int = 10 * 1024 * 1024
     max_upload_pixels: int = 25_000_000
     max_upload_side: int = 10_000

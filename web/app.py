@@ -1,6 +1,5 @@
 """Composition root of the web side: `gunicorn -c deploy/gunicorn.py 'web.app:create_app()'`."""
 
-import logging
 import secrets
 
 from flask import Flask, Response, g, request
@@ -23,8 +22,10 @@ from web.access.rate_limits import RateLimits
 from web.access.sessions import make_signer
 from web.admission import Admission
 from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session, sessions, usage
-from web.bodies import WholeBodyRequest
 from web.cors import Cors
+from web.http import log_lines
+from web.http.body import GatedRequest, close_unless_read, release_body
+from web.http.gate import Gate
 from web.openapi import views as openapi
 from web.rendering.turns import Turns
 from web.sql_timeout import answered
@@ -36,17 +37,16 @@ REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_lines.configure(settings.log_level)
     return_large_blocks()
     app = Flask("web")
-    app.request_class = WholeBodyRequest
+    app.request_class = GatedRequest
     most = settings.max_upload_bytes + ENVELOPE_BYTES
-    # Werkzeug holds its parser's buffer to the form memory size too, and that grows by every byte of a file in which no
-    # line ends: a lower limit would refuse photos by chance.
-    app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_MEMORY_SIZE=most, MAX_FORM_PARTS=20)
+    app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_PARTS=20)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     connection = app.extensions["storage"] = connect(settings, online=True)
     app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
+    app.extensions["gate"] = Gate(settings)
     app.extensions["admission"] = Admission(connection.jobs, settings)
     app.extensions["cors"] = Cors(settings)
     app.extensions["turns"] = Turns(settings.picture_bytes)
@@ -72,6 +72,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["cors"].register(app)
     app.before_request(auth.authenticate)
     app.after_request(_add_headers)
+    app.after_request(close_unless_read)
+    app.teardown_request(release_body)
     return app
 
 

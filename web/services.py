@@ -10,6 +10,7 @@ from web.access.known_sessions import KnownSessions
 from web.access.rate_limits import RateLimits
 from web.admission import Admission
 from web.cors import Cors
+from web.http.gate import Gate
 from web.rendering.turns import Turns
 from web.waiting import Waiting
 
@@ -63,3 +64,8 @@ def rate_limits() -> RateLimits:
 def turns() -> Turns:
     taken: Turns = current_app.extensions["turns"]
     return taken
+
+
+def gate() -> Gate:
+    bodies: Gate = current_app.extensions["gate"]
+    return bodies

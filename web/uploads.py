@@ -72,7 +72,7 @@ def read_upload(request: Request, settings: Settings) -> Upload:
     if request.mimetype == "application/json":
         return _of_json(request, settings)
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        return Upload(_raw_body(request), "", _options(request, ()))
+        return Upload(request.get_data(cache=False), "", _options(request, ()))
     raise Problem(
         "unsupported_media_type",
         f"The Content-Type is {_shown(request.mimetype)}: send multipart/form-data, the image itself as image/*, or "
@@ -108,17 +108,6 @@ def _of_json(request: Request, settings: Settings) -> Upload:
         raise Problem("invalid_request", "The query has parameters: put the options into the JSON document.")
     options = Options.model_validate(document.model_dump(include=set(Options.model_fields)))
     return Upload(decode(document.image, settings), clean_filename(document.filename), options)
-
-
-def _raw_body(request: Request) -> bytes:
-    """Raises Problem for half a body: gunicorn gives what has come by the time the client leaves, without a word.
-
-    Accepted, it would hold the Idempotency-Key that the client repeats with the whole one.
-    """
-    content = request.get_data(cache=False)
-    if request.content_length is not None and len(content) < request.content_length:
-        raise Problem("invalid_request", "The body ended before its Content-Length.")
-    return content
 
 
 def _options(request: Request, form: Iterable[tuple[str, str]]) -> Options:

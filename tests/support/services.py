@@ -105,8 +105,9 @@ def _is_free(port: int) -> bool:
 def environment(**changes: object) -> dict[str, str]:
     """This interpreter's tools first on the PATH, and nothing of the caller's Segue settings."""
     ours = (
-        "REDIS", "S3_", "SQL_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE", "BIND", "REQUIRE_KEYS",
-        "PUBLIC_PAGE", "SESSION_", "AUDIT_", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY", "ROOT_PATH", "CORS_",
+        "REDIS", "S3_", "SQL_", "MAX_", "HEAD_S", "BODY_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE", "BIND",
+        "REQUIRE_KEYS", "PUBLIC_PAGE", "SESSION_", "AUDIT_", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY",
+        "ROOT_PATH", "CORS_",
         "SEGUE_KEY", "SEGUE_URL",
     )  # fmt: skip
     base = {key: value for key, value in os.environ.items() if not key.startswith(ours)}

@@ -10,6 +10,7 @@ import numpy as np
 import pictures
 import pytest
 from flask.testing import FlaskClient
+from forms import form
 from PIL import Image
 from pycocotools import mask as rle
 from werkzeug.test import TestResponse
@@ -30,7 +31,7 @@ def opened(client: FlaskClient, **fields: Any) -> dict[str, Any]:
 
 
 def append(client: FlaskClient, batch: dict[str, Any], images: Images) -> TestResponse:
-    return client.post(batch["links"]["jobs"], data={"image": [(io.BytesIO(data), name) for name, data in images]})
+    return client.post(batch["links"]["jobs"], **form([("image", (name, data)) for name, data in images]))
 
 
 def three() -> Images:

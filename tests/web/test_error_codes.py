@@ -21,9 +21,10 @@ from storage import keys
 from storage.connection import Storage
 from storage.keys import Lane
 from storage.objects import MODELS, RESULTS, UPLOADS
-from storage.problems import KINDS
+from storage.problems import KINDS, Problem
 from storage.records.api_key import Scope
 from web.app import create_app
+from web.http.shares import Shares
 from web.rendering import vectors
 from worker.engines import Engines
 from worker.housekeeping.sweeps import sweep
@@ -126,6 +127,21 @@ def rate_limited(scene: Scene) -> TestResponse:
     return scene.submit(client=client, headers=key)
 
 
+def request_timeout(scene: Scene) -> TestResponse:
+    """As the connection raises it where a body is late; tests/web/test_gate.py has slow clients."""
+
+    class Late(io.BytesIO):
+        def read(self, _: int | None = -1) -> bytes:
+            raise Problem("request_timeout", "late")
+
+    return scene.client.post("/v1/jobs", input_stream=Late(), content_length=9, content_type="image/jpeg")
+
+
+def too_many_at_once(scene: Scene) -> TestResponse:
+    scene.app.extensions["gate"].bodies = Shares(0)
+    return scene.submit()
+
+
 def queue_full(scene: Scene) -> TestResponse:
     pace = {"ms_per_image": 1000, "best": 1000, "deviation": 1, "micro_batch": 16, "full": 1}
     scene.storage.jobs.client.hset(keys.RATE, mapping=pace)
@@ -192,6 +208,8 @@ ANSWERS: dict[str, Callable[[Scene], TestResponse]] = {
     "rate_limited": rate_limited,
     "queue_full": queue_full,
     "quota_exceeded": quota_exceeded,
+    "request_timeout": request_timeout,
+    "too_many_at_once": too_many_at_once,
     "not_acceptable": not_acceptable,
     "no_confidence": no_confidence,
     "mask_too_detailed": mask_too_detailed,

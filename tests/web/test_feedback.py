@@ -9,6 +9,7 @@ import numpy as np
 import pictures
 import pytest
 from flask.testing import FlaskClient
+from forms import form
 from PIL import Image, PngImagePlugin
 from werkzeug.test import TestResponse
 
@@ -111,7 +112,7 @@ def test_a_corrected_mask_is_kept_as_class_ids_and_nothing_else(
 def test_what_is_no_mask_of_this_photo_is_refused(
     connection: Storage, job: dict[str, Any], say: Say, mask: Callable[[], io.BytesIO], code: str
 ) -> None:
-    answer = say(data={"verdict": "corrected", "mask": (mask(), "m.png")})
+    answer = say(**form([("mask", ("m.png", mask().getvalue()))], {"verdict": "corrected"}))
     assert answer.get_json()["code"] == code
     assert kept(connection, job) == {}
 

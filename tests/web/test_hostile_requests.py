@@ -226,7 +226,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_a_filename_gets_nowhere(client: FlaskClient, name: bytes) -> None:
     answer = client.post("/v1/jobs", **form(part(b'name="image"; filename="' + name + b'"', pictures.jpeg())))
-    assert answer.status_code in (202, 400)
+    assert answer.status_code in (202, 400, 413)
     assert "X-Evil" not in answer.headers
     if answer.status_code == 202:
         kept = answer.get_json()["input"]["filename"]
@@ -236,7 +236,7 @@ def test_a_filename_gets_nowhere(client: FlaskClient, name: bytes) -> None:
     answer = client.post(
         f"/v1/batches/{batch['id']}/jobs", **form(part(b'name="image"; filename="' + name + b'"', pictures.jpeg()))
     )
-    assert answer.status_code in (202, 400)
+    assert answer.status_code in (202, 400, 413)
 
 
 ENCODED = [
@@ -250,13 +250,13 @@ def test_an_encoded_filename_gets_nowhere(client: FlaskClient, name: bytes) -> N
     """As RFC 5987 writes it: what no header could carry stands in the name once it is decoded."""
     body = form(part(b"name=\"image\"; filename*=UTF-8''" + name, pictures.jpeg()))
     answer = client.post("/v1/jobs", **body)
-    assert answer.status_code in (202, 400)
+    assert answer.status_code in (202, 400, 413)
     assert "X-Evil" not in answer.headers
     if answer.status_code == 202:
         assert not re.search(r"[\x00-\x1f\x7f\u202e/\\]", answer.get_json()["input"]["filename"])
     links = client.post("/v1/batches", data=b"{}", content_type=JSON).get_json()["links"]
     answer = client.post(links["jobs"], **body)
-    assert answer.status_code in (202, 400)
+    assert answer.status_code in (202, 400, 413)
     if answer.status_code == 202:
         assert [item["outcome"] for item in answer.get_json()["items"]] == ["refused"]
     names = zipfile.ZipFile(io.BytesIO(client.get(links["archive"]).data)).namelist()

@@ -213,6 +213,7 @@ def test_slow_and_waiting_clients_hold_up_nobody(server: Service, connection: St
             sender.setblocking(False)
             with pytest.raises(BlockingIOError):  # nobody has cut them off or answered them meanwhile
                 sender.recv(1)
+        ordinary_cancel(server, queued)  # the server would hold the waiters' connections for 30 s
 
 
 def test_a_thousand_who_wait_for_one_job_are_all_told(server: Service, connection: Storage) -> None:

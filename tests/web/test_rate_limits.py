@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
-from storage import lifecycle
+from storage import keys, lifecycle
 from storage.connection import Storage
 from storage.job import Status
 from storage.problems import Problem
@@ -69,10 +69,10 @@ def test_an_append_costs_as_many_as_it_has_images(connection: Storage) -> None:
 
 
 def test_more_than_ever_fits_is_not_told_to_come_again(connection: Storage) -> None:
-    client = guarded(connection, limit_key="3/hour").test_client()
+    client = guarded(connection, limit_key="4/hour").test_client()
     key = bearer(new_key(connection))
     batch = client.post("/v1/batches", json={}, headers=key).get_json()["id"]
-    answer = append(client, batch, 4, key)
+    answer = append(client, batch, 5, key)  # it costs 1, for it was read
     assert (answer.status_code, answer.get_json()["retryable"]) == (413, False)
     assert append(client, batch, 2, key).status_code == 202
 
@@ -105,6 +105,14 @@ def test_renderings_count_beside_changes(connection: Storage, work: Callable[[],
         assert client.get(path, headers=key).status_code == 200
     limited(client.get(f"{mask}?format=cutout", headers=key))
     assert client.post("/v1/jobs", headers=key, **PHOTO).status_code == 202
+
+
+def test_jobs_that_a_list_names_are_counted(connection: Storage) -> None:
+    client = guarded(connection, limit_key="5/hour").test_client()
+    key = bearer(new_key(connection))
+    query = {"ids": ",".join(keys.new_job_id() for _ in range(3))}
+    assert client.get("/v1/jobs", query_string=query, headers=key).status_code == 200
+    limited(client.get("/v1/jobs", query_string=query, headers=key))
 
 
 def test_the_open_web_has_no_limits(connection: Storage) -> None:

@@ -26,7 +26,6 @@ PUBLIC = {
 }
 ADMIN = {"models"}  # blueprints: what is changed there concerns everybody
 ANY_SCOPE = {"sessions"}  # blueprints: a key's own sessions
-COUNTED_LATER = {"batches.append", "batches.retry"}  # when it is known how many images they bring
 SAFE = {"GET", "HEAD", "OPTIONS"}
 OWN_SITE = {"same-origin", "none"}  # of `Sec-Fetch-Site`; none: the user's own doing, not a page's
 PORT = re.compile(r":\d+$")
@@ -44,15 +43,18 @@ def authenticate() -> None:
         raise Problem("forbidden", f"The key lacks the scope {scope}.")
     if request.method in SAFE:
         return
-    if request.endpoint in COUNTED_LATER:
-        rate_limits().check(caller(), address())
-    else:
-        rate_limits().take(caller(), address())
+    rate_limits().take(caller(), address())
+    g.counted = 1
 
 
 def count_images(images: int) -> None:
-    """For a route in COUNTED_LATER."""
-    rate_limits().take(caller(), address(), images)
+    """For a request that brings several images. One was counted before the body was read."""
+    rate_limits().take(caller(), address(), images, g.pop("counted", 0))
+
+
+def count_read(items: int) -> None:
+    """For a GET that reads as many jobs as it names."""
+    rate_limits().take(caller(), address(), items)
 
 
 def most_images() -> int:

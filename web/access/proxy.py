@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # A request with one of these has passed a proxy.
 FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 DECLARED = "segue.declared_proxy"  # in the WSGI environment of a request that a declared proxy sent
@@ -28,20 +29,21 @@ class TrustedProxy:
         self._proxies = networks(proxies)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        declared = self._trusts(environ.get("REMOTE_ADDR", ""))
+        declared = within(environ.get("REMOTE_ADDR", ""), self._proxies)
         environ[DECLARED] = declared
         if not is_path(environ.get(PREFIX, "").removesuffix("/")):
             environ.pop(PREFIX, None)  # links to another host could be made of it
         app = self._forwarded if declared else self._app
         return app(environ, start_response)
 
-    def _trusts(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:  # a Unix socket has none
-            return False
-        mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-        return any((mapped or parsed) in proxy for proxy in self._proxies)
+
+def within(address: str, proxies: list[Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:  # a Unix socket has none
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return any((mapped or parsed) in proxy for proxy in proxies)
 
 
 class RootPath:
@@ -64,6 +66,6 @@ def is_path(text: str) -> bool:
     return _PATH.fullmatch(text) is not None
 
 
-def networks(names: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def networks(names: str) -> list[Network]:
     """Raises ValueError for what is neither an address nor a network."""
     return [ipaddress.ip_network(name.strip(), strict=False) for name in names.split(",") if name.strip()]

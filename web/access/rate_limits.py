@@ -47,12 +47,12 @@ class RateLimits:
         self._of_caller, self._of_address = parse(settings.limit_key), parse(settings.limit_address)
         self._of_network = parse(settings.limit_network)
 
-    def take(self, caller: Caller, address: str, images: int = 1) -> None:
-        """For images and other changes."""
+    def take(self, caller: Caller, address: str, images: int = 1, counted: int = 0) -> None:
+        """For images and other changes, of which `counted` were taken already."""
         for limit, who in self._limits(caller, address):
             if images > limit.amount:
                 raise Problem("payload_too_large", f"At most {limit}: send fewer images at a time.")
-            self._take(limit, who, images)
+            self._take(limit, who, images - counted)
 
     def take_rendering(self, caller: Caller, address: str) -> None:
         """For a picture that is made for one request. As many as changes, and counted beside them."""
@@ -63,10 +63,10 @@ class RateLimits:
         """How many images one request may bring at most."""
         return min((limit.amount for limit, _ in self._limits(caller, address)), default=sys.maxsize)
 
-    def check(self, caller: Caller, address: str) -> None:
-        """Refuses what would find nothing left, and takes nothing."""
-        for limit, who in self._limits(caller, address):
-            self._check(limit, who)
+    def take_body(self, address: str) -> None:
+        """For a body that a caller without a credential sends."""
+        for limit, who in self._places("bodies", address):
+            self._take(limit, who, 1)
 
     def take_session(self, address: str) -> None:
         for limit, who in self._places("sessions", address):
@@ -97,7 +97,7 @@ class RateLimits:
         return places
 
     def _take(self, limit: RateLimitItem, who: tuple[str, str], cost: int) -> None:
-        if not self._window.hit(limit, *who, cost=cost):
+        if cost > 0 and not self._window.hit(limit, *who, cost=cost):
             raise self._refusal(limit, who)
 
     def _check(self, limit: RateLimitItem, who: tuple[str, str]) -> None:
@@ -125,6 +125,11 @@ def site(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, IPV6_SITE), strict=False))
     return ""
+
+
+def places(address: str) -> tuple[str, ...]:
+    """Whose shares a client at this address uses: its own, and its site's."""
+    return tuple(filter(None, (network(address), site(address))))
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -94,7 +94,7 @@ def _open(storage: Storage, spec: BatchSpec) -> None:
 def append(batch_id: str) -> Response:
     """Many `image` parts, each named by its custom_id: uploads stored, manifest, records, tickets, then 202."""
     request.max_content_length = MOST_BYTES + MOST_PARTS * ENVELOPE_BYTES
-    request.max_form_memory_size, request.max_form_parts = request.max_content_length, MOST_PARTS
+    request.max_form_parts = MOST_PARTS
     storage, batch = connected(), _find(batch_id)
     if batch.closed:
         raise Problem("batch_closed", "Open another batch.")

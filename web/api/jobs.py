@@ -18,6 +18,7 @@ from web.access.auth import goes_on
 from web.access.caller import caller
 from web.access.party import party
 from web.documents import job_document, polite_pause_s
+from web.http.body import release_body
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
@@ -31,13 +32,8 @@ blueprint = Blueprint("jobs", __name__)
 @blueprint.post("/v1/jobs")
 def create() -> Response:
     """Accept one image: upload stored, then record and place in line, then ticket, then 202, in this order."""
-    storage = connected()
-    upload = read_upload(request, storage.settings)
-    storage.models.check(upload.options.model)
-    described = to_spec(upload, caller().tenant, party(), storage.settings)
-    spec, replayed = reserved(storage.jobs, keyed(described, described.sha256 + upload.options.model_dump_json()))
-    if not replayed:
-        _accept(storage, spec, upload.content)
+    spec, replayed = _receive(connected())
+    release_body()
     wait_s = preferred_wait()
     job = waiting().until(spec.id, _reader(spec.id), _ended, wait_s) or find_job(spec.id)
     response = _answer(job, wait_s)
@@ -47,6 +43,17 @@ def create() -> Response:
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
+
+
+def _receive(storage: Storage) -> tuple[Spec, bool]:
+    """→ the job's spec, and whether it was accepted before. The photo is in memory until this returns."""
+    upload = read_upload(request, storage.settings)
+    storage.models.check(upload.options.model)
+    described = to_spec(upload, caller().tenant, party(), storage.settings)
+    spec, replayed = reserved(storage.jobs, keyed(described, described.sha256 + upload.options.model_dump_json()))
+    if not replayed:
+        _accept(storage, spec, upload.content)
+    return spec, replayed
 
 
 def _accept(storage: Storage, spec: Spec, content: bytes) -> None:

@@ -14,6 +14,7 @@ from storage.job import Job, Status
 from storage.problems import Problem
 from storage.records.job_filter import Cursor, Wanted
 from storage.recovery import find
+from web.access.auth import count_read
 from web.access.caller import caller
 from web.documents import job_document, polite_pause_s
 from web.errors import invalid
@@ -64,6 +65,7 @@ def _named() -> Response:
         raise Problem(
             "invalid_request", f"ids: up to {LONGEST_PAGE} job ids, separated by commas, without other parameters."
         )
+    count_read(len(ids))
     found, intact = connected().jobs.look_many(ids)
     with ThreadPoolExecutor(RECOVERERS) as pool:
         look = partial(_whole, connected(), caller().tenant, intact)

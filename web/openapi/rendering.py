@@ -53,6 +53,8 @@ def _security(public: bool, changes: bool) -> list[Schema]:
 def _problems(rule: Rule, operation: Operation, public: bool) -> list[str]:
     """The codes of this route's own and those that any route of its kind can answer, in the order of KINDS."""
     codes = {*operation.problems, "forbidden", "internal"}
+    if operation.body:
+        codes |= {"request_timeout", "payload_too_large", "too_many_at_once", "rate_limited"}
     if not public:
         codes |= {"unauthorized", "rate_limited"}  # a wrong key counts wherever it is sent
     if rule.endpoint not in UNAFFECTED:

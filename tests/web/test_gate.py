@@ -1,0 +1,391 @@
+"""Connections, heads and bodies that one client must not take from others, on the real web server."""
+
+import contextlib
+import http.client
+import json
+import logging
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pictures
+import pytest
+import services
+from callers import SECRET, bearer, new_key
+from services import SHIPPED_MODEL, Service
+from stack import children
+
+from storage.connection import Storage
+from storage.settings import Settings
+from web.access.proxy import networks
+from web.http.log_lines import OneLine
+from web.http.pace import GRACE_S, Pace
+from web.http.shares import Shares
+from web.http.worker import owners_of
+
+ATTACKER, VICTIM = "127.0.0.1", "127.0.0.2"
+PATIENCE_S = 30
+MIB = 1024 * 1024
+PHOTO = pictures.jpeg()
+POST = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+UNKNOWN = "seg_" + "0" * 12 + "_" + "a" * 43
+PATIENT = {"HEAD_S": 120, "BODY_RATE": 0}  # on a loaded machine the held ones must not be late
+KEYS = {"REQUIRE_KEYS": 1, "SESSION_SECRET": SECRET}
+Serve = Callable[..., Service]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Any
+    problem: dict[str, Any]
+
+
+@pytest.fixture
+def serve(settings: Settings, connection: Storage, tmp_path: Path) -> Iterator[Serve]:
+    """Starts the web server with settings of its own."""
+    connection.models.publish(SHIPPED_MODEL)
+    started: list[Service] = []
+
+    def start(**changes: object) -> Service:
+        port = services.free_ports(1)
+        env = services.joining(settings, PORT=port, **changes)
+        started.append(services.start(services.procfile("web"), env, port, tmp_path / "gunicorn.log"))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+    assert "Traceback" not in (tmp_path / "gunicorn.log").read_text()
+
+
+def connect(server: Service, address: str = ATTACKER) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), PATIENCE_S, source_address=(address, 0))
+
+
+def answer(sender: socket.socket) -> Answer:
+    received = http.client.HTTPResponse(sender)
+    received.begin()
+    content = received.read()
+    problem = json.loads(content) if "problem" in received.headers["Content-Type"] else {}
+    return Answer(received.status, received.headers, problem)
+
+
+def ask(server: Service, address: str, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+    with contextlib.closing(
+        http.client.HTTPConnection("127.0.0.1", server.port, PATIENCE_S, source_address=(address, 0))
+    ) as connection:
+        connection.request(method, path, body or None, headers)
+        received = connection.getresponse()
+        content = received.read()
+        return Answer(received.status, received.headers, json.loads(content) if received.status >= 400 else {})
+
+
+def submit(server: Service, address: str = VICTIM, **headers: str) -> int:
+    return ask(server, address, "POST", "/v1/jobs", PHOTO, **{"Content-Type": "image/jpeg"}, **headers).status
+
+
+@contextmanager
+def held(server: Service, count: int, request: bytes) -> Iterator[list[socket.socket]]:
+    """`count` connections of the attacker's on which `request` was sent."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(connect(server)) for _ in range(count)]
+        for sender in sockets:
+            with contextlib.suppress(ConnectionError):
+                sender.sendall(request)
+        yield sockets
+
+
+def refused(sockets: list[socket.socket]) -> list[socket.socket]:
+    """Those that were answered, and not with silence."""
+    found = []
+    for sender in sockets:
+        sender.setblocking(False)
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            sender.recv(1, socket.MSG_PEEK)
+            found.append(sender)
+        sender.settimeout(PATIENCE_S)
+    return found
+
+
+def refused_in_time(sockets: list[socket.socket], count: int) -> list[socket.socket]:
+    services.wait_until(lambda: len(refused(sockets)) >= count, f"{count} refusals", PATIENCE_S)
+    return refused(sockets)
+
+
+def half(length: int, sent: bytes = b"") -> bytes:
+    return POST + b"Content-Length: %d\r\n\r\n" % length + sent
+
+
+def test_shares_shrink_as_the_total_in_use_grows() -> None:
+    shares = Shares(60)
+    held = dict.fromkeys(("first", "second", "third"), 0)
+    for owner in held:
+        while shares.take((owner,)):
+            held[owner] += 1
+    assert held == {"first": 30, "second": 15, "third": 7}
+    assert not shares.take(("fourth", "first")), "every owner must have room"
+    for owner, count in held.items():
+        shares.give_back((owner,), count)
+    assert (shares.used, shares.take(("fourth",), 30), shares.take(("fifth",), 31)) == (0, True, False)
+
+
+def test_a_pace_allows_a_slow_start_but_no_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("web.http.pace.time.monotonic", lambda: now)
+    pace = Pace(longest_s=60, bytes_per_s=1000, started=now)
+    assert pace.left_s() == GRACE_S
+    pace.received = 5000
+    assert pace.left_s() == GRACE_S + 5
+    pace.received = 1_000_000
+    assert pace.left_s() == 60
+
+
+def test_one_address_gets_half_of_the_connections(serve: Serve) -> None:
+    server = serve(MAX_CONNECTIONS=20, **PATIENT)
+    with held(server, 20, b"") as sockets:
+        late = refused_in_time(sockets, 10)
+        assert len(late) == 10
+        given = answer(late[0])
+        assert (given.status, given.problem["code"]) == (429, "too_many_at_once")
+        assert given.headers["Connection"] == "close"
+        assert int(given.headers["Retry-After"]) > 0
+        assert submit(server) == 202
+    services.wait_until(lambda: submit(server, ATTACKER) == 202, "the connections' end", PATIENCE_S)
+
+
+def test_connections_of_a_trusted_proxy_are_not_one_address(serve: Serve) -> None:
+    server = serve(MAX_CONNECTIONS=20, TRUSTED_PROXY=ATTACKER, **PATIENT, **KEYS)
+    with held(server, 20, b"") as sockets:
+        time.sleep(1)
+        assert not refused(sockets)
+
+
+def test_a_connection_that_sends_nothing_is_closed_without_an_answer(serve: Serve) -> None:
+    server = serve(HEAD_S=3)
+    with connect(server) as sender:
+        assert sender.recv(1) == b""
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: a"])
+def test_the_head_of_a_request_has_a_deadline(serve: Serve, sent: bytes) -> None:
+    server = serve(HEAD_S=3)
+    with connect(server) as sender:
+        sender.sendall(sent)
+        given = answer(sender)
+        assert (given.status, given.problem["code"]) == (408, "request_timeout")
+        assert sender.recv(1) == b""
+
+
+def test_a_second_head_has_a_deadline_from_its_first_byte(serve: Serve) -> None:
+    server = serve(HEAD_S=3)
+    with connect(server) as sender:
+        sender.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert answer(sender).status == 200
+        time.sleep(4)
+        sender.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert answer(sender).status == 200, "idle between two requests"
+        sender.sendall(b"GET /healthz HT")
+        assert answer(sender).status == 408
+
+
+def trickle(sender: socket.socket) -> None:
+    """A byte from time to time, until the server answers."""
+    sender.settimeout(0.1)
+    while True:
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            sender.recv(1, socket.MSG_PEEK)
+            sender.settimeout(PATIENCE_S)
+            return
+        with contextlib.suppress(ConnectionError):
+            sender.sendall(b"x")
+
+
+@pytest.mark.parametrize("limits", [{"BODY_S": 4}, {"BODY_RATE": 1_000_000}])
+def test_a_slow_body_is_refused(serve: Serve, limits: dict[str, int]) -> None:
+    server = serve(**limits)
+    with connect(server) as sender:
+        sender.sendall(half(100_000, PHOTO[:100]))
+        trickle(sender)
+        given = answer(sender)
+        assert (given.status, given.problem["code"]) == (408, "request_timeout")
+        assert given.headers["Connection"] == "close"
+    assert submit(server, ATTACKER) == 202
+
+
+def test_one_address_gets_half_of_the_bodies(serve: Serve) -> None:
+    server = serve(MAX_BODIES=8, **PATIENT)
+    with held(server, 8, half(1000, PHOTO[:100])) as sockets:
+        late = refused_in_time(sockets, 4)
+        assert len(late) == 4
+        given = answer(late[0])
+        assert (given.status, given.problem["code"]) == (429, "too_many_at_once")
+        assert given.headers["Retry-After"] == str(given.problem["retry_after_s"])
+        assert submit(server) == 202
+        assert ask(server, ATTACKER, "GET", "/v1/queue").status == 200, "a request without a body"
+    services.wait_until(lambda: submit(server, ATTACKER) == 202, "the bodies' end", PATIENCE_S)
+
+
+def test_one_tenant_gets_half_of_the_bodies_from_any_addresses(serve: Serve, connection: Storage) -> None:
+    server = serve(MAX_BODIES=8, **PATIENT, **KEYS)
+    mine, theirs = (bearer(new_key(connection, tenant)) for tenant in ("acme", "other"))
+    head = half(1000, PHOTO[:100]).replace(
+        b"Content-Type", f"Authorization: {mine['Authorization']}\r\nContent-Type".encode(), 1
+    )
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(connect(server, f"127.0.1.{place}")) for place in range(1, 9)]
+        for sender in sockets:
+            sender.sendall(head)
+        assert len(refused_in_time(sockets, 4)) == 4
+        assert submit(server, VICTIM, **mine) == 429
+        assert submit(server, VICTIM, **theirs) == 202
+
+
+def test_the_bytes_of_unfinished_bodies_are_bounded(serve: Serve) -> None:
+    """60 uploads that never end held 600 MiB."""
+    server = serve(MAX_BODIES_BYTES=64 * MIB, **PATIENT)
+    assert submit(server) == 202
+    [process] = children(server.process.pid)
+    before = resident_mib(process)
+    with held(server, 60, half(10 * MIB, bytes(10 * MIB - 1))) as sockets:
+        assert len(refused_in_time(sockets, 57)) == 57
+        assert submit(server) == 202
+        assert resident_mib(process) - before < 100
+
+
+def resident_mib(process: int) -> float:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    [kib] = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+    return kib / 1024
+
+
+def test_a_refused_client_can_send_all_and_read_its_answer(serve: Serve, connection: Storage) -> None:
+    """http.client sends the whole body before it reads: a reset would hide the answer."""
+    server = serve(LIMIT_KEY="1/hour", **KEYS)
+    key = bearer(new_key(connection))
+    assert submit(server, VICTIM, **key) == 202
+    given = ask(server, VICTIM, "POST", "/v1/jobs", bytes(10 * MIB), **{"Content-Type": "image/jpeg"}, **key)
+    assert (given.status, given.problem["code"]) == (429, "rate_limited")
+    assert given.headers["Connection"] == "close"
+    assert ask(server, VICTIM, "POST", "/v1/jobs", bytes(10 * MIB)).status == 401
+
+
+def test_an_unread_body_does_not_go_on_for_ever(serve: Serve) -> None:
+    server = serve(**KEYS)
+    started, piece = time.monotonic(), b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    with connect(server) as sender:
+        sender.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() - started < PATIENCE_S:
+                sender.sendall(piece)
+        assert time.monotonic() - started < PATIENCE_S
+
+
+def test_100_continue_is_sent_when_the_body_is_wanted(serve: Serve, connection: Storage) -> None:
+    server, key = serve(**KEYS), bearer(new_key(connection))
+    head = half(len(PHOTO)).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    with connect(server) as sender:
+        sender.sendall(head)
+        given = answer(sender)
+        assert (given.status, given.headers["Connection"]) == (401, "close")
+    with connect(server) as sender:
+        sender.sendall(head.replace(b"\r\n", f"\r\nAuthorization: {key['Authorization']}\r\n".encode(), 1))
+        assert sender.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sender.sendall(PHOTO)
+        assert answer(sender).status == 202
+
+
+@pytest.mark.parametrize(
+    ("address", "owners"),
+    [
+        (("10.0.0.1", 5), ("10.0.0.1",)),
+        (("2001:db8:1:2::9", 5, 0, 0), ("2001:db8:1:2::/64", "2001:db8:1::/48")),
+        (("fe80::1%eth0", 5, 0, 2), ("fe80::/64", "fe80::/48")),
+        (("10.9.0.1", 5), ()),
+        (("::ffff:10.9.0.1", 5, 0, 0), ()),
+        ("", ()),
+    ],
+)
+def test_whose_share_a_connection_uses(address: Any, owners: tuple[str, ...]) -> None:
+    assert owners_of(address, networks("10.9.0.0/16")) == owners
+
+
+def test_a_small_unread_body_keeps_the_connection(serve: Serve) -> None:
+    server = serve(**KEYS)
+    with connect(server) as sender:
+        for _ in range(2):
+            sender.sendall(half(len(PHOTO), PHOTO))
+            assert answer(sender).status == 401
+
+
+def test_bodies_without_a_credential_are_counted_before_they_are_read(serve: Serve) -> None:
+    server = serve(LIMIT_ADDRESS="2/hour", PUBLIC_PAGE=1, SESSION_SECRET=SECRET, **PATIENT)
+    request = (
+        b"POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    with held(server, 5, request) as sockets:
+        late = refused_in_time(sockets, 3)
+        assert len(late) == 3
+        assert answer(late[0]).problem["code"] == "rate_limited"
+
+
+PREAMBLE = b"\r\n--" * (9 * MIB)
+FORM = (
+    b"POST %s HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: %d\r\n\r\n"
+)
+
+
+def test_preambles_delay_no_other_client(serve: Serve) -> None:
+    """Six of 36 MiB delayed others by up to 40 s."""
+    server = serve()
+    batch = ask(server, ATTACKER, "POST", "/v1/batches", b"{}").headers["Location"]
+    request = FORM % (f"{batch}/jobs".encode(), len(PREAMBLE)) + PREAMBLE
+
+    def attack(_: int) -> Answer:
+        with connect(server) as sender:
+            sender.sendall(request)
+            return answer(sender)
+
+    with ThreadPoolExecutor(6) as pool:
+        attacks = pool.map(attack, range(12))
+        slowest = max(timed(lambda: submit(server)) for _ in range(20))
+        for given in attacks:
+            assert given.status in (413, 429)
+            assert given.status == 429 or "36864 bytes" in given.problem["detail"]
+    assert slowest < 10
+
+
+def timed(act: Callable[[], object]) -> float:
+    started = time.monotonic()
+    act()
+    return time.monotonic() - started
+
+
+def test_a_path_forges_no_log_line(serve: Serve, tmp_path: Path) -> None:
+    """Without Redis each request with an unknown key is logged, with its path."""
+    server = serve(REDIS_URL=f"redis://127.0.0.1:{services.free_ports(1)}/0", **KEYS)
+    forged = "2026-01-01 00:00:00,000 WARNING web.access forged"
+    path = f"/a%0d%0a{forged.replace(' ', '%20')}%1b%5b31m%e2%80%ae"
+    assert ask(server, ATTACKER, "GET", path, **bearer(UNKNOWN)).status == 503
+    log = (tmp_path / "gunicorn.log").read_text()
+    [line] = [line for line in log.splitlines() if "web.access forged" in line]
+    assert "\\r\\n2026-01-01" in line
+    assert not re.search("[\x1b\u202e]", line)
+
+
+def test_a_traceback_forges_no_log_line() -> None:
+    try:
+        raise ValueError("a\n2026-01-01 00:00:00,000 WARNING web.access forged")
+    except ValueError:
+        record = logging.LogRecord("web", logging.ERROR, "", 0, "%s\r\n%s", ("a\x85b", "c"), sys.exc_info())
+    lines = OneLine("%(levelname)s %(message)s").format(record).split("\n")
+    assert lines[0] == r"ERROR a\x85b\r\nc"
+    assert all(line.startswith("  | ") for line in lines[1:])

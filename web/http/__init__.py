@@ -1,0 +1,1 @@
+"""How requests enter a web process: connections, heads, bodies and forms, each with its limits."""

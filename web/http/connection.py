@@ -1,0 +1,121 @@
+"""A client's TCP connection that knows what it is receiving, and until when.
+
+Every byte of a request passes `recv`, so the deadlines of heads and bodies are kept in one place.
+"""
+
+import contextlib
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import gevent.socket
+from gunicorn.http.body import ChunkedReader
+
+from storage.problems import Problem
+from storage.settings import Settings
+from web.http.pace import Pace
+
+YIELD_BYTES = 256 * 1024  # the event loop serves other clients after this much of one body
+DRAIN_BYTES = 64 * 1024  # an unread rest that gunicorn may read and throw away to keep the connection
+LINGER_S, LINGER_BYTES = 5.0, 48 * 1024 * 1024  # what a refused client may still send
+
+
+@dataclass
+class SlowHead(Exception):
+    """The request's head did not arrive in time; `received` bytes did."""
+
+    received: int
+
+
+class Connection(gevent.socket.socket):  # type: ignore[misc]
+    """Takes over an accepted socket. It reads the head of its first request from the start, later
+    heads from their first byte, and a body from the first time that the application asks for it.
+    """
+
+    def __init__(self, accepted: Any, settings: Settings) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        self._settings = settings
+        self._request: Any = None  # gunicorn's, while it is answered
+        self._pace: Pace | None = Pace(settings.head_s)
+        self._since_yield = 0
+        self._expected = self._lingers = False
+
+    def begin_body(self, request: Any, expected: bool) -> None:
+        """`expected`: the client waits for `100 Continue` before it sends the body."""
+        self._request, self._pace, self._expected = request, None, expected
+
+    def end_body(self) -> None:
+        """The request was answered; what arrives now is the next head."""
+        if self._lingers:
+            self.linger(LINGER_S)
+        self._request = self._pace = None
+
+    def recv(self, size: int, *flags: int) -> bytes:
+        """Raises SlowHead, or Problem `request_timeout` in a body."""
+        if self._request is not None and self._pace is None:
+            self._pace = Pace(self._settings.body_s, self._settings.body_rate)
+            if self._expected:
+                self.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        data = self._in_time(size, *flags)
+        if self._pace is None:
+            self._pace = Pace(self._settings.head_s)
+        self._pace.received += len(data)
+        self._since_yield += len(data)
+        if self._since_yield >= YIELD_BYTES:
+            self._since_yield = 0
+            gevent.sleep(0)
+        return data
+
+    def _in_time(self, size: int, *flags: int) -> bytes:
+        if self._pace is None:  # between two requests: gunicorn's keep-alive time counts
+            return bytes(super().recv(size, *flags))
+        left_s = self._pace.left_s()
+        if left_s <= 0:
+            raise self._late()
+        self.settimeout(left_s)
+        try:
+            return bytes(super().recv(size, *flags))
+        except TimeoutError as error:
+            raise self._late() from error
+        finally:
+            self.settimeout(None)
+
+    def _late(self) -> Exception:
+        if self._request is None:
+            return SlowHead(self._pace.received if self._pace else 0)
+        most_s, rate = self._settings.body_s, self._settings.body_rate
+        return Problem(
+            "request_timeout",
+            f"The body must arrive within {most_s:g} s, and at {rate} bytes a second or faster.",
+        )
+
+    def close_unless_read(self) -> None:
+        """Before the answer: where much of the body is unread, the answer says `Connection: close`."""
+        if self._request is not None and self._unread():
+            self._request.force_close()
+            self._lingers = True
+
+    def _unread(self) -> bool:
+        body = self._request.body
+        if body.failed or (self._expected and self._pace is None):
+            return True
+        if isinstance(body.reader, ChunkedReader):
+            return body.reader.parser is not None
+        return bool(body.reader.length > DRAIN_BYTES)
+
+    def linger(self, seconds: float) -> None:
+        """End our side and discard what still arrives: closed at once, the client would get a reset
+        instead of its answer.
+        """
+        give_up, left, scratch = time.monotonic() + seconds, LINGER_BYTES, bytearray(YIELD_BYTES)
+        with contextlib.suppress(OSError):
+            self.shutdown(socket.SHUT_WR)
+            while left > 0 and (left_s := give_up - time.monotonic()) > 0:
+                self.settimeout(left_s)
+                received = self.recv_into(scratch)
+                if not received:
+                    return
+                left -= received
+                gevent.sleep(0)

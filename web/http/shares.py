@@ -1,0 +1,36 @@
+"""A bounded total that many owners share fairly."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+
+
+class Shares:
+    """An owner may hold at most as much as is free afterwards, so the threshold shrinks as the total
+    in use grows. One owner gets at most half of the total, two get a third each, and so on: something
+    is always left for the next one.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.used = total, 0
+        self._held: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self, owners: Iterable[str], amount: int = 1) -> bool:
+        """Take `amount` for every one of `owners`, or return False and take nothing."""
+        owners = tuple(owners)
+        with self._lock:
+            free = self.total - self.used - amount
+            if any(self._held[owner] + amount > free for owner in owners):
+                return False
+            self.used += amount
+            self._held.update(dict.fromkeys(owners, amount))
+            return True
+
+    def give_back(self, owners: Iterable[str], amount: int = 1) -> None:
+        with self._lock:
+            self.used -= amount
+            for owner in owners:
+                self._held[owner] -= amount
+                if not self._held[owner]:
+                    del self._held[owner]

@@ -1,0 +1,113 @@
+"""gunicorn's gevent worker with limits for connections and for the heads of requests, of which it
+has none.
+"""
+
+import contextlib
+import json
+import resource
+from http import HTTPStatus
+from typing import Any
+
+from gevent.lock import BoundedSemaphore
+from gunicorn.workers.ggevent import GeventWorker
+
+from storage.problems import KINDS, Problem
+from storage.settings import Settings
+from web.access.proxy import Network, networks, within
+from web.access.rate_limits import places
+from web.http.connection import Connection, SlowHead
+from web.http.shares import Shares
+
+OTHER_FILES = 1000  # descriptors for everything but connections: Redis, S3, spooled bodies
+FEWEST_CONNECTIONS = 100
+REFUSALS, REFUSAL_LINGER_S, RETRY_S = 100, 1.0, 2
+
+
+class Worker(GeventWorker):  # type: ignore[misc]
+    """Referenced by name in deploy/gunicorn.py."""
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        self._settings: Settings = self.wsgi.extensions["storage"].settings
+        self._proxies = networks(self._settings.trusted_proxy)
+        connections = allow_files(self._settings.max_connections)
+        if connections < self._settings.max_connections:
+            self.log.warning("The limit of open files allows %d connections", connections)
+        self._connections = Shares(connections)
+        self._refusals = BoundedSemaphore(REFUSALS)
+        self.worker_connections = connections + REFUSALS
+
+    def handle(self, listener: Any, client: Any, address: Any) -> None:
+        """One connection, in a greenlet of its own, until it is closed."""
+        owners = owners_of(address, self._proxies)
+        if not self._connections.take(owners):
+            self._refuse(client)
+            return
+        try:
+            super().handle(listener, Connection(client, self._settings), address)
+        finally:
+            self._connections.give_back(owners)
+
+    def handle_request(self, listener_name: Any, request: Any, client: Connection, address: Any) -> Any:
+        # gunicorn would ask for the body at once, and not when the application reads it.
+        expected, request._expected_100_continue = request._expected_100_continue, False
+        client.begin_body(request, expected)
+        try:
+            return super().handle_request(listener_name, request, client, address)
+        finally:
+            client.end_body()
+
+    def handle_error(self, request: Any, client: Any, address: Any, error: BaseException) -> None:
+        if not isinstance(error, SlowHead):
+            super().handle_error(request, client, address, error)
+            return
+        if not error.received:  # a browser's spare connection: it would take the answer for its next request's
+            return
+        detail = f"The head of a request must arrive within {self._settings.head_s:g} s."
+        with contextlib.suppress(OSError):
+            client.sendall(raw_answer(Problem("request_timeout", detail)))
+
+    def _refuse(self, client: Any) -> None:
+        """Answer without having read anything; some of the refused get the time to read it."""
+        connection = Connection(client, self._settings)
+        problem = Problem("too_many_at_once", "Too many connections from this address.", RETRY_S)
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            connection.settimeout(REFUSAL_LINGER_S)
+            connection.sendall(raw_answer(problem))
+            if self._refusals.acquire(blocking=False):
+                try:
+                    connection.linger(REFUSAL_LINGER_S)
+                finally:
+                    self._refusals.release()
+
+
+def owners_of(address: Any, proxies: list[Network]) -> tuple[str, ...]:
+    """Whose share a connection uses: its address's, or nobody's for a declared proxy or a Unix socket."""
+    if not isinstance(address, tuple) or within(address[0], proxies):
+        return ()
+    return places(address[0].partition("%")[0])
+
+
+def raw_answer(problem: Problem) -> bytes:
+    """A problem document as a whole HTTP answer, where no application has seen a request."""
+    status = HTTPStatus(KINDS[problem.code].status)
+    content = json.dumps(problem.to_dict("/")).encode()
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(content)}",
+        "Connection: close",
+    ]
+    if problem.retry_after_s is not None:
+        lines.append(f"Retry-After: {problem.retry_after_s}")
+    return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+def allow_files(connections: int) -> int:
+    """Raise the soft limit of open files as far as needed. → the connections that it allows"""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + REFUSALS + OTHER_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if resource.RLIM_INFINITY != soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return min(connections, max(FEWEST_CONNECTIONS, allowed - REFUSALS - OTHER_FILES))
