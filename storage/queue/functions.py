@@ -2,7 +2,7 @@
 
 Only the operator may load it: `segue setup` does, and `python -m storage.queue.functions`, which deploy/redis.sh starts
 beside each Redis. Redis keeps a library in its append-only file, and FLUSHALL leaves it; only a Redis that starts from
-nothing has to be given it again.
+nothing needs it to be loaded again.
 
 The names of library and functions carry a version, the digest of their text. So two versions of this program run side
 by side during an upgrade, each with its own functions.

@@ -106,7 +106,7 @@ class RedisJobs(JobReader):
             self._run("cancel", job_id, "", 0)
 
     def sweep(self, token: str, at_most: int = 1000) -> Swept:
-        """Put lost leases back in line and lease to `token` what has to be ended."""
+        """Put lost leases back in line and lease to `token` what must end."""
         back, ending = self._run("sweep", token, self._lease_ms, at_most, LOSSES_ALONE_MAKE_POISON)
         return Swept(list(back), [(job_id, Verdict(verdict)) for job_id, verdict in ending])
 

@@ -37,5 +37,5 @@ class Outbox:
         self._functions("recorded", *(part for name, revision in changes for part in (name, int(revision))))
 
     def unheard(self) -> bool:
-        """Whether somebody has to be told that there is something: no message waits that says so."""
+        """True when no `records` message is queued."""
         return not self._client.llen(keys.RECORDS_QUEUE)

@@ -38,7 +38,7 @@ def celery_app(redis_url: str, redis_ca: Path | None = None) -> Celery:
         accept_content=["json"],  # never pickle: a message must not be able to run code
         task_ignore_result=True,  # the job's record is the result
         task_publish_retry=False,  # a request must not wait for Redis; the sweeper sends what is missing
-        task_default_queue=SEGMENT_QUEUE,  # a message without a queue shall not go where nobody looks
+        task_default_queue=SEGMENT_QUEUE,  # unrouted messages go to a queue that is consumed
         broker_transport_options={
             "visibility_timeout": 600,  # far above any task's time, so no live ticket gets a twin
             "socket_timeout": 10,  # without one a Redis that hangs holds the worker for ever
@@ -52,7 +52,7 @@ def celery_app(redis_url: str, redis_ca: Path | None = None) -> Celery:
 
 
 def _unacked_keys(user: str) -> dict[str, str]:
-    """Each Redis user's messages in hand lie apart: whoever finds a lost one has to be allowed to put it back."""
+    """Each Redis user keeps its unacknowledged messages apart, because it puts back those of a consumer that died."""
     return {f"unacked{part}_key": f"{user}:unacked{part}" for part in ("", "_index", "_mutex")}
 
 
@@ -73,7 +73,7 @@ class Tickets:
     def _send(self, task: str, queue: str) -> bool:
         try:
             # By the queue's name alone Celery uses the default exchange, which has no bindings that a FLUSHALL
-            # could delete: a message sent to a named one would then reach nobody, without an error.
+            # could delete: a message sent to a named one would then be lost without an error.
             self._app.send_task(task, queue=queue)
         except Exception as error:  # whatever the broker's library raises, the job itself is safe
             log.warning("%s not sent, the housekeeper will: %s", task, type(error).__name__)

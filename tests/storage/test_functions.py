@@ -19,7 +19,7 @@ LISTED = {"events"}  # a channel, which is not a key
 
 @pytest.fixture
 def own_redis(tmp_path_factory: pytest.TempPathFactory, redis_program: object) -> Iterator["redis.Redis"]:
-    """Without anybody else's libraries, on each server that may stand behind REDIS_URL."""
+    """Without the libraries of other tests, on each server that may stand behind REDIS_URL."""
     service = services.start_redis(tmp_path_factory.mktemp("functions"), REDIS_SERVER=redis_program)
     with redis.Redis(port=service.port, decode_responses=True) as client:
         yield client
