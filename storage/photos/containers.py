@@ -10,12 +10,18 @@ from dataclasses import dataclass
 MOST_PROFILE = 4 * 1024 * 1024  # bytes of an ICC profile; those of printing presses take 0.5 to 2.7 MB
 
 Size = tuple[int, int]  # width, height
+EDGE = 512  # pixels by which tiles may stick out of a photo; phones write tiles of 512
 
 _ORIENTATION, _BYTE, _SHORT, _LONG = 274, 1, 3, 4
 
 
 class TooCostly(ValueError):
     """A file that decodes far slower than a photo, or that needs far more memory. Its text is for the sender."""
+
+
+def with_edge(size: Size) -> int:
+    """The pixels of a photo and of what may stick out of it. Memory is reserved for the photo alone."""
+    return (size[0] + EDGE) * (size[1] + EDGE)
 
 
 @dataclass(frozen=True)

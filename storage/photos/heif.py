@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Callable
 
 from storage.photos import av1, boxes, hevc
-from storage.photos.boxes import Container, Item
-from storage.photos.containers import Bare, Limits, Size, TooCostly
+from storage.photos.boxes import Container, Fields, Item
+from storage.photos.containers import Bare, Limits, Size, TooCostly, with_edge
 
 HEIC_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"])
 BLOCK = 64  # pixels by which a coded picture may be larger than what is shown of it
-MOST_PARTS = 3  # what is coded may be so many times as large as the largest photo: picture, alpha and depth
+MOST_PARTS = 3  # what is coded may be so many times as large as the photo: picture, alpha and depth
 MOST_REPEATS = 2  # what is decoded may be so many times as long as the file
 
 Measure = Callable[[bytes, bytes], list[Size]]
@@ -44,13 +44,15 @@ def _bare(content: bytes, coding: bytes, configuration: bytes, measure: Measure,
         decoded = _decoded(container, coding, limits)
     except (KeyError, IndexError) as error:
         raise ValueError("a box or an item is missing") from error
+    photo = _declared(container, container.items[container.primary])
+    limits.check(photo)
     pixels = length = 0
     for number, times in decoded.items():
         item = container.items[number]
         width, height = _coded(container, item, configuration, measure, limits)
         pixels += times * width * height
         length += times * sum(end - start for start, end in item.extents)
-    if pixels > MOST_PARTS * limits.pixels or length > MOST_REPEATS * len(content):
+    if pixels > MOST_PARTS * with_edge(photo) or length > MOST_REPEATS * len(content):
         raise TooCostly("The file holds pictures that are far larger than the photo.")
     return Bare(_changed(content, container.changes))
 
@@ -79,6 +81,13 @@ def _tiles(container: Container, number: int, limits: Limits) -> list[int]:
         raise ValueError("a damaged grid")
     limits.check((int.from_bytes(data[4 : 4 + size], "big"), int.from_bytes(data[4 + size :], "big")))
     return tiles
+
+
+def _declared(container: Container, item: Item) -> Size:
+    """The size that the container gives for the item."""
+    [box] = [box for box in item.properties if box.kind == b"ispe"]
+    fields = Fields(container.content, box.start + 4, box.end)
+    return fields.take(4), fields.take(4)
 
 
 def _coded(container: Container, item: Item, configuration: bytes, measure: Measure, limits: Limits) -> Size:

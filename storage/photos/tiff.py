@@ -7,7 +7,7 @@ strip for all of the picture. Nothing of this reaches a decoder.
 import struct
 from collections.abc import Mapping
 
-from storage.photos.containers import MOST_PROFILE, Bare, Limits, TooCostly
+from storage.photos.containers import MOST_PROFILE, Bare, Limits, TooCostly, with_edge
 
 TIFF_SIGNATURES = {b"II*\0": "<", b"MM\0*": ">"}
 MOST_PIECES = 20_000  # strips or tiles
@@ -77,7 +77,7 @@ def _check(fields: Fields, length: int, limits: Limits) -> None:
     if _TILES in fields:
         across, down = -(-width // _one(fields, _TILE_WIDTH)), -(-height // _one(fields, _TILE_HEIGHT))
         limits.check((_one(fields, _TILE_WIDTH), _one(fields, _TILE_HEIGHT)))
-        if across * down * _one(fields, _TILE_WIDTH) * _one(fields, _TILE_HEIGHT) > 2 * limits.pixels:
+        if across * down * _one(fields, _TILE_WIDTH) * _one(fields, _TILE_HEIGHT) > 2 * with_edge((width, height)):
             raise TooCostly("The tiles of the TIFF are far larger than the photo.")
         pieces, places, sizes = across * down, fields[_TILES][1], fields[_TILE_BYTES][1]
     else:

@@ -22,6 +22,9 @@ SETTINGS = Settings()
 LIMIT = "at most 25000000 pixels and 10000 pixels per side"
 REASONS = {
     "HEIC, sequence of 65528": LIMIT,
+    "HEIC, sequence of 5000 in a small photo": "far larger than the photo",
+    "AVIF, sequence of 5000 in a small photo": "far larger than the photo",
+    "TIFF, a tile of 4992 in a small photo": "far larger than the photo",
     "HEIC, sequence of 65528 among the slices": LIMIT,
     "HEIC, ispe of 65528": LIMIT,
     "HEIC, alpha of 65528": LIMIT,

@@ -242,10 +242,9 @@ def largest() -> dict[str, bytes]:
         made[f"jpeg {mode}"] = save(image, exif=turned, progressive=True, subsampling=0)
     made["webp"] = save(Image.new("RGB", (5000, 5000)), "WEBP", exif=turned, method=0)
     made["webp lossless"] = save(Image.new("RGBA", (5000, 5000)), "WEBP", lossless=True, exif=turned, method=0)
-    turned_rgba = Image.new("RGBA", (5000, 5000))
-    turned_rgba.info["exif"] = turned.tobytes()
-    made["AVIF RGBA"] = save(turned_rgba, "AVIF", exif=turned, speed=10)
-    made["HEIF RGBA"] = save(turned_rgba, "HEIF", chroma=444, enc_params={"preset": "ultrafast"})
+    made["AVIF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "AVIF", exif=turned, speed=10)
+    fast = {"chroma": 444, "enc_params": {"preset": "ultrafast"}}
+    made["HEIF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "HEIF", exif=turned.tobytes(), **fast)
     for kind, brand in (("HEIF", heif.HEIC), ("AVIF", heif.AVIF)):
         grid = heif.Part(b"grid", heif.grid(10, 10, 5000, 5000), (heif.ispe(5000, 5000),))
         parts = [grid, heif.coded(kind, 512, 512)]

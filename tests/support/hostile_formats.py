@@ -29,6 +29,7 @@ def _heic() -> dict[str, bytes]:
     own = Part(b"grid", heif.grid(1, 1, 64, 64), (ispe(64, 64),))
     return {
         "HEIC, sequence of 65528": container([heif.hevc_of_size(HUGE, HUGE)]),
+        "HEIC, sequence of 5000 in a small photo": container([heif.hevc_of_size(5000, 5000)]),
         "HEIC, sequence of 65528 among the slices": container([heif.hevc_of_size(HUGE, HUGE, within=True)]),
         "HEIC, ispe of 65528": container([heif.replaced(tile, b"ispe", ispe(HUGE, HUGE))]),
         "HEIC, ispe of 5000": container([heif.replaced(tile, b"ispe", ispe(5000, 5000))]),
@@ -78,6 +79,7 @@ def _avif() -> dict[str, bytes]:
     made: Callable[..., bytes] = lambda *parts, **more: container(parts, brand=heif.AVIF, **more)  # noqa: E731
     return {
         "AVIF, sequence of 65536": made(heif.av1_of_size(65_536, 65_536)),
+        "AVIF, sequence of 5000 in a small photo": made(heif.av1_of_size(5000, 5000)),
         "AVIF, sequence of 16000": made(heif.av1_of_size(16_000, 16_000)),
         "AVIF, sequence and ispe of 16000": made(
             heif.replaced(heif.av1_of_size(16_000, 16_000), b"ispe", ispe(64, 64))
@@ -181,6 +183,9 @@ def _tiff() -> dict[str, bytes]:
         ),
         "TIFF, a huge tile": grey_tiff(10, 10, 8, dot,
             t322=(4, (65_536,)), t323=(4, (65_536,)), t324=(4, (8,)), t325=(4, (len(dot),)),
+        ),
+        "TIFF, a tile of 4992 in a small photo": grey_tiff(
+            10, 10, 8, dot, t322=(4, (4992,)), t323=(4, (4992,)), t324=(4, (8,)), t325=(4, (len(dot),)),
         ),
         "TIFF, tiles larger than the photo": grey_tiff(
             10_000, 10, 8, dot, t322=(4, (16,)), t323=(4, (10_000,)), t324=(4, (8,) * 625), t325=(4, (len(dot),) * 625)

@@ -50,8 +50,7 @@ def with_orientation(upright: Image.Image, tag: int, **options: Any) -> bytes:
         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }  # fmt: skip
-    stored = upright.transpose(back[tag]) if tag in back else upright.copy()
+    stored = upright.transpose(back[tag]) if tag in back else upright
     exif = Image.Exif()
     exif[ORIENTATION] = tag
-    stored.info["exif"] = exif.tobytes()  # pillow-heif writes HEIC's own tags from here
-    return encoded(stored, exif=exif, **options)
+    return encoded(stored, exif=exif.tobytes(), **options)
