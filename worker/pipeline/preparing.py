@@ -3,6 +3,9 @@
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
+from numpy.typing import NDArray
+
 from model.segmenter import Segmenter
 from storage.connection import Storage
 from storage.photos.costs import decoding_bytes
@@ -86,6 +89,10 @@ class Preparing:
         with self._memory.reserved(cost, lambda: item.given_up):
             item.decoding_bytes = cost
             with item.timed("decode"):
-                # Twice the network's input is enough to scale down from without aliasing.
-                _, photo = decode(content, self._storage.settings, at_least=2 * segmenter.card.input_size)
-                item.pixels = segmenter.to_input(photo)
+                item.pixels = self._to_input(segmenter, content)
+
+    def _to_input(self, segmenter: Segmenter, content: bytes) -> NDArray[np.uint8]:
+        """A function of its own, so that the photo is freed before its memory is given to another thread."""
+        # Twice the network's input is enough to scale down from without aliasing.
+        _, photo = decode(content, self._storage.settings, at_least=2 * segmenter.card.input_size)
+        return segmenter.to_input(photo)
