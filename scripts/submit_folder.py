@@ -1,8 +1,9 @@
 """`segue folder` as a script: masks for a folder of photos. It needs segue-client and nothing of the server."""
 
-import typer
+import sys
 
-from segue_client.commands.folder import folder
+from segue_client.commands.app import main
 
 if __name__ == "__main__":
-    typer.run(folder)
+    sys.argv.insert(1, "folder")
+    main()

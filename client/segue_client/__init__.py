@@ -2,7 +2,12 @@
 
 from segue_client.batch import Batch
 from segue_client.client import Client
+from segue_client.connection import ConfigurationError
 from segue_client.documents import ChecksumError, Item, Job, Outcome, ProblemError
+from segue_client.failures import UnreachableError
 
-__all__ = ["Batch", "ChecksumError", "Client", "Item", "Job", "Outcome", "ProblemError"]
+__all__ = [
+    "Batch", "ChecksumError", "Client", "ConfigurationError", "Item", "Job", "Outcome", "ProblemError",
+    "UnreachableError",
+]  # fmt: skip
 __version__ = "0.1.0"

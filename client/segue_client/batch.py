@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import httpx
 
-from segue_client.documents import UNFINISHED, Counts, Item, Outcome
+from segue_client.documents import UNFINISHED, Counts, Item, Outcome, document_of
 from segue_client.transport import LONG_POLL_S, QUICKEST_POLL_S, Transport
 
 
@@ -18,7 +18,7 @@ class Batch:
         self._take(answer)
 
     def _take(self, answer: httpx.Response) -> None:
-        document = answer.json()
+        document = document_of(answer)
         self.id, self.name, self.status = str(document["id"]), str(document["name"]), str(document["status"])
         self.counts = Counts.of(document["counts"])
         self.rate_per_s: float | None = document.get("rate_per_s")
@@ -34,7 +34,7 @@ class Batch:
         """Add (custom_id, content) pairs, in order. A custom_id that is there is left alone: repeat freely."""
         parts = [part(custom_id, content) for custom_id, content in images]
         answer = self._transport.send("POST", self.links["jobs"], files=parts)
-        return [Outcome.of(item) for item in answer.json()["items"]]
+        return [Outcome.of(item) for item in document_of(answer)["items"]]
 
     def close(self) -> None:
         """Nothing more will be added: the batch ends when its images have."""

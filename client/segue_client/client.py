@@ -9,7 +9,7 @@ import hashlib
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Client(Transport):
         model: str = "stable",
         wait_s: int = 0,
         name: str = "",
+        tags: Sequence[str] = (),
     ) -> Job:
         """Send one image, a path or its bytes; with `wait_s` (at most 60) the answer comes when it has ended.
 
@@ -46,6 +47,7 @@ class Client(Transport):
         name = name or ("image" if isinstance(image, bytes) else Path(image).name)
         headers = {"Idempotency-Key": str(uuid.uuid4())} | ({"Prefer": f"wait={wait_s}"} if wait_s else {})
         options = {"priority": priority, "model": model} | ({"deadline_s": str(deadline_s)} if deadline_s else {})
+        options |= {"tags": ",".join(tags)} if tags else {}
         parts = [part(name, content)]
         return job_of(self.send("POST", "/v1/jobs", headers=headers, data=options, files=parts))
 
@@ -134,8 +136,8 @@ class Client(Transport):
         return Batch(self, self.send("POST", "/v1/batches", json=body))
 
     def batch(self, batch_id: str) -> Batch:
-        return Batch(self, self.send("GET", f"/v1/batches/{batch_id}"))
+        return Batch(self, self.send("GET", f"/v1/batches/{quote(batch_id, safe='', errors='replace')}"))
 
 
 def _path(job_id: str, action: str = "") -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}{action}"
+    return f"/v1/jobs/{quote(job_id, safe='', errors='replace')}{action}"

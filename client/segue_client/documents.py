@@ -102,12 +102,17 @@ def document_of(answer: httpx.Response) -> dict[str, Any]:
     try:
         return dict(answer.json())
     except (ValueError, TypeError) as error:
-        detail = f"{answer.url} answers with something else."
+        detail = f"{answer.url.copy_with(query=None)} answers with something else."
         raise ProblemError({"title": "Not Segue", "status": answer.status_code, "detail": detail}) from error
 
 
 def problem_of(answer: httpx.Response) -> dict[str, Any]:
     """The problem document; made up where something between here and the server answered without one."""
     if answer.headers.get("Content-Type", "").startswith("application/problem+json"):
-        return dict(answer.json())
-    return {"title": answer.reason_phrase, "status": answer.status_code, "detail": answer.text[:200], "code": ""}
+        return document_of(answer)
+    title, detail = answer.reason_phrase or "HTTP error", ""
+    if answer.has_redirect_location:
+        detail = "The address redirects to another one, which is not followed: name that one."
+    elif not answer.text.lstrip().startswith("<"):
+        detail = answer.text[:200]
+    return {"title": title, "status": answer.status_code, "detail": detail, "code": ""}

@@ -2,14 +2,20 @@
 
 import sys
 import time
+import unicodedata
 from collections.abc import Callable
 
 PLAIN_EVERY_S = 10
+# Control characters, lone surrogates, line and paragraph separators.
+UNSAFE = ("Cc", "Cs", "Zl", "Zp")
+BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(text: str) -> str:
-    """A file's name may hold what would steer the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """In one line, without what would steer the terminal or turn the text round."""
+    return "".join(
+        "?" if unicodedata.category(letter) in UNSAFE or letter in BIDIRECTIONAL else letter for letter in text
+    )
 
 
 def now_and_then() -> Callable[[str], None]:
@@ -20,6 +26,6 @@ def now_and_then() -> Callable[[str], None]:
         nonlocal said
         if time.monotonic() - said >= PLAIN_EVERY_S:
             said = time.monotonic()
-            print(line, file=sys.stderr, flush=True)
+            print(printable(line), file=sys.stderr, flush=True)
 
     return say

@@ -3,12 +3,17 @@
 import itertools
 import math
 import random
+import threading
 import time
+from queue import Empty, Queue
 from typing import Any, Self
 
 import httpx
 
+from segue_client.connection import http_client
 from segue_client.documents import ProblemError, problem_of
+from segue_client.failures import unreachable
+from segue_client.links import resolve
 
 LONG_POLL_S = 25
 QUICKEST_POLL_S = 0.5  # a batch at work changes all the time: asked again no faster than this
@@ -24,11 +29,9 @@ class Transport:
     """
 
     def __init__(self, url: str, timeout_s: float = 60, key: str = "") -> None:
+        """Raises ConfigurationError."""
         self.timeout_s = timeout_s
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=httpx.Timeout(10, read=90, write=90, pool=None)
-        )
+        self._http = http_client(url, key)
 
     def __enter__(self) -> Self:
         return self
@@ -38,6 +41,33 @@ class Transport:
 
     def close(self) -> None:
         self._http.close()
+
+    def find(self, within_s: float) -> None:
+        """Make sure that a server answers at the address. Raises UnreachableError."""
+        found: Queue[httpx.HTTPError | None] = Queue()
+        # In a thread: a look-up of the name knows no time limit.
+        threading.Thread(target=lambda: found.put(self._look(within_s)), daemon=True).start()
+        try:
+            error = found.get(timeout=within_s + 0.5)
+        except Empty:
+            error = httpx.ConnectTimeout("")
+        if error:
+            raise unreachable(self._http.base_url, error) from error
+
+    def _look(self, within_s: float) -> httpx.HTTPError | None:
+        give_up = time.monotonic() + within_s
+        for attempt in itertools.count():
+            left = give_up - time.monotonic()
+            try:
+                self._http.get("/healthz", timeout=max(0.1, left))
+            except httpx.HTTPError as error:
+                pause_s = _pause_s(attempt)
+                if not isinstance(error, TRANSIENT) or time.monotonic() + pause_s > give_up:
+                    return error
+                time.sleep(pause_s)
+            else:
+                return None
+        raise AssertionError("itertools.count() ended")
 
     def poll(self, link: str, etag: str, wait_s: float) -> httpx.Response:
         """The document, or 304, when it has changed or after `wait_s`; a server too busy to wait is asked later."""
@@ -50,17 +80,23 @@ class Transport:
         return answer
 
     def send(self, method: str, link: str, **request: Any) -> httpx.Response:
-        """One exchange, tried again until `timeout_s` is spent. Raises ProblemError, httpx.TransportError.
+        """One exchange, tried again until `timeout_s` is spent. Raises ProblemError, UnreachableError.
 
         What the server asks a caller at its limit to wait for does not count, up to LONGEST_LIMITED_S in all.
         """
+        url = resolve(self._http.base_url, link)
         give_up, limited_s = time.monotonic() + self.timeout_s, LONGEST_LIMITED_S
         for attempt in itertools.count():
             wanted_s = 0.0
             try:
-                answer = self._http.request(method, link, **request)
-            except TRANSIENT as error:
-                failure: Exception = error
+                answer = self._http.request(method, url, **request)
+            except httpx.HTTPError as error:
+                failure: Exception = unreachable(self._http.base_url, error)
+                if not isinstance(error, TRANSIENT):
+                    raise failure from error
+            except UnicodeError as error:
+                detail = "An argument is not valid Unicode."
+                raise ProblemError({"title": "Not sent", "detail": detail, "code": "not_sent"}) from error
             else:
                 if answer.is_success or answer.status_code == httpx.codes.NOT_MODIFIED:
                     return answer
@@ -71,11 +107,15 @@ class Transport:
                 if problem.code == "rate_limited":
                     give_up += min(wanted_s, limited_s)
                     limited_s = max(0.0, limited_s - wanted_s)
-            pause_s = wanted_s + random.uniform(0.5, 1) * min(LONGEST_PAUSE_S, 0.2 * 2**attempt)
+            pause_s = wanted_s + _pause_s(attempt)
             if time.monotonic() + pause_s > give_up:
                 raise failure
             time.sleep(pause_s)
         raise AssertionError("itertools.count() ended")
+
+
+def _pause_s(attempt: int) -> float:
+    return random.uniform(0.5, 1) * float(min(LONGEST_PAUSE_S, 0.2 * 2**attempt))
 
 
 def _retry_after(answer: httpx.Response) -> float:

@@ -6,20 +6,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pictures
 import pytest
 import services
+from misbehaving import Answer, problem_of, server
 from PIL import Image
 from stack import Stack
 
-from segue_client import ChecksumError, Client, Job, ProblemError
+from segue_client import ChecksumError, Client, Job, ProblemError, UnreachableError
 
 SERVER_SIDE = (
     "flask", "numpy", "tensorflow", "redis", "minio", "celery", "pydantic", "storage", "web", "worker", "model",
@@ -128,41 +125,6 @@ def test_a_cancelled_batch_ends(client: Client) -> None:
     assert caught.value.code == "batch_closed"
 
 
-Answer = tuple[int, dict[str, str], bytes]
-
-
-@contextmanager
-def server(answer: Callable[[int], Answer], port: int = 0) -> Iterator[tuple[str, list[Any]]]:
-    """Answers the n-th request with answer(n). → its address, the headers of all requests"""
-    seen: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, headers, body = answer(len(seen))
-            seen.append(self.headers)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    made = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    thread = threading.Thread(target=made.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{made.server_port}", seen
-    finally:
-        made.shutdown()
-        thread.join()
-        made.server_close()
-
-
 JOB = b'{"id": "job_1", "status": "queued", "links": {"self": "/v1/jobs/job_1"}, "input": {}, "newer": 1}'
 BUSY = b'{"code": "idempotency_in_progress", "status": 409, "title": "busy"}'
 
@@ -198,7 +160,10 @@ def test_giving_up_within_the_budget() -> None:
 
 def test_a_server_that_is_not_there_yet() -> None:
     port = services.free_ports(1)
-    with Client(f"http://127.0.0.1:{port}", timeout_s=0.5) as client, pytest.raises(httpx.ConnectError):
+    with (
+        Client(f"http://127.0.0.1:{port}", timeout_s=0.5) as client,
+        pytest.raises(UnreachableError, match="connection refused"),
+    ):
         client.job("job_1")
     with Client(f"http://127.0.0.1:{port}") as client:
         found: list[Job] = []
@@ -208,11 +173,6 @@ def test_a_server_that_is_not_there_yet() -> None:
         with server(lambda _: (200, {}, JOB), port):
             asking.join(20)
     assert [job.id for job in found] == ["job_1"]
-
-
-def problem_of(status: int, code: str, **headers: str) -> Answer:
-    body = json.dumps({"status": status, "code": code, "title": "No", "detail": f"Because of {code}."}).encode()
-    return status, {"Content-Type": "application/problem+json", **headers}, body
 
 
 def test_the_key_goes_with_every_request() -> None:

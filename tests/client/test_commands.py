@@ -89,13 +89,15 @@ def test_a_refusal_of_the_service_is_one_line(segue: Segue) -> None:
 
 
 def test_the_json_document_of_a_submission(segue: Segue) -> None:
-    done = segue("submit", "cat.jpg", "missing.jpg", "--priority", "bulk", "--deadline-s", 600, "--json")
+    tags = ("--tag", "holiday", "--tag", "2026")
+    done = segue("submit", "cat.jpg", "missing.jpg", "--priority", "bulk", "--deadline-s", 600, *tags, "--json")
     told = document(done)
     assert (done.returncode, told["object"], told["ok"]) == (1, "list", False)
     sent, missing = told["data"]
     assert set(sent) == {"id", "photo", "job", "problem", "mask"}
     assert (sent["photo"], sent["problem"], sent["mask"]) == ("cat.jpg", None, None)
     assert (sent["job"]["id"], sent["job"]["object"], sent["job"]["priority"]) == (sent["id"], "job", "bulk")
+    assert sent["job"]["tags"] == ["holiday", "2026"]
     assert (missing["id"], missing["job"], missing["problem"]["code"]) == (None, None, "not_sent")
 
 
@@ -116,7 +118,7 @@ def test_masks_lie_beside_their_names_and_nothing_is_overwritten(served: Segue, 
     assert again.returncode == 1
     assert cat == "-  refused  cat.jpg: Not sent: masks/cat.jpg.png is there already [not_sent]"
     assert dog.endswith("→ masks/dog.jpg.png")
-    assert same_name.endswith("masks/dog.jpg.png is there already [not_sent]")
+    assert same_name.endswith("Not sent: given twice [not_sent]")
     assert (tmp_path / "masks" / "cat.jpg.png").read_bytes() == b"mine"
 
 
@@ -167,7 +169,7 @@ def test_ctrl_c_says_how_to_go_on(lonely_web: str, connection: Storage, tmp_path
     assert process.returncode == 130, stderr
     told = json.loads(stdout)
     assert [entry["job"]["status"] for entry in told["data"]] == ["queued", "queued"]
-    assert stderr.startswith("stopped\n")
+    assert stderr.startswith("Stopped: by Ctrl-C [stopped]\n")
     going = shlex.split(stderr.splitlines()[-1].rpartition(": ")[2])
     assert going == [
         "segue", "wait", "--url", lonely_web, "--out", "masks", "--format", "index",
@@ -245,7 +247,7 @@ def test_no_service_is_one_line(tmp_path: Path, command: tuple[str, ...]) -> Non
     done = run("http://127.0.0.1:1", *command, folder=photos(tmp_path))
     first, *more = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (1, "")
-    assert first == "http://127.0.0.1:1 does not answer: [Errno 111] Connection refused"
+    assert first == "Unreachable: http://127.0.0.1:1 does not answer: connection refused [unreachable]"
     assert more == (["not sent: 1 of 1 photos"] if command[0] == "submit" else [])
 
 

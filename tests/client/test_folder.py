@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pictures
 import pytest
 import services
 from callers import SECRET
+from folders import Folder, env
 from PIL import Image
 from stack import Stack, children
 
@@ -21,76 +21,6 @@ from segue_client.folder.journal import NAME
 from storage.records.api_key import Scope
 from storage.records.api_keys import ApiKeys
 from storage.records.sql import Database
-
-BLOCKED = (
-    "flask", "numpy", "tensorflow", "keras", "redis", "minio", "celery", "kombu", "PIL", "storage", "worker",
-    "model", "web", "cli",
-)  # fmt: skip
-LAUNCH = f"""
-import runpy, sys
-sys.modules.update(dict.fromkeys({BLOCKED}))
-runpy.run_path('scripts/submit_folder.py', run_name='__main__')
-"""
-# Root reads everything; without these capabilities it is a user like others.
-AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
-
-
-def env() -> dict[str, str]:
-    """SEGUE_KEY included, where a test sets it."""
-    return {**os.environ, "PYTHONPATH": services.PYTHONPATH}
-
-
-class Folder:
-    """A folder of photos, the one of its masks, and runs of the script on them."""
-
-    def __init__(self, root: Path, port: int) -> None:
-        self.source, self.out, self.port = root / "in", root / "out", port
-        self.source.mkdir()
-
-    def photo(self, name: str, width: int = 40, height: int = 30, seed: int = 0) -> None:
-        path = self.source / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(
-            pictures.encoded(pictures.photo(width, height, seed), "PNG" if name.endswith("png") else "JPEG")
-        )
-
-    def command(self, *options: str) -> list[str]:
-        order = [str(self.source), "--out", str(self.out), "--url", f"http://127.0.0.1:{self.port}", *options]
-        return [*AS_USER, sys.executable, "-c", LAUNCH, *order]
-
-    def outcome(self, *options: str) -> "subprocess.CompletedProcess[str]":
-        command = self.command(*options)
-        return subprocess.run(
-            command, cwd=services.ROOT, env=env(), text=True, capture_output=True, check=False, timeout=50
-        )
-
-    def run(self, *options: str, code: int = 0) -> dict[str, Any]:
-        done = self.outcome("--json", *options)
-        assert done.returncode == code, done.stdout + done.stderr
-        assert done.stdout, done.stderr
-        return dict(json.loads(done.stdout))
-
-    def masks(self) -> set[str]:
-        return {path.relative_to(self.out).as_posix() for path in self.out.rglob("*") if path.is_file()} - {NAME}
-
-    def journal(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.out / NAME).read_text().splitlines()]
-
-    def kill_at(self, kind: str, count: int) -> None:
-        """Start a run and SIGKILL it as soon as the journal has so many lines of the kind."""
-        journal, wanted = self.out / NAME, f'{{"{kind}"'
-        with subprocess.Popen(
-            self.command("--concurrency", "2"),
-            cwd=services.ROOT,
-            env=env(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            try:
-                services.wait_until(lambda: journal.exists() and journal.read_text().count(wanted) >= count, kind)
-            finally:
-                process.kill()
-        assert process.returncode == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -134,7 +64,8 @@ def test_a_tree_and_everything_hostile_in_it(folder: Folder, tmp_path: Path) -> 
     assert {one["file"]: one["code"] for one in report["failed"]} == {
         "broken.jpg": "image_decode_failed", "header.jpg": "unprocessable_image",
     }  # fmt: skip
-    assert (report["candidates"], report["succeeded"], report["ignored"]) == (15, 5, 1)
+    assert (report["candidates"], report["succeeded"]) == (15, 5)
+    assert report["ignored"] == [{"file": "notes.txt", "reason": "not an image"}]
     assert sum(report["classes"].values()) == pytest.approx(1, abs=0.01)
     assert all(path.read_bytes() == content for path, content in before.items())
 
@@ -150,9 +81,9 @@ def test_the_summary_for_people(folder: Folder) -> None:
     (folder.source / "esc\x1b[2Jape.jpg").write_text("x")
     done = folder.outcome()
     assert done.returncode == 1
-    assert "2 photos: 1 masks, 0 failed, 1 skipped, 0 unfinished" in done.stdout
+    assert "2 photos: 1 masks, 1 skipped, 0 kept, 0 failed, 0 unfinished" in done.stdout
     assert "of the pixels, mean over 1 masks" in done.stdout
-    assert "skipped  esc?[2Jape.jpg: not an image" in done.stdout
+    assert "skipped    esc?[2Jape.jpg: not an image" in done.stdout
 
 
 @pytest.mark.parametrize(("kind", "count"), [("batch", 1), ("uploaded", 40), ("done", 60)])
@@ -257,9 +188,11 @@ def test_overlays_into_a_folder_inside(folder: Folder) -> None:
         assert (overlay.format, overlay.size) == ("JPEG", (45, 35))
 
 
-def test_nothing_to_do(folder: Folder) -> None:
-    report = folder.run()
-    assert (report["ok"], report["candidates"], report["batches"]) == (True, 0, [])
+def test_a_folder_without_photos_says_so(folder: Folder) -> None:
+    (folder.source / "notes.txt").write_text("not a photo")
+    report = folder.run(code=1)
+    assert (report["ok"], report["candidates"], report["batches"]) == (False, 0, [])
+    assert (report["error"]["code"], report["ignored"][0]["file"]) == ("nothing_sent", "notes.txt")
 
 
 @pytest.mark.parametrize(
@@ -300,7 +233,7 @@ def test_a_web_that_asks_for_a_key(
     try:
         services.wait_until(lambda: "Booting worker" in log.read_text(), "the web")
         refused = folder.run(code=1)
-        assert refused["error"].startswith("Authentication required: ")
+        assert refused["error"]["code"] == "unauthorized"
         assert folder.run("--key", key)["succeeded"] == 1
         folder.photo("b.jpg", seed=1)
         monkeypatch.setenv("SEGUE_KEY", key)
@@ -308,3 +241,21 @@ def test_a_web_that_asks_for_a_key(
     finally:
         web.terminate()
         assert web.wait(services.PATIENCE_S) == 0
+
+
+def test_a_file_that_is_not_ours_is_kept(folder: Folder) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        folder.photo(name)
+    folder.out.mkdir()
+    theirs, ours = folder.out / "a.jpg.png", folder.out / "b.jpg.png"
+    theirs.write_bytes(b"theirs")
+    report = folder.run(code=1)
+    assert ([one["file"] for one in report["kept"]], report["uploaded"], report["succeeded"]) == (["a.jpg"], 1, 1)
+    ours.write_bytes(b"corrected by hand")
+    folder.photo("b.jpg", 50, 20, seed=5)
+    report = folder.run(code=1)
+    assert ([one["file"] for one in report["kept"]], report["uploaded"]) == (["a.jpg", "b.jpg"], 0)
+    assert (theirs.read_bytes(), ours.read_bytes()) == (b"theirs", b"corrected by hand")
+    assert folder.run("--overwrite")["succeeded"] == 2
+    with Image.open(ours) as mask:
+        assert mask.size == (50, 20)

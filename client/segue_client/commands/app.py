@@ -1,20 +1,33 @@
 """The `segue` command: the client's commands, and the operator's where the server is installed too."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.metadata import entry_points
+from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
+from segue_client import __version__
 from segue_client.commands import folder, jobs
-from segue_client.commands.output import fail
+from segue_client.commands.interrupt import end_now, end_soon
+from segue_client.commands.output import INTERRUPTED, fail, say
 
 EXTENSIONS = "segue.commands"  # entry points, each a Typer whose commands and groups are added
-OPERATOR = ("setup", "doctor", "trace", "roles", "models", "keys")
+OPERATOR = ("setup", "doctor", "trace", "roles", "models", "keys", "sessions", "audit")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"segue-client {__version__}")
+        raise typer.Exit
 
 
 def assemble(extensions: Iterable[typer.Typer]) -> typer.Typer:
     """The client's commands and those of `extensions`."""
-    app = typer.Typer(no_args_is_help=True, help="Segmentation in a queue: photos in, masks out.")
+    app = typer.Typer(no_args_is_help=True)
+    app.callback()(_root)
     for group in (jobs.app, folder.app, *extensions):
         app.add_typer(group)
     present = typer.main.get_group(app).commands
@@ -22,6 +35,14 @@ def assemble(extensions: Iterable[typer.Typer]) -> typer.Typer:
         if name not in present:
             _add_absent(app, name)
     return app
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the client's version.")
+    ] = False,
+) -> None:
+    """Segmentation in a queue: photos in, masks out."""
 
 
 def _add_absent(app: typer.Typer, name: str) -> None:
@@ -32,4 +53,25 @@ def _add_absent(app: typer.Typer, name: str) -> None:
 
 
 def main() -> None:
-    assemble(entry.load() for entry in entry_points(group=EXTENSIONS))()
+    run(assemble(_extensions()))
+
+
+def _extensions() -> Iterator[typer.Typer]:
+    """A server that cannot be imported does not keep the client's commands from running."""
+    for entry in entry_points(group=EXTENSIONS):
+        with suppress(ImportError):
+            yield entry.load()
+
+
+def run(app: typer.Typer) -> None:
+    """Whatever the terminal's encoding, a name that it cannot show does not fail the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    end_soon()
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            end_now(INTERRUPTED)
+        raise

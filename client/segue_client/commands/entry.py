@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from httpx import HTTPError
 
-from segue_client.commands.output import show_json
-from segue_client.commands.service import away, one_line
+from segue_client.client import Client
+from segue_client.commands.output import FAILED, say, show_json
+from segue_client.commands.service import PATIENCE_S, exit_code
 from segue_client.documents import Job, ProblemError
-from segue_client.terminal import printable
+from segue_client.failures import FAILURES, explained, one_line
 
 NOT_ITS_FAULT = (401, 403, 429, 502, 503, 504)  # the next one would not fare better
-INTERRUPTED = 130
 
 
 @dataclass
@@ -28,6 +27,7 @@ class Entry:
     job: Job | None = None
     problem: dict[str, Any] | None = None
     mask: Path | None = None
+    target: Path | None = None  # where its mask shall go
     settled: bool = False  # waited for to the end
 
     @property
@@ -53,12 +53,7 @@ class Entry:
         named = self.photo or (job.input.get("filename", "") if job else "")
         told = [job.id if job else self.id or "-", job.status if job else "refused", named]
         target = f" → {self.mask}" if self.mask else ""
-        return printable("  ".join(filter(None, told)) + target) + (f": {one_line(reason)}" if reason else "")
-
-
-def refused(title: str, detail: str) -> dict[str, Any]:
-    """A problem of our own, in the form of the service's."""
-    return {"title": title, "detail": detail, "code": title.lower().replace(" ", "_")}
+        return "  ".join(filter(None, told)) + target + (f": {one_line(reason)}" if reason else "")
 
 
 def attempt(entry: Entry, call: Callable[[], Job]) -> None:
@@ -73,45 +68,39 @@ def attempt(entry: Entry, call: Callable[[], Job]) -> None:
 
 @contextmanager
 def told(
-    entries: Sequence[Entry], well: Callable[[Entry], bool], *, as_json: bool, url: str, resume: Sequence[str] = ()
-) -> Iterator[None]:
+    client: Client, entries: Sequence[Entry], well: Callable[[Entry], bool], *, as_json: bool,
+    resume: Sequence[str] = (), err: bool = False,
+) -> Iterator[None]:  # fmt: skip
     """Prints what became of them, however the block ends, and ends the command: 0 when all are `well`.
 
-    `resume`: the command that waits for those that are under way.
+    `resume`: the command that waits for those that are under way; `err`: stdout belongs to the mask.
     """
-    reason, code = "", 1
+    error, code = None, FAILED
     try:
+        client.find(PATIENCE_S)
         yield
-    except KeyboardInterrupt:
-        reason, code = "stopped", INTERRUPTED
-    except TimeoutError as error:
-        reason = str(error)
-    except ProblemError as error:
-        reason = one_line(error.document)
-    except HTTPError as error:
-        reason = away(url, error)
-    ok = not reason and all(map(well, entries))
-    _show(entries, ok, as_json=as_json)
-    if reason:
-        typer.echo(reason, err=True)
+    except FAILURES as failure:
+        error, code = explained(failure), exit_code(failure)
+    ok = error is None and all(map(well, entries))
+    _show(entries, ok, error, as_json=as_json, err=err)
+    if error:
+        say(one_line(error), err=True)
         _say_how_to_go_on(entries, resume)
     raise typer.Exit(0 if ok else code)
 
 
-def _show(entries: Sequence[Entry], ok: bool, *, as_json: bool) -> None:
+def _show(entries: Sequence[Entry], ok: bool, error: dict[str, Any] | None, *, as_json: bool, err: bool) -> None:
     if as_json:
-        show_json({"object": "list", "ok": ok, "data": [entry.document() for entry in entries]})
+        show_json({"object": "list", "ok": ok, "data": [entry.document() for entry in entries], "error": error})
         return
     for entry in entries:
         if entry.job or entry.problem:
-            typer.echo(entry.line())
+            say(entry.line(), err=err)
 
 
 def _say_how_to_go_on(entries: Sequence[Entry], resume: Sequence[str]) -> None:
     going = [entry.job.id for entry in entries if entry.job and entry.accepted and not entry.settled]
     if untouched := [entry.photo for entry in entries if entry.photo and not entry.job and not entry.problem]:
-        typer.echo(f"not sent: {len(untouched)} of {len(entries)} photos", err=True)
+        say(f"not sent: {len(untouched)} of {len(entries)} photos", err=True)
     if going and resume:
-        typer.echo(
-            f"the service goes on with {len(going)}; to wait for them: {shlex.join([*resume, *going])}", err=True
-        )
+        say(f"the service goes on with {len(going)}; to wait for them: {shlex.join([*resume, *going])}", err=True)

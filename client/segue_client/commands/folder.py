@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
-from segue_client.commands.output import JsonOption, show_json
+from segue_client.commands.options import FormatOption, SuffixOption
+from segue_client.commands.output import FAILED, INTERRUPTED, JsonOption, say, show_json
 from segue_client.commands.service import DEFAULT_URL, PANEL, KeyOption, UrlOption
 from segue_client.folder.order import Order, UsageError
 from segue_client.folder.run import run
+from segue_client.terminal import printable
 
 app = typer.Typer()
 
@@ -19,21 +21,30 @@ def folder(
     *,
     out: Annotated[Path, typer.Option(help="Folder for the masks and the journal; may lie inside IN.")],
     url: UrlOption = DEFAULT_URL,
-    format: Annotated[str, typer.Option(help="index: palette PNG; overlay: JPEG.")] = "index",  # noqa: A002
+    format: FormatOption = "index",  # noqa: A002 - the API's own word
+    suffix: SuffixOption = "",
     key: KeyOption = "",
-    name: Annotated[str, typer.Option(help="Name of the batch; the folder's without.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the batch; default: the folder's.")] = "",
     model: Annotated[str, typer.Option(help="Alias or version of the model.")] = "stable",
     concurrency: Annotated[int, typer.Option(help="Requests at a time.")] = 4,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run those again that failed.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files in OUT that this command did not write, too.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Masks for a folder of photos. Run again, it goes on where it was stopped. 0: all there, 1: not all, 2: usage."""
+    order = Order(
+        source, out, url, format, name, model, concurrency, retry_failed=retry_failed, overwrite=overwrite,
+        own_suffix=suffix, key=key,
+    )  # fmt: skip
     try:
-        report = run(Order(source, out, url, format, name, model, concurrency, retry_failed, key))
+        report = run(order)
     except UsageError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(printable(str(error))) from error
     if as_json:
         show_json(report.document())
     else:
-        typer.echo("\n".join(report.lines()))
-    raise typer.Exit(not report.ok)
+        for line in report.lines():
+            say(line)
+    raise typer.Exit(INTERRUPTED if report.interrupted else FAILED if not report.ok else 0)

@@ -1,5 +1,6 @@
 """Photos and jobs over the HTTP API. Exit codes: 0 all well, 1 not all, 2 usage, 130 stopped by Ctrl-C."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
@@ -9,19 +10,21 @@ from typing import Annotated, Any, Literal
 import typer
 
 from segue_client.client import Client
-from segue_client.commands.entry import Entry, attempt, refused, told
-from segue_client.commands.masks import Masks
-from segue_client.commands.output import JsonOption, show_json
-from segue_client.commands.service import DEFAULT_URL, PANEL, KeyOption, UrlOption, service
+from segue_client.commands.entry import Entry, attempt, told
+from segue_client.commands.masks import STREAM, masks_for
+from segue_client.commands.options import FormatOption, SuffixOption
+from segue_client.commands.output import JsonOption, say, show_json
+from segue_client.commands.service import DEFAULT_URL, PANEL, KeyOption, UrlOption, answering, service
 from segue_client.commands.waiting import follow
-from segue_client.folder.walk import Refused, read
+from segue_client.failures import refused
+from segue_client.folder.walk import LARGEST_BYTES, Refused, checked, read
 
 Status = Literal["queued", "running", "succeeded", "failed", "canceled", "expired"]
 JobsArgument = Annotated[list[str], typer.Argument(metavar="JOB", help="Ids, as `segue submit` prints them.")]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", help="Folder for the masks, {photo}.png or .jpg; nothing is overwritten.")
+    Path | None,
+    typer.Option("--out", help="Folder for the masks, {photo} and a suffix; nothing is overwritten. - for stdout."),
 ]
-FormatOption = Annotated[Literal["index", "overlay"], typer.Option(help="index: palette PNG; overlay: JPEG.")]
 DAY_S = 24 * 3600.0
 _ACCEPTED, _SUCCEEDED = attrgetter("accepted"), attrgetter("succeeded")
 
@@ -30,7 +33,7 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue submit cat.jpg dog.jpg --wait --out masks")
 def submit(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="JPEG, PNG or WebP.")],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Images; - reads one from stdin.")],
     *,
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
@@ -41,19 +44,22 @@ def submit(
     deadline_s: Annotated[
         int | None, typer.Option("--deadline-s", min=1, help="Seconds after which nobody wants it any more.")
     ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A word to find the jobs by; several times.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until all have ended.")] = False,
     out: OutOption = None,
     format: FormatOption = "index",  # noqa: A002 - the API's own word
+    suffix: SuffixOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Send photos; a line for each with its job's id and status. --out waits and fetches the masks."""
-    entries, masks = [Entry(photo=str(photo)) for photo in photos], Masks(out, format) if out else None
+    entries = [Entry(photo=str(photo)) for photo in photos]
+    masks = masks_for(out, format, suffix, [entry.photo for entry in entries], as_json=as_json)
     waits = wait or masks is not None
-    well, resume = _SUCCEEDED if waits else _ACCEPTED, _resume(url, out, format)
-    with service(url, key) as client, told(entries, well, as_json=as_json, url=url, resume=resume):
+    how: dict[str, Any] = {"as_json": as_json, "resume": _resume(url, out, format, suffix), "err": out == STREAM}
+    with service(url, key) as client, told(client, entries, _SUCCEEDED if waits else _ACCEPTED, **how):
         for entry in entries:
             if masks is None or masks.claim(entry):
-                _send(client, entry, priority=priority, model=model, deadline_s=deadline_s)
+                _send(client, entry, priority=priority, model=model, deadline_s=deadline_s, tags=tag or ())
         if waits:
             follow(client, entries, DAY_S, masks)
 
@@ -61,11 +67,12 @@ def submit(
 def _send(client: Client, entry: Entry, **options: Any) -> None:
     path = Path(entry.photo)
     try:
-        content = read(path)
+        content = checked(sys.stdin.buffer.read(LARGEST_BYTES + 1)) if path == STREAM else read(path)
     except Refused as reason:
         entry.problem = refused("Not sent", str(reason))
         return
-    attempt(entry, partial(client.submit, content, name=path.name, **options))
+    name = "stdin" if path == STREAM else path.name
+    attempt(entry, partial(client.submit, content, name=name, **options))
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue status job_0197… --json")
@@ -81,14 +88,16 @@ def wait_for(
     timeout_s: Annotated[float, typer.Option("--timeout-s", min=0, help="Seconds to wait at most.")] = DAY_S,
     out: OutOption = None,
     format: FormatOption = "index",  # noqa: A002
+    suffix: SuffixOption = "",
     url: UrlOption = DEFAULT_URL,
     key: KeyOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Until jobs have ended. 0: all have their mask."""
-    entries, masks = _entries(jobs), Masks(out, format) if out else None
-    resume = _resume(url, out, format)
-    with service(url, key) as client, told(entries, _SUCCEEDED, as_json=as_json, url=url, resume=resume):
+    entries = _entries(jobs)
+    masks = masks_for(out, format, suffix, jobs, as_json=as_json)
+    how: dict[str, Any] = {"as_json": as_json, "resume": _resume(url, out, format, suffix), "err": out == STREAM}
+    with service(url, key) as client, told(client, entries, _SUCCEEDED, **how):
         for entry in entries:
             attempt(entry, partial(client.job, entry.id))
         follow(client, entries, timeout_s, masks)
@@ -117,28 +126,30 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """Your jobs, the newest first, seconds behind."""
-    with service(url, key) as client:
+    empty = {"object": "list", "data": []}
+    with service(url, key) as client, answering(client, empty, as_json=as_json):
         entries = [Entry(job=job) for job in client.jobs(status or "", batch, limit=limit)]
     if as_json:
-        show_json({"object": "list", "data": [entry.job.document for entry in entries if entry.job]})
+        data = [entry.job.document for entry in entries if entry.job]
+        show_json({"object": "list", "ok": True, "data": data, "error": None})
         return
     for entry in entries:
-        typer.echo(entry.line())
+        say(entry.line())
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue queue --json")
 def queue(url: UrlOption = DEFAULT_URL, key: KeyOption = "", as_json: JsonOption = False) -> None:
     """How long the queue is and how fast it moves."""
-    with service(url, key) as client:
+    with service(url, key) as client, answering(client, {"object": "error"}, as_json=as_json):
         state = client.queue()
     if as_json:
         show_json(state)
         return
     for name, lane in state["lanes"].items():
         oldest = f", the oldest for {lane['oldest_age_s']:.0f} s" if lane["oldest_age_s"] is not None else ""
-        typer.echo(f"{name:12} {lane['pending']} waiting{oldest}, {lane['running']} running")
+        say(f"{name:12} {lane['pending']} waiting{oldest}, {lane['running']} running")
     backlog = f", {state['backlog_s']:.0f} s of work" if state["backlog_s"] is not None else ""
-    typer.echo(f"{state['workers']} workers, {state['images_per_s']} images/s{backlog}")
+    say(f"{state['workers']} workers, {state['images_per_s']} images/s{backlog}")
 
 
 def _each(
@@ -147,7 +158,7 @@ def _each(
 ) -> None:  # fmt: skip
     """One call of the client for each job."""
     entries = _entries(jobs)
-    with service(url, key) as client, told(entries, well, as_json=as_json, url=url):
+    with service(url, key) as client, told(client, entries, well, as_json=as_json):
         for entry in entries:
             attempt(entry, partial(getattr(client, call), entry.id))
 
@@ -156,8 +167,8 @@ def _entries(jobs: list[str]) -> list[Entry]:
     return [Entry(id=job) for job in dict.fromkeys(jobs)]
 
 
-def _resume(url: str, out: Path | None, format: str) -> list[str]:  # noqa: A002
+def _resume(url: str, out: Path | None, format: str, suffix: str) -> list[str]:  # noqa: A002
     """The command that goes on waiting; the key stays out of sight."""
     where = ["--url", url] if url != DEFAULT_URL else []
-    masks = ["--out", str(out), "--format", format] if out else []
+    masks = ["--out", str(out), "--format", format, *(["--suffix", suffix] if suffix else [])] if out else []
     return ["segue", "wait", *where, *masks]

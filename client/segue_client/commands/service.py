@@ -1,50 +1,51 @@
-"""What the commands over the HTTP API have in common: where the service is, and with which key."""
+"""What the commands over the HTTP API have in common: where the service is, with which key, and what went wrong."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from httpx import HTTPError
 
 from segue_client.client import Client
-from segue_client.commands.output import fail
-from segue_client.connection import address
-from segue_client.documents import ProblemError
-from segue_client.terminal import printable
+from segue_client.commands.output import FAILED, INTERRUPTED, USAGE, fail, say, show_json
+from segue_client.connection import ConfigurationError
+from segue_client.failures import FAILURES, explained, one_line
 
 PANEL = "Photos"
 DEFAULT_URL = "http://127.0.0.1:8000"
-PATIENCE_S = 5  # for the first answer: somebody sits before it
-WAITING_PATIENCE_S = 60  # what waits already outlasts a restart of the service
+PATIENCE_S = 4  # for the first answer: a person waits for it
+WAITING_PATIENCE_S = 60  # a wait outlasts a restart of the service
 
 UrlOption = Annotated[str, typer.Option(envvar="SEGUE_URL", help="Address of the service.")]
-KeyOption = Annotated[str, typer.Option(envvar="SEGUE_KEY", help="API key; better by the variable.", show_envvar=True)]
+KeyOption = Annotated[
+    str, typer.Option(envvar="SEGUE_KEY", help="API key; prefer the environment variable.", show_envvar=True)
+]
 
 
 @contextmanager
 def service(url: str, key: str) -> Iterator[Client]:
-    """Its client. What the service refuses, or that it is away, is one line and not a traceback."""
+    """The client of the service. What cannot be used is one sentence and exit code 2."""
     try:
-        address(url)
         client = Client(url, PATIENCE_S, key)
-    except ValueError as error:
-        raise typer.BadParameter("key: not ASCII." if isinstance(error, UnicodeError) else str(error)) from error
+    except ConfigurationError as error:
+        fail(str(error), USAGE)
     with client:
-        try:
-            yield client
-        except ProblemError as error:
-            fail(one_line(error.document))
-        except HTTPError as error:
-            fail(away(url, error))
+        yield client
 
 
-def one_line(problem: dict[str, Any]) -> str:
-    """`title: detail [code]` of a problem document, safe to show in a terminal."""
-    text = ": ".join(str(problem[part]) for part in ("title", "detail") if problem.get(part))
-    code = f" [{problem['code']}]" if problem.get("code") else ""
-    return printable(f"{text or 'refused'}{code}")
+@contextmanager
+def answering(client: Client, empty: dict[str, Any], *, as_json: bool) -> Iterator[None]:
+    """A failure in the block is one sentence; with `as_json` also a document: `empty` and the `error`."""
+    try:
+        client.find(PATIENCE_S)
+        yield
+    except FAILURES as failure:
+        error = explained(failure)
+        if as_json:
+            show_json({**empty, "ok": False, "error": error})
+        say(one_line(error), err=True)
+        raise typer.Exit(exit_code(failure)) from failure
 
 
-def away(url: str, error: Exception) -> str:
-    return f"{url} does not answer: {error or type(error).__name__}"
+def exit_code(failure: BaseException) -> int:
+    return INTERRUPTED if isinstance(failure, KeyboardInterrupt) else FAILED

@@ -14,7 +14,7 @@ from segue_client.commands.entry import Entry
 from segue_client.commands.masks import Masks
 from segue_client.commands.service import WAITING_PATIENCE_S
 from segue_client.documents import Job, ProblemError
-from segue_client.terminal import now_and_then
+from segue_client.terminal import now_and_then, printable
 
 ASK_EVERY_S = 2
 
@@ -73,11 +73,11 @@ def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
         say = now_and_then()
         yield lambda done, outlook: say(", ".join(filter(None, [f"{done} of {total} done", outlook])))
         return
-    columns = [TextColumn("waiting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")]
+    columns = [TextColumn("waiting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False)]
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)
 
         def show(done: int, outlook: str) -> None:
-            bar.update(task, completed=done, description=outlook)
+            bar.update(task, completed=done, description=printable(outlook))
 
         yield show

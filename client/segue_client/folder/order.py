@@ -1,11 +1,11 @@
 """What a run is asked to do."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segue_client.connection import address
-
-SUFFIXES = {"index": ".png", "overlay": ".jpg"}
+from segue_client.connection import ConfigurationError, address, clean_key
+from segue_client.formats import SUFFIXES, suffix_problem
 
 
 class UsageError(ValueError):
@@ -24,21 +24,34 @@ class Order:
     model: str = "stable"
     concurrency: int = 4
     retry_failed: bool = False
+    overwrite: bool = False
+    own_suffix: str = ""
     key: str = field(default="", repr=False)
+
+    @property
+    def suffix(self) -> str:
+        return self.own_suffix or SUFFIXES[self.format]
 
     def check(self) -> None:
         """Raises UsageError."""
+        if os.open not in os.supports_dir_fd:
+            raise UsageError("segue folder needs Linux or macOS.")
         if not self.source.is_dir():
             raise UsageError(f"{self.source} is not a folder.")
+        if not os.access(self.source, os.R_OK | os.X_OK):
+            raise UsageError(f"{self.source} cannot be read.")
         if self.source.resolve().is_relative_to(self.out.resolve()):
             raise UsageError("OUT would hold the photos themselves: choose another, or one inside IN.")
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is not a folder.")
         if self.format not in SUFFIXES:
             raise UsageError(f"format: one of {', '.join(SUFFIXES)}.")
+        if problem := suffix_problem(self.own_suffix):
+            raise UsageError(problem)
         if self.concurrency < 1:
             raise UsageError("concurrency: at least 1.")
         try:
             address(self.url)
-        except ValueError as error:
+            clean_key(self.key)
+        except ConfigurationError as error:
             raise UsageError(str(error)) from error

@@ -11,7 +11,8 @@ R = TypeVar("R")
 
 def in_parallel(function: Callable[[T], R], arguments: Iterable[T], width: int) -> Iterator[R]:
     """Results in order, at most `width` calls ahead; the arguments are made in the calling thread, as needed."""
-    with ThreadPoolExecutor(width) as pool:
+    pool = ThreadPoolExecutor(width)
+    try:
         ahead: deque[Future[R]] = deque()
         for argument in arguments:
             if len(ahead) == width:
@@ -19,3 +20,5 @@ def in_parallel(function: Callable[[T], R], arguments: Iterable[T], width: int) 
             ahead.append(pool.submit(function, argument))
         while ahead:
             yield ahead.popleft().result()
+    finally:  # after a failure or Ctrl-C, what is under way is not waited for
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -10,47 +10,57 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from segue_client.terminal import now_and_then, printable
+from segue_client.failures import one_line
+from segue_client.terminal import now_and_then
 
 
 @dataclass
 class Report:
-    """Every candidate is in exactly one of succeeded, failed, unfinished and skipped."""
+    """Every candidate is in exactly one of succeeded, failed, unfinished, kept and skipped."""
 
     batches: list[str] = field(default_factory=list)
     candidates: int = 0
     succeeded: int = 0
-    unfinished: int = 0
-    ignored: int = 0
     uploaded: int = 0  # by this run
     downloaded: int = 0  # by this run
     seconds: float = 0
     classes: dict[str, float] = field(default_factory=dict)  # mean fraction over the masks
     failed: list[dict[str, str]] = field(default_factory=list)
+    unfinished: list[dict[str, str]] = field(default_factory=list)
+    kept: list[dict[str, str]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
-    error: str | None = None
+    ignored: list[dict[str, str]] = field(default_factory=list)  # never were photos
+    interrupted: bool = False
+    error: dict[str, Any] | None = None
 
     @property
     def ok(self) -> bool:
-        return self.error is None and self.succeeded == self.candidates
+        return self.error is None and self.succeeded == self.candidates > 0
 
     def document(self) -> dict[str, Any]:
         return {"object": "folder", "ok": self.ok, **asdict(self)}
 
     def lines(self) -> Iterator[str]:
-        for listed in self.skipped:
-            yield f"skipped  {printable(listed['file'])}: {listed['reason']}"
-        for listed in self.failed:
-            yield f"failed   {printable(listed['file'])}: {printable(listed['code'])}"
+        for word, listed in self._lists().items():
+            for entry in listed:
+                yield f"{word:<10} {entry['file']}: {entry.get('reason') or entry['code']}"
         for name, fraction in sorted(self.classes.items()):
-            yield f"{printable(name):<12} {fraction:6.1%} of the pixels, mean over {self.succeeded} masks"
+            yield f"{name:<12} {fraction:6.1%} of the pixels, mean over {self.succeeded} masks"
+        numbers = ", ".join(f"{len(listed)} {word}" for word, listed in self._lists().items() if word != "ignored")
         yield (
-            f"{self.candidates} photos: {self.succeeded} masks, {len(self.failed)} failed, {len(self.skipped)} skipped"
-            f", {self.unfinished} unfinished; {self.ignored} other files ignored. "
+            f"{self.candidates} photos: {self.succeeded} masks, {numbers}; {len(self.ignored)} other files ignored. "
             f"This run: {self.uploaded} uploaded, {self.downloaded} downloaded, {self.seconds:.1f} s"
         )
         if self.error:
-            yield f"Stopped: {printable(self.error)}. The same command again goes on from here."
+            yield one_line(self.error)
+        if self.unfinished:
+            yield "The same command again goes on from here."
+
+    def _lists(self) -> dict[str, list[dict[str, str]]]:
+        return {
+            "ignored": self.ignored, "skipped": self.skipped, "kept": self.kept, "failed": self.failed,
+            "unfinished": self.unfinished,
+        }  # fmt: skip
 
 
 class _Rate(ProgressColumn):

@@ -12,13 +12,13 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import httpx
-
 from segue_client.batch import Batch
 from segue_client.client import Client
-from segue_client.documents import ChecksumError, Item, Outcome, ProblemError
+from segue_client.connection import ConfigurationError
+from segue_client.documents import Item, Outcome, ProblemError
+from segue_client.failures import FAILURES, explained, refused
 from segue_client.folder import journal as folder_journal
-from segue_client.folder.files import write
+from segue_client.folder.fetching import fetch
 from segue_client.folder.journal import Journal
 from segue_client.folder.order import Order, UsageError
 from segue_client.folder.parallel import in_parallel
@@ -27,6 +27,7 @@ from segue_client.folder.state import State
 from segue_client.folder.walk import Found, Photo, Refused, read, walk
 from segue_client.terminal import printable
 
+FIRST_ANSWER_S = 4
 CHUNK_FILES, CHUNK_BYTES = 16, 16 * 1024**2
 
 Chunk = list[tuple[Photo, bytes]]
@@ -38,15 +39,18 @@ def run(order: Order) -> Report:
     started, found = time.monotonic(), walk(order.source, order.out)
     with (
         closing(_journal(order.out)) as journal,
-        Client(order.url, key=order.key) as client,
+        _client(order) as client,
         progress(len(found.photos)) as show,
     ):
         work = _Run(order, client, journal, found, show)
         try:
             work.everything()
-        except (ProblemError, httpx.HTTPError, OSError) as error:
-            work.report.error = str(error) or type(error).__name__
-    work.state.conclude(work.report)
+        except (*FAILURES, OSError) as failure:
+            work.report.interrupted = isinstance(failure, KeyboardInterrupt)
+            work.report.error = explained(failure)
+        work.state.conclude(work.report)
+    if not work.report.candidates:
+        work.report.error = work.report.error or refused("Nothing sent", f"there is no photo in {order.source}")
     work.report.seconds = round(time.monotonic() - started, 1)
     return work.report
 
@@ -56,7 +60,14 @@ def _journal(out: Path) -> Journal:
         out.mkdir(parents=True, exist_ok=True)
         return Journal(out / folder_journal.NAME)
     except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}.") from error
+        raise UsageError(f"{error.filename or out}: {error.strerror}.") from error
+
+
+def _client(order: Order) -> Client:
+    try:
+        return Client(order.url, key=order.key)
+    except ConfigurationError as error:
+        raise UsageError(str(error)) from error
 
 
 class _Run:
@@ -67,7 +78,8 @@ class _Run:
     ) -> None:
         self.order, self.client, self.journal, self.show = order, client, journal, show
         self.state = State(order, journal, found)
-        self.report = Report(ignored=found.ignored)
+        self.fetch = partial(fetch, client, self.state)
+        self.report = Report(ignored=[{"file": file, "reason": reason} for file, reason in found.ignored])
         self.replaced: list[Photo] = []  # an open batch holds another content of them
         self.cursors: dict[str, int] = {}
         self.early: defaultdict[str, list[Item]] = defaultdict(list)  # finished before the journal has their upload
@@ -75,8 +87,12 @@ class _Run:
 
     def everything(self) -> None:
         """Send what is missing to the batch that is open, or else to a new one; fetch from all that are unfinished."""
-        batches = [batch for batch_id in list(self.journal.batches) if (batch := self._unfinished(batch_id))]
-        fresh = [photo for photo in self.state.photos.values() if self.state.is_fresh(photo)]
+        pending = [batch_id for batch_id in self.journal.batches if self._is_pending(batch_id)]
+        if not pending and not self.state.to_send():
+            return
+        self.client.find(FIRST_ANSWER_S)
+        batches = [batch for batch_id in pending if (batch := self._unfinished(batch_id))]
+        fresh = self.state.to_send()
         if batches and batches[-1].status == "open":
             unseen = [photo for photo in fresh if photo.custom_id not in self.journal.entries]
             fresh = [photo for photo in fresh if photo.custom_id in self.journal.entries]
@@ -89,13 +105,13 @@ class _Run:
         for batch in batches:
             self._finish(batch)
 
+    def _is_pending(self, batch_id: str) -> bool:
+        """Whether something of it is left to do."""
+        retried = self.order.retry_failed and self.state.failed(batch_id)
+        return bool(not self.journal.batches[batch_id] or retried or self.state.waiting(batch_id))
+
     def _unfinished(self, batch_id: str) -> Batch | None:
-        """A batch of an earlier run, if something of it is left to do. The server may have forgotten it."""
-        failed = [photo for photo in self.state.photos.values() if self.state.is_failed(photo, batch_id)]
-        failed = failed if self.order.retry_failed else []
-        waiting = any(self.state.is_waiting(photo, batch_id) for photo in self.state.photos.values())
-        if self.journal.batches[batch_id] and not failed and not waiting:
-            return None
+        """A batch of an earlier run. The server may have forgotten it."""
         try:
             batch = self.client.batch(batch_id)
         except ProblemError as error:
@@ -104,7 +120,7 @@ class _Run:
             self.state.lost.add(batch_id)
             self.journal.add(closed=batch_id)
             return None
-        self._retry(batch, failed)
+        self._retry(batch, self.state.failed(batch_id) if self.order.retry_failed else [])
         return batch
 
     def _retry(self, batch: Batch, failed: list[Photo]) -> None:
@@ -160,6 +176,9 @@ class _Run:
         if outcome.error and outcome.error["code"] == "custom_id_reused":
             self.replaced.append(photo)  # a killed run sent it, and then it changed
             return
+        if outcome.custom_id != photo.custom_id:
+            self.state.failures[photo.custom_id] = "name_changed"  # its mask could not be told from others
+            return
         if outcome.error and outcome.error.get("retryable"):
             self.state.failures[photo.custom_id] = str(outcome.error["code"])
             return
@@ -175,21 +194,25 @@ class _Run:
             self._collect(batch)
             if not ended:
                 batch.poll()
-        if any(self.state.is_waiting(photo, batch.id) for photo in self.state.photos.values()):
+        if self.state.waiting(batch.id):
             self.cursors[batch.id] = 0  # a server that lost its memory on the way has numbered them anew
             self._collect(batch)
 
     def _collect(self, batch: Batch) -> None:
         """Fetch what has finished by now."""
-        for item, photo, failure in in_parallel(self._save, self._news(batch), self.order.concurrency):
+        for saved in in_parallel(self.fetch, self._news(batch), self.order.concurrency):
             self.settled += 1
-            if failure:
-                self.state.failures[photo.custom_id] = failure
+            item, custom_id = saved.item, saved.photo.custom_id
+            if saved.kept:
+                self.state.kept.add(custom_id)
+            elif saved.failure:
+                self.state.failures[custom_id] = saved.failure
             elif item.result is None:
-                self.journal.add(failed=photo.custom_id, code=str((item.error or {}).get("code", item.status)))
+                self.journal.add(failed=custom_id, code=str((item.error or {}).get("code", item.status)))
             else:
                 classes = {entry["name"]: entry["fraction"] for entry in item.result["classes"]}
-                self.journal.add(done=photo.custom_id, sha256=item.result["sha256"], classes=classes)
+                file = self.state.target(saved.photo)
+                self.journal.add(done=custom_id, file=file, sha256=saved.digest, classes=classes)
                 self.report.downloaded += 1
             self.show(self.settled, self.report.uploaded)
         self.show(self.settled, self.report.uploaded)
@@ -203,22 +226,8 @@ class _Run:
             entry = self.state.entry(photo) if photo else None
             if photo and (entry is None or entry.batch != batch.id):
                 self.early[batch.id].append(item)
-            elif photo and item.final and not self.state.has_mask(photo):
+            elif photo and item.final and item.custom_id not in self.state.kept and not self.state.has_mask(photo):
                 yield item, photo
-
-    def _save(self, found: tuple[Item, Photo]) -> tuple[Item, Photo, str]:
-        """Fetch one mask and write it whole; with the reason why not."""
-        item, photo = found
-        try:
-            if item.result is not None:
-                write(self.state.target(photo), self.client.mask(item, self.order.format))
-        except ProblemError as error:
-            return item, photo, error.code or str(error)
-        except ChecksumError:
-            return item, photo, "checksum"
-        except OSError as error:
-            return item, photo, f"not written: {error.strerror}"
-        return item, photo, ""
 
 
 def _append(batch: Batch, chunk: Chunk) -> tuple[Chunk, list[Outcome]]:

@@ -1,35 +1,57 @@
 """What is known of each photo: by the journal, by the masks that are there, and by this run."""
 
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterable
 
+from segue_client.folder.files import Output
 from segue_client.folder.journal import Entry, Journal
-from segue_client.folder.order import SUFFIXES, Order
+from segue_client.folder.naming import targets
+from segue_client.folder.order import Order
 from segue_client.folder.report import Report
 from segue_client.folder.walk import Found, Photo
+
+KEPT = "its file in OUT was not written by this command, or was changed since: --overwrite replaces it"
 
 
 class State:
     def __init__(self, order: Order, journal: Journal, found: Found) -> None:
-        self.order, self.journal = order, journal
+        self.order, self.journal, self.output = order, journal, Output(order.out)
         self.photos = {photo.custom_id: photo for photo in found.photos}
         self.skipped = dict(found.skipped)
         self.failures: dict[str, str] = {}  # this run's own, by custom_id: the next run tries them again
+        self.kept: set[str] = set()  # custom_ids of masks that would replace another's file
         self.lost: set[str] = set()  # batches that the server does not know any more
+        self._targets = targets(found.photos, order.suffix)
 
     def entry(self, photo: Photo) -> Entry | None:
         """What the journal says about the file as it is now."""
         entry = self.journal.entries.get(photo.custom_id)
         return entry if entry and (entry.size, entry.mtime_ns) == (photo.size, photo.mtime_ns) else None
 
-    def target(self, photo: Photo) -> Path:
-        return self.order.out / f"{photo.relative}{SUFFIXES[self.order.format]}"
+    def target(self, photo: Photo) -> str:
+        """Relative to OUT."""
+        return self._targets[photo.custom_id]
 
     def has_mask(self, photo: Photo) -> bool:
-        entry = self.entry(photo)
-        return bool(entry and entry.classes is not None and self.target(photo).exists())
+        entry, target = self.entry(photo), self.target(photo)
+        if entry is None or target not in entry.masks:
+            return False
+        if self.order.overwrite:
+            return self.output.digest(target) == entry.masks[target]
+        return self.output.exists(target)
 
-    def is_fresh(self, photo: Photo) -> bool:
+    def write(self, photo: Photo, content: bytes) -> None:
+        """Raises KeptError, OSError."""
+        target = self.target(photo)
+        self.output.write(target, content, self.journal.written.get(target), overwrite=self.order.overwrite)
+
+    def to_send(self) -> list[Photo]:
+        """What is fresh, but where its mask could not be written."""
+        fresh = [photo for photo in self.photos.values() if self._is_fresh(photo)]
+        self.kept |= {photo.custom_id for photo in fresh if self._is_in_the_way(self.target(photo))}
+        return [photo for photo in fresh if photo.custom_id not in self.kept]
+
+    def _is_fresh(self, photo: Photo) -> bool:
         """Whether it is to be sent."""
         entry = self.entry(photo)
         if entry is None:
@@ -38,26 +60,41 @@ class State:
             return self.order.retry_failed and (entry.job_id is None or entry.batch in self.lost)
         return entry.batch in self.lost and not self.has_mask(photo)
 
-    def is_waiting(self, photo: Photo, batch_id: str) -> bool:
-        entry = self.entry(photo)
-        return bool(entry and entry.batch == batch_id and not entry.failure and not self.has_mask(photo))
+    def _is_in_the_way(self, target: str) -> bool:
+        if self.order.overwrite or not self.output.is_taken(target):
+            return False
+        known = self.journal.written.get(target)
+        return known is None or self.output.digest(target) != known
 
-    def is_failed(self, photo: Photo, batch_id: str) -> bool:
-        entry = self.entry(photo)
-        return bool(entry and entry.batch == batch_id and entry.failure and entry.job_id)
+    def waiting(self, batch_id: str) -> list[Photo]:
+        """Sent with this batch, and neither failed nor here."""
+        return [photo for photo, entry in self._of(batch_id) if not entry.failure and not self.has_mask(photo)]
+
+    def failed(self, batch_id: str) -> list[Photo]:
+        """Failed as jobs of this batch."""
+        return [photo for photo, entry in self._of(batch_id) if entry.failure and entry.job_id]
+
+    def _of(self, batch_id: str) -> Iterable[tuple[Photo, Entry]]:
+        for photo in self.photos.values():
+            entry = self.entry(photo)
+            if entry and entry.batch == batch_id:
+                yield photo, entry
 
     def conclude(self, report: Report) -> None:
         """Counts what is there now, the masks of earlier runs among it."""
         totals, done = Counter[str](), 0
         for photo in self.photos.values():
             entry = self.entry(photo)
-            if entry and entry.classes is not None and self.has_mask(photo):
+            if entry and self.has_mask(photo):
                 totals.update(entry.classes)
                 done += 1
+            elif photo.custom_id in self.kept:
+                report.kept.append({"file": photo.relative, "reason": KEPT})
             elif code := self.failures.get(photo.custom_id) or (entry and entry.failure):
                 report.failed.append({"file": photo.relative, "code": code})
+            else:
+                report.unfinished.append({"file": photo.relative, "reason": "sent" if entry else "not sent"})
         report.batches, report.succeeded = list(self.journal.batches), done
         report.candidates = len(self.photos) + len(self.skipped)
-        report.unfinished = len(self.photos) - done - len(report.failed)
         report.skipped = [{"file": file, "reason": reason} for file, reason in self.skipped.items()]
         report.classes = {name: total / done for name, total in totals.items()}

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+from segue_client.folder import kinds
+
 LARGEST_BYTES = 10 * 1024**2
 LONGEST_ID_BYTES = 255
 
@@ -32,17 +33,20 @@ class Photo:
             encoded = self.relative.encode()
         except UnicodeEncodeError:
             encoded = b""
-        plain = self.relative.isprintable() and not set('"\\') & set(self.relative)
-        if plain and 0 < len(encoded) <= LONGEST_ID_BYTES:
+        # A form writes a quote or a line end as %22, %0A or %0D and leaves a percent sign alone.
+        plain = self.relative.isprintable() and not set('"\\%') & set(self.relative)
+        if plain and self.relative == self.relative.strip() and 0 < len(encoded) <= LONGEST_ID_BYTES:
             return self.relative
         return f"path-{hashlib.sha256(os.fsencode(self.relative)).hexdigest()}"
 
 
 @dataclass
 class Found:
+    """(relative path, why not) of what is not sent: `skipped` should have been a photo, `ignored` never was one."""
+
     photos: list[Photo] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)  # (relative path, why)
-    ignored: int = 0  # files without an image's extension
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
 
 
 def walk(source: Path, out: Path) -> Found:
@@ -54,12 +58,11 @@ def walk(source: Path, out: Path) -> Found:
         try:
             if os.path.isdir(path):  # unlike Path's, never raises
                 _inside(path, source)
-            elif path.suffix.lower() in EXTENSIONS:
-                found.photos.append(_photo(path, relative, source))
             else:
-                found.ignored += 1
+                found.photos.append(_photo(path, relative, source))
         except Refused as refused:
-            found.skipped.append((relative, str(refused)))
+            named_so = path.suffix.lower() in kinds.SUFFIXES or os.path.isdir(path)
+            (found.skipped if named_so else found.ignored).append((relative, str(refused)))
     return found
 
 
@@ -72,8 +75,8 @@ def _entries(source: Path, out: Path, found: Found) -> Iterator[Path]:
     for parent, folders, files in os.walk(source, onerror=unreadable):
         here = Path(parent)
         links = [name for name in folders if (here / name).is_symlink()]
-        folders[:] = sorted(name for name in folders if here / name != out)
-        yield from (here / name for name in sorted([*files, *links]))
+        folders[:] = sorted(name for name in folders if here / name != out and not kinds.is_clutter_folder(name))
+        yield from (here / name for name in sorted([*files, *links]) if not kinds.is_clutter(name))
 
 
 def _inside(path: Path, source: Path) -> Path:
@@ -97,30 +100,39 @@ def _photo(path: Path, relative: str, source: Path) -> Photo:
         raise Refused("not a regular file")
     if not status.st_size:
         raise Refused("empty")
+    if not kinds.is_image(_read(real, kinds.HEAD_BYTES), status.st_size):
+        raise Refused("not an image")
     if status.st_size > LARGEST_BYTES:
         raise Refused("larger than 10 MiB")
     return Photo(relative, real, status.st_size, status.st_mtime_ns)
 
 
 def read(path: Path) -> bytes:
-    """The content, if it begins as a JPEG, PNG or WebP file does. Raises Refused."""
-    try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            content = file.read(LARGEST_BYTES + 1)
-    except OSError as error:
-        raise Refused(error.strerror or "unreadable") from error
+    """The content, if it begins as an image does. Raises Refused."""
+    return checked(_read(path, LARGEST_BYTES + 1))
+
+
+def checked(content: bytes) -> bytes:
+    """What may be sent. Raises Refused."""
+    if not content:
+        raise Refused("empty")
     if len(content) > LARGEST_BYTES:
         raise Refused("larger than 10 MiB")
-    if not _is_image(content):
-        raise Refused("not an image: neither JPEG nor PNG nor WebP" if content else "empty")
+    if not kinds.is_image(content[: kinds.HEAD_BYTES], len(content)):
+        raise Refused("not an image")
     return content
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            return file.read(most)
+    except OSError as error:
+        raise Refused(error.strerror or "unreadable") from error
+    except ValueError as error:  # a null character in the name
+        raise Refused("no such file") from error
 
 
 def _without_waiting(path: str, flags: int) -> int:
     """A file that has become a FIFO since it was looked at must not hold the run up."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _is_image(content: bytes) -> bool:
-    webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
-    return webp or content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))

@@ -1,0 +1,25 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+from segue_client.formats import SUFFIXES, suffix_problem
+
+
+def _format(value: str) -> str:
+    if value not in SUFFIXES:
+        raise typer.BadParameter(f"one of {', '.join(SUFFIXES)}.")
+    return value
+
+
+def _suffix(value: str) -> str:
+    if problem := suffix_problem(value):
+        raise typer.BadParameter(problem)
+    return value
+
+
+FormatOption = Annotated[str, typer.Option(help=f"One of {', '.join(SUFFIXES)}.", callback=_format)]
+SuffixOption = Annotated[
+    str, typer.Option(help="End of the masks' names instead of the format's own.", callback=_suffix, metavar=".SUFFIX")
+]
