@@ -7,9 +7,9 @@ from typing import Any
 
 from storage.batch import Batch
 from storage.job import Job, Outlook, Status
-from web.rendering.formats import TYPES
+from web.rendering.formats import FORMATS, STORED
 
-RENDERED = tuple(name for name in TYPES if name != "index")
+RENDERED = tuple(name for name in FORMATS if name != STORED)
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 
 

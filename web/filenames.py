@@ -56,14 +56,14 @@ def checked_custom_id(name: str) -> str:
     return name
 
 
-def attachment(name: str, extension: str, inline: bool = False) -> str:
-    """The Content-Disposition of a download that is named after a photo (RFC 6266).
+def content_disposition(kind: str, name: str, extension: str) -> str:
+    """Of an answer that is saved under the name of a photo or a batch (RFC 6266). `kind`: inline or attachment.
 
     `filename` is for clients that know no `filename*`; it has none of the characters that clients disagree about.
     """
     stem = _cut(visible(name).rpartition("/")[2], LONGEST_STEM_BYTES)
     whole = f"{stem}.{extension}"
-    kind, plain = "inline" if inline else "attachment", _UNSAFE_IN_QUOTES.sub("_", whole)
+    plain = _UNSAFE_IN_QUOTES.sub("_", whole)
     extended = "" if plain == whole else f"; filename*=UTF-8''{quote(whole, safe='')}"
     return f'{kind}; filename="{plain}"{extended}'
 

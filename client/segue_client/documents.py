@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import httpx
 
-FORMATS = ("index", "overlay", "cutout", "confidence", "rle", "geojson")
+FORMATS = ("index", "overlay", "cutout", "ids", "confidence", "geojson", "rle")
 UNFINISHED = ("open", "queued", "running")
 
 

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.http import parse_options_header
 
-from web.filenames import attachment
+from web.filenames import content_disposition
 
 PHOTO = pictures.jpeg()
 
@@ -83,7 +83,7 @@ def test_an_append_without_a_file_name_says_so(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("name", ["cat.jpg", "ä.jpg", 'a"b%22\\.jpg', "x/y z.jpg", "\U0001fae8", "é" * 127, "a\r\nb"])
 def test_the_name_of_a_download(name: str) -> None:
-    header = attachment(name, "png")
+    header = content_disposition("attachment", name, "png")
     assert header.isascii()
     assert header.isprintable()
     kind, options = parse_options_header(header)

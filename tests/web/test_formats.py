@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +19,9 @@ from flask.testing import FlaskClient
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from pycocotools import mask as coco
-from services import SHIPPED_MODEL
+from services import ROOT, SHIPPED_MODEL
 from werkzeug.datastructures import MIMEAccept
-from werkzeug.http import parse_accept_header
+from werkzeug.http import parse_accept_header, parse_options_header
 
 from model.images import confidence
 from model.segmenter import Segmenter
@@ -28,8 +29,10 @@ from segue_client.documents import FORMATS
 from storage.connection import Storage
 from storage.objects import RESULTS, UPLOADS
 from storage.problems import Problem
+from web.openapi.document import describe
 from web.rendering import renderings
-from web.rendering.formats import TYPES, wanted
+from web.rendering.formats import FORMATS as REGISTRY
+from web.rendering.formats import wanted
 
 Work = Callable[[], None]
 Document = dict[str, Any]
@@ -89,7 +92,7 @@ def code(answer: Any) -> str:
     ],
 )  # fmt: skip
 def test_accept_chooses(accept: str, format_: str) -> None:
-    assert wanted(None, parse_accept_header(accept, MIMEAccept)) == format_
+    assert wanted(None, parse_accept_header(accept, MIMEAccept)).name == format_
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/webp", "image/gif, application/pdf", "*/*;q=0"])
@@ -116,7 +119,7 @@ def test_the_name_wins_over_accept(client: FlaskClient, job: Document) -> None:
 
 def test_every_format_can_be_kept_and_checked(client: FlaskClient, job: Document) -> None:
     path, seen = f"{job['links']['self']}/mask", set()
-    queries = [f"?format={name}" for name in TYPES]
+    queries = [f"?format={name}" for name in REGISTRY]
     queries += ["?format=overlay&alpha=0.2", "?format=cutout&classes=border", "?format=cutout&classes=0,1"]
     for link in [*(path + query for query in queries), job["links"]["image"]]:
         answer = client.get(link)
@@ -144,9 +147,10 @@ def test_one_cutout_has_one_etag_however_it_is_asked_for(client: FlaskClient, jo
 
 def test_the_links_lead_to_every_format(client: FlaskClient, job: Document) -> None:
     links = job["links"]
-    assert set(links) == {"self", "image", "mask", "overlay", "cutout", "confidence", "rle", "geojson"}
+    assert set(FORMATS) == set(REGISTRY)
+    assert set(links) == {"self", "image", "mask", *REGISTRY} - {"index"}
     for name in FORMATS:
-        assert client.get(links["mask" if name == "index" else name]).content_type == TYPES[name]
+        assert client.get(links["mask" if name == "index" else name]).content_type == REGISTRY[name].media_type
     assert client.get(links["image"]).content_type == "image/jpeg"
 
 
@@ -293,6 +297,47 @@ def test_an_older_mask_has_no_confidence(client: FlaskClient, connection: Storag
     paint(connection, job)
     answer = client.get(job["links"]["confidence"])
     assert (answer.status_code, code(answer)) == (404, "no_confidence")
+
+
+def test_ids_are_grey_values(client: FlaskClient, connection: Storage, job: Document) -> None:
+    mask = paint(connection, job)
+    with Image.open(io.BytesIO(client.get(job["links"]["ids"]).data)) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        np.testing.assert_array_equal(np.asarray(image), mask)
+
+
+def test_what_is_saved_is_named_after_the_photo(client: FlaskClient, work: Work) -> None:
+    photo = (io.BytesIO(pictures.jpeg()), "K\u00e4tzchen 1.jpg")
+    made = client.post("/v1/jobs", data={"image": photo}).get_json()
+    work()
+    links = client.get(made["links"]["self"]).get_json()["links"]
+    suffixes = {
+        "mask": "png",
+        "overlay": "overlay.jpg",
+        "geojson": "geojson",
+        "rle": "rle.json",
+        "image": "upright.jpg",
+    }
+    for link, suffix in suffixes.items():
+        header = client.get(links[link]).headers["Content-Disposition"]
+        assert header.startswith(f'inline; filename="K_tzchen 1.jpg.{suffix}"')
+        assert parse_options_header(header)[1]["filename"] == f"K\u00e4tzchen 1.jpg.{suffix}"
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_format_is_in_the_document_and_in_the_description(app: Flask, name: str) -> None:
+    one, document = REGISTRY[name], (ROOT / "docs" / "api.md").read_text()
+    accept = f"`{one.media_type}`" if one.by_accept else "|"
+    assert re.search(rf"^\| `{name}` \| {re.escape(accept)}", document, re.MULTILINE), name
+    operation = describe(app)["paths"]["/v1/jobs/{job_id}/mask"]["get"]
+    assert name in operation["parameters"][1]["schema"]["enum"]
+    assert one.media_type in operation["responses"]["200"]["content"]
+
+
+def test_of_each_media_type_one_format_is_offered() -> None:
+    offered = [one.media_type for one in REGISTRY.values() if one.by_accept]
+    assert len(set(offered)) == len(offered)
+    assert set(offered) == {one.media_type for one in REGISTRY.values()}
 
 
 def test_run_lengths_and_polygons_tell_the_mask(client: FlaskClient, connection: Storage, job: Document) -> None:

@@ -61,6 +61,7 @@ DETAILS: dict[str, tuple[dict[str, Any], str]] = {
         {"data": {"image": "x"}, "content_type": "multipart/form-data"},
         "has no file name, so it is text",
     ),
+    "no boundary": ({"data": b"x", "content_type": "multipart/form-data"}, "needs a boundary"),
     "two images": ({"data": MultiDict([("image", image()), ("image", image())])}, "The form has 2 files"),
     "tags as a JSON list": ({"data": {"image": image(), "tags": '["a","b"]'}}, "tags: send the words with commas"),
     "too large": (

@@ -26,7 +26,7 @@ from web.access.party import party
 from web.batch_items import UPLOADERS, store_items
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
-from web.filenames import visible
+from web.filenames import content_disposition, visible
 from web.idempotency import keyed, reserved
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
@@ -217,7 +217,7 @@ def results(batch_id: str) -> Response:
 def archive_zip(batch_id: str) -> Response:
     """The masks that are there, in their folders, with manifest.json and coco.json; streamed."""
     batch = _find(batch_id)
-    headers = {"Content-Disposition": f'attachment; filename="{batch.id}.zip"'}
+    headers = {"Content-Disposition": content_disposition("attachment", batch.spec.name or batch.id, "zip")}
     zipped = archive(connected(), batch, request.script_root, client())
     return Response(zipped, content_type="application/zip", headers=headers)
 

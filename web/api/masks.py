@@ -13,9 +13,11 @@ from storage.objects import RESULTS, UPLOADS
 from storage.problems import Problem
 from web.api.jobs import find_job
 from web.documents import polite_pause_s
+from web.filenames import content_disposition
 from web.rendering import renderings
 from web.rendering.cache import Request, rendered
-from web.rendering.formats import TYPES, Choice, choice, wanted
+from web.rendering.formats import STORED, Choice, Format, Source, wanted
+from web.rendering.parameters import choice, tag
 from web.rendering.threads import in_thread
 from web.rendering.work import mask_bytes, photo_bytes
 from web.services import connected
@@ -30,12 +32,9 @@ def mask(job_id: str) -> Response:
     after_this_request(_varying)
     named = wanted(request.args.get("format"), request.accept_mimetypes)
     result = mask_result(job)
-    chosen = choice(named, request.args, result["classes"])
-    etag = result["sha256"] + chosen.tag
-    if named == "index":
-        return _kept(etag, TYPES[named], lambda: _mask_png(job))
-    made_of = _request(job, etag, named)
-    return _kept(etag, TYPES[named], lambda: rendered(made_of, lambda: _rendered(job, result, chosen)))
+    parameters = choice(named, request.args, result["classes"])
+    etag = result["sha256"] + tag(named, parameters)
+    return _named_after(job, named.suffix, _kept(etag, named.media_type, _maker(job, result, named, parameters, etag)))
 
 
 @blueprint.get("/v1/jobs/<job_id>/image")
@@ -44,7 +43,15 @@ def image(job_id: str) -> Response:
     job = find_job(job_id)
     etag, kind = f"{job.spec.sha256}-image", "image/jpeg"
     made_of = Request(job, etag, kind, photo_bytes(job.spec), [_upload(job)])
-    return _kept(etag, kind, lambda: rendered(made_of, lambda: _image(job)))
+    return _named_after(job, "upright.jpg", _kept(etag, kind, lambda: rendered(made_of, lambda: _image(job))))
+
+
+def _named_after(job: Job, suffix: str, response: Response) -> Response:
+    """A browser shows it; saved, it has the photo's name."""
+    name = job.spec.filename or job.spec.custom_id or job.id
+    if response.status_code == 200:
+        response.headers["Content-Disposition"] = content_disposition("inline", name, suffix)
+    return response
 
 
 def _varying(response: Response) -> Response:
@@ -66,11 +73,18 @@ def _kept(etag: str, content_type: str, make: Callable[[], bytes]) -> Response:
     return response
 
 
-def _request(job: Job, etag: str, named: str) -> Request:
+def _maker(job: Job, result: dict[str, Any], named: Format, parameters: Choice, etag: str) -> Callable[[], bytes]:
+    if named.name == STORED:
+        return lambda: _mask_png(job)
+    made_of = _request(job, etag, named)
+    return lambda: rendered(made_of, lambda: _rendered(job, result, named, parameters))
+
+
+def _request(job: Job, etag: str, named: Format) -> Request:
     stored = RESULTS, job.result_key
-    if named in ("overlay", "cutout"):
-        return Request(job, etag, TYPES[named], photo_bytes(job.spec), [_upload(job), stored])
-    return Request(job, etag, TYPES[named], mask_bytes(job.spec), [stored])
+    if named.needs_photo:
+        return Request(job, etag, named.media_type, photo_bytes(job.spec), [_upload(job), stored])
+    return Request(job, etag, named.media_type, mask_bytes(job.spec), [stored])
 
 
 def _upload(job: Job) -> tuple[str, str]:
@@ -78,19 +92,15 @@ def _upload(job: Job) -> tuple[str, str]:
     return UPLOADS, keys.upload(job.spec.tenant, job.id)
 
 
-def _rendered(job: Job, result: dict[str, Any], chosen: Choice) -> bytes:
-    settings, content, classes = connected().settings, _mask_png(job), result["classes"]
-    match chosen.format:
-        case "overlay":
-            return in_thread(renderings.overlay, _photo(job), content, classes, chosen.alpha, settings)
-        case "cutout":
-            return in_thread(renderings.cutout, _photo(job), content, chosen.shown, settings)
-        case "confidence":
-            return in_thread(renderings.confidence, content, (result["width"], result["height"]))
-        case "rle":
-            return in_thread(renderings.rle, content, classes)
-        case _:
-            return in_thread(renderings.geojson, content, classes)
+def _rendered(job: Job, result: dict[str, Any], named: Format, parameters: Choice) -> bytes:
+    source = Source(
+        mask=_mask_png(job),
+        photo=_photo(job) if named.needs_photo else b"",
+        classes=result["classes"],
+        size=(result["width"], result["height"]),
+        settings=connected().settings,
+    )
+    return in_thread(named.render, source, parameters)
 
 
 def _image(job: Job) -> bytes:

@@ -29,7 +29,10 @@ HEADERS: dict[str, Schema] = {
         "schema": {"type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/=]+:$"},
     },
     "Link": {"description": '`rel="next"`, unless this is the last page.', "schema": {"type": "string"}},
-    "Content-Disposition": {"description": "A file name for the archive.", "schema": {"type": "string"}},
+    "Content-Disposition": {
+        "description": "The name to save it under, after the photo's or the batch's (RFC 6266).",
+        "schema": {"type": "string"},
+    },
     "WWW-Authenticate": {"description": "How to say who calls.", "schema": {"type": "string", "const": "Bearer"}},
     "Set-Cookie": {
         "description": "`segue_session` (HttpOnly) and `segue_csrf`; over https their names begin with `__Host-`.",

@@ -6,7 +6,8 @@ from web.api.records import LONGEST_PAGE, Query
 from web.openapi.inputs import ACCEPT, IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, fields_of, flat, form, query, query_of
 from web.openapi.operation import BINARY, JSON, STATE, WAITED, Answer, Body, Operation, Operations, events, one_state
 from web.openapi.schemas import ref
-from web.rendering.formats import DEFAULT_ALPHA, TYPES
+from web.rendering.formats import FORMATS
+from web.rendering.parameters import DEFAULT_ALPHA
 from web.uploads import IMAGE_FIELD, JsonUpload, Options
 
 ONE_JOB = ("not_found", "gone")
@@ -85,12 +86,12 @@ EVENTS = Operation(
     problems=ONE_JOB,
 )
 
-KEPT = ("ETag", "Repr-Digest")
+KEPT = ("ETag", "Repr-Digest", "Content-Disposition")
 MASK = Operation(
     tag="jobs",
     summary="The mask, in the format that `format` names or else `Accept` asks for.",
     parameters=(
-        query("format", "What to make of it.", {"type": "string", "enum": list(TYPES)}),
+        query("format", "What to make of it.", {"type": "string", "enum": list(FORMATS)}),
         query(
             "alpha",
             "Of an overlay, how much of the colours: 0 is the photo only.",
@@ -103,11 +104,7 @@ MASK = Operation(
     answers={
         200: Answer(
             "The mask.",
-            {
-                **dict.fromkeys(("image/png", "image/jpeg"), BINARY),
-                TYPES["rle"]: ref("RunLengths"),
-                TYPES["geojson"]: ref("Polygons"),
-            },
+            {one.media_type: ref(one.document) if one.document else BINARY for one in FORMATS.values()},
             KEPT,
         ),
         304: Answer("It is as it was.", headers=STATE),

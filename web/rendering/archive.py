@@ -14,7 +14,8 @@ from storage.job import Job, Status
 from storage.objects import RESULTS
 from web.documents import batch_document
 from web.rendering.archive_names import ArchiveNames
-from web.rendering.formats import UNTINTED
+from web.rendering.classes import UNTINTED
+from web.rendering.formats import FORMATS, STORED
 from web.rendering.threads import in_thread
 from web.rendering.work import Client, mask_bytes
 
@@ -26,7 +27,7 @@ def archive(storage: Storage, batch: Batch, root: str, client: Client) -> Iterat
     coco, names = Coco(), ArchiveNames()
     for job in storage.batches.jobs(batch.id):
         mask = storage.objects.get(RESULTS, job.result_key) if job.status is Status.SUCCEEDED else None
-        name = names.of(job.spec.custom_id, "png") if mask else None
+        name = names.of(job.spec.custom_id, FORMATS[STORED].suffix) if mask else None
         manifest.append(_manifest_entry(job, name))
         if mask and name:
             with client.turn(mask_bytes(job.spec), refusable=False):

@@ -1,16 +1,15 @@
 """A corrected mask → class ids, by its colours: an editor may save the same picture with another palette."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from PIL import Image
 
 from storage.photos.photo import BAND
 from storage.problems import Problem
+from web.rendering.classes import Classes
 
 MOST_NAMED = 5
 
-Classes = Sequence[dict[str, Any]]  # as the job document has them
 Colour = tuple[int, ...]  # red, green, blue, alpha
 
 

@@ -1,80 +1,95 @@
-"""Which format of a mask is wanted."""
+"""The output formats of a mask. Whatever the API, its description and the archive know of a format is in FORMATS."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from werkzeug.datastructures import MIMEAccept
 
 from storage.problems import Problem
-
-UNTINTED = "background"  # a class of this name is shown as the photo it is
-TYPES = {
-    "index": "image/png",
-    "overlay": "image/jpeg",
-    "cutout": "image/png",
-    "confidence": "image/png",
-    "rle": "application/json",
-    "geojson": "application/geo+json",
-}
-BY_ACCEPT = ("index", "overlay", "geojson", "rle")  # one a type; of those that are liked equally, the first
-DEFAULT_ALPHA = 0.55
+from storage.settings import Settings
+from web.rendering import renderings
+from web.rendering.classes import Classes
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A format with its parameters: `alpha` of an overlay, the ids that a cutout shows."""
+    """The parameters of a format: an overlay's `alpha`, the ids of the classes that a cutout shows."""
 
-    format: str
     alpha: float = 0
     shown: tuple[int, ...] = ()
 
+
+@dataclass(frozen=True)
+class Source:
+    """What a format is made of. `photo`: the upload, b"" for a format that needs none; `size`: width, height."""
+
+    mask: bytes
+    photo: bytes
+    classes: Classes
+    size: tuple[int, int]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Format:
+    """`by_accept`: offered to a client that names no format. `document`: its schema in the API's description.
+
+    `parameters`: names of query parameters, which are fields of Choice after they were read.
+    """
+
+    name: str
+    media_type: str
+    extension: str
+    by_accept: bool
+    needs_photo: bool
+    render: Callable[[Source, Choice], bytes]
+    document: str = ""
+    parameters: tuple[str, ...] = ()
+
     @property
-    def tag(self) -> str:
-        """Tells it apart from the other renderings of a mask; empty for the mask itself."""
-        parameters = {"overlay": f"-{self.alpha}", "cutout": "-" + ".".join(map(str, self.shown))}
-        return "" if self.format == "index" else f"-{self.format}{parameters.get(self.format, '')}"
+    def suffix(self) -> str:
+        """Of a file with this format beside files with the others."""
+        return self.extension if self.name in (STORED, self.extension) else f"{self.name}.{self.extension}"
 
 
-def wanted(named: str | None, accept: MIMEAccept) -> str:
+STORED = "index"  # the file that the worker wrote, which nothing has to be made of
+
+# Of formats that a client likes equally the first is chosen; one for each media type can be `by_accept`.
+_ALL = (
+    Format(STORED, "image/png", "png", True, False, lambda of, _: of.mask),
+    Format(
+        "overlay", "image/jpeg", "jpg", True, True,
+        lambda of, choice: renderings.overlay(of.photo, of.mask, of.classes, choice.alpha, of.settings),
+        parameters=("alpha",),
+    ),
+    Format(
+        "cutout", "image/png", "png", False, True,
+        lambda of, choice: renderings.cutout(of.photo, of.mask, choice.shown, of.settings), parameters=("classes",),
+    ),
+    Format("ids", "image/png", "png", False, False, lambda of, _: renderings.ids(of.mask)),
+    Format("confidence", "image/png", "png", False, False, lambda of, _: renderings.confidence(of.mask, of.size)),
+    Format(
+        "geojson", "application/geo+json", "geojson", True, False,
+        lambda of, _: renderings.geojson(of.mask, of.classes), "Polygons",
+    ),
+    Format(
+        "rle", "application/json", "json", True, False,
+        lambda of, _: renderings.rle(of.mask, of.classes), "RunLengths",
+    ),
+)  # fmt: skip
+FORMATS = {one.name: one for one in _ALL}
+
+
+def wanted(named: str | None, accept: MIMEAccept) -> Format:
     """`format=`, or else what the Accept header likes best. Raises Problem."""
     if named is not None:
-        if named not in TYPES:
-            raise Problem("invalid_request", f"format: one of {', '.join(TYPES)}.")
-        return named
+        if named not in FORMATS:
+            raise Problem("invalid_request", f"format: one of {', '.join(FORMATS)}.")
+        return FORMATS[named]
+    offered = [one for one in FORMATS.values() if one.by_accept]
     if not accept:
-        return "index"
-    best = max(BY_ACCEPT, key=lambda one: accept.quality(TYPES[one]))
-    if not accept.quality(TYPES[best]):
-        raise Problem("not_acceptable", f"Available types: {', '.join(TYPES[one] for one in BY_ACCEPT)}.")
+        return offered[0]
+    best = max(offered, key=lambda one: accept.quality(one.media_type))
+    if not accept.quality(best.media_type):
+        raise Problem("not_acceptable", f"Available types: {', '.join(one.media_type for one in offered)}.")
     return best
-
-
-def choice(named: str, arguments: Mapping[str, str], classes: Sequence[dict[str, Any]]) -> Choice:
-    """With the parameters that this format has; others are not looked at. Raises Problem."""
-    if named == "overlay":
-        return Choice(named, alpha=_alpha(arguments.get("alpha")))
-    if named == "cutout":
-        return Choice(named, shown=_shown(arguments.get("classes"), classes))
-    return Choice(named)
-
-
-def _alpha(given: str | None) -> float:
-    try:
-        alpha = DEFAULT_ALPHA if given is None else float(given)
-    except ValueError:
-        alpha = -1
-    if not 0 <= alpha <= 1:
-        raise Problem("invalid_request", "alpha: a number from 0 to 1.")
-    return abs(alpha)  # -0.0 is a number from 0 to 1 too
-
-
-def _shown(given: str | None, classes: Sequence[dict[str, Any]]) -> tuple[int, ...]:
-    """Ids, sorted, of classes given by name or id; without any, of all but the background."""
-    if given is None:
-        return tuple(entry["id"] for entry in classes if entry["name"] != UNTINTED)
-    known = {str(entry["id"]): entry["id"] for entry in classes} | {entry["name"]: entry["id"] for entry in classes}
-    names = [name.strip() for name in given.split(",")]
-    if any(name not in known for name in names):
-        raise Problem("invalid_request", f"classes: names or ids of {', '.join(entry['name'] for entry in classes)}.")
-    return tuple(sorted({known[name] for name in names}))

@@ -13,11 +13,10 @@ from storage.photos import confidence as confidence_chunk
 from storage.photos.photo import BAND, decode
 from storage.problems import Problem
 from storage.settings import Settings
-from web.rendering.formats import UNTINTED
+from web.rendering.classes import UNTINTED, Classes
 
 JPEG_QUALITY = 88
 
-Classes = Sequence[dict[str, Any]]  # as the job document has them
 Box = tuple[int, int, int, int]
 
 
@@ -43,6 +42,12 @@ def cutout(photo: bytes, mask: bytes, shown: Sequence[int], settings: Settings) 
     for box, band in _bands(mask):
         cut.paste((0, 0, 0, 0), box, _looked_up(band, hidden))
     return _encoded(cut, "PNG", compress_level=1)
+
+
+def ids(mask: bytes) -> bytes:
+    """Class ids → grey PNG: for tools that would read the palette's colours instead of its indices."""
+    with Image.open(io.BytesIO(mask), formats=["PNG"]) as palette:
+        return _encoded(Image.frombytes("L", palette.size, palette.tobytes()), "PNG", compress_level=1)
 
 
 def confidence(mask: bytes, size: tuple[int, int]) -> bytes:

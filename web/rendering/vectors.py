@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
+from web.rendering.classes import Classes
 from web.rendering.polygons import Ring, polygons
 
 MOST_CORNERS = 500_000  # of all classes: 7 MB of JSON and 2 s. The pets model's mask of the largest photo has 60,000
-
-Classes = Sequence[dict[str, Any]]  # as the job document has them: id, name, color, pixels
 
 
 def rle(mask: bytes, classes: Classes) -> bytes:

@@ -1,0 +1,45 @@
+"""The query parameters of an output format."""
+
+from collections.abc import Mapping
+
+from storage.problems import Problem
+from web.rendering.classes import UNTINTED, Classes
+from web.rendering.formats import STORED, Choice, Format
+
+DEFAULT_ALPHA = 0.55
+
+
+def choice(chosen: Format, arguments: Mapping[str, str], classes: Classes) -> Choice:
+    """The parameters that this format has; others are ignored. Raises Problem."""
+    alpha = _alpha(arguments.get("alpha")) if "alpha" in chosen.parameters else 0
+    shown = _shown(arguments.get("classes"), classes) if "classes" in chosen.parameters else ()
+    return Choice(alpha, shown)
+
+
+def tag(chosen: Format, parameters: Choice) -> str:
+    """Tells a rendering from the others of the same mask, in its ETag; empty for the stored file itself."""
+    if chosen.name == STORED:
+        return ""
+    values = {"alpha": str(parameters.alpha), "classes": ".".join(map(str, parameters.shown))}
+    return "".join(f"-{part}" for part in (chosen.name, *(values[name] for name in chosen.parameters)))
+
+
+def _alpha(given: str | None) -> float:
+    try:
+        alpha = DEFAULT_ALPHA if given is None else float(given)
+    except ValueError:
+        alpha = -1
+    if not 0 <= alpha <= 1:
+        raise Problem("invalid_request", "alpha: a number from 0 to 1.")
+    return abs(alpha)  # -0.0 is a number from 0 to 1 too
+
+
+def _shown(given: str | None, classes: Classes) -> tuple[int, ...]:
+    """Ids, sorted, of classes given by name or id; without any, of all but the background."""
+    if given is None:
+        return tuple(entry["id"] for entry in classes if entry["name"] != UNTINTED)
+    known = {str(entry["id"]): entry["id"] for entry in classes} | {entry["name"]: entry["id"] for entry in classes}
+    names = [name.strip() for name in given.split(",")]
+    if any(name not in known for name in names):
+        raise Problem("invalid_request", f"classes: names or ids of {', '.join(entry['name'] for entry in classes)}.")
+    return tuple(sorted({known[name] for name in names}))
