@@ -122,3 +122,12 @@ def test_a_line_about_a_job_is_one_line() -> None:
 
     job = Job("job_\x1b", "queued", {}, {"filename": "a\nb\x1b]0;x\x07"}, "")
     assert printable(Entry(job=job).line()) == "job_?  queued  a?b?]0;x?"
+
+
+def test_every_format_has_a_suffix_and_is_documented() -> None:
+    from services import ROOT
+
+    from segue_client.formats import SUFFIXES
+
+    documented = (ROOT / "docs" / "clients.md").read_text()
+    assert all(f"`{name}`" in documented and f"`{suffix}`" in documented for name, suffix in SUFFIXES.items())
