@@ -7,6 +7,8 @@ unless it asks for a task of its queue with nothing added, and what is passed on
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -23,10 +25,10 @@ from storage.queue.locks import TransactionLock
 from storage.queue.tickets import TASKS
 
 IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,64}")
-# base64 of [[], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]
-NO_ARGUMENTS = (
-    "W1tdLCB7fSwgeyJjYWxsYmFja3MiOiBudWxsLCAiZXJyYmFja3MiOiBudWxsLCAiY2hhaW4iOiBudWxsLCAiY2hvcmQiOiBudWxsfV0="
-)
+# The only arguments a message may carry: none.
+NO_ARGUMENTS = base64.b64encode(
+    json.dumps([[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
+).decode()
 
 log = logging.getLogger(__name__)
 
