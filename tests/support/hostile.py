@@ -245,10 +245,12 @@ def largest() -> dict[str, bytes]:
     made["AVIF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "AVIF", exif=turned, speed=10)
     fast = {"chroma": 444, "enc_params": {"preset": "ultrafast"}}
     made["HEIF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "HEIF", exif=turned.tobytes(), **fast)
-    for kind, brand in (("HEIF", heif.HEIC), ("AVIF", heif.AVIF)):
+    # Each tile ends with a filler of its own: one that is used a hundred times would be refused.
+    for kind, brand, filler in (("HEIF", heif.HEIC, b"\0\0\0\5\x4c\1"), ("AVIF", heif.AVIF, b"\x7a\3")):
         grid = heif.Part(b"grid", heif.grid(10, 10, 5000, 5000), (heif.ispe(5000, 5000),))
-        parts = [grid, heif.coded(kind, 512, 512)]
-        made[f"{kind}, tiles"] = heif.container(parts, [(b"dimg", 1, [2] * 100)], brand)
+        tile = heif.coded(kind, 512, 512)
+        tiles = [tile._replace(data=tile.data + filler + bytes([1, 1, n])) for n in range(100)]
+        made[f"{kind}, tiles"] = heif.container([grid, *tiles], [(b"dimg", 1, range(2, 102))], brand)
     one_strip = {"compression": "tiff_adobe_deflate", "strip_size": 10**9, "exif": turned}
     made["TIFF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "TIFF", **one_strip)
     made["TIFF 16 bits"] = save(Image.new("I;16", (5000, 5000)), "TIFF", **one_strip)
