@@ -14,7 +14,8 @@ from web.access.exposure import refusal
 
 _settings = Settings()
 
-bind = f"{_settings.bind}:{_settings.port}"
+_host = f"[{_settings.bind}]" if ":" in _settings.bind else _settings.bind
+bind = f"{_host}:{_settings.port}"
 workers = _settings.web_processes
 worker_class = "web.http.worker.Worker"  # gevent with limits: docs/decisions/0003 and 0016
 worker_connections = _settings.max_connections

@@ -19,6 +19,8 @@ LONG_POLL_S = 25
 QUICKEST_POLL_S = 0.5  # a batch at work changes all the time: asked again no faster than this
 LONGEST_PAUSE_S = 8.0
 LONGEST_LIMITED_S = 600.0
+RETRIED = (408, 429, 502, 503, 504)
+LIMITED = ("rate_limited", "too_many_at_once")  # waiting for these does not count against the time-out
 TRANSIENT = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 
 
@@ -101,10 +103,10 @@ class Transport:
                 if answer.is_success or answer.status_code == httpx.codes.NOT_MODIFIED:
                     return answer
                 problem = failure = ProblemError(problem_of(answer))
-                if problem.status not in (429, 502, 503, 504) and problem.code != "idempotency_in_progress":
+                if problem.status not in RETRIED and problem.code != "idempotency_in_progress":
                     raise problem
                 wanted_s = _retry_after(answer)
-                if problem.code == "rate_limited":
+                if problem.code in LIMITED:
                     give_up += min(wanted_s, limited_s)
                     limited_s = max(0.0, limited_s - wanted_s)
             pause_s = wanted_s + _pause_s(attempt)

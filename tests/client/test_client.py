@@ -131,7 +131,7 @@ BUSY = b'{"code": "idempotency_in_progress", "status": 409, "title": "busy"}'
 
 @pytest.mark.parametrize(
     "refusal",
-    [(status, {"Retry-After": "0"}, b"<html>") for status in (429, 502, 503, 504)]
+    [(status, {"Retry-After": "0"}, b"<html>") for status in (408, 429, 502, 503, 504)]
     + [(409, {"Content-Type": "application/problem+json", "Retry-After": "0"}, BUSY)],
 )
 def test_a_server_that_is_briefly_away_is_asked_again_with_the_same_key(refusal: Answer) -> None:

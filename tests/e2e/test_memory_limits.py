@@ -97,7 +97,7 @@ def corrected_mask() -> tuple[bytes, str]:
 
 
 def test_the_web_server_stays_below_its_limit(connection: Storage, server: Service) -> None:
-    webp = job_with_mask(connection, hostile.largest()["webp lossless"])
+    webp = job_with_mask(connection, hostile.largest("webp lossless"))
     noisy = job_with_mask(connection, rendered.photo("jpeg noisy"))
     mask, kind = corrected_mask()
     loads: list[tuple[Any, ...]] = []
@@ -116,7 +116,7 @@ def test_the_web_server_stays_below_its_limit(connection: Storage, server: Servi
 
 
 def test_a_worker_stays_below_its_limit(connection: Storage, worker: Service) -> None:
-    photos = [hostile.largest()[name] for name in ("webp lossless", "webp", "png RGBA", "jpeg CMYK", "png I;16")]
+    photos = [hostile.largest(name) for name in ("webp lossless", "webp", "png RGBA", "jpeg CMYK", "png I;16")]
     animations = [hostile.small_frame((SIDE, SIDE), (1250, 1250))] * 4
     jobs = [submit(connection, content).id for content in (*photos, *animations) * 2]
     connection.tickets.send(1)

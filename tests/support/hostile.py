@@ -3,7 +3,7 @@
 import random
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import heif
@@ -226,36 +226,49 @@ def small_frame(canvas: tuple[int, int], frame: tuple[int, int] = (8, 8)) -> byt
     return whole[:24] + sides + whole[30:]
 
 
-@cache
-def largest() -> dict[str, bytes]:
-    """Photos of exactly the pixels that are allowed, turned: what a right decode costs."""
+def _turned() -> Image.Exif:
     turned = Image.Exif()
     turned[pictures.ORIENTATION] = 6
-    made, save = {}, pictures.encoded
-    for mode in ("1", "L", "LA", "RGB", "RGBA", "I;16"):
-        made[f"png {mode}"] = save(Image.new(mode, (5000, 5000)), "PNG", exif=turned, compress_level=1)
-    wide = {"exif": turned, "icc_profile": profiles.display_p3()}
-    made["png in Display P3"] = save(Image.new("RGBA", (5000, 5000)), "PNG", compress_level=1, **wide)
-    made["png palette"] = save(Image.new("P", (5000, 5000)), "PNG", exif=turned, transparency=0)
-    for mode in ("L", "RGB", "CMYK"):
-        image = Image.new(mode, (5000, 5000))
-        made[f"jpeg {mode}"] = save(image, exif=turned, progressive=True, subsampling=0)
-    made["webp"] = save(Image.new("RGB", (5000, 5000)), "WEBP", exif=turned, method=0)
-    made["webp lossless"] = save(Image.new("RGBA", (5000, 5000)), "WEBP", lossless=True, exif=turned, method=0)
-    made["AVIF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "AVIF", exif=turned, speed=10)
-    fast = {"chroma": 444, "enc_params": {"preset": "ultrafast"}}
-    made["HEIF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "HEIF", exif=turned.tobytes(), **fast)
+    return turned
+
+
+def _large(mode: str, kind: str = "JPEG", **how: object) -> Callable[[], bytes]:
+    """5000 x 5000 pixels: exactly as many as are allowed, turned by EXIF where the kind has it."""
+    return lambda: pictures.encoded(Image.new(mode, (5000, 5000)), kind, exif=_turned().tobytes(), **how)
+
+
+def _tiles(kind: str, brand: bytes, filler: bytes) -> bytes:
     # Each tile ends with a filler of its own: one that is used a hundred times would be refused.
-    for kind, brand, filler in (("HEIF", heif.HEIC, b"\0\0\0\5\x4c\1"), ("AVIF", heif.AVIF, b"\x7a\3")):
-        grid = heif.Part(b"grid", heif.grid(10, 10, 5000, 5000), (heif.ispe(5000, 5000),))
-        tile = heif.coded(kind, 512, 512)
-        tiles = [tile._replace(data=tile.data + filler + bytes([1, 1, n])) for n in range(100)]
-        made[f"{kind}, tiles"] = heif.container([grid, *tiles], [(b"dimg", 1, range(2, 102))], brand)
-    one_strip = {"compression": "tiff_adobe_deflate", "strip_size": 10**9, "exif": turned}
-    made["TIFF RGBA"] = save(Image.new("RGBA", (5000, 5000)), "TIFF", **one_strip)
-    made["TIFF 16 bits"] = save(Image.new("I;16", (5000, 5000)), "TIFF", **one_strip)
-    made["TIFF CMYK"] = save(Image.new("CMYK", (5000, 5000)), "TIFF", **one_strip)
-    made["GIF"] = save(Image.new("P", (5000, 5000)), "GIF")
-    made["GIF, transparent"] = save(Image.new("P", (5000, 5000)), "GIF", transparency=0)
-    made["BMP"] = save(Image.new("1", (5000, 5000)), "BMP")
-    return made
+    grid = heif.Part(b"grid", heif.grid(10, 10, 5000, 5000), (heif.ispe(5000, 5000),))
+    tile = heif.coded(kind, 512, 512)
+    tiles = [tile._replace(data=tile.data + filler + bytes([1, 1, n])) for n in range(100)]
+    return heif.container([grid, *tiles], [(b"dimg", 1, range(2, 102))], brand)
+
+
+_JPEG: dict[str, object] = {"progressive": True, "subsampling": 0}
+_HEIF: dict[str, object] = {"chroma": 444, "enc_params": {"preset": "ultrafast"}}
+_TIFF: dict[str, object] = {"compression": "tiff_adobe_deflate", "strip_size": 10**9}
+LARGEST: dict[str, Callable[[], bytes]] = {
+    **{f"png {mode}": _large(mode, "PNG", compress_level=1) for mode in ("1", "L", "LA", "RGB", "RGBA", "I;16")},
+    "png in Display P3": _large("RGBA", "PNG", compress_level=1, icc_profile=profiles.display_p3()),
+    "png palette": _large("P", "PNG", transparency=0),
+    **{f"jpeg {mode}": _large(mode, **_JPEG) for mode in ("L", "RGB", "CMYK")},
+    "webp": _large("RGB", "WEBP", method=0),
+    "webp lossless": _large("RGBA", "WEBP", lossless=True, method=0),
+    "AVIF RGBA": _large("RGBA", "AVIF", speed=10),
+    "HEIF RGBA": _large("RGBA", "HEIF", **_HEIF),
+    "HEIF, tiles": lambda: _tiles("HEIF", heif.HEIC, b"\0\0\0\5\x4c\1"),
+    "AVIF, tiles": lambda: _tiles("AVIF", heif.AVIF, b"\x7a\3"),
+    "TIFF RGBA": _large("RGBA", "TIFF", **_TIFF),
+    "TIFF 16 bits": _large("I;16", "TIFF", **_TIFF),
+    "TIFF CMYK": _large("CMYK", "TIFF", **_TIFF),
+    "GIF": _large("P", "GIF"),
+    "GIF, transparent": _large("P", "GIF", transparency=0),
+    "BMP": _large("1", "BMP"),
+}
+
+
+@cache
+def largest(name: str) -> bytes:
+    """A photo of exactly as many pixels as are allowed: what a right decode costs. Made when it is needed."""
+    return LARGEST[name]()

@@ -25,7 +25,7 @@ CLASSES = [{"id": i, "name": name, "color": [i, 0, 0], "pixels": 1} for i, name 
 
 @cache
 def photo(name: str) -> bytes:
-    return _noisy() if name == "jpeg noisy" else hostile.largest()[name]
+    return _noisy() if name == "jpeg noisy" else hostile.largest(name)
 
 
 def _noisy() -> bytes:

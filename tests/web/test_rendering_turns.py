@@ -69,7 +69,7 @@ def clients(connection: Storage, keyed_server: Service, work: Callable[[], None]
     """One with the largest photo, one with a small one."""
     made = []
     app = guarded(connection).test_client()
-    for tenant, photo in (("greedy", hostile.largest()["jpeg CMYK"]), ("modest", pictures.jpeg())):
+    for tenant, photo in (("greedy", hostile.largest("jpeg CMYK")), ("modest", pictures.jpeg())):
         headers = bearer(new_key(connection, tenant))
         job = app.post("/v1/jobs", data=photo, content_type="image/jpeg", headers=headers).get_json()
         made.append(Client(keyed_server.port, headers, job["id"]))

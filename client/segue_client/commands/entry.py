@@ -15,7 +15,7 @@ from segue_client.commands.service import PATIENCE_S, exit_code
 from segue_client.documents import Job, ProblemError
 from segue_client.failures import FAILURES, explained, one_line
 
-NOT_ITS_FAULT = (401, 403, 429, 502, 503, 504)  # the next one would not fare better
+NOT_ITS_FAULT = (401, 403, 408, 429, 502, 503, 504)  # the next one would not fare better
 
 
 @dataclass
