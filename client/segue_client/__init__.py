@@ -1,4 +1,4 @@
-"""The client of Segue's HTTP API. It needs httpx, rich and typer, and nothing of the server."""
+"""The client of Segue's HTTP API. It needs httpx, rich and typer, and no part of the server."""
 
 from segue_client.batch import Batch
 from segue_client.client import Client

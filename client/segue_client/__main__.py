@@ -1,4 +1,4 @@
-"""`python -m segue_client` is `segue`."""
+"""`python -m segue_client` runs the `segue` command."""
 
 from segue_client.commands.app import main
 

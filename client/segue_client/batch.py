@@ -1,4 +1,4 @@
-"""Many images under one name."""
+"""A batch: images that are sent and followed together."""
 
 import json
 import time
@@ -11,13 +11,16 @@ from segue_client.transport import LONG_POLL_S, QUICKEST_POLL_S, Transport
 
 
 class Batch:
-    """Many images under one name, each known by its `custom_id`."""
+    """Images that are sent and followed together. `custom_id` identifies an image in its batch.
+
+    The attributes show the batch as it was at the last request; `refresh` and `poll` update them.
+    """
 
     def __init__(self, transport: Transport, answer: httpx.Response) -> None:
         self._transport = transport
-        self._take(answer)
+        self._update(answer)
 
-    def _take(self, answer: httpx.Response) -> None:
+    def _update(self, answer: httpx.Response) -> None:
         document = document_of(answer)
         self.id, self.name, self.status = str(document["id"]), str(document["name"]), str(document["status"])
         self.counts = Counts.of(document["counts"])
@@ -31,36 +34,39 @@ class Batch:
         return self.status not in UNFINISHED
 
     def append(self, images: Sequence[tuple[str, bytes]]) -> list[Outcome]:
-        """Add (custom_id, content) pairs, in order. A custom_id that is there is left alone: repeat freely."""
+        """Add (custom_id, content) pairs and return one outcome per pair, in the same order.
+
+        The server does not change an image whose custom_id it already has, so repeating is safe.
+        """
         parts = [part(custom_id, content) for custom_id, content in images]
         answer = self._transport.send("POST", self.links["jobs"], files=parts)
         return [Outcome.of(item) for item in document_of(answer)["items"]]
 
     def close(self) -> None:
-        """Nothing more will be added: the batch ends when its images have."""
-        self._take(self._transport.send("POST", self.links["close"]))
+        """Accept no more images. The batch ends as soon as all of its images have ended."""
+        self._update(self._transport.send("POST", self.links["close"]))
 
     def cancel(self) -> None:
-        self._take(self._transport.send("POST", self.links["cancel"]))
+        self._update(self._transport.send("POST", self.links["cancel"]))
 
     def retry(self) -> None:
-        """Run those once more that failed."""
-        self._take(self._transport.send("POST", self.links["retry"]))
+        """Run the failed images again."""
+        self._update(self._transport.send("POST", self.links["retry"]))
 
     def refresh(self) -> None:
-        self._take(self._transport.send("GET", self.links["self"]))
+        self._update(self._transport.send("GET", self.links["self"]))
 
     def poll(self, wait_s: float = LONG_POLL_S) -> None:
-        """Refreshed when it has changed, or after `wait_s`."""
+        """Wait until the batch has changed or `wait_s` have passed, and refresh it."""
         started = time.monotonic()
         answer = self._transport.poll(self.links["self"], self._etag, wait_s)
         if answer.status_code != httpx.codes.NOT_MODIFIED:
-            self._take(answer)
+            self._update(answer)
             if not self.final:
                 time.sleep(max(0.0, QUICKEST_POLL_S - (time.monotonic() - started)))
 
     def wait(self, timeout_s: float = 3600) -> None:
-        """Until it has ended; it ends only when it is closed. Raises TimeoutError."""
+        """Block until the batch has ended. A batch that is not closed never ends. Raises TimeoutError."""
         give_up = time.monotonic() + timeout_s
         while not self.final:
             left = give_up - time.monotonic()
@@ -69,7 +75,7 @@ class Batch:
             self.poll(left)
 
     def results(self, after: int = 0) -> Iterator[Item]:
-        """What has finished by now, beyond the cursor `after`."""
+        """Yield the images that have finished so far, from the cursor `after` on."""
         while lines := self._transport.send("GET", self.links["results"], params={"after": after}).content.strip():
             for line in lines.split(b"\n"):
                 item = Item.of(json.loads(line))
@@ -77,10 +83,10 @@ class Batch:
                 yield item
 
     def __iter__(self) -> Iterator[Item]:
-        """Everything, as it finishes, until the batch has ended."""
+        """Yield each image when it has finished, until the batch has ended."""
         after, ended = 0, False
         while not ended:
-            ended = self.final  # looked at before reading: what had finished by then is in what is read
+            ended = self.final  # checked before reading, so that the last read includes every image
             for item in self.results(after):
                 after = item.cursor
                 yield item

@@ -21,12 +21,12 @@ from segue_client.batch import Batch, part
 from segue_client.documents import FORMATS, ChecksumError, Item, Job, ProblemError, document_of, job_of
 from segue_client.transport import Transport
 
-WATCH_S = 2  # of many jobs each is asked for so long before the next one's turn
+WATCH_S = 2  # `watch` waits this long for a change of one job before it turns to the next
 LONGEST_PAGE = 200
 
 
 class Client(Transport):
-    """Safe to share between threads. Every call tries again for `timeout_s` while the server is away or busy."""
+    """Safe to share between threads. Each call retries for `timeout_s` while the server is down or busy."""
 
     def submit(
         self,
@@ -39,9 +39,10 @@ class Client(Transport):
         name: str = "",
         tags: Sequence[str] = (),
     ) -> Job:
-        """Send one image, a path or its bytes; with `wait_s` (at most 60) the answer comes when it has ended.
+        """Send one image, given as a path or as bytes.
 
-        `name`: the file's, where the image is bytes.
+        With `wait_s` (at most 60) the server responds as soon as the job has ended or the time has
+        passed. `name`: the file name; by default the path's own.
         """
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
         name = name or ("image" if isinstance(image, bytes) else Path(image).name)
@@ -55,34 +56,37 @@ class Client(Transport):
         return job_of(self.send("GET", _path(job_id)))
 
     def jobs(self, status: str = "", batch_id: str = "", created_after: str = "", limit: int = 50) -> Iterator[Job]:
-        """The newest first, seconds behind, at most `limit`; a page is asked for when it is needed."""
-        wanted = {"status": status, "batch_id": batch_id, "created_after": created_after}
-        asked: dict[str, Any] = {name: value for name, value in wanted.items() if value}
+        """Yield at most `limit` jobs, the newest first. Each page is requested when it is needed.
+
+        The server's list is a few seconds behind.
+        """
+        filters = {"status": status, "batch_id": batch_id, "created_after": created_after}
+        params: dict[str, Any] = {name: value for name, value in filters.items() if value}
         while limit > 0:
-            page = document_of(self.send("GET", "/v1/jobs", params={**asked, "limit": min(limit, LONGEST_PAGE)}))
+            page = document_of(self.send("GET", "/v1/jobs", params={**params, "limit": min(limit, LONGEST_PAGE)}))
             yield from (Job.of(entry, etag="", document=entry) for entry in page["data"])
             limit -= len(page["data"])
             if not page["next_cursor"]:
                 return
-            asked["cursor"] = page["next_cursor"]
+            params["cursor"] = page["next_cursor"]
 
     def cancel(self, job_id: str) -> Job:
-        """Ended without a mask; still `running` while its worker has not heard of it."""
+        """Cancel a job and return it. A running job stays `running` until its worker notices."""
         return job_of(self.send("POST", _path(job_id, "/cancel")))
 
     def retry(self, job_id: str) -> Job:
-        """Another attempt for what ended without a mask."""
+        """Start another attempt at a job that ended without a mask."""
         return job_of(self.send("POST", _path(job_id, "/retry")))
 
     def erase(self, job_id: str) -> None:
-        """Photo, mask and record."""
+        """Delete a job's photo, mask and record."""
         self.send("DELETE", _path(job_id))
 
     def queue(self) -> dict[str, Any]:
         return document_of(self.send("GET", "/v1/queue"))
 
     def wait(self, job: Job, timeout_s: float = 600) -> Job:
-        """The ended job. Raises TimeoutError."""
+        """Block until the job has ended, and return it. Raises TimeoutError."""
         give_up = time.monotonic() + timeout_s
         while not job.final:
             left = give_up - time.monotonic()
@@ -93,21 +97,22 @@ class Client(Transport):
         return job
 
     def watch(self, jobs: Iterable[Job], timeout_s: float = 3600) -> Iterator[Job]:
-        """Each job every time it was looked at, in turns, until all have ended. Raises TimeoutError.
+        """Check the jobs in turn until all have ended, and yield each job after each check.
 
-        One that is erased meanwhile comes a last time as it was, with the problem as its `error`.
+        If a job is erased meanwhile, it is yielded one last time, unchanged except for its `error`,
+        which is then the problem document. Raises TimeoutError.
         """
         give_up, waiting = time.monotonic() + timeout_s, deque(jobs)
         while waiting:
             job, left = waiting.popleft(), give_up - time.monotonic()
             if not job.final and left <= 0:
                 raise TimeoutError(f"{len(waiting) + 1} have not ended in time, {job.id} is still {job.status}")
-            job = job if job.final else self._looked_at(job, min(left, WATCH_S))
+            job = job if job.final else self._refreshed(job, min(left, WATCH_S))
             if not job.final and job.error is None:
                 waiting.append(job)
             yield job
 
-    def _looked_at(self, job: Job, wait_s: float) -> Job:
+    def _refreshed(self, job: Job, wait_s: float) -> Job:
         try:
             answer = self.poll(job.links["self"], job.etag, wait_s)
         except ProblemError as error:
@@ -117,15 +122,16 @@ class Client(Transport):
         return job if answer.status_code == httpx.codes.NOT_MODIFIED else job_of(answer)
 
     def mask(self, job: Job | Item, format: str = "index") -> bytes:  # noqa: A002 - the API's own word
-        """`index`: the palette PNG, checked against its SHA-256; or any other name of the API's formats.
+        """Fetch a job's mask in one of the API's formats.
 
-        Raises ChecksumError, ValueError for a format that this job has no link to.
+        `index`, the palette PNG, is checked against its SHA-256. Raises ChecksumError if it differs,
+        ProblemError if the job has no mask, and ValueError if the mask has no such format.
         """
         if job.result is None:
-            raise ProblemError(job.error or {"title": "There is no mask", "detail": f"The job is {job.status}."})
+            raise ProblemError(job.error or {"title": "No mask", "detail": f"The job is {job.status}."})
         link = job.links.get("mask" if format == "index" else format) if format in FORMATS else None
         if link is None:
-            raise ValueError(f"{format}: no format of this mask")
+            raise ValueError(f"this mask is not available in the format {format}")
         content = self.send("GET", link).content
         if format == "index" and hashlib.sha256(content).hexdigest() != job.result["sha256"]:
             raise ChecksumError(link)

@@ -1,4 +1,4 @@
-"""Where the service is, and the HTTP client that reaches it: address, key, proxies and certificates."""
+"""The HTTP client: checks the address and the key, and chooses proxies and certificates."""
 
 import ipaddress
 import os
@@ -16,11 +16,11 @@ CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class ConfigurationError(ValueError):
-    """The address, the key or the environment cannot be used. The text never holds the key."""
+    """The address, the key or the environment is not valid. The message never contains the key."""
 
 
 def address(url: str) -> httpx.URL:
-    """Raises ConfigurationError where it is not the address of a server."""
+    """Parse the address of a server. Raises ConfigurationError."""
     try:
         found = httpx.URL(url.strip())
     except (httpx.InvalidURL, ValueError) as error:
@@ -33,20 +33,23 @@ def address(url: str) -> httpx.URL:
 
 
 def clean_key(key: str) -> str:
-    """Without the line end that a file or a clipboard adds. Raises ConfigurationError."""
+    """Strip the line end that a file or a clipboard adds. Raises ConfigurationError."""
     key = key.strip()
     if any(not "!" <= letter <= "~" for letter in key):
-        raise ConfigurationError("key: it has characters that no key has (spaces, control or non-ASCII characters)")
+        raise ConfigurationError("key: spaces, control characters and non-ASCII characters are not allowed")
     return key
 
 
 def http_client(url: str, key: str) -> httpx.Client:
-    """It never follows a redirect, since that would take the key along. Raises ConfigurationError."""
+    """Build the client. It follows no redirects, which would send the key to another address.
+
+    Raises ConfigurationError.
+    """
     base, key = address(url), clean_key(key)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     timeout = httpx.Timeout(CONNECT_S, read=TRANSFER_S, write=TRANSFER_S, pool=None)
     certificates = _certificates(base)
-    # A transport of our own keeps httpx from reading the proxy variables: loopback never goes through a proxy.
+    # An explicit transport keeps httpx from reading the proxy variables: no proxy for loopback.
     direct = httpx.HTTPTransport(verify=certificates) if is_loopback(base.host) else None
     try:
         return httpx.Client(
@@ -55,18 +58,18 @@ def http_client(url: str, key: str) -> httpx.Client:
         )  # fmt: skip
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         named = [name for name in PROXY_VARIABLES if os.environ.get(name)]
-        raise ConfigurationError(f"{' or '.join(named)}: no proxy that can be used: http://… or https://…") from error
+        raise ConfigurationError(f"{' or '.join(named)}: not a proxy address: http://… or https://…") from error
 
 
 def _certificates(base: httpx.URL) -> ssl.SSLContext | bool:
-    """What a server's certificate is checked against; for plain HTTP nothing is loaded."""
+    """The trusted certificate authorities; False for plain HTTP, which needs none."""
     if base.scheme == "http":
         return False
     try:
         return httpx.create_ssl_context()
     except (OSError, ValueError) as error:
         named = [name for name in CERTIFICATE_VARIABLES if os.environ.get(name)]
-        raise ConfigurationError(f"{' or '.join(named)}: no certificates can be read there") from error
+        raise ConfigurationError(f"{' or '.join(named)}: the certificates cannot be read") from error
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the API answers, as values: jobs, batches' items, and the problems it refuses with."""
+"""The API's documents as values: jobs, items of batches, and problems."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -10,7 +10,7 @@ UNFINISHED = ("open", "queued", "running")
 
 
 class ProblemError(Exception):
-    """The server refused; `document` is the problem document (RFC 9457)."""
+    """The server refused the request; `document` is its problem document (RFC 9457)."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         super().__init__(f"{document.get('title', 'HTTP error')}: {document.get('detail', '')}")
@@ -20,11 +20,11 @@ class ProblemError(Exception):
 
 
 class ChecksumError(Exception):
-    """What arrived is not what the worker wrote."""
+    """The received mask does not match its SHA-256."""
 
 
 class _Document:
-    """Made of those members of an answer that the client knows: a newer server may send more."""
+    """Built from the JSON members that this client knows; a newer server may send more."""
 
     @classmethod
     def of(cls, document: dict[str, Any], /, **more: Any) -> Self:
@@ -32,20 +32,18 @@ class _Document:
         return cls(**{name: value for name, value in (document | more).items() if name in known})
 
 
-class _Fate(_Document):
-    """A document with a status."""
-
+class _WithStatus(_Document):
     status: str
 
     @property
     def final(self) -> bool:
-        """An item of a batch is not while it runs once more after `Batch.retry`."""
+        """Whether it has ended. An item of a batch that `Batch.retry` runs again has not."""
         return self.status not in UNFINISHED
 
 
 @dataclass(frozen=True)
-class Job(_Fate):
-    """`queue`: while it waits, its place and when it will be done; `document`: everything the server said."""
+class Job(_WithStatus):
+    """`queue`: position and ETA, while the job waits; `document`: the server's whole JSON."""
 
     id: str
     status: str
@@ -60,7 +58,7 @@ class Job(_Fate):
 
 @dataclass(frozen=True)
 class Outcome(_Document):
-    """What became of one image of `Batch.append`: `accepted`, `known` (was there before) or `refused`."""
+    """The outcome of one image of `Batch.append`: `accepted`, `known` (sent before) or `refused`."""
 
     custom_id: str
     outcome: str
@@ -69,8 +67,8 @@ class Outcome(_Document):
 
 
 @dataclass(frozen=True)
-class Item(_Fate):
-    """One finished image of a batch; `cursor` grows in the order of finishing."""
+class Item(_WithStatus):
+    """One finished image of a batch; `cursor` increases in the order in which images finish."""
 
     cursor: int
     custom_id: str
@@ -98,21 +96,21 @@ def job_of(answer: httpx.Response) -> Job:
 
 
 def document_of(answer: httpx.Response) -> dict[str, Any]:
-    """Raises ProblemError where something answered that is not Segue."""
+    """Parse the JSON of a response. Raises ProblemError if the sender was not Segue."""
     try:
         return dict(answer.json())
     except (ValueError, TypeError) as error:
-        detail = f"{answer.url.copy_with(query=None)} answers with something else."
+        detail = f"{answer.url.copy_with(query=None)} did not return a JSON document."
         raise ProblemError({"title": "Not Segue", "status": answer.status_code, "detail": detail}) from error
 
 
 def problem_of(answer: httpx.Response) -> dict[str, Any]:
-    """The problem document; made up where something between here and the server answered without one."""
+    """The problem document of a response; a substitute if a proxy responded without one."""
     if answer.headers.get("Content-Type", "").startswith("application/problem+json"):
         return document_of(answer)
     title, detail = answer.reason_phrase or "HTTP error", ""
     if answer.has_redirect_location:
-        detail = "The address redirects to another one, which is not followed: name that one."
+        detail = "The address redirects to another one. The client does not follow it: use that address."
     elif not answer.text.lstrip().startswith("<"):
         detail = answer.text[:200]
     return {"title": title, "status": answer.status_code, "detail": detail, "code": ""}

@@ -1,4 +1,4 @@
-"""Why an exchange failed, in a sentence of our own: a library's text may hold anything."""
+"""Messages for failed requests. They never quote a library's message, which may contain anything."""
 
 import socket
 import ssl
@@ -12,20 +12,20 @@ from segue_client.documents import ProblemError
 SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLCertVerificationError, "its certificate is not trusted"),
     (ssl.SSLError, "it does not speak TLS (http:// instead of https://?)"),
-    (socket.gaierror, "its name is not known"),
+    (socket.gaierror, "unknown host name"),
     (ConnectionRefusedError, "connection refused"),
     (ConnectionResetError, "it closed the connection"),
     (BrokenPipeError, "it closed the connection"),
     (httpx.ProxyError, "the proxy refused"),
     (httpx.TimeoutException, "no answer in time"),
     (httpx.RemoteProtocolError, "it does not speak HTTP, or closed the connection"),
-    (httpx.DecodingError, "its answer is damaged"),
+    (httpx.DecodingError, "its response is corrupt"),
     (OSError, "no connection"),
 )
 
 
 class UnreachableError(Exception):
-    """No answer, or none that can be read. The text says where and why."""
+    """The server did not respond, or its response is not readable. The message says why."""
 
 
 FAILURES = (ProblemError, UnreachableError, TimeoutError, KeyboardInterrupt)
@@ -46,27 +46,27 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def explained(failure: BaseException) -> dict[str, Any]:
-    """The problem document of one of FAILURES, or of a file that could not be written."""
+    """A problem document for one of FAILURES or for an OSError, a file that could not be written."""
     match failure:
         case ProblemError():
             return failure.document
         case UnreachableError():
-            return refused("Unreachable", str(failure))
+            return local_problem("Unreachable", str(failure))
         case TimeoutError():
-            return refused("Not ended", str(failure))
+            return local_problem("Not ended", str(failure))
         case OSError():
-            return refused("Not written", f"{failure.filename or 'OUT'}: {failure.strerror}")
+            return local_problem("Not written", f"{failure.filename or 'OUT'}: {failure.strerror}")
         case _:
-            return refused("Stopped", "by Ctrl-C")
+            return local_problem("Stopped", "by Ctrl-C")
 
 
-def refused(title: str, detail: str) -> dict[str, Any]:
-    """A problem of our own, in the form of the service's."""
+def local_problem(title: str, detail: str) -> dict[str, Any]:
+    """A problem that the client itself found, in the format of the server's problem documents."""
     return {"title": title, "detail": detail, "code": title.lower().replace(" ", "_")}
 
 
 def one_line(problem: dict[str, Any]) -> str:
-    """`title: detail [code]` of a problem document."""
+    """Format a problem document as `title: detail [code]`."""
     text = ": ".join(str(problem[part]) for part in ("title", "detail") if problem.get(part))
     code = f" [{problem['code']}]" if problem.get("code") else ""
     return f"{text or 'refused'}{code}"

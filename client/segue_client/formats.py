@@ -1,4 +1,4 @@
-"""The API's formats of a mask, each with the suffix of its files."""
+"""The suffix of the files of each mask format."""
 
 import os
 
@@ -9,9 +9,9 @@ LONGEST_SUFFIX_BYTES = 64
 
 
 def suffix_problem(suffix: str) -> str:
-    """Why it cannot end a file's name; empty where it can."""
+    """Why `suffix` cannot be the end of a file name; empty if it can."""
     if any(letter in "/\\\0" or not letter.isprintable() for letter in suffix):
-        return "suffix: no slashes, no control characters."
+        return "suffix: slashes and control characters are not allowed."
     if len(os.fsencode(suffix)) > LONGEST_SUFFIX_BYTES:
         return f"suffix: at most {LONGEST_SUFFIX_BYTES} bytes."
     return ""

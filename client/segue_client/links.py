@@ -1,4 +1,4 @@
-"""Which address a link of an answer leads to."""
+"""Resolves the links in the server's documents."""
 
 from urllib.parse import urlsplit
 
@@ -10,14 +10,17 @@ PORTS = {"http": 80, "https": 443}
 
 
 def resolve(base: httpx.URL, link: str) -> httpx.URL:
-    """On the service, below its path prefix. Raises ProblemError for a link to another server: the key stays here."""
+    """The URL of a link, below the server's path prefix.
+
+    Raises ProblemError for a link to another server, which must not receive the key.
+    """
     try:
         parts = urlsplit(link)
         foreign = bool(parts.netloc or parts.scheme) and _origin(httpx.URL(link)) != _origin(base)
     except (ValueError, httpx.InvalidURL):
         foreign = True
     if foreign:
-        detail = "The answer links to another server; the request was not sent there."
+        detail = "The response contains a link to another server. The client sent no request there."
         raise ProblemError({"title": "Link to another server", "detail": detail, "code": "foreign_link"})
     prefix, path = base.path.rstrip("/"), parts.path
     if not (prefix and (path == prefix or path.startswith(f"{prefix}/"))):

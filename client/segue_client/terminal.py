@@ -1,4 +1,4 @@
-"""Text for a terminal."""
+"""Text that is safe to print on a terminal."""
 
 import sys
 import time
@@ -12,20 +12,20 @@ BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u206
 
 
 def printable(text: str) -> str:
-    """In one line, without what would steer the terminal or turn the text round."""
+    """Replace each character that would control the terminal, break the line or reorder the text."""
     return "".join(
         "?" if unicodedata.category(letter) in UNSAFE or letter in BIDIRECTIONAL else letter for letter in text
     )
 
 
-def now_and_then() -> Callable[[str], None]:
-    """What is said goes to stderr, but not more often than every PLAIN_EVERY_S."""
-    said = time.monotonic()
+def throttled() -> Callable[[str], None]:
+    """A function that prints a line to stderr, at most once per PLAIN_EVERY_S."""
+    printed_at = time.monotonic()
 
-    def say(line: str) -> None:
-        nonlocal said
-        if time.monotonic() - said >= PLAIN_EVERY_S:
-            said = time.monotonic()
+    def show(line: str) -> None:
+        nonlocal printed_at
+        if time.monotonic() - printed_at >= PLAIN_EVERY_S:
+            printed_at = time.monotonic()
             print(printable(line), file=sys.stderr, flush=True)
 
-    return say
+    return show

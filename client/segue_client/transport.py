@@ -1,4 +1,4 @@
-"""One exchange with the server, tried again while the server is away or busy."""
+"""Requests to the server, retried while it is down or busy."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from segue_client.failures import unreachable
 from segue_client.links import resolve
 
 LONG_POLL_S = 25
-QUICKEST_POLL_S = 0.5  # a batch at work changes all the time: asked again no faster than this
+QUICKEST_POLL_S = 0.5  # shortest pause between two polls: a running batch changes all the time
 LONGEST_PAUSE_S = 8.0
 LONGEST_LIMITED_S = 600.0
 RETRIED = (408, 429, 502, 503, 504)
@@ -25,9 +25,9 @@ TRANSIENT = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolErr
 
 
 class Transport:
-    """Safe to share between threads. Every call tries again for `timeout_s` while the server is away or busy.
+    """Safe to share between threads. Each call retries for `timeout_s` while the server is down or busy.
 
-    `key`: the API key, where the server asks for one.
+    `key`: the API key, if the server requires one.
     """
 
     def __init__(self, url: str, timeout_s: float = 60, key: str = "") -> None:
@@ -45,10 +45,10 @@ class Transport:
         self._http.close()
 
     def find(self, within_s: float) -> None:
-        """Make sure that a server answers at the address. Raises UnreachableError."""
+        """Check that a server responds at the address. Raises UnreachableError."""
         found: Queue[httpx.HTTPError | None] = Queue()
-        # In a thread: a look-up of the name knows no time limit.
-        threading.Thread(target=lambda: found.put(self._look(within_s)), daemon=True).start()
+        # In a thread, because a name lookup has no timeout.
+        threading.Thread(target=lambda: found.put(self._try_reach(within_s)), daemon=True).start()
         try:
             error = found.get(timeout=within_s + 0.5)
         except Empty:
@@ -56,7 +56,7 @@ class Transport:
         if error:
             raise unreachable(self._http.base_url, error) from error
 
-    def _look(self, within_s: float) -> httpx.HTTPError | None:
+    def _try_reach(self, within_s: float) -> httpx.HTTPError | None:
         give_up = time.monotonic() + within_s
         for attempt in itertools.count():
             left = give_up - time.monotonic()
@@ -72,7 +72,11 @@ class Transport:
         raise AssertionError("itertools.count() ended")
 
     def poll(self, link: str, etag: str, wait_s: float) -> httpx.Response:
-        """The document, or 304, when it has changed or after `wait_s`; a server too busy to wait is asked later."""
+        """Wait until the document behind `link` differs from `etag`, or `wait_s` have passed.
+
+        Returns the response with the document, or a 304. If the server responds early because it is
+        too busy to hold the request, sleeps before returning.
+        """
         wait_s, started = min(LONG_POLL_S, math.ceil(wait_s)), time.monotonic()
         known = {"If-None-Match": etag} if etag else {}
         answer = self.send("GET", link, headers={"Prefer": f"wait={wait_s}"} | known)
@@ -82,9 +86,9 @@ class Transport:
         return answer
 
     def send(self, method: str, link: str, **request: Any) -> httpx.Response:
-        """One exchange, tried again until `timeout_s` is spent. Raises ProblemError, UnreachableError.
+        """Send one request, and retry until `timeout_s` have passed. Raises ProblemError, UnreachableError.
 
-        What the server asks a caller at its limit to wait for does not count, up to LONGEST_LIMITED_S in all.
+        Pauses that the server's rate limit demands do not count, up to LONGEST_LIMITED_S in total.
         """
         url = resolve(self._http.base_url, link)
         give_up, limited_s = time.monotonic() + self.timeout_s, LONGEST_LIMITED_S
@@ -121,6 +125,6 @@ def _pause_s(attempt: int) -> float:
 
 
 def _retry_after(answer: httpx.Response) -> float:
-    """Seconds of the header; 0 without, or when it is a date."""
+    """The seconds of the Retry-After header; 0 if it is missing or a date."""
     value = answer.headers.get("Retry-After", "")
     return float(value) if value.isdecimal() else 0.0

@@ -116,7 +116,7 @@ def test_masks_lie_beside_their_names_and_nothing_is_overwritten(served: Segue, 
     again = served("submit", "cat.jpg", "dog.jpg", tmp_path / "dog.jpg", "--out", "masks")
     cat, dog, same_name = again.stdout.splitlines()
     assert again.returncode == 1
-    assert cat == "-  refused  cat.jpg: Not sent: masks/cat.jpg.png is there already [not_sent]"
+    assert cat == "-  refused  cat.jpg: Not sent: masks/cat.jpg.png already exists [not_sent]"
     assert dog.endswith("→ masks/dog.jpg.png")
     assert same_name.endswith("Not sent: given twice [not_sent]")
     assert (tmp_path / "masks" / "cat.jpg.png").read_bytes() == b"mine"

@@ -59,7 +59,7 @@ def test_a_tree_and_everything_hostile_in_it(folder: Folder, tmp_path: Path) -> 
     assert {one["file"]: one["reason"].split(":")[0] for one in report["skipped"]} == {
         "text.jpg": "not an image", "empty.png": "empty", "large.webp": "larger than 10 MiB",
         "secret.jpg": "Permission denied", "pipe.jpg": "not a regular file", "nowhere.jpg": "No such file or directory",
-        "link.jpg": "a link that leads out of the folder", "folder-link": "a link that leads out of the folder",
+        "link.jpg": "a link that points outside the folder", "folder-link": "a link that points outside the folder",
     }  # fmt: skip
     assert {one["file"]: one["code"] for one in report["failed"]} == {
         "broken.jpg": "image_decode_failed", "header.jpg": "unprocessable_image",

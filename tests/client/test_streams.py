@@ -133,7 +133,7 @@ def test_ctrl_c_ends_a_folder_soon_and_says_what_was_done(tmp_path: Path) -> Non
     assert process.returncode == 130, stderr
     assert "3 unfinished" in stdout
     assert "Stopped: by Ctrl-C" in stdout
-    assert "The same command again goes on from here." in stdout
+    assert "Run the same command again to continue." in stdout
     assert (tmp_path / "out" / NAME).exists()
 
 
@@ -151,4 +151,4 @@ def test_ctrl_c_ends_also_what_does_not_listen() -> None:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stderr) == (130, "stopped; the same command again goes on\n")
+    assert (process.returncode, stderr) == (130, "stopped; run the same command again to continue\n")

@@ -1,1 +1,1 @@
-"""The commands of `segue` over HTTP, one file per group."""
+"""The commands of `segue` that use the HTTP API, one file per group."""

@@ -1,4 +1,4 @@
-"""The `segue` command: the client's commands, and the operator's where the server is installed too."""
+"""The `segue` command: the client's commands and, if the server is installed, the operator's."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -18,14 +18,14 @@ EXTENSIONS = "segue.commands"  # entry points, each a Typer whose commands and g
 OPERATOR = ("setup", "doctor", "trace", "roles", "models", "keys", "sessions", "audit")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         say(f"segue-client {__version__}")
         raise typer.Exit
 
 
 def assemble(extensions: Iterable[typer.Typer]) -> typer.Typer:
-    """The client's commands and those of `extensions`."""
+    """Build the command line from the client's commands and those of `extensions`."""
     app = typer.Typer(no_args_is_help=True)
     app.callback()(_root)
     for group in (jobs.app, folder.app, *extensions):
@@ -39,16 +39,16 @@ def assemble(extensions: Iterable[typer.Typer]) -> typer.Typer:
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the client's version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the client's version.")
     ] = False,
 ) -> None:
-    """Segmentation in a queue: photos in, masks out."""
+    """Segment photos: send them to a Segue server and fetch their masks."""
 
 
 def _add_absent(app: typer.Typer, name: str) -> None:
     @app.command(name, hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
     def absent(context: typer.Context) -> None:  # noqa: ARG001 - typer passes the arguments in it
-        """A command of the server."""
+        """Available only where the server is installed."""
         fail(f"`segue {name}` is a command of the server, which is not installed here.")
 
 
@@ -57,14 +57,14 @@ def main() -> None:
 
 
 def _extensions() -> Iterator[typer.Typer]:
-    """A server that cannot be imported does not keep the client's commands from running."""
+    """Load the server's commands. If the server cannot be imported, the client's still work."""
     for entry in entry_points(group=EXTENSIONS):
         with suppress(ImportError):
             yield entry.load()
 
 
 def run(app: typer.Typer) -> None:
-    """Whatever the terminal's encoding, a name that it cannot show does not fail the command."""
+    """Run the command line. A character that the terminal cannot show is printed escaped."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""The photos or jobs of one command line, and what became of each."""
+"""The photos or jobs of one command line, each with its outcome."""
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -15,20 +15,20 @@ from segue_client.commands.service import PATIENCE_S, exit_code
 from segue_client.documents import Job, ProblemError
 from segue_client.failures import FAILURES, explained, one_line
 
-NOT_ITS_FAULT = (401, 403, 408, 429, 502, 503, 504)  # the next one would not fare better
+AFFECTS_ALL = (401, 403, 408, 429, 502, 503, 504)  # statuses that the next entry would meet too
 
 
 @dataclass
 class Entry:
-    """`id` or `photo` as it was given. `problem`: why there is no job, or no mask of it."""
+    """`id` or `photo`: the argument on the command line. `problem`: why it has no job or no mask."""
 
     id: str = ""
     photo: str = ""
     job: Job | None = None
     problem: dict[str, Any] | None = None
     mask: Path | None = None
-    target: Path | None = None  # where its mask shall go
-    settled: bool = False  # waited for to the end
+    target: Path | None = None  # the file for its mask
+    settled: bool = False  # nothing is left to wait for
 
     @property
     def accepted(self) -> bool:
@@ -48,32 +48,36 @@ class Entry:
         }
 
     def line(self) -> str:
-        """Id and status come first, so that a shell finds them."""
+        """One line of text. The id and the status come first, so that a shell can cut them out."""
         job, reason = self.job, self.problem or (self.job.error if self.job else None)
         named = self.photo or (job.input.get("filename", "") if job else "")
-        told = [job.id if job else self.id or "-", job.status if job else "refused", named]
+        columns = [job.id if job else self.id or "-", job.status if job else "refused", named]
         target = f" → {self.mask}" if self.mask else ""
-        return "  ".join(filter(None, told)) + target + (f": {one_line(reason)}" if reason else "")
+        return "  ".join(filter(None, columns)) + target + (f": {one_line(reason)}" if reason else "")
 
 
 def attempt(entry: Entry, call: Callable[[], Job]) -> None:
-    """What `call` answers, or why not. Raises ProblemError only where the next entry would not fare better."""
+    """Store the job that `call` returns, or its problem, in the entry.
+
+    Raises ProblemError only if the next entry would fail in the same way.
+    """
     try:
         entry.job = call()
     except ProblemError as error:
-        if error.status in NOT_ITS_FAULT:
+        if error.status in AFFECTS_ALL:
             raise
         entry.problem = error.document
 
 
 @contextmanager
-def told(
-    client: Client, entries: Sequence[Entry], well: Callable[[Entry], bool], *, as_json: bool,
+def report_and_exit(
+    client: Client, entries: Sequence[Entry], is_ok: Callable[[Entry], bool], *, as_json: bool,
     resume: Sequence[str] = (), err: bool = False,
 ) -> Iterator[None]:  # fmt: skip
-    """Prints what became of them, however the block ends, and ends the command: 0 when all are `well`.
+    """After the block, print all entries and exit, with 0 if the block succeeded and all are `is_ok`.
 
-    `resume`: the command that waits for those that are under way; `err`: stdout belongs to the mask.
+    Does so for a block that fails with one of FAILURES, too. `resume`: the command that waits for the
+    jobs that have not ended; `err`: print to stderr, because stdout carries a mask.
     """
     error, code = None, FAILED
     try:
@@ -81,11 +85,11 @@ def told(
         yield
     except FAILURES as failure:
         error, code = explained(failure), exit_code(failure)
-    ok = error is None and all(map(well, entries))
+    ok = error is None and all(map(is_ok, entries))
     _show(entries, ok, error, as_json=as_json, err=err)
     if error:
         say(one_line(error), err=True)
-        _say_how_to_go_on(entries, resume)
+        _say_how_to_continue(entries, resume)
     raise typer.Exit(0 if ok else code)
 
 
@@ -98,9 +102,10 @@ def _show(entries: Sequence[Entry], ok: bool, error: dict[str, Any] | None, *, a
             say(entry.line(), err=err)
 
 
-def _say_how_to_go_on(entries: Sequence[Entry], resume: Sequence[str]) -> None:
-    going = [entry.job.id for entry in entries if entry.job and entry.accepted and not entry.settled]
-    if untouched := [entry.photo for entry in entries if entry.photo and not entry.job and not entry.problem]:
-        say(f"not sent: {len(untouched)} of {len(entries)} photos", err=True)
-    if going and resume:
-        say(f"the service goes on with {len(going)}; to wait for them: {shlex.join([*resume, *going])}", err=True)
+def _say_how_to_continue(entries: Sequence[Entry], resume: Sequence[str]) -> None:
+    open_jobs = [entry.job.id for entry in entries if entry.job and entry.accepted and not entry.settled]
+    if unsent := [entry.photo for entry in entries if entry.photo and not entry.job and not entry.problem]:
+        say(f"not sent: {len(unsent)} of {len(entries)} photos", err=True)
+    if open_jobs and resume:
+        command = shlex.join([*resume, *open_jobs])
+        say(f"{len(open_jobs)} jobs continue on the server; to wait for them: {command}", err=True)

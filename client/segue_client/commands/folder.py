@@ -1,4 +1,4 @@
-"""`segue folder`: a tree of photos, its masks into another."""
+"""`segue folder`: masks for a folder of photos."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,23 +17,26 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue folder photos --out masks")
 def folder(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of photos, looked through to the bottom.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Folder of photos, with its subfolders.")],
     *,
     out: Annotated[Path, typer.Option(help="Folder for the masks and the journal; may lie inside IN.")],
     url: UrlOption = DEFAULT_URL,
     format: FormatOption = "index",  # noqa: A002 - the API's own word
     suffix: SuffixOption = "",
     key: KeyOption = "",
-    name: Annotated[str, typer.Option(help="Name of the batch; default: the folder's.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the batch. Default: the folder's name.")] = "",
     model: Annotated[str, typer.Option(help="Alias or version of the model.")] = "stable",
-    concurrency: Annotated[int, typer.Option(help="Requests at a time.")] = 4,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run those again that failed.")] = False,
+    concurrency: Annotated[int, typer.Option(help="Number of parallel requests.")] = 4,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed photos again.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files in OUT that this command did not write, too.")
+        bool, typer.Option("--overwrite", help="Also replace files in OUT that this command did not write.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Masks for a folder of photos. Run again, it goes on where it was stopped. 0: all there, 1: not all, 2: usage."""
+    """Fetch a mask for each photo in a folder. Run it again to resume an interrupted run.
+
+    Exit code 0: every photo has its mask; 1: some have none; 2: wrong usage.
+    """
     order = Order(
         source, out, url, format, name, model, concurrency, retry_failed=retry_failed, overwrite=overwrite,
         own_suffix=suffix, key=key,

@@ -1,4 +1,4 @@
-"""Masks beside the names of their photos, never over what is there, or one on stdout."""
+"""Writes masks into a folder, named after their photos, or one mask to stdout. Overwrites no file."""
 
 import os
 import re
@@ -11,17 +11,17 @@ import typer
 from segue_client.client import Client
 from segue_client.commands.entry import Entry
 from segue_client.documents import ChecksumError, Job, ProblemError
-from segue_client.failures import UnreachableError, refused
+from segue_client.failures import UnreachableError, local_problem
 from segue_client.folder.naming import fitted
 from segue_client.formats import SUFFIXES
 from segue_client.terminal import printable
 
-STREAM = Path("-")  # stdin as a photo, stdout as the place of a mask
+STREAM = Path("-")  # stdin as a photo, stdout for a mask
 
 
 class Masks:
     def __init__(self, folder: Path, format: str, suffix: str = "") -> None:  # noqa: A002 - the API's own word
-        """Makes the folder. Raises typer.BadParameter."""
+        """Create the folder. Raises typer.BadParameter."""
         self._folder, self._format, self._suffix = folder, format, suffix or SUFFIXES[format]
         self._claimed: set[Path] = set()
         self._photos: set[Path] = set()
@@ -32,39 +32,46 @@ class Masks:
             raise typer.BadParameter(printable(f"{folder}: {error.strerror}.")) from error
 
     def claim(self, entry: Entry) -> bool:
-        """Whether its mask has a place; if not, the entry says why. A second photo of one name gets a number."""
+        """Reserve a file for the mask and return True; if that fails, set the entry's problem.
+
+        Photos from different folders may have the same name: then the second mask's name gets a number.
+        """
         photo = Path(entry.photo).absolute()
         if photo in self._photos:
-            entry.problem = refused("Not sent", "given twice")
+            entry.problem = local_problem("Not sent", "given twice")
             return False
         self._photos.add(photo)
         entry.target = self._free(entry)
         if self._folder != STREAM and os.path.lexists(entry.target):
-            entry.problem = refused("Not sent", f"{entry.target} is there already")
+            entry.problem = local_problem("Not sent", f"{entry.target} already exists")
             return False
         return True
 
-    def keep(self, client: Client, entry: Entry, job: Job) -> None:
-        """Fetch it and write it whole; if that fails, the entry says why."""
+    def save(self, client: Client, entry: Entry, job: Job) -> None:
+        """Fetch the mask and write it; if that fails, set the entry's problem. Leaves no partial file."""
         target = entry.target = entry.target or self._free(entry)
         try:
             self._write(target, client.mask(job, self._format))
             entry.mask = target
         except FileExistsError:
-            entry.problem = refused("Not written", f"{target} is there already")
+            entry.problem = local_problem("Not written", f"{target} already exists")
         except OSError as error:
-            entry.problem = refused("Not written", f"{target}: {error.strerror}")
+            entry.problem = local_problem("Not written", f"{target}: {error.strerror}")
         except ProblemError as error:
             entry.problem = error.document
         except ChecksumError:
-            entry.problem = refused("Not fetched", "what arrived is not what the worker wrote")
+            entry.problem = local_problem("Not fetched", "the received mask does not match its SHA-256")
         except UnreachableError as error:
-            entry.problem = refused("Not fetched", str(error))
+            entry.problem = local_problem("Not fetched", str(error))
         except ValueError:
-            entry.problem = refused("Not fetched", f"the service has no {self._format} of this mask")
+            entry.problem = local_problem("Not fetched", f"this mask is not available as {self._format}")
 
     def _free(self, entry: Entry) -> Path:
-        """One name in the folder: the service tells file names that another client may have sent."""
+        """A file name that is not reserved yet, directly in the folder.
+
+        The photo's name may come from the server, and another client may have chosen it: only its last
+        part is used.
+        """
         if self._folder == STREAM:
             return STREAM
         photo = "stdin" if entry.photo == str(STREAM) else entry.photo
@@ -86,16 +93,16 @@ class Masks:
 
 
 def masks_for(
-    out: Path | None, format: str, suffix: str, wanted: Sequence[str], *, as_json: bool,  # noqa: A002
+    out: Path | None, format: str, suffix: str, arguments: Sequence[str], *, as_json: bool,  # noqa: A002
 ) -> Masks | None:  # fmt: skip
-    """What --out, --format and --suffix ask for. Raises typer.BadParameter."""
-    if out == STREAM and (len(wanted) != 1 or as_json):
+    """The writer for --out, --format and --suffix; None without --out. Raises typer.BadParameter."""
+    if out == STREAM and (len(arguments) != 1 or as_json):
         raise typer.BadParameter("--out - writes one mask to stdout: name one photo or job, without --json.")
     return Masks(out, format, suffix) if out else None
 
 
 def _write_new(target: Path, content: bytes) -> None:
-    """Raises FileExistsError. Nothing is left of what was not written whole."""
+    """Create the file; remove it again if it cannot be written completely. Raises OSError."""
     with target.open("xb") as file:
         try:
             file.write(content)

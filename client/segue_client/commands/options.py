@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from typing import Annotated
 
@@ -21,5 +21,5 @@ def _suffix(value: str) -> str:
 
 FormatOption = Annotated[str, typer.Option(help=f"One of {', '.join(SUFFIXES)}.", callback=_format)]
 SuffixOption = Annotated[
-    str, typer.Option(help="End of the masks' names instead of the format's own.", callback=_suffix, metavar=".SUFFIX")
+    str, typer.Option(help="Suffix of the masks' names. Default: the format's.", callback=_suffix, metavar=".SUFFIX")
 ]

@@ -1,4 +1,4 @@
-"""What the commands have in common: one JSON document on stdout, and reasons on stderr."""
+"""Output shared by all commands: a JSON document on stdout, reasons for failures on stderr."""
 
 import json
 from typing import Annotated, Any, NoReturn
@@ -7,13 +7,13 @@ import typer
 
 from segue_client.terminal import printable
 
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """One line. A name in it cannot steer the terminal."""
+    """Print one line, without characters that control the terminal."""
     typer.echo(printable(line), err=err)
 
 

@@ -1,4 +1,4 @@
-"""What the commands over the HTTP API have in common: where the service is, with which key, and what went wrong."""
+"""Shared by the commands that use the HTTP API: address and key of the service, and failures."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from segue_client.failures import FAILURES, explained, one_line
 
 PANEL = "Photos"
 DEFAULT_URL = "http://127.0.0.1:8000"
-PATIENCE_S = 4  # for the first answer: a person waits for it
-WAITING_PATIENCE_S = 60  # a wait outlasts a restart of the service
+PATIENCE_S = 4  # a person is waiting: fail fast
+WAITING_PATIENCE_S = 60  # long enough for a wait to survive a restart of the service
 
 UrlOption = Annotated[str, typer.Option(envvar="SEGUE_URL", help="Address of the service.")]
 KeyOption = Annotated[
@@ -24,7 +24,7 @@ KeyOption = Annotated[
 
 @contextmanager
 def service(url: str, key: str) -> Iterator[Client]:
-    """The client of the service. What cannot be used is one sentence and exit code 2."""
+    """Yield a client. If the address, the key or the environment is not valid, exit with code 2."""
     try:
         client = Client(url, PATIENCE_S, key)
     except ConfigurationError as error:
@@ -34,8 +34,8 @@ def service(url: str, key: str) -> Iterator[Client]:
 
 
 @contextmanager
-def answering(client: Client, empty: dict[str, Any], *, as_json: bool) -> Iterator[None]:
-    """A failure in the block is one sentence; with `as_json` also a document: `empty` and the `error`."""
+def exit_on_failure(client: Client, empty: dict[str, Any], *, as_json: bool) -> Iterator[None]:
+    """If the block fails, print one line and exit; with `as_json` also print `empty` with the `error`."""
     try:
         client.find(PATIENCE_S)
         yield

@@ -1,4 +1,4 @@
-"""Until jobs have ended, with how far they are and what the service says about the rest."""
+"""Waits until jobs have ended, and shows their progress and the server's estimate."""
 
 import sys
 import time
@@ -14,43 +14,44 @@ from segue_client.commands.entry import Entry
 from segue_client.commands.masks import Masks
 from segue_client.commands.service import WAITING_PATIENCE_S
 from segue_client.documents import Job, ProblemError
-from segue_client.terminal import now_and_then, printable
+from segue_client.terminal import printable, throttled
 
 ASK_EVERY_S = 2
 
 
-def follow(client: Client, entries: Sequence[Entry], timeout_s: float, masks: Masks | None) -> None:
-    """Each entry with a job gets its end, and its mask where masks are wanted. Raises TimeoutError."""
+def wait_until_ended(client: Client, entries: Sequence[Entry], timeout_s: float, masks: Masks | None) -> None:
+    """Wait until every entry's job has ended, and save each mask if `masks` is given. Raises TimeoutError."""
     client.timeout_s = WAITING_PATIENCE_S
     waiting = {entry.job.id: entry for entry in entries if entry.job and entry.accepted}
-    under_way, last_words = [entry.job for entry in waiting.values() if entry.job], _LastWords(client)
+    under_way, outlook = [entry.job for entry in waiting.values() if entry.job], _Outlook(client)
     with _progress(len(under_way)) as show:
         for job in client.watch(under_way, timeout_s):
             entry = waiting[job.id]
-            _take(client, entry, job, masks)
+            _update(client, entry, job, masks)
             if entry.settled:
                 del waiting[job.id]
-            show(len(under_way) - len(waiting), last_words.about(waiting))
+            show(len(under_way) - len(waiting), outlook.text(waiting))
 
 
-def _take(client: Client, entry: Entry, job: Job, masks: Masks | None) -> None:
+def _update(client: Client, entry: Entry, job: Job, masks: Masks | None) -> None:
     entry.job = job
     if job.error and not job.final:
-        entry.problem = job.error  # erased by somebody
+        entry.problem = job.error  # erased meanwhile
     if masks and entry.succeeded:
-        masks.keep(client, entry, job)
+        masks.save(client, entry, job)
     entry.settled = job.final or entry.problem is not None
 
 
-class _LastWords:
-    """What the service says about the last one in line, asked now and then: when that is done, all are."""
+class _Outlook:
+    """The server's estimate for the last job, requested every ASK_EVERY_S. It is the estimate for all."""
 
     def __init__(self, client: Client) -> None:
-        self._client, self._asked, self._text = client, 0.0, ""
+        self._client, self._asked_at, self._text = client, 0.0, ""
 
-    def about(self, waiting: Collection[str]) -> str:
-        if waiting and time.monotonic() - self._asked >= ASK_EVERY_S:
-            self._asked = time.monotonic()
+    def text(self, waiting: Collection[str]) -> str:
+        """`waiting`: ids of the jobs that have not ended, in the order of submission."""
+        if waiting and time.monotonic() - self._asked_at >= ASK_EVERY_S:
+            self._asked_at = time.monotonic()
             try:
                 self._text = _outlook(self._client.job(list(waiting)[-1]).queue)
             except ProblemError:
@@ -68,9 +69,9 @@ def _outlook(queue: dict[str, Any] | None) -> str:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int, str], None]]:
-    """Yields `show(done, outlook)`: a bar on a terminal, else a line now and then; on stderr."""
+    """Yield `show(done, outlook)`, which updates a bar on a terminal, or prints a line every few seconds."""
     if not sys.stderr.isatty():
-        say = now_and_then()
+        say = throttled()
         yield lambda done, outlook: say(", ".join(filter(None, [f"{done} of {total} done", outlook])))
         return
     columns = [TextColumn("waiting"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False)]

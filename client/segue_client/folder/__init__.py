@@ -1,1 +1,1 @@
-"""A folder of photos through one batch, its masks into another folder: `segue folder`."""
+"""`segue folder`: sends a folder of photos as a batch, and writes the masks into another folder."""

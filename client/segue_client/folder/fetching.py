@@ -1,4 +1,4 @@
-"""One finished image: its mask fetched, checked and written."""
+"""Fetches, checks and writes the mask of one finished image."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -13,7 +13,11 @@ from segue_client.folder.walk import Photo
 
 @dataclass(frozen=True)
 class Saved:
-    """What became of one mask: written with `digest`, `kept` from replacing another's file, or the `failure`."""
+    """The outcome of one mask: written with this SHA-256 `digest`, `kept`, or a `failure` code.
+
+    `kept`: not written, because it would replace a file that this command did not write. If none is
+    set, the job ended without a mask.
+    """
 
     item: Item
     photo: Photo
@@ -23,7 +27,7 @@ class Saved:
 
 
 def fetch(client: Client, state: State, found: tuple[Item, Photo]) -> Saved:
-    """A job without a mask is neither written nor a failure of this run."""
+    """Fetch and write one mask. A job that ended without a mask does not count as a failure here."""
     item, photo = found
     saved = Saved(item, photo)
     if item.result is None:

@@ -1,4 +1,4 @@
-"""The folder of the masks. Nothing in it is read or written through a link."""
+"""The output folder. Reads and writes never follow a link in it."""
 
 import errno
 import hashlib
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# Windows has none of these; there Order.check() refuses.
+# Windows lacks these flags; Order.check() refuses to run there.
 NO_LINK, NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK
 
 
 class KeptError(Exception):
-    """The file that is there was not written by this command, or was changed since."""
+    """The existing file was not written by this command, or was changed since. It is kept."""
 
 
 class Output:
@@ -23,7 +23,7 @@ class Output:
         self._root = root
 
     def exists(self, relative: str) -> bool:
-        """Whether a file of this name is there; a link is none."""
+        """Whether a regular file has this name. A link does not count."""
         try:
             with self._folder(relative) as (folder, name):
                 return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
@@ -31,7 +31,7 @@ class Output:
             return False
 
     def is_taken(self, relative: str) -> bool:
-        """Whether anything at all has this name."""
+        """Whether anything has this name: a file, a folder or a link."""
         try:
             with self._folder(relative) as (folder, name):
                 os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -40,7 +40,7 @@ class Output:
         return True
 
     def digest(self, relative: str) -> str | None:
-        """The file's SHA-256; None for what is not a readable file."""
+        """The file's SHA-256; None if it is not a regular, readable file."""
         try:
             with self._folder(relative) as (folder, name):
                 descriptor = os.open(name, os.O_RDONLY | NO_LINK | NO_WAIT, dir_fd=folder)
@@ -52,7 +52,10 @@ class Output:
             return None
 
     def write(self, relative: str, content: bytes, known: str | None, *, overwrite: bool) -> None:
-        """All or nothing; `known` is the digest of the file that may be replaced. Raises KeptError, OSError."""
+        """Write the file atomically. Raises KeptError, OSError.
+
+        Without `overwrite`, an existing file is replaced only if its SHA-256 is `known`.
+        """
         if self.is_taken(relative) and not overwrite:
             present = self.digest(relative)
             if present == hashlib.sha256(content).hexdigest():
@@ -63,7 +66,10 @@ class Output:
             self._replace(folder, name, content)
 
     def _replace(self, folder: int, name: str, content: bytes) -> None:
-        """The temporary name is the same in every run, so that a killed one leaves nothing behind."""
+        """Replace the file by way of a temporary one.
+
+        Its name is the same in every run, so that the next run removes what a killed run left.
+        """
         temporary = f".segue-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.part"
         with suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=folder)
@@ -73,7 +79,7 @@ class Output:
 
     @contextmanager
     def _folder(self, relative: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """The open folder of a file, and the file's name in it."""
+        """Yield the descriptor of the file's folder, and the file's name in it."""
         *parents, name = relative.split("/")
         here = os.open(self._root, FOLDER)
         try:
@@ -94,5 +100,5 @@ def _step(folder: int, name: str, *, make: bool) -> int:
         return os.open(name, FOLDER | NO_LINK, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise OSError(error.errno, "a link or a file stands where its folder should be") from error
+            raise OSError(error.errno, "its folder's name is taken by a link or a file") from error
         raise

@@ -1,10 +1,10 @@
-"""What a folder's run has done so far: JSON lines that are only ever added, read again by the next run.
+"""The journal of a folder's runs: append-only JSON lines, from which the next run resumes.
 
-{"batch": id, "url": …}                                         opened; the uploads below went there
+{"batch": id, "url": …}                                         opened; takes the uploads that follow
 {"uploaded": custom_id, "job_id": …, "size": …, "mtime_ns": …}  job_id null: the server refused it
-{"done": custom_id, "file": …, "sha256": …, "classes": {…}}     its mask is written there, with this digest
+{"done": custom_id, "file": …, "sha256": …, "classes": {…}}     its mask was written to this file
 {"failed": custom_id, "code": …}
-{"retried": custom_id}                                          the batch was asked to run it once more
+{"retried": custom_id}                                          it was queued again in its batch
 {"closed": batch id}
 """
 
@@ -23,7 +23,10 @@ OPEN = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK | NO_WAIT
 
 @dataclass(frozen=True)
 class Entry:
-    """The last that is known of one photo; `masks`: file → digest of what was written; `failure` is a code."""
+    """The latest state of one photo.
+
+    `masks`: file → SHA-256 of what was written there, one per format; `failure`: a problem code.
+    """
 
     batch: str
     job_id: str | None
@@ -36,7 +39,7 @@ class Entry:
 
 class Journal:
     def __init__(self, path: Path) -> None:
-        """Raises OSError, also where the name is a link or no file."""
+        """Open and read the journal. Raises OSError, also if the path is a link or not a regular file."""
         self.entries: dict[str, Entry] = {}
         self.batches: dict[str, bool] = {}  # id → whether it is closed, in the order of opening
         self.written: dict[str, str] = {}  # file → digest of what was last written there, for any photo
@@ -48,14 +51,14 @@ class Journal:
         content = self._file.readall() or b""
         whole = content[: content.rfind(b"\n") + 1]
         for line in whole.splitlines():
-            self._apply(_parsed(line))
-        self._file.truncate(len(whole))  # a line that a killed run only began
+            self._apply(_parse(line))
+        self._file.truncate(len(whole))  # drop an incomplete line of a killed run
 
     def close(self) -> None:
         self._file.close()
 
     def add(self, **line: Any) -> None:
-        """In one write, so that a kill tears at most the last line."""
+        """Append a line, in one write, so that only the last line can be incomplete after a kill."""
         self._file.write(json.dumps(line).encode() + b"\n")
         self._apply(line)
 
@@ -78,8 +81,8 @@ class Journal:
                 self.entries[custom_id] = replace(self.entries[custom_id], failure=None)
 
 
-def _parsed(line: bytes) -> Any:
-    """None for what a full disk has cut off in the middle."""
+def _parse(line: bytes) -> Any:
+    """None for a line that is not JSON, for example one that a full disk cut off."""
     try:
         return json.loads(line)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is an image, by its first bytes; a file's suffix says only what it should be."""
+"""Recognises images by their first bytes. A suffix shows only what a file is meant to be."""
 
 HEAD_BYTES = 32
 SUFFIXES = frozenset(
@@ -6,13 +6,17 @@ SUFFIXES = frozenset(
 )
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
-# What systems leave beside photos; nobody takes it for a photo.
+# Files that operating systems create beside photos: not reported.
 CLUTTER = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"))
 CLUTTER_FOLDERS = frozenset(("__macosx", "@eadir"))
 
 
 def is_image(head: bytes, size: int) -> bool:
-    """Whether the server may know it: JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF. What it refuses, it names."""
+    """Whether it begins as a JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF does.
+
+    The server does not read all of these, but it refuses the others with a clear problem.
+    `head`: the first HEAD_BYTES; `size`: of the file.
+    """
     if head.startswith(b"BM"):
         return int.from_bytes(head[2:6], "little") in (0, size)
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
@@ -20,7 +24,7 @@ def is_image(head: bytes, size: int) -> bool:
 
 
 def is_clutter(name: str) -> bool:
-    """AppleDouble files, folder settings, caches of thumbnails, and our own unfinished files."""
+    """Whether it is an AppleDouble file, folder settings, a thumbnail cache or our own temporary file."""
     own = name.startswith(".segue-") and name.endswith(".part")
     return own or name.startswith("._") or name.lower() in CLUTTER
 

@@ -1,4 +1,4 @@
-"""Where the mask of each photo goes: its path and a suffix, changed only where that cannot be a file's name."""
+"""Names the mask of each photo: the photo's path and a suffix, changed only if that name cannot be used."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ LONGEST_NAME_BYTES = 255
 
 
 def targets(photos: Iterable[Photo], suffix: str) -> dict[str, str]:
-    """custom_id → relative path of the mask. No two are the same, and none is a folder of another."""
+    """Return custom_id → relative path of the mask. No two are equal, and none is another's folder."""
     photos = list(photos)
     folders = {str(parent) for photo in photos for parent in PurePosixPath(photo.relative).parents}
     taken, found = folders | {NAME}, {}
@@ -25,7 +25,7 @@ def targets(photos: Iterable[Photo], suffix: str) -> dict[str, str]:
 
 
 def fitted(name: str, suffix: str, *, digest: bool = False) -> str:
-    """`name` and `suffix`; what is too long for a file system is cut, with a digest to tell it from its like."""
+    """`name` and `suffix`. A name too long for a file system is cut, and a digest keeps it unique."""
     whole = os.fsencode(name)
     if not digest and len(whole) + len(os.fsencode(suffix)) <= LONGEST_NAME_BYTES:
         return name + suffix

@@ -1,4 +1,4 @@
-"""What a run is asked to do."""
+"""The arguments of a run, and their checks."""
 
 import os
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from segue_client.formats import SUFFIXES, suffix_problem
 
 
 class UsageError(ValueError):
-    """The command cannot be carried out as it was given."""
+    """The arguments are not valid."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is wanted: masks of the photos under `source`, as `{out}/{path}{suffix}`."""
+    """Masks for the photos under `source`, to be written as `{out}/{path}{suffix}`."""
 
     source: Path
     out: Path
@@ -41,7 +41,7 @@ class Order:
         if not os.access(self.source, os.R_OK | os.X_OK):
             raise UsageError(f"{self.source} cannot be read.")
         if self.source.resolve().is_relative_to(self.out.resolve()):
-            raise UsageError("OUT would hold the photos themselves: choose another, or one inside IN.")
+            raise UsageError("OUT contains the photos: choose another folder, or one inside IN.")
         if self.out.exists() and not self.out.is_dir():
             raise UsageError(f"{self.out} is not a folder.")
         if self.format not in SUFFIXES:

@@ -1,4 +1,4 @@
-"""Calls at the same time, their results in order."""
+"""Parallel calls with ordered results."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,10 @@ R = TypeVar("R")
 
 
 def in_parallel(function: Callable[[T], R], arguments: Iterable[T], width: int) -> Iterator[R]:
-    """Results in order, at most `width` calls ahead; the arguments are made in the calling thread, as needed."""
+    """Yield the results in the order of `arguments`, with at most `width` calls running ahead.
+
+    The calling thread iterates over `arguments`, as calls become possible.
+    """
     pool = ThreadPoolExecutor(width)
     try:
         ahead: deque[Future[R]] = deque()
@@ -20,5 +23,5 @@ def in_parallel(function: Callable[[T], R], arguments: Iterable[T], width: int) 
             ahead.append(pool.submit(function, argument))
         while ahead:
             yield ahead.popleft().result()
-    finally:  # after a failure or Ctrl-C, what is under way is not waited for
+    finally:  # after a failure or Ctrl-C, do not wait for running calls
         pool.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""How far a folder's run is, and what became of it."""
+"""The progress and the report of a run."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -11,12 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from segue_client.failures import one_line
-from segue_client.terminal import now_and_then
+from segue_client.terminal import throttled
 
 
 @dataclass
 class Report:
-    """Every candidate is in exactly one of succeeded, failed, unfinished, kept and skipped."""
+    """Each candidate counts in exactly one of succeeded, failed, unfinished, kept and skipped."""
 
     batches: list[str] = field(default_factory=list)
     candidates: int = 0
@@ -29,7 +29,7 @@ class Report:
     unfinished: list[dict[str, str]] = field(default_factory=list)
     kept: list[dict[str, str]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
-    ignored: list[dict[str, str]] = field(default_factory=list)  # never were photos
+    ignored: list[dict[str, str]] = field(default_factory=list)  # files that are not meant to be photos
     interrupted: bool = False
     error: dict[str, Any] | None = None
 
@@ -54,7 +54,7 @@ class Report:
         if self.error:
             yield one_line(self.error)
         if self.unfinished:
-            yield "The same command again goes on from here."
+            yield "Run the same command again to continue."
 
     def _lists(self) -> dict[str, list[dict[str, str]]]:
         return {
@@ -70,9 +70,9 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int, int], None]]:
-    """Yields `show(settled, uploaded)`: a bar on a terminal, else a line now and then; on stderr."""
+    """Yield `show(settled, uploaded)`, which updates a bar on a terminal, or prints a line every few seconds."""
     if not sys.stderr.isatty():
-        say = now_and_then()
+        say = throttled()
         yield lambda settled, uploaded: say(f"{uploaded} uploaded, {settled} of {total} done")
         return
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()]

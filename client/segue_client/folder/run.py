@@ -1,7 +1,7 @@
-"""A folder of photos through one batch, its masks into another folder: `segue folder`.
+"""Sends a folder of photos as a batch, and writes the masks into another folder: `segue folder`.
 
-All state is in the journal and in the masks that are there, so that a run that was killed at any point is finished by
-the same command.
+All state is in the journal and in the existing masks. A run may be killed at any point; the same
+command then finishes it.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from segue_client.batch import Batch
 from segue_client.client import Client
 from segue_client.connection import ConfigurationError
 from segue_client.documents import Item, Outcome, ProblemError
-from segue_client.failures import FAILURES, explained, refused
+from segue_client.failures import FAILURES, explained, local_problem
 from segue_client.folder import journal as folder_journal
 from segue_client.folder.fetching import fetch
 from segue_client.folder.journal import Journal
@@ -34,7 +34,10 @@ Chunk = list[tuple[Photo, bytes]]
 
 
 def run(order: Order) -> Report:
-    """Do what is missing. Raises UsageError; what goes wrong later is in the report."""
+    """Send what has not been sent and fetch the missing masks.
+
+    Raises UsageError for wrong arguments; later failures are in the report.
+    """
     order.check()
     started, found = time.monotonic(), walk(order.source, order.out)
     with (
@@ -44,13 +47,13 @@ def run(order: Order) -> Report:
     ):
         work = _Run(order, client, journal, found, show)
         try:
-            work.everything()
+            work.run()
         except (*FAILURES, OSError) as failure:
             work.report.interrupted = isinstance(failure, KeyboardInterrupt)
             work.report.error = explained(failure)
         work.state.conclude(work.report)
     if not work.report.candidates:
-        work.report.error = work.report.error or refused("Nothing sent", f"there is no photo in {order.source}")
+        work.report.error = work.report.error or local_problem("Nothing sent", f"no photos in {order.source}")
     work.report.seconds = round(time.monotonic() - started, 1)
     return work.report
 
@@ -71,7 +74,10 @@ def _client(order: Order) -> Client:
 
 
 class _Run:
-    """Its methods run in one thread, which alone writes the journal; others only send, fetch and write masks."""
+    """One run. Its methods run in one thread, the only one that writes the journal.
+
+    Other threads only send photos, and fetch and write masks.
+    """
 
     def __init__(
         self, order: Order, client: Client, journal: Journal, found: Found, show: Callable[[int, int], None]
@@ -80,18 +86,18 @@ class _Run:
         self.state = State(order, journal, found)
         self.fetch = partial(fetch, client, self.state)
         self.report = Report(ignored=[{"file": file, "reason": reason} for file, reason in found.ignored])
-        self.replaced: list[Photo] = []  # an open batch holds another content of them
+        self.replaced: list[Photo] = []  # the open batch has an older content of these photos
         self.cursors: dict[str, int] = {}
-        self.early: defaultdict[str, list[Item]] = defaultdict(list)  # finished before the journal has their upload
+        self.early: defaultdict[str, list[Item]] = defaultdict(list)  # finished before their upload was journaled
         self.settled = sum(self.state.has_mask(photo) for photo in found.photos)
 
-    def everything(self) -> None:
-        """Send what is missing to the batch that is open, or else to a new one; fetch from all that are unfinished."""
+    def run(self) -> None:
+        """Send what is missing, to an open batch or a new one, and fetch from all unfinished batches."""
         pending = [batch_id for batch_id in self.journal.batches if self._is_pending(batch_id)]
         if not pending and not self.state.to_send():
             return
         self.client.find(FIRST_ANSWER_S)
-        batches = [batch for batch_id in pending if (batch := self._unfinished(batch_id))]
+        batches = [batch for batch_id in pending if (batch := self._resume(batch_id))]
         fresh = self.state.to_send()
         if batches and batches[-1].status == "open":
             unseen = [photo for photo in fresh if photo.custom_id not in self.journal.entries]
@@ -106,12 +112,12 @@ class _Run:
             self._finish(batch)
 
     def _is_pending(self, batch_id: str) -> bool:
-        """Whether something of it is left to do."""
+        """Whether the batch still needs work: it is open, or masks are missing, or failures are retried."""
         retried = self.order.retry_failed and self.state.failed(batch_id)
         return bool(not self.journal.batches[batch_id] or retried or self.state.waiting(batch_id))
 
-    def _unfinished(self, batch_id: str) -> Batch | None:
-        """A batch of an earlier run. The server may have forgotten it."""
+    def _resume(self, batch_id: str) -> Batch | None:
+        """A batch of an earlier run, its failures retried if ordered; None if the server no longer has it."""
         try:
             batch = self.client.batch(batch_id)
         except ProblemError as error:
@@ -124,21 +130,21 @@ class _Run:
         return batch
 
     def _retry(self, batch: Batch, failed: list[Photo]) -> None:
-        """Run those again; the server takes their earlier ends out of the results."""
+        """Run the failed photos again. The server removes their earlier outcomes from the results."""
         if failed:
             batch.retry()
             for photo in failed:
                 self.journal.add(retried=photo.custom_id)
 
     def _send(self, photos: Iterable[Photo], batch: Batch | None = None) -> Batch | None:
-        """Append them; without a batch one is opened for the first photo that is readable."""
+        """Append the photos to the batch and return it. Without one, open it for the first readable photo."""
         chunks = self._chunks(photos)
         for first in chunks:
             batch = batch or self._open()
             requests = itertools.chain([first], chunks)
             for chunk, outcomes in in_parallel(partial(_append, batch), requests, self.order.concurrency):
                 for (photo, _), outcome in zip(chunk, outcomes, strict=True):
-                    self._sent(photo, outcome)
+                    self._note_sent(photo, outcome)
                 self._collect(batch)
         return batch
 
@@ -155,29 +161,29 @@ class _Run:
             self.journal.add(closed=batch.id)
 
     def _chunks(self, photos: Iterable[Photo]) -> Iterator[Chunk]:
-        """As many as one request may hold; what cannot be read is listed on the way."""
+        """Group the photos into requests. A photo that cannot be read is skipped and reported."""
         chunk: Chunk = []
         for photo in photos:
             try:
                 content = read(photo.real)
-            except Refused as refused:
+            except Refused as reason:
                 self.settled += 1
-                self.state.skipped[photo.relative] = str(refused)
+                self.state.skipped[photo.relative] = str(reason)
                 del self.state.photos[photo.custom_id]
                 continue
-            if len(chunk) == CHUNK_FILES or sum(len(held) for _, held in chunk) + len(content) > CHUNK_BYTES:
+            if len(chunk) == CHUNK_FILES or sum(len(other) for _, other in chunk) + len(content) > CHUNK_BYTES:
                 yield chunk
                 chunk = []
             chunk.append((photo, content))
         if chunk:
             yield chunk
 
-    def _sent(self, photo: Photo, outcome: Outcome) -> None:
+    def _note_sent(self, photo: Photo, outcome: Outcome) -> None:
         if outcome.error and outcome.error["code"] == "custom_id_reused":
-            self.replaced.append(photo)  # a killed run sent it, and then it changed
+            self.replaced.append(photo)  # it changed after a killed run had sent it
             return
         if outcome.custom_id != photo.custom_id:
-            self.state.failures[photo.custom_id] = "name_changed"  # its mask could not be told from others
+            self.state.failures[photo.custom_id] = "name_changed"  # its mask could not be identified
             return
         if outcome.error and outcome.error.get("retryable"):
             self.state.failures[photo.custom_id] = str(outcome.error["code"])
@@ -190,17 +196,17 @@ class _Run:
     def _finish(self, batch: Batch) -> None:
         ended = False
         while not ended:
-            ended = batch.final  # looked at before reading: what had finished by then is in what is read
+            ended = batch.final  # checked before reading, so that the last read includes every image
             self._collect(batch)
             if not ended:
                 batch.poll()
         if self.state.waiting(batch.id):
-            self.cursors[batch.id] = 0  # a server that lost its memory on the way has numbered them anew
+            self.cursors[batch.id] = 0  # if Redis lost its data meanwhile, the server has renumbered them
             self._collect(batch)
 
     def _collect(self, batch: Batch) -> None:
-        """Fetch what has finished by now."""
-        for saved in in_parallel(self.fetch, self._news(batch), self.order.concurrency):
+        """Fetch the masks that have finished so far."""
+        for saved in in_parallel(self.fetch, self._newly_finished(batch), self.order.concurrency):
             self.settled += 1
             item, custom_id = saved.item, saved.photo.custom_id
             if saved.kept:
@@ -217,8 +223,8 @@ class _Run:
             self.show(self.settled, self.report.uploaded)
         self.show(self.settled, self.report.uploaded)
 
-    def _news(self, batch: Batch) -> Iterator[tuple[Item, Photo]]:
-        """What has finished and has no mask here yet."""
+    def _newly_finished(self, batch: Batch) -> Iterator[tuple[Item, Photo]]:
+        """The finished items whose masks have not been written yet."""
         early = self.early.pop(batch.id, [])
         for item in itertools.chain(early, batch.results(self.cursors.get(batch.id, 0))):
             self.cursors[batch.id] = max(item.cursor, self.cursors.get(batch.id, 0))

@@ -1,4 +1,4 @@
-"""What is known of each photo: by the journal, by the masks that are there, and by this run."""
+"""The state of each photo, from the journal, the existing masks and this run."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from segue_client.folder.order import Order
 from segue_client.folder.report import Report
 from segue_client.folder.walk import Found, Photo
 
-KEPT = "its file in OUT was not written by this command, or was changed since: --overwrite replaces it"
+KEPT = "its file in OUT was not written by this command, or was changed since; replace it with --overwrite"
 
 
 class State:
@@ -18,18 +18,18 @@ class State:
         self.order, self.journal, self.output = order, journal, Output(order.out)
         self.photos = {photo.custom_id: photo for photo in found.photos}
         self.skipped = dict(found.skipped)
-        self.failures: dict[str, str] = {}  # this run's own, by custom_id: the next run tries them again
-        self.kept: set[str] = set()  # custom_ids of masks that would replace another's file
-        self.lost: set[str] = set()  # batches that the server does not know any more
+        self.failures: dict[str, str] = {}  # custom_id → code, of this run only: the next one retries them
+        self.kept: set[str] = set()  # custom_ids of masks that would replace another program's file
+        self.lost: set[str] = set()  # ids of batches that the server no longer has
         self._targets = targets(found.photos, order.suffix)
 
     def entry(self, photo: Photo) -> Entry | None:
-        """What the journal says about the file as it is now."""
+        """The journal's entry for the photo; None if the file was not sent or has changed since."""
         entry = self.journal.entries.get(photo.custom_id)
         return entry if entry and (entry.size, entry.mtime_ns) == (photo.size, photo.mtime_ns) else None
 
     def target(self, photo: Photo) -> str:
-        """Relative to OUT."""
+        """The path of the photo's mask, relative to OUT."""
         return self._targets[photo.custom_id]
 
     def has_mask(self, photo: Photo) -> bool:
@@ -41,18 +41,18 @@ class State:
         return self.output.exists(target)
 
     def write(self, photo: Photo, content: bytes) -> None:
-        """Raises KeptError, OSError."""
+        """Write the photo's mask. Raises KeptError, OSError."""
         target = self.target(photo)
         self.output.write(target, content, self.journal.written.get(target), overwrite=self.order.overwrite)
 
     def to_send(self) -> list[Photo]:
-        """What is fresh, but where its mask could not be written."""
+        """The photos to send. A photo whose mask could not be written is added to `kept` instead."""
         fresh = [photo for photo in self.photos.values() if self._is_fresh(photo)]
         self.kept |= {photo.custom_id for photo in fresh if self._is_in_the_way(self.target(photo))}
         return [photo for photo in fresh if photo.custom_id not in self.kept]
 
     def _is_fresh(self, photo: Photo) -> bool:
-        """Whether it is to be sent."""
+        """Whether the photo must be sent, for the first time or again."""
         entry = self.entry(photo)
         if entry is None:
             return True
@@ -67,11 +67,11 @@ class State:
         return known is None or self.output.digest(target) != known
 
     def waiting(self, batch_id: str) -> list[Photo]:
-        """Sent with this batch, and neither failed nor here."""
+        """Photos of this batch that have neither failed nor a mask."""
         return [photo for photo, entry in self._of(batch_id) if not entry.failure and not self.has_mask(photo)]
 
     def failed(self, batch_id: str) -> list[Photo]:
-        """Failed as jobs of this batch."""
+        """Photos whose jobs in this batch failed."""
         return [photo for photo, entry in self._of(batch_id) if entry.failure and entry.job_id]
 
     def _of(self, batch_id: str) -> Iterable[tuple[Photo, Entry]]:
@@ -81,7 +81,7 @@ class State:
                 yield photo, entry
 
     def conclude(self, report: Report) -> None:
-        """Counts what is there now, the masks of earlier runs among it."""
+        """Fill in the report from the present state, including masks of earlier runs."""
         totals, done = Counter[str](), 0
         for photo in self.photos.values():
             entry = self.entry(photo)

@@ -1,4 +1,4 @@
-"""Which files of a folder are photos to send, and which are not and why. Nothing is opened but regular files."""
+"""Finds the photos in a folder, and says why other files are not sent. Opens regular files only."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ LONGEST_ID_BYTES = 255
 
 
 class Refused(Exception):
-    """The file is not sent; the text says why."""
+    """The file cannot be sent; the message says why."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """`relative` to the folder with forward slashes; `real` is behind all links, inside the folder."""
+    """`relative`: the path in the folder, with forward slashes; `real`: the path with all links resolved."""
 
     relative: str
     real: Path
@@ -28,12 +28,12 @@ class Photo:
 
     @property
     def custom_id(self) -> str:
-        """The path; its digest where the name field of a form could not carry the path as it is."""
+        """The relative path, or its SHA-256 if a form's file name cannot carry the path unchanged."""
         try:
             encoded = self.relative.encode()
         except UnicodeEncodeError:
             encoded = b""
-        # A form writes a quote or a line end as %22, %0A or %0D and leaves a percent sign alone.
+        # A form writes a quote or a line end as %22, %0A or %0D, but does not escape a percent sign.
         plain = self.relative.isprintable() and not set('"\\%') & set(self.relative)
         if plain and self.relative == self.relative.strip() and 0 < len(encoded) <= LONGEST_ID_BYTES:
             return self.relative
@@ -42,7 +42,10 @@ class Photo:
 
 @dataclass
 class Found:
-    """(relative path, why not) of what is not sent: `skipped` should have been a photo, `ignored` never was one."""
+    """The photos, and (relative path, reason) of the files that are not sent.
+
+    `skipped`: by its suffix, the file should be a photo; `ignored`: it should not.
+    """
 
     photos: list[Photo] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -50,24 +53,27 @@ class Found:
 
 
 def walk(source: Path, out: Path) -> Found:
-    """Everything under `source` but `out`, in the order of names. Folder links are not followed: one that leads
-    outside is listed, and what lies inside is met under its own path."""
+    """Find everything under `source`, except `out`, in the order of names.
+
+    Links to folders are not followed. One that points outside `source` is reported; the target of any
+    other is found under its own path.
+    """
     source, found = source.resolve(), Found()
     for path in _entries(source, out.resolve(), found):
         relative = path.relative_to(source).as_posix()
         try:
-            if os.path.isdir(path):  # unlike Path's, never raises
+            if os.path.isdir(path):  # Path.is_dir() may raise
                 _inside(path, source)
             else:
                 found.photos.append(_photo(path, relative, source))
-        except Refused as refused:
-            named_so = path.suffix.lower() in kinds.SUFFIXES or os.path.isdir(path)
-            (found.skipped if named_so else found.ignored).append((relative, str(refused)))
+        except Refused as reason:
+            looks_like_photo = path.suffix.lower() in kinds.SUFFIXES or os.path.isdir(path)
+            (found.skipped if looks_like_photo else found.ignored).append((relative, str(reason)))
     return found
 
 
 def _entries(source: Path, out: Path, found: Found) -> Iterator[Path]:
-    """Files, and links to folders."""
+    """Yield files and links to folders."""
 
     def unreadable(error: OSError) -> None:
         found.skipped.append((Path(error.filename).relative_to(source).as_posix(), error.strerror or "unreadable"))
@@ -80,13 +86,13 @@ def _entries(source: Path, out: Path, found: Found) -> Iterator[Path]:
 
 
 def _inside(path: Path, source: Path) -> Path:
-    """What is behind all links. Raises Refused when that is not in the folder."""
+    """Resolve all links. Raises Refused if the result is not inside `source`."""
     try:
         real = path.resolve()
-    except (OSError, RuntimeError) as error:  # a link to itself
-        raise Refused("a link that leads nowhere") from error
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise Refused("a link that cannot be resolved") from error
     if not real.is_relative_to(source):
-        raise Refused("a link that leads out of the folder")
+        raise Refused("a link that points outside the folder")
     return real
 
 
@@ -108,12 +114,12 @@ def _photo(path: Path, relative: str, source: Path) -> Photo:
 
 
 def read(path: Path) -> bytes:
-    """The content, if it begins as an image does. Raises Refused."""
-    return checked(_read(path, LARGEST_BYTES + 1))
+    """Read a photo. Raises Refused if it cannot be read or sent."""
+    return check_content(_read(path, LARGEST_BYTES + 1))
 
 
-def checked(content: bytes) -> bytes:
-    """What may be sent. Raises Refused."""
+def check_content(content: bytes) -> bytes:
+    """Return the content unchanged. Raises Refused if it is empty, too large or not an image."""
     if not content:
         raise Refused("empty")
     if len(content) > LARGEST_BYTES:
@@ -134,5 +140,5 @@ def _read(path: Path, most: int) -> bytes:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """A file that has become a FIFO since it was looked at must not hold the run up."""
+    """An opener that does not block if the file has been replaced by a FIFO since it was examined."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
