@@ -1,1 +1,1 @@
-"""Object store, Redis and SQL: everything that web and worker must agree on."""
+"""The object store, Redis and SQL, shared by the web and worker processes."""

@@ -1,4 +1,4 @@
-"""A batch: a user's set of jobs. Its status follows from what is in it; nothing has to keep it up to date."""
+"""A batch: a user's set of jobs. Its status is computed from its jobs and never stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class BatchStatus(StrEnum):
 
 @dataclass(frozen=True)
 class BatchSpec:
-    """What was opened. In the object store it is `batch.json`. Times in ms UTC."""
+    """The options a batch was opened with; stored as `batch.json` in the object store.
+
+    Times in ms UTC.
+    """
 
     id: str
     tenant: str
@@ -35,7 +38,7 @@ class BatchSpec:
     model: str  # alias or version
     deadline_s: int
     created_ms: int
-    key_hash: str = ""  # of the Idempotency-Key, with its request's fingerprint
+    key_hash: str = ""  # of the Idempotency-Key; `fingerprint` is of the request that carried it
     fingerprint: str = ""
 
     def to_json(self) -> str:
@@ -49,13 +52,16 @@ class BatchSpec:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch as it stands. `rate_per_s`: items ended a second, lately; None before two have."""
+    """The current state of a batch.
+
+    `rate_per_s`: recently ended items per second; None until two items have ended.
+    """
 
     spec: BatchSpec
     closed: bool
     canceled: bool
     counts: dict[Status, int]
-    last: int  # number of the last item that ended, or of the last attempt that did
+    last: int  # number of the last ending; a retried item that ends again gets a new number
     rate_per_s: float | None
 
     @property

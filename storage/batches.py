@@ -1,11 +1,11 @@
-"""All batches: their manifests in the object store, and in Redis what has to be fast.
+"""All batches: manifests in the object store, fast state in Redis.
 
-    batches/{tenant}/{batch_id}/batch.json    what was opened
-    batches/{tenant}/{batch_id}/{n}.json      [job_id, …] of one append, before its 202; n sorts by time
-    batches/{tenant}/{batch_id}/closed        "closed" or "canceled"
+    batches/{tenant}/{batch_id}/batch.json    the batch's options
+    batches/{tenant}/{batch_id}/{n}.json      [job_id, …] of one append, written before its 202; n
+    sorts by time batches/{tenant}/{batch_id}/closed        "closed" or "canceled"
 
-From the manifests a batch comes back after Redis was lost, with its name, items, order and counts. They hold no file
-names: those are in the uploads, and erased with them.
+After a loss of Redis, a batch is rebuilt from its manifests with its name, items, order and counts.
+Manifests hold no file names: those are in the uploads and are erased with them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from storage.queue.jobs import RedisJobs
 from storage.recovery import recover
 
 RECOVERERS = 8
-REBUILD_S = 60.0  # after that another process may try
+REBUILD_S = 60.0  # a rebuild that takes longer loses its lock, and another process may start one
 
 
 class Batches:
-    """Raises redis.RedisError or Unavailable when a part does not answer."""
+    """Every method raises redis.RedisError or Unavailable if Redis or the object store does not
+    answer.
+    """
 
     def __init__(self, objects: MinioObjects, jobs: RedisJobs) -> None:
         self._objects, self._jobs, self.live = objects, jobs, RedisBatches(jobs.client)
@@ -40,7 +42,10 @@ class Batches:
         self._remember(spec)
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
-        """None for another tenant's as for an unknown one. Raises Unavailable while its items may be incomplete."""
+        """None for an unknown batch and for another tenant's.
+
+        Raises Unavailable while Redis may lack some of its items.
+        """
         if not self._jobs.epoch.intact():
             raise Unavailable("Redis lost data; batches are being rebuilt")
         fields = self.live.fields(batch_id)
@@ -61,23 +66,25 @@ class Batches:
         )
 
     def add(self, spec: BatchSpec, job_ids: list[str]) -> None:
-        """Note stored uploads, before they get their records."""
+        """Write the manifest of stored uploads. Call it before their job hashes are created."""
         if job_ids:
             self._put(spec.tenant, spec.id, f"{uuid_utils.uuid7().hex}.json", json.dumps(job_ids))
 
     def close(self, spec: BatchSpec, how: str = CLOSED) -> None:
-        """`how`: CLOSED or CANCELED; nothing can be added any more."""
+        """Refuse further items. `how`: CLOSED or CANCELED."""
         self._put(spec.tenant, spec.id, CLOSED, how)
         self.live.close(spec.id, how)
         self._jobs.outbox.note(spec.id)
 
     def jobs(self, batch_id: str) -> Iterator[Job]:
-        """The records in the order they were sent."""
+        """The jobs of the batch, in the order in which they were created."""
         for page in self.live.job_ids(batch_id):
             yield from filter(None, self._jobs.get_many(page))
 
     def ended(self, batch_id: str, after: int, most: int) -> list[tuple[int, Job]]:
-        """Up to `most` ended items with a number above `after`, in the order they ended, with their numbers."""
+        """Up to `most` ended items numbered above `after`, each with its number, in the order they
+        ended.
+        """
         numbered = self.live.ended(batch_id, after, most)
         jobs = self._jobs.get_many([job_id for job_id, _ in numbered])
         return [(number, job) for (_, number), job in zip(numbered, jobs, strict=True) if job]
@@ -89,7 +96,7 @@ class Batches:
         return sorted(owner for owner in owners if keys.is_batch_id(owner[1]))
 
     def erase(self, tenant: str, batch_id: str) -> None:
-        """Its manifests and what Redis knows of it; its jobs are erased by themselves."""
+        """Erase the manifests and the state in Redis. The batch's jobs are erased separately."""
         for listed in self._objects.listing(BATCHES, keys.batch_object(tenant, batch_id)):
             self._objects.remove(BATCHES, listed.key)
         self.live.erase(batch_id, tenant)
@@ -115,10 +122,10 @@ class Batches:
         return fields
 
     def rebuild(self, tenant: str, batch_id: str) -> dict[str, str] | None:
-        """What Redis lacks of a batch, from its manifests and its jobs' objects. None where there is no such batch.
+        """Rebuild the batch in Redis from its manifests and its jobs' objects; None if unknown.
 
-        After Redis was restarted each batch needs this once: when a request asks for it, or when the housekeeper comes
-        to it. Raises Unavailable while another process does it.
+        Each batch needs this once after Redis restarts: at the first request for it, or when the
+        housekeeper reaches it. Raises Unavailable while another process rebuilds it.
         """
         run_id = self._jobs.epoch.run_id()
         content = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, "batch.json"))
@@ -129,7 +136,7 @@ class Batches:
                 raise Unavailable("Redis lost data; the batch is being rebuilt")
             closed = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, CLOSED)) or b""
             for page in self._manifests(tenant, batch_id):
-                lost = self._jobs.ids.without_record(page)
+                lost = self._jobs.ids.unknown(page)
                 with ThreadPoolExecutor(RECOVERERS) as pool:
                     list(pool.map(lambda job_id: recover(self._objects, self._jobs, tenant, job_id), lost))
             return self._remember(BatchSpec.from_json(content), closed.decode(), run_id)

@@ -1,4 +1,4 @@
-"""Everything that outlives a request, and everything web and worker must agree on."""
+"""Connect to the object store, Redis, SQL and the ticket queue, in the same way in every process."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from storage.records.sessions import Sessions
     from storage.records.sql import Database
 
-# A thousand who wait for one job read it at the same moment: they queue for a connection instead of being refused one.
+# A thousand requests that wait for one job all read it when it ends. They queue for a connection
+# instead of being refused one.
 CONNECTIONS, QUEUE_S = 64, 10
 RETRY = Retry(ExponentialBackoff(cap=0.5, base=0.05), 2)
-# A connection that was closed is worth another attempt, a server that hangs is not.
+# Retry after a closed connection, but not after a timeout.
 RETRY_ONLINE = Retry(ExponentialBackoff(cap=0.1, base=0.05), 1, supported_errors=(redis.ConnectionError,))
 
 
@@ -40,7 +41,8 @@ class Storage:
     models: Models
     tickets: Tickets
 
-    # SQLAlchemy takes 20 MB and a third of a second: whoever segments never asks for it.
+    # Importing SQLAlchemy costs 20 MB and a third of a second. Workers never use it, so it is
+    # imported on demand.
     @cached_property
     def database(self) -> "Database":
         from storage.records.sql import Database
@@ -73,9 +75,9 @@ class Storage:
 
 
 def connect(settings: Settings, online: bool = False) -> Storage:
-    """The one way to the object store, Redis and the ticket queue. Opens no connection yet.
+    """The clients of the object store, Redis and the ticket queue. Opens no connection yet.
 
-    `online`: somebody waits for the answer, who shall rather hear of an outage soon than wait for its end.
+    `online`: a client is waiting, so fail fast during an outage.
     """
     server_run = ServerRun()
     pool = redis.BlockingConnectionPool.from_url(
@@ -89,7 +91,9 @@ def connect(settings: Settings, online: bool = False) -> Storage:
         health_check_interval=25,
         redis_connect_func=server_run.connected,
         **redis_options(settings.redis_url, settings.redis_ca),
-        # Every script may be repeated: claims and finishes by their token, the others change nothing twice.
+        # Every call of a Redis Function may be repeated: `claim` and `finish` return the same
+        # result
+        # for the same token, and repeating the others changes nothing.
         retry=RETRY_ONLINE if online else RETRY,
     )
     client = redis.Redis(connection_pool=pool)

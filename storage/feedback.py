@@ -1,6 +1,6 @@
-"""What people say about masks. In the object store first, so that it outlives Redis and SQL:
+"""Users' feedback on masks. The object store has it first, so it survives a loss of Redis or SQL:
 
-feedback/{tenant}/{job_id}/{id}.json    what was said
+feedback/{tenant}/{job_id}/{id}.json    the feedback
 feedback/{tenant}/{job_id}/{id}.png     the corrected mask, class ids as grey values
 """
 
@@ -13,7 +13,8 @@ from storage import keys
 from storage.objects import FEEDBACK, MinioObjects
 from storage.queue.jobs import RedisJobs
 
-# What the one who consents has been told; it is kept with the consent, so a change of it changes no earlier one.
+# The text users agree to. It is stored with each consent, so a new wording does not alter earlier
+# consents.
 CONSENT = "This photo and its corrected mask may be kept and used to train better models, until I erase the job."
 
 
@@ -25,7 +26,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Feedback:
-    """`model`: name/version that made the mask. `mask_key`: "" without a corrected mask. Time in ms UTC."""
+    """`model`: the name/version that made the mask.
+
+    `mask_key`: "" without a corrected mask. Time in ms UTC.
+    """
 
     id: str
     job_id: str
@@ -40,7 +44,7 @@ class Feedback:
 
 
 def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes | None) -> None:
-    """Keep it: the mask, then what was said, then the word that there is something to record."""
+    """Store the mask, then the feedback, then queue the feedback for the SQL records."""
     if mask is not None:
         objects.put(FEEDBACK, given.mask_key, mask, "image/png")
     key = keys.feedback(given.tenant, given.job_id, given.id, "json")
@@ -49,13 +53,13 @@ def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes |
 
 
 def load(objects: MinioObjects, key: str) -> dict[str, Any] | None:
-    """As a row of the records; None where it has been erased."""
+    """The feedback as a row of the SQL table; None if it was erased."""
     content = objects.get(FEEDBACK, key)
     return {**json.loads(content), "erased_ms": 0} if content else None
 
 
 def erase(objects: MinioObjects, tenant: str, job_id: str) -> None:
-    """Everything that was said about a job."""
+    """Erase all feedback on a job."""
     for listed in objects.listing(FEEDBACK, keys.feedback_of(tenant, job_id)):
         objects.remove(FEEDBACK, listed.key)
 

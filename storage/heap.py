@@ -1,4 +1,4 @@
-"""The C library's heap, set when a process starts."""
+"""Configure the C library's heap when a process starts."""
 
 import ctypes
 
@@ -7,10 +7,12 @@ LARGE_BYTES = 8 * 1024 * 1024
 
 
 def return_large_blocks() -> None:
-    """Give the memory of large pictures back to the system as soon as they are freed.
+    """Return the memory of large images to the system as soon as they are freed.
 
-    glibc raises the size from which it does so to 32 MiB once a large block was freed; from then on it keeps Pillow's
-    blocks of 16 MiB in a heap per thread. That cost a web process 350 MiB. Other C libraries go on as they are.
+    glibc does so for blocks above a threshold, which it raises up to 32 MiB once a large block is
+    freed. From then on it keeps Pillow's 16 MiB blocks in a heap per thread, which cost a web
+    process 350 MiB. A fixed threshold prevents this. With other C libraries this function does
+    nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -1,4 +1,4 @@
-"""One job: what was asked for, where it stands, how it ended."""
+"""One job: its request (`Spec`), its state (`Job`) and its end (`Outcome`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.problems import Problem
 from storage.queue.answers import Verdict
 
 SCHEMA = 1
-LONGEST_DEADLINE_S = 7 * 24 * 3600  # after its creation nothing is open: recovery looks back no further
+LONGEST_DEADLINE_S = 7 * 24 * 3600  # no job stays open longer, so recovery looks back no further
 
 
 class Status(StrEnum):
@@ -33,7 +33,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Spec:
-    """What was asked for. Stored with the upload, so the object alone can bring the job back. Times in ms UTC."""
+    """The request.
+
+    It is stored with the upload, so the job can be rebuilt from that object alone. Times in ms UTC.
+    """
 
     id: str
     tenant: str
@@ -44,15 +47,15 @@ class Spec:
     filename: str
     sha256: str
     bytes: int
-    width: int  # upright
+    width: int  # of the upright photo, like `height`
     height: int
     format: str
-    key_hash: str = ""  # of the Idempotency-Key, with its request's fingerprint
+    key_hash: str = ""  # of the Idempotency-Key; `fingerprint` is of the request that carried it
     fingerprint: str = ""
     batch_id: str = ""
     custom_id: str = ""  # the item's name in its batch, a relative path
-    party: str = ""  # takes turns in the queue in the tenant's place: of anonymous tenants their address has one turn
-    tags: str = ""  # the user's own words, separated by commas
+    party: str = ""  # takes turns in the queue instead of the tenant: anonymous tenants at one address share one turn
+    tags: str = ""  # free-form, chosen by the user, comma-separated
     schema: int = SCHEMA
 
     @property
@@ -68,7 +71,10 @@ class Spec:
 
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Spec:
-        """From JSON or from Redis' strings."""
+        """From parsed JSON, or from a Redis hash, whose values are strings.
+
+        Ignores unknown fields.
+        """
         read = {"int": int, "str": str, "Lane": Lane}
         known = {entry.name: read[str(entry.type)] for entry in dataclass_fields(cls)}
         values: dict[str, Any] = {name: known[name](value) for name, value in fields.items() if name in known}
@@ -77,7 +83,10 @@ class Spec:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. It is in the result object too. `result`, `timings_ms` and `error` as in the API."""
+    """How a job ended; also stored in the result object.
+
+    `result`, `timings_ms` and `error` are as in the API.
+    """
 
     status: Status
     model: dict[str, str] | None = None
@@ -89,12 +98,15 @@ class Outcome:
         return json.dumps(asdict(self), separators=(",", ":"))
 
     def with_digest(self, mask: bytes) -> Outcome:
-        """The mask carries its outcome, so the outcome it carries cannot hold the mask's own digest."""
+        """Add the mask file's digest.
+
+        The outcome inside the file cannot contain the digest of that same file.
+        """
         return replace(self, result={**(self.result or {}), "sha256": hashlib.sha256(mask).hexdigest()})
 
     @classmethod
     def of_problem(cls, job_id: str, problem: Problem, timings_ms: dict[str, int] | None = None) -> Outcome:
-        """The end of a job without a mask."""
+        """The outcome of a job that ends without a mask."""
         by_code = {"canceled": Status.CANCELED, "expired": Status.EXPIRED}
         status = by_code.get(problem.code, Status.FAILED)
         return cls(status, timings_ms=timings_ms or {}, error=problem.to_dict(f"/v1/jobs/{job_id}"))
@@ -107,7 +119,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Job:
-    """A record: the spec and where it stands. Times in ms UTC, 0 where it has not happened."""
+    """The spec and the current state. Times in ms UTC; 0 for what has not happened yet."""
 
     spec: Spec
     status: Status
@@ -117,14 +129,14 @@ class Job:
     finished_ms: int = 0
     retained_until_ms: int = 0
     micro_batch: int = 0
-    again: int = 0  # 1: another attempt may have stored a result, or be about to
-    alone: int = 0  # 1: it has been lost with its worker before, and nothing else may run in its process
-    token: str = ""  # of the claim that has it or had it last, and so of the micro-batch
+    again: int = 0  # 1: an earlier attempt may have stored a result, or may still store one
+    alone: int = 0  # 1: earlier attempts lost their leases, so it runs without other jobs in the process
+    token: str = ""  # of the current or last claim; also the micro-batch's id
     worker: str = ""
-    lost: str = ""  # leases that ran out: "worker started_ms lost_ms;" for each
+    lost: str = ""  # expired leases: "worker started_ms lost_ms;" for each
     result_key: str = ""
     outcome: Outcome | None = None
-    outlook: Outlook | None = None  # of one that has not ended, where it was asked for
+    outlook: Outlook | None = None  # only for an open job, and only if the reader asked for it
 
     @property
     def id(self) -> str:
@@ -132,7 +144,7 @@ class Job:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until it is done; None where that is not known, or was not asked for."""
+        """Seconds until it is done; None if unknown or not asked for."""
         return self.outlook.eta_s if self.outlook else None
 
     @classmethod
@@ -153,7 +165,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a holder hands in for one job: its outcome and the result object that holds it."""
+    """What a lease holder reports for one job: the outcome, and the key of its result object."""
 
     job_id: str
     result_key: str
@@ -162,7 +174,9 @@ class Finished:
 
 @dataclass(frozen=True)
 class Swept:
-    """One sweep: ids put back in line, and (id, verdict) leased to the sweeper to be ended."""
+    """The result of one sweep: ids that were requeued, and (id, verdict) of jobs leased to the
+    sweeper to end.
+    """
 
     put_back: list[str]
     ending: list[tuple[str, Verdict]]
@@ -170,7 +184,9 @@ class Swept:
 
 @dataclass(frozen=True)
 class Pace:
-    """Milliseconds of one worker per image in full micro-batches: now, the mean deviation, and at its best of late."""
+    """One worker's milliseconds per image in full micro-batches: current, mean deviation, and
+    recent best.
+    """
 
     ms_per_image: float
     deviation_ms: float
@@ -178,13 +194,15 @@ class Pace:
 
     @property
     def expected_ms(self) -> float:
-        """Between what is now and what it will be when nothing else arrives: their geometric mean."""
+        """The geometric mean of the current and the best pace: the pace improves once no more jobs
+        arrive.
+        """
         return math.sqrt(self.ms_per_image * self.best_ms)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What is kept for a party: jobs, and the bytes of their uploads as they were sent."""
+    """A party's stored jobs, and the total bytes of their uploads as sent."""
 
     jobs: int
     bytes: int
@@ -192,10 +210,10 @@ class Usage:
 
 @dataclass(frozen=True)
 class Outlook:
-    """A job's place and the pace at which places come up. Estimates, as if nothing else arrived.
+    """A job's position in the queue and the pace, estimated as if nothing more is submitted.
 
-    `position`: jobs that would be claimed before it, None once it does not wait; `pace`: None before the first image;
-    `refusing`: workers that cannot use its model now.
+    `position`: jobs that would be claimed before it, None if it is not waiting; `pace`: None before
+    the first image; `refusing`: workers that cannot use its model now.
     """
 
     position: int | None
@@ -207,12 +225,14 @@ class Outlook:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until it is done; None while no pace or no worker is known."""
+        """Seconds until it is done; None before the first measurement and while no worker is alive."""
         return self._at(self.pace.expected_ms) if self.pace and self.workers else None
 
     @property
     def eta_range_s(self) -> tuple[float, float] | None:
-        """From one deviation better than at best to two worse than now: a queue is held up rather than sped up."""
+        """From one deviation below the best pace to two above the current one: delays are likelier
+        than gains.
+        """
         if not self.pace or not self.workers:
             return None
         spread = min(self.pace.deviation_ms, self.pace.ms_per_image * 0.4)
@@ -220,7 +240,7 @@ class Outlook:
         return self._at(low_ms), self._at(self.pace.ms_per_image + 2 * spread)
 
     def _at(self, ms_per_image: float) -> float:
-        # What runs already is, taken over many moments, half done; its own micro-batch has to run whole.
+        # On average, running jobs are half done. The job itself counts as one whole image.
         ahead = (self.position or 0) + self.running / 2 + 1
         return ahead * ms_per_image / 1000 / self.workers
 
@@ -235,7 +255,10 @@ class Outlook:
 
 @dataclass(frozen=True)
 class QueueState:
-    """The queue at one moment; `ms_per_image` and `micro_batch` are moving averages, None before the first image."""
+    """A snapshot of the queue.
+
+    `ms_per_image` and `micro_batch` are moving averages, None before the first image.
+    """
 
     pending: dict[Lane, int]
     running: dict[Lane, int]
@@ -249,9 +272,10 @@ class QueueState:
         return self.workers * 1000 / self.ms_per_image if self.ms_per_image else 0.0
 
     def backlog_s(self, planned_workers: int, more: int = 0) -> float | None:
-        """Seconds until everything that waits or runs, and `more` images, are done; None while no pace is known.
+        """Seconds until all waiting and running jobs and `more` images are done.
 
-        While no worker lives, those that are planned count: they will be back.
+        None before the first measurement. While no worker is alive, assumes that the
+        `planned_workers` will return.
         """
         images = sum(self.pending.values()) + sum(self.running.values()) + more
         if not images:

@@ -1,4 +1,4 @@
-"""Names of jobs and of everything stored under them."""
+"""Ids of jobs and batches, and the Redis keys and object keys derived from them."""
 
 import hashlib
 import re
@@ -8,9 +8,9 @@ from uuid import UUID
 
 import uuid_utils
 
-# Celery queues, and so the names of their Redis lists.
+# Names of the Celery queues, and of their Redis lists.
 SEGMENT_QUEUE, CONTROL_QUEUE, RECORDS_QUEUE = "segment", "control", "records"
-PREFIX = "segue:"  # of every Redis key of ours; storage/queue/lua/prelude.lua has the same
+PREFIX = "segue:"  # of all Segue keys in Redis; must equal P in storage/queue/lua/prelude.lua
 EVENTS = f"{PREFIX}events"
 WORKERS = f"{PREFIX}workers"
 OPEN = f"{PREFIX}open"
@@ -36,7 +36,7 @@ class Lane(StrEnum):
 
 
 def new_job_id() -> str:
-    """`job_` and a UUIDv7 in hex: ids sort by the time they were made."""
+    """`job_` and a UUIDv7 in hex: ids sort by creation time."""
     return f"job_{uuid_utils.uuid7().hex}"
 
 
@@ -53,14 +53,14 @@ def new_session_id() -> str:
 
 
 def new_token() -> str:
-    """Of a claim; tokens sort by the time they were made."""
+    """The token of a claim; tokens sort by creation time."""
     return str(uuid_utils.uuid7().hex)
 
 
 def batch_job_id(batch_id: str, custom_id: str) -> str:
-    """The id of a batch's item, always the same: a repeated append makes no second job.
+    """The id of a batch's item: always the same, so a repeated append creates no second job.
 
-    A UUIDv7 of the batch's time whose random bits are the names' digest.
+    A UUIDv7 with the batch's time, whose random bits are a digest of the batch id and `custom_id`.
     """
     digest = int.from_bytes(hashlib.sha256(f"{batch_id} {custom_id}".encode()).digest()[:16])
     version_and_variant = (0x7 << 76) | (0x2 << 62)
@@ -81,7 +81,9 @@ def _is_id(text: str) -> bool:
 
 
 def hour(job_id: str) -> str:
-    """Of a job's or batch's id: `yyyymmddhh` (UTC) of the id's own time, so an id alone finds its objects."""
+    """`yyyymmddhh` (UTC) of the time in a job's or batch's id, so an id alone is enough to find its
+    objects.
+    """
     return hour_of(created_ms(job_id))
 
 
@@ -104,29 +106,29 @@ def results(tenant: str, job_id: str) -> str:
 
 
 def result(tenant: str, job_id: str, token: str, suffix: str) -> str:
-    """The lease token in the name: a zombie attempt can never overwrite the winner's mask."""
+    """The key contains the lease token, so a zombie attempt cannot overwrite the winner's mask."""
     return f"{results(tenant, job_id)}{token}.{suffix}"
 
 
 def owner(key: str) -> Owner | None:
-    """Tenant and job id of an upload's or a result's key; None for a key that is neither."""
+    """Tenant and job id from the key of an upload or a result; None for any other key."""
     parts = key.split("/")
     return (parts[1], parts[2]) if len(parts) in (3, 4) and is_job_id(parts[2]) else None
 
 
 def ids_of_hour(name: str) -> tuple[str, str]:
-    """The least and the greatest job id that an hour `yyyymmddhh` can have."""
+    """The smallest and the largest possible job id of an hour `yyyymmddhh`."""
     start_ms = int(datetime.strptime(f"{name}+0000", "%Y%m%d%H%z").timestamp() * 1000)
     return f"job_{start_ms:012x}{'0' * 20}", f"job_{start_ms + 3600 * 1000 - 1:012x}{'f' * 20}"
 
 
 def renderings_of(tenant: str, job_id: str) -> str:
-    """Prefix of what was rendered of a job."""
+    """Prefix of a job's renderings."""
     return f"{tenant}/{job_id}/"
 
 
 def feedback_of(tenant: str, job_id: str) -> str:
-    """Prefix of what was said about a job."""
+    """Prefix of the feedback on a job."""
     return f"{tenant}/{job_id}/"
 
 
@@ -159,7 +161,7 @@ def lock(name: str) -> str:
 
 
 def refusing(model: str) -> str:
-    """Of an alias or a version."""
+    """`model`: an alias or a version."""
     return f"{PREFIX}refusing:{model}"
 
 

@@ -1,7 +1,7 @@
-"""What is done to a job from outside of its attempts: ended, cancelled, tried again, erased.
+"""Operations on a job from outside its attempts: end, cancel, retry, erase.
 
-Each is several steps over objects and records, in an order in which it may break off anywhere and nothing wrong is
-left; repeated, it goes on.
+Each takes several steps on objects and job hashes. Their order keeps the state consistent if an
+operation is interrupted at any point; repeating it completes it.
 """
 
 from dataclasses import replace
@@ -22,9 +22,10 @@ VERDICTS = {
 
 
 def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: Verdict) -> Status:
-    """Write the result of a job leased to `token` and finish it; a result that is there already counts. → its status
+    """Write the result of a job leased to `token`, finish the job, and return its status.
 
-    If this fails, the lease runs out: the next sweep.
+    If an older result exists, that one counts instead. If this fails, the lease expires and the
+    next sweep repeats it.
     """
     key, outcome = objects.put_result_after_others(job.spec, token, Outcome.of_problem(job.id, VERDICTS[verdict]))
     jobs.finish(token, "", 0, [Finished(job.id, key, outcome)])
@@ -32,17 +33,22 @@ def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: V
 
 
 def cancel(objects: MinioObjects, jobs: RedisJobs, job: Job) -> Cancellation | Status:
-    """→ `marked` (it runs: its holder stops before the next stage) or the status it ended with."""
+    """Cancel the job. Returns its status if it has ended.
+
+    MARKED: the job is running, and its holder stops before the next stage. UNKNOWN: Redis has no
+    such job.
+    """
     token = keys.new_token()
     answer = jobs.cancel(job.id, token)
     return end(objects, jobs, job, token, Verdict.CANCELED) if answer is Cancellation.LEASED else answer
 
 
 def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> bool:
-    """Another attempt for a job that ended without a mask, from now on for `deadline_s`. → whether it had
+    """Queue another attempt, due in `deadline_s`; False for a job that did not end without a mask.
 
-    Raises Problem `not_retryable` for one too old and `gone` without its photo. The upload is written first, with its
-    new deadline, and the old problem removed: found after a loss of Redis, either would end the job again.
+    Raises Problem `not_retryable` if the job is too old, `gone` if its photo was erased. Before the
+    job is queued, the upload is rewritten with the new deadline and the old problem object is
+    removed: after a loss of Redis, the old deadline or the old problem would end the job again.
     """
     if job.status not in RETRYABLE:
         return False
@@ -59,11 +65,11 @@ def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> 
 
 
 def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> bool:
-    """Remove the job and everything of it: pending → upload → result → what was said about it → record.
+    """Erase the job: pending set → upload → results → renderings → feedback → job hash.
 
-    In this order no recovery can bring it back. The SQL records forget it seconds later.
-
-    → False for a running one, which stays as it is. Broken off half-way, the janitor goes on.
+    In this order no recovery can bring it back. The recorder erases it from SQL seconds later. If
+    erasing is interrupted, the janitor completes it. Returns False for a running job, which stays
+    as it is.
     """
     if jobs.condemn(job_id) is Status.RUNNING:
         return False
@@ -72,7 +78,7 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> b
 
 
 def forget(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:
-    """Everything of a job that nobody has and that is in no line."""
+    """Erase the data of a job that is neither leased nor waiting."""
     objects.remove(UPLOADS, keys.upload(tenant, job_id))
     _remove_results(objects, tenant, job_id)
     renderings.erase(objects, tenant, job_id)

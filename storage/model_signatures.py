@@ -1,6 +1,8 @@
-"""Model versions signed by the operator: a worker that is given the public key uses no others.
+"""Signatures of model versions.
 
-The signature is of the card, which has the SHA-256 of every file. It is an object of the version, card.sig.
+A worker that has the operator's public key uses only versions signed with the private key.
+The signature covers the card, which holds the SHA-256 of every file. It is stored with the version
+as card.sig.
 """
 
 import base64
@@ -11,12 +13,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-CONTEXT = b"segue model card\n"  # so that no signature of anything else by this key fits
+CONTEXT = b"segue model card\n"  # a signature that this key makes for another purpose does not verify
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 
 
 def make_key(file: Path) -> str:
-    """Write a private key for its owner only. → the public key as MODEL_PUBLIC_KEY takes it. Raises OSError."""
+    """Write a new private key and return the public key for MODEL_PUBLIC_KEY.
+
+    The file is readable by its owner only. Raises OSError, also if the file exists.
+    """
     key = Ed25519PrivateKey.generate()
     file.touch(mode=0o600, exist_ok=False)
     file.write_bytes(key.private_bytes(PEM, PKCS8, serialization.NoEncryption()))
@@ -24,7 +29,10 @@ def make_key(file: Path) -> str:
 
 
 def sign(card: bytes, file: Path) -> bytes:
-    """With the private key in `file`. Raises ValueError or OSError where there is none."""
+    """Sign with the private key in `file`.
+
+    Raises OSError or ValueError if it does not hold an Ed25519 key.
+    """
     key = serialization.load_pem_private_key(file.read_bytes(), password=None)
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError(f"{file} is not an Ed25519 key")
@@ -32,7 +40,7 @@ def sign(card: bytes, file: Path) -> bytes:
 
 
 def public_key(text: str) -> Ed25519PublicKey:
-    """Raises ValueError."""
+    """Parse MODEL_PUBLIC_KEY. Raises ValueError."""
     try:
         return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
     except (ValueError, binascii.Error) as error:

@@ -1,9 +1,9 @@
 """The registry: model versions and aliases in the object store.
 
     {name}/{version}/…      the card and the files it lists; once published, a version never changes
-    aliases.json            alias → the versions it has pointed at, the present one first
+    aliases.json            alias → the versions it has pointed at, the current one first
 
-Knows a card as a document only: what is in the files is model/'s business.
+This module treats a card as a plain document. The package model/ interprets the files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from storage import model_signatures
-from storage.model_files import ModelError, right, sha256, verified, write_whole
+from storage.model_files import ModelError, checked, read_checked, sha256, write_whole
 from storage.objects import MODELS, MinioObjects
 from storage.problems import Problem
 
@@ -28,7 +28,7 @@ CARD, SIGNATURE, ALIASES = "card.json", "card.sig", "aliases.json"
 FRESH_S = 1.0
 MOST_REMEMBERED = 20
 LOCK, LOCKED_S = "aliases", 10.0
-# Parts of a key and, on a worker, of a path.
+# Used in object keys and, on a worker, in paths.
 _VERSION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 Alone = Callable[[str, float], AbstractContextManager[bool]]
@@ -40,12 +40,15 @@ class Alias(StrEnum):
 
 
 class ModelGone(ModelError):
-    """The registry has no such version."""
+    """The registry does not have the version."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What a worker can work on. Names are aliases or versions; a name that is not in `aliases` stands for itself."""
+    """The models that a worker accepts in a claim.
+
+    Names are aliases or versions; a name that is not in `aliases` is a version.
+    """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     refused: frozenset[str] = frozenset()
@@ -54,7 +57,7 @@ class Offer:
         return self.aliases.get(requested, requested)
 
     def names(self, version: str) -> set[str]:
-        """The version and the aliases that stand for it."""
+        """The version and the aliases that point at it."""
         return {version, *(alias for alias, target in self.aliases.items() if target == version)}
 
     def to_json(self) -> str:
@@ -66,31 +69,31 @@ EVERYTHING = Offer()
 
 @dataclass(frozen=True)
 class EnginesReport:
-    """What a worker has: versions loaded, versions refused with the reason."""
+    """The versions that a worker has loaded, and those it refuses, with the reason."""
 
     loaded: list[str]
     refused: dict[str, str]
 
 
 class Models:
-    """Every method raises Unavailable when the object store does not answer."""
+    """Every method raises Unavailable if the object store does not answer."""
 
     def __init__(self, objects: MinioObjects, alone: Alone, public_key: str = "") -> None:
-        """`public_key`: of the operator who signs versions; without one every version is used."""
+        """`public_key`: of the operator who signs versions; "" accepts unsigned versions too."""
         self._objects, self._alone = objects, alone
         self._key = model_signatures.public_key(public_key) if public_key else None
         self._known: dict[str, str] = {}
         self._read_at = -FRESH_S
 
     def aliases(self, fresh: bool = False) -> dict[str, str]:
-        """Alias → version, at most a second old."""
+        """Alias → version, cached for up to a second unless `fresh`."""
         if fresh or not self._known or time.monotonic() - self._read_at > FRESH_S:
             self._known = {alias: past[0]["version"] for alias, past in self.history().items()}
             self._read_at = time.monotonic()
         return self._known
 
     def history(self) -> dict[str, list[dict[str, str]]]:
-        """Alias → [{"version", "since"}, …], the present one first."""
+        """Alias → [{"version", "since"}, …], the current one first."""
         content = self._objects.get(MODELS, ALIASES)
         found: dict[str, list[dict[str, str]]] = json.loads(content) if content else {}
         return found
@@ -100,7 +103,7 @@ class Models:
         return sorted(version for version, _, name in listed if name == CARD)
 
     def published_ms(self, version: str) -> int:
-        """When its files were stored last, ms UTC; 0 where it is not there."""
+        """When the card was last stored, ms UTC; 0 for an unknown version."""
         return max((entry.modified_ms for entry in self._objects.listing(MODELS, f"{version}/{CARD}")), default=0)
 
     def card(self, version: str) -> dict[str, Any] | None:
@@ -108,41 +111,42 @@ class Models:
         return json.loads(content) if content else None
 
     def check(self, requested: str) -> None:
-        """Raises Problem `unknown_model` where `requested` is neither an alias nor a version."""
-        if requested == Alias.STABLE:  # what everybody uses needs no look; without any version its jobs wait
+        """Raises Problem `unknown_model` if `requested` is neither an alias nor a version."""
+        if requested == Alias.STABLE:  # the common case costs no lookup; until a version exists, its jobs wait
             return
         known = requested in self.aliases() or requested in self.aliases(fresh=True) or self.card(requested)
         if not known:
             raise Problem("unknown_model", "model: an alias or a version that GET /v1/models lists.")
 
     def publish(self, folder: Path, private_key: Path | None = None) -> str:
-        """Store the version in `folder`; it becomes `stable` where no alias exists yet. → "name/version".
+        """Store the version in `folder` and return its "name/version".
 
-        `private_key`: a file, to sign it with.
-
-        Raises ModelError where a file is not the card's, or the version was published with other content. Repeated,
-        it writes the same files again.
+        It becomes `stable` if no alias exists yet. `private_key`: a file with the key to sign with.
+        Raises ModelError if a file does not match the card, or if the version was published with
+        other content. Safe to repeat.
         """
         card = (folder / CARD).read_bytes()
         fields = json.loads(card)
         version = f"{fields['name']}/{fields['version']}"
         if not _VERSION.fullmatch(version):
-            raise ModelError(f"{version} is no name/version")
+            raise ModelError(f"{version} is not a valid name/version")
         if (self._objects.get(MODELS, f"{version}/{CARD}") or card) != card:
-            raise ModelError(f"{version} is published with other content, and a version never changes")
-        contents = {name: verified(folder, name, version, digest) for name, digest in fields["files"].items()}
+            raise ModelError(f"{version} is already published with other content, and a version never changes")
+        contents = {name: read_checked(folder, name, version, digest) for name, digest in fields["files"].items()}
         if private_key:
             contents[SIGNATURE] = model_signatures.sign(card, private_key)
-        for name, content in {**contents, CARD: card}.items():  # the card last: whoever sees it finds the files
+        for name, content in {**contents, CARD: card}.items():  # the card last: once it exists, so do the files
             self._objects.put(MODELS, f"{version}/{name}", content, "application/octet-stream")
         if not self.history():
             self.point(Alias.STABLE, version)
         return version
 
     def fetch(self, version: str, folder: Path, wanted: str) -> None:
-        """Bring the version's card and its file `wanted`, if it has one, into `folder`, unless it is there and right.
+        """Download the version's card and, if the card lists it, the file `wanted` into `folder`.
 
-        Raises ModelGone where the registry does not have the version, ModelError where the file is missing or altered.
+        A local file with the right digest is not downloaded again. Raises ModelGone if the registry
+        does not have the version, ModelError if the file is missing or altered, or a required
+        signature is.
         """
         card = self._present(version)
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,19 +157,25 @@ class Models:
         write_whole(folder / CARD, json.dumps(card).encode())
 
     def sign(self, version: str, private_key: Path) -> None:
-        """Sign a published version, after a look at its files. Raises ModelError, ValueError or OSError."""
+        """Check the files of a published version, then sign it.
+
+        Raises ModelError, ValueError or OSError.
+        """
         for name, digest in self._card(version)["files"].items():
             self._file(version, name, digest)
         signature = model_signatures.sign(self._objects.get(MODELS, f"{version}/{CARD}") or b"", private_key)
         self._objects.put(MODELS, f"{version}/{SIGNATURE}", signature, "application/octet-stream")
 
     def verify(self, version: str) -> None:
-        """Raises ModelGone or ModelError where not every file is there and right, or the signature is missing."""
+        """Check every file of the version, and the signature if one is required.
+
+        Raises ModelGone for an unknown version, ModelError if anything is missing or wrong.
+        """
         for name, digest in self._present(version)["files"].items():
             self._file(version, name, digest)
 
     def _present(self, version: str) -> dict[str, Any]:
-        """The card, signed where a signature is required."""
+        """The card, after checking its signature if one is required."""
         if self._key:
             content = self._objects.get(MODELS, f"{version}/{CARD}")
             signature = self._objects.get(MODELS, f"{version}/{SIGNATURE}")
@@ -185,10 +195,10 @@ class Models:
         content = self._objects.get(MODELS, f"{version}/{name}")
         if content is None:
             raise ModelError(f"model {version}: {name} is missing")
-        return right(content, name, version, digest)
+        return checked(content, name, version, digest)
 
     def point(self, alias: Alias, version: str) -> None:
-        """Let `alias` mean `version` from now on. Raises Problem `unknown_model`."""
+        """Point `alias` at `version`. Raises Problem `unknown_model`."""
         if self.card(version) is None:
             raise Problem("unknown_model", "version: one that GET /v1/models lists.")
 
@@ -200,7 +210,10 @@ class Models:
         self._change(alias, to_version)
 
     def rollback(self, alias: Alias) -> str:
-        """Let `alias` mean again what it meant before. → that version. Raises Problem `nothing_to_roll_back`."""
+        """Point `alias` at its previous version again and return that version.
+
+        Raises Problem `nothing_to_roll_back`.
+        """
 
         def to_previous(past: list[dict[str, str]]) -> list[dict[str, str]]:
             if len(past) < 2:
@@ -222,7 +235,10 @@ class Models:
 
 
 def _card_of(version: str, content: bytes) -> dict[str, Any]:
-    """Raises ModelError for the card of another version: it may be signed, but it lies in the wrong place."""
+    """Parse a signed card.
+
+    Raises ModelError if it is another version's: the signature does not cover the path.
+    """
     card: dict[str, Any] = json.loads(content)
     if f"{card['name']}/{card['version']}" != version:
         raise ModelError(f"model {version} has the card of {card['name']}/{card['version']}")

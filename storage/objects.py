@@ -1,7 +1,7 @@
-"""The object store: uploads, results and models, over the `minio` SDK, on any S3 server.
+"""The object store, on any S3 server, through the `minio` SDK.
 
-What is in here is the truth. An upload carries its job's spec as metadata, a mask its outcome in a text chunk, so that
-records can be made again from the objects alone.
+The objects are the source of truth. An upload carries its job's spec as metadata, and a mask
+carries its outcome in a text chunk, so that job hashes can be rebuilt from the objects alone.
 """
 
 import io
@@ -26,35 +26,39 @@ UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK = "uploads", "results", "models", "b
 RENDERINGS = "renderings"
 OUTCOME_TEXT = "segue:outcome"  # the PNG text chunk of a mask
 BUCKETS = (UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK, RENDERINGS)
-# The SDK's own defaults are five minutes and five retries. A lease is longer than two such attempts.
+# The SDK's defaults are five minutes and five retries. With these limits, two attempts fit in
+# a lease.
 TIMEOUT = urllib3.Timeout(connect=2, read=10)
 RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)
-# While a client waits for an answer: a connection that was closed is tried once more, a store that hangs is not.
+# While a client waits: retry once after a closed connection, but not after a timeout.
 TIMEOUT_ONLINE = urllib3.Timeout(connect=2, read=5)
 RETRIES_ONLINE = urllib3.Retry(total=1, read=0, backoff_factor=0.1)
 OUTAGES = (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError)
 MISSING = ("NoSuchKey", "NoSuchObject")
 ALREADY_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
-# What Pillow and json say of bytes that are no result of ours.
+# Raised by Pillow and json for bytes that are not a valid result.
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError)
 
 log = logging.getLogger(__name__)
 
 
 class Missing(Exception):
-    """The object is not there."""
+    """The object does not exist."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One object in a listing: its key and its time of writing, ms UTC."""
+    """One object in a listing: its key, and when it was last written, ms UTC."""
 
     key: str
     modified_ms: int
 
 
 class MinioObjects:
-    """Every method raises Unavailable when the store does not answer; what is not there is None."""
+    """Every method raises Unavailable if the store does not answer.
+
+    Missing objects are returned as None.
+    """
 
     def __init__(self, settings: Settings, online: bool = False, connections: int = 32) -> None:
         url = urlsplit(settings.s3_url)
@@ -64,7 +68,7 @@ class MinioObjects:
             access_key=settings.s3_access_key,
             secret_key=settings.s3_secret_key.get_secret_value(),
             secure=url.scheme == "https",
-            region=settings.s3_region,  # saves the SDK a look-up, which least-privilege identities may not do
+            region=settings.s3_region,  # or the SDK asks for it, which the roles' identities may not
             http_client=urllib3.PoolManager(
                 timeout=TIMEOUT_ONLINE if online else TIMEOUT,
                 retries=RETRIES_ONLINE if online else RETRIES,
@@ -112,7 +116,10 @@ class MinioObjects:
                 response.release_conn()
 
     def metadata(self, bucket: str, key: str, name: str) -> str | None:
-        """One field of an object's user metadata (S3 allows 2 KiB in all); None where the object is not there."""
+        """One field of an object's user metadata (S3 allows 2 KiB in all).
+
+        "" if the object lacks the field, None if the object is missing.
+        """
         try:
             with _translated():
                 headers = self._client.stat_object(self._prefix + bucket, key).metadata or {}
@@ -128,7 +135,7 @@ class MinioObjects:
                     yield Listed(item.object_name, int(item.last_modified.timestamp() * 1000))
 
     def of_jobs(self, bucket: str, hour: str) -> Iterator[tuple[keys.Owner, Listed]]:
-        """Tenant and job id of each upload or result of an hour; what is neither is left out."""
+        """The uploads or results of an hour, each with its tenant and job id. Skips other keys."""
         for listed in self.listing(bucket, f"{hour}/"):
             if owner := keys.owner(listed.key):
                 yield owner, listed
@@ -140,12 +147,15 @@ class MinioObjects:
             return {item.object_name.rstrip("/") for item in found if item.object_name and item.is_dir}
 
     def remove(self, bucket: str, key: str) -> None:
-        """No error where nothing is there."""
+        """Remove an object. Removing a missing object is not an error."""
         with _translated():
             self._client.remove_object(self._prefix + bucket, key)
 
     def put_upload(self, spec: Spec, content: bytes) -> None:
-        """After this the job is accepted, whatever happens to Redis."""
+        """Store the image with its spec.
+
+        From now on the job is accepted, whatever happens to Redis.
+        """
         key = keys.upload(spec.tenant, spec.id)
         self.put(UPLOADS, key, content, "application/octet-stream", {"spec": spec.to_json()})
 
@@ -157,7 +167,7 @@ class MinioObjects:
         return Spec.from_json(text) if text else None
 
     def put_result(self, spec: Spec, token: str, outcome: Outcome, mask: bytes = b"") -> str:
-        """Stores the mask PNG, or the problem document of a job that has none. → its key."""
+        """Store the mask PNG, or the problem document of a job without one, and return its key."""
         if outcome.status is Status.SUCCEEDED:
             suffix, content, kind = "png", mask, "image/png"
         else:
@@ -170,10 +180,11 @@ class MinioObjects:
     def put_result_after_others(
         self, spec: Spec, token: str, outcome: Outcome, mask: bytes = b""
     ) -> tuple[str, Outcome]:
-        """For a job that was attempted before: if another attempt's result is older, that one counts. → key, outcome
+        """Store the result of a job that may have been attempted before.
 
-        So the record and, without a record, the oldest object always tell the same. Only the own object is ever
-        removed, which nothing can point at yet.
+        Returns the key and the outcome that count. If another attempt stored an older result, that
+        one counts and the new object is removed; nothing refers to it yet. So the job hash always
+        agrees with the oldest object, which decides if the hash is lost.
         """
         key = self.put_result(spec, token, outcome, mask)
         ending = self.ending(self.results(spec.tenant, spec.id))
@@ -183,23 +194,25 @@ class MinioObjects:
         return ending[0].key, ending[1]
 
     def results(self, tenant: str, job_id: str) -> list[Listed]:
-        """A job's result objects, the oldest first: without a record the oldest one is the truth.
+        """A job's result objects, the oldest first. Without a job hash the oldest one decides.
 
-        Times may be whole seconds: of two in one second the later claim's counts (tokens sort by time), for an earlier
-        holder can store its result after it, but it cannot store one after an earlier holder's.
+        Some servers keep times in whole seconds. Within one second the result of the later claim
+        comes first (tokens sort by time). A zombie may store its result after the later claim's. A
+        later claim does not add its result to an earlier one: `put_result_after_others` adopts
+        that.
         """
         latest_claim_first = sorted(self.listing(RESULTS, keys.results(tenant, job_id)), key=_key, reverse=True)
         return sorted(latest_claim_first, key=lambda listed: listed.modified_ms)
 
     def ending(self, results: Iterable[Listed]) -> tuple[Listed, Outcome] | None:
-        """How a job ended: the first of its results that is there and not damaged, and what that tells."""
+        """The first result that exists and is not damaged, and its outcome; None if there is none."""
         for listed in results:
             if outcome := self.outcome(listed.key):
                 return listed, outcome
         return None
 
     def outcome(self, key: str) -> Outcome | None:
-        """How a job ended, read from its result object alone; None where that is not there, or damaged."""
+        """The outcome that a result object holds; None if the object is missing or damaged."""
         content = self.get(RESULTS, key)
         try:
             return None if content is None else _outcome(key, content)
@@ -209,7 +222,7 @@ class MinioObjects:
 
 
 def _outcome(key: str, content: bytes) -> Outcome:
-    """From the mask's text chunk, or the problem document. Raises DAMAGED."""
+    """Read the mask's text chunk or the problem document. Raises one of DAMAGED."""
     if not key.endswith(".png"):
         return Outcome(Status(key.rpartition(".")[2]), error=dict(json.loads(content)))
     with Image.open(io.BytesIO(content), formats=["PNG"]) as mask:
@@ -222,7 +235,10 @@ def _key(listed: Listed) -> str:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """The SDK's and urllib3's errors as Missing or Unavailable; their texts stay in the cause, and so in our logs."""
+    """Raise the SDK's and urllib3's errors as Missing or Unavailable.
+
+    Their texts stay in the cause, which only the logs show.
+    """
     try:
         yield
     except S3Error as error:

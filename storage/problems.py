@@ -1,4 +1,4 @@
-"""The one shape of an error (RFC 9457), in an HTTP answer and in a job alike."""
+"""Errors as RFC 9457 problem documents, both in HTTP responses and in jobs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kind:
-    """What a code means: HTTP status, title, and whether the same request can succeed later."""
+    """A problem code's HTTP status and title, and whether the same request can succeed later."""
 
     status: int
     title: str
@@ -54,7 +54,7 @@ KINDS = {
 
 @dataclass
 class Problem(Exception):
-    """Raised where a request or an image is refused; `code` is one of KINDS."""
+    """A request or an image is refused. `code`: a key of KINDS."""
 
     code: str
     detail: str
@@ -79,4 +79,4 @@ class Problem(Exception):
 
 
 class Unavailable(Exception):
-    """Redis or the object store did not answer; nothing is wrong with the request."""
+    """Redis, SQL or the object store is unavailable. The request itself may be valid."""

@@ -1,4 +1,4 @@
-"""Jobs brought back from their objects after their records were lost, or fell behind."""
+"""Rebuild jobs from their objects if their job hashes are lost or outdated."""
 
 import logging
 
@@ -10,14 +10,17 @@ log = logging.getLogger(__name__)
 
 
 def find(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> Job | None:
-    """The job as it stands, whatever Redis has lost. None for an unknown, an erased or another tenant's."""
+    """The current job, even if Redis has lost it.
+
+    None for an unknown or erased job and for another tenant's.
+    """
     job, intact = jobs.look(job_id)
     if job is None:
         return None if jobs.ids.tenant_of_erased(job_id) else recover(objects, jobs, tenant, job_id)
     if job.spec.tenant != tenant:
         return None
     if not job.status.final and not intact and objects.spec(tenant, job_id):
-        # An older state of Redis may have come back, in which it had not ended yet, or had not been erased.
+        # Redis may have restarted with an older state, from before the job ended or was erased.
         restore_ended(objects, jobs, job.spec, objects.results(tenant, job_id))
         return jobs.get(job_id)
     return job
@@ -26,22 +29,26 @@ def find(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> Jo
 def recover(
     objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str, results: list[Listed] | None = None
 ) -> Job | None:
-    """The record of a job whose upload exists: ended as its oldest result says, else in line again.
+    """Rebuild the job hash of an upload: ended as its oldest result says, or else queued.
 
-    Idempotent; a record that exists stays as it is. None where there is no upload: such a job was never accepted.
-    `results`: its result objects, where they are known already.
+    Idempotent: an existing job hash keeps its state, except that a result ends an open job. None
+    without an upload, because such a job was never accepted. `results`: the job's result objects,
+    if the caller has listed them already.
     """
     spec = objects.spec(tenant, job_id)
     if spec is None:
         return None
     if not restore_ended(objects, jobs, spec, objects.results(tenant, job_id) if results is None else results):
         jobs.enqueue(spec, again=True)
-        log.warning("%s adopted: its upload had no record", job_id)
+        log.warning("%s adopted: its upload had no job hash", job_id)
     return jobs.get(job_id)
 
 
 def restore_ended(objects: MinioObjects, jobs: RedisJobs, spec: Spec, results: list[Listed]) -> bool:
-    """Whether there was a result; `results`: the oldest first."""
+    """End the job as its oldest intact result says.
+
+    False without a result. `results`: the oldest first.
+    """
     ending = objects.ending(results)
     if ending is None:
         return False

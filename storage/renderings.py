@@ -1,6 +1,6 @@
-"""Renderings that were made before, beside the objects that they were made of: renderings/{tenant}/{job_id}/{digest}.
+"""A cache of renderings in the object store: renderings/{tenant}/{job_id}/{digest}.
 
-They can be made again at any time, so nothing but time depends on them. They are erased with their job.
+Every rendering can be made again, so losing one only costs time. They are erased with their job.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from storage.job import Job
 from storage.objects import RENDERINGS, MinioObjects
 from storage.problems import Unavailable
 
-MOST_PER_JOB = 8  # parameters can be chosen freely: without a bound a caller could fill the store with one photo
+MOST_PER_JOB = 8  # without a limit, one caller could fill the store by varying the parameters
 MOST_BYTES = 4 * 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,10 @@ def load(objects: MinioObjects, job: Job, etag: str) -> bytes | None:
 
 
 def keep(objects: MinioObjects, job: Job, etag: str, content: bytes, content_type: str) -> None:
-    """Unless it is too large or the job has enough of them. An outage of the store is no reason to fail."""
+    """Store a rendering, unless it is too large or the job has MOST_PER_JOB.
+
+    Logs an outage of the store.
+    """
     if len(content) > MOST_BYTES:
         return
     try:
@@ -39,5 +42,8 @@ def erase(objects: MinioObjects, tenant: str, job_id: str) -> None:
 
 
 def _key(job: Job, etag: str) -> str:
-    """An ETag names the format, its parameters and the digest of what it was made of; it may be longer than a key."""
+    """Hash the ETag, which may be too long for a key.
+
+    It names the format, its parameters and the digest of the source.
+    """
     return keys.renderings_of(job.spec.tenant, job.id) + hashlib.sha256(etag.encode()).hexdigest()[:32]

@@ -1,4 +1,7 @@
-"""Every setting, read from the environment once and passed on. Nothing else looks at the environment."""
+"""All settings.
+
+A process reads them from the environment once, and no other module reads the environment.
+"""
 
 import json
 import os
@@ -15,7 +18,7 @@ def _parsed(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-# NoDecode: pydantic would parse a variable, but not what a file says.
+# NoDecode: pydantic would parse the JSON of a variable, but not the content of a file.
 Secrets = Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_parsed)]
 
 RATE = r"^[1-9]\d*/(second|minute|hour|day)$"
@@ -34,13 +37,13 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 
 class Settings(BaseSettings):
-    """The environment's names are these fields in upper case; `.env.example` lists them with their meaning."""
+    """The environment variables are these field names in upper case; `.env.example` explains each."""
 
     model_config = SettingsConfigDict(
         extra="ignore",
         frozen=True,
         env_ignore_empty=True,
-        hide_input_in_errors=True,  # it may be a secret with a comma too much
+        hide_input_in_errors=True,  # a malformed input may contain a secret
     )
 
     redis_url: str = "redis://127.0.0.1:6379/0"

@@ -1,28 +1,28 @@
-"""Encrypted connections to Redis, S3 and PostgreSQL: verified, or refused when the program starts."""
+"""TLS to Redis, S3 and PostgreSQL. Settings that would skip verification are refused at startup."""
 
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-# Any other mode accepts a server that cannot prove its name.
+# The other modes accept a server without checking its name.
 SQL_MODES = ("disable", "verify-full")
 
 
 def redis_options(url: str, ca: Path | None) -> dict[str, Any]:
-    """Of redis-py, which Celery's transport uses too. Empty for a plain connection."""
+    """TLS options for redis-py and for Celery's transport; empty for an unencrypted connection."""
     if urlsplit(url).scheme != "rediss":
         return {}
-    trusted = {"ssl_ca_certs": str(ca)} if ca else {}  # without it, those of the system
+    trusted = {"ssl_ca_certs": str(ca)} if ca else {}  # otherwise the system's CAs
     return {"ssl_cert_reqs": "required", "ssl_check_hostname": True, **trusted}
 
 
 def check_redis(url: str, ca: Path | None) -> None:
-    """Raises ValueError. Parameters in the URL would go before our own, so none is accepted."""
+    """Raises ValueError. Refuses URL parameters, because they would override `redis_options`."""
     parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss"):
         raise ValueError("REDIS_URL: redis://… or rediss://…")
     if parts.query:
-        raise ValueError("REDIS_URL has parameters: they could switch the verification off; see REDIS_CA")
+        raise ValueError("REDIS_URL must not have parameters: they could disable verification; see REDIS_CA")
     _check_ca("REDIS", ca, parts.scheme == "rediss", "rediss")
 
 

@@ -48,8 +48,8 @@ class JobIds:
         tenants = cast(list[str | None], self._client.mget([keys.gone(name) for name in names]))
         return [name for name, tenant in zip(names, tenants, strict=True) if tenant]
 
-    def without_record(self, job_ids: Sequence[str]) -> list[str]:
-        """Those that Redis does not know."""
+    def unknown(self, job_ids: Sequence[str]) -> list[str]:
+        """The ids without a job hash."""
         with self._client.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.exists(keys.job(job_id))

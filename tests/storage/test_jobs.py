@@ -230,7 +230,7 @@ def test_open_jobs_in_no_line_are_put_back(jobs: RedisJobs) -> None:
 def test_open_ids_are_listed(jobs: RedisJobs) -> None:
     made = {enqueue(jobs).id for _ in range(30)}
     assert {job_id for page in jobs.ids.open() for job_id in page} == made
-    assert jobs.ids.without_record([*made, "job_x"]) == ["job_x"]
+    assert jobs.ids.unknown([*made, "job_x"]) == ["job_x"]
 
 
 def test_a_record_is_restored_once(jobs: RedisJobs) -> None:

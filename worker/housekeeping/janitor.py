@@ -56,7 +56,7 @@ def _forgotten(storage: Storage) -> Iterator[Owner]:
         uploads, results = (storage.objects.of_jobs(bucket, hour) for bucket in (UPLOADS, RESULTS))
         ended_ms = {owner: keys.created_ms(owner[1]) + LONGEST_DEADLINE_MS for owner, _ in uploads}
         ended_ms |= {owner: result.modified_ms for owner, result in results}
-        unknown = set(storage.jobs.ids.without_record([job_id for _, job_id in ended_ms]))
+        unknown = set(storage.jobs.ids.unknown([job_id for _, job_id in ended_ms]))
         yield from (owner for owner, ms in ended_ms.items() if owner[1] in unknown and ms < over_ms)
 
 

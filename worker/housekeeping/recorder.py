@@ -147,12 +147,12 @@ def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: 
     uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
     ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)}
     wanting = {owner for owner in uploads if owner[1] not in recorded or not recorded[owner[1]].final}
-    unknown = set(storage.jobs.ids.without_record([job_id for _, job_id in wanting]))
+    unknown = set(storage.jobs.ids.unknown([job_id for _, job_id in wanting]))
     there = {job_id for _, job_id in uploads}
     return Difference(
         unrecorded=storage.jobs.outbox.without(sorted({job_id for _, job_id in wanting} - unknown - recorded.keys())),
         lost={owner for owner in wanting & ended if owner[1] in unknown},
-        erased=set(storage.jobs.ids.without_record(sorted(recorded.keys() - there))),
+        erased=set(storage.jobs.ids.unknown(sorted(recorded.keys() - there))),
         back=sorted(kept - there),
     )
 

@@ -151,5 +151,5 @@ def hours(window: timedelta) -> Iterator[str]:
 
 
 def _unknown_to_redis(storage: Storage, owners: set[keys.Owner]) -> set[keys.Owner]:
-    unknown = set(storage.jobs.ids.without_record([job_id for _, job_id in owners]))
+    unknown = set(storage.jobs.ids.unknown([job_id for _, job_id in owners]))
     return {owner for owner in owners if owner[1] in unknown}
