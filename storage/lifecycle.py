@@ -71,7 +71,7 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> b
     erasing is interrupted, the janitor completes it. Returns False for a running job, which stays
     as it is.
     """
-    if jobs.condemn(job_id) is Status.RUNNING:
+    if jobs.begin_erase(job_id) is Status.RUNNING:
         return False
     forget(objects, jobs, tenant, job_id)
     return True
@@ -83,7 +83,7 @@ def forget(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> 
     _remove_results(objects, tenant, job_id)
     renderings.erase(objects, tenant, job_id)
     feedback.erase(objects, tenant, job_id)
-    jobs.bury(job_id, tenant)
+    jobs.finish_erase(job_id, tenant)
 
 
 def _remove_results(objects: MinioObjects, tenant: str, job_id: str) -> None:

@@ -1,1 +1,1 @@
-"""Redis: the pending set, leases, results of transitions, and Celery tickets."""
+"""The queue: jobs, batches and leases in Redis, and Celery tickets."""

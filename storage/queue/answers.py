@@ -1,40 +1,43 @@
-"""What the functions in Redis answer. Each member is the word that the Lua code returns."""
+"""Return values of the Redis Functions.
+
+Each member's value is the string that the Lua code returns.
+"""
 
 from enum import StrEnum
 
 
 class Ending(StrEnum):
-    """What became of a result that was handed in. `won` is repeated for the winner's repetition."""
+    """What `finish` did with a result. The winner gets `won` again if it repeats the call."""
 
     WON = "won"
     LOST = "lost"  # the job already ended differently, or was erased: discard this result
     SUPERSEDED = "superseded"  # another attempt holds the open job and may adopt this result
-    UNKNOWN = "unknown"  # Redis was lost, or an older state is back: the result object will be found
+    UNKNOWN = "unknown"  # Redis lost data or went back to an older state: recovery will find the result object
 
 
 class Lease(StrEnum):
-    """How a lease stands when its holder renews it."""
+    """The state of a lease when its holder renews it."""
 
     HELD = "held"
-    CANCELED = "canceled"  # still held; its holder is to stop before the next stage
+    CANCELED = "canceled"  # still held, but the holder must stop before the next stage
     LOST = "lost"
 
 
 class Cancellation(StrEnum):
-    """Where a cancellation stands; a job that had ended answers with its status instead."""
+    """What `cancel` did. For a job that has ended, `cancel` returns the job's status instead."""
 
     LEASED = "leased"  # to the caller, who writes the result and finishes the job
-    MARKED = "marked"  # it runs: its holder stops before the next stage
-    UNKNOWN = "unknown"
+    MARKED = "marked"  # the job is running; its holder stops before the next stage
+    UNKNOWN = "unknown"  # Redis does not have the job
 
 
 class Reservation(StrEnum):
-    """What an idempotency key is bound to."""
+    """The state of an idempotency key when a request reserves it."""
 
-    RESERVED = "reserved"  # go on under the key's id
-    DONE = "done"  # it was accepted before
+    RESERVED = "reserved"  # the request may continue, with the id that the key is bound to
+    DONE = "done"  # the request was accepted before
     BUSY = "busy"  # another request with this key is being handled
-    REUSED = "reused"  # the key came with another request before
+    REUSED = "reused"  # the key belongs to a different request
     RECOVERING = "recovering"  # keys were lost and are being read from the object store
 
 

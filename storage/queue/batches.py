@@ -1,4 +1,4 @@
-"""What Redis holds of batches: the hash of each, its counts, its jobs in order."""
+"""Batches in Redis: each has a hash, its counts and its jobs in order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from storage.batch import BatchSpec
 from storage.queue.jobs import TOMBSTONE_MS
 
 CLOSED, CANCELED = "closed", "canceled"
-COMPLETE_IN = "complete_in"  # run id of the Redis in which it is known to have all of its jobs
-RATE_ITEMS = 64  # the pace is that of the last so many
+COMPLETE_IN = "complete_in"  # run id of the Redis server that is known to have all jobs of the batch
+RATE_ITEMS = 64  # the rate is measured over the last so many items
 PAGE = 500
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Jobs by status, the number of the last that ended, and the ids of those that ended lately."""
+    """`counts`: jobs by status, and `last`, the number of the last ending; `latest`: ids that ended
+    most recently.
+    """
 
     counts: dict[str, int]
     latest: list[str]
@@ -31,11 +33,14 @@ class RedisBatches:
         self._client = client
 
     def fields(self, batch_id: str) -> dict[str, str]:
-        """Empty for a batch that Redis does not know."""
+        """The hash of a batch; empty if Redis does not have it."""
         return cast(dict[str, str], self._client.hgetall(keys.batch(batch_id)))
 
     def remember(self, spec: BatchSpec, closed: str, run_id: str) -> dict[str, str]:
-        """`run_id`: of the Redis in which it has all of its jobs."""
+        """Write and return the hash.
+
+        `run_id`: of the Redis server that has all jobs of the batch.
+        """
         fields = {"tenant": spec.tenant, "spec": spec.to_json(), CLOSED: closed, COMPLETE_IN: run_id}
         self._client.hset(keys.batch(spec.id), mapping=fields)  # type: ignore[arg-type]
         return fields
@@ -52,14 +57,16 @@ class RedisBatches:
         return Progress({name: int(count) for name, count in counts.items()}, latest)
 
     def job_ids(self, batch_id: str) -> Iterator[list[str]]:
-        """In the order they were sent, in pages."""
+        """The ids in order of creation, in pages."""
         start = 0
         while page := cast(list[str], self._client.zrange(keys.batch_jobs(batch_id), start, start + PAGE - 1)):
             yield page
             start += PAGE
 
     def ended(self, batch_id: str, after: int, most: int) -> list[tuple[str, int]]:
-        """Up to `most` ended jobs with a number above `after`, in the order they ended, with their numbers."""
+        """Up to `most` ended jobs numbered above `after`, each with its number, in the order they
+        ended.
+        """
         found = self._client.zrange(
             keys.batch_done(batch_id), f"({after}", "+inf", byscore=True, offset=0, num=most, withscores=True
         )
@@ -71,7 +78,10 @@ class RedisBatches:
         self._client.set(keys.gone(batch_id), tenant, px=TOMBSTONE_MS)
 
     def as_opened(self, batch_ids: Sequence[str]) -> list[tuple[BatchSpec, str]]:
-        """Specs and how they were closed ("" while they are open) of those that Redis knows. One round trip."""
+        """The specs of those batches that Redis has, each with how it was closed.
+
+        "" while it is open. Takes one round trip.
+        """
         with self._client.pipeline(transaction=False) as pipe:
             for batch_id in batch_ids:
                 pipe.hmget(keys.batch(batch_id), "spec", CLOSED)

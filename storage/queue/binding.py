@@ -1,16 +1,17 @@
-"""Whether an image may be stored under the name of a batch's item: asked before it is stored."""
+"""Reserve the name of a batch's item for one image, before the image is stored."""
 
 from enum import StrEnum
 
-# A binding whose request died before the item got its job hash. As long as an idempotency key lives.
+# Lifetime of a binding whose request died before the item got its job hash; that of an idempotency
+# key.
 BINDING_MS = 24 * 3600 * 1000
 
 
 class Binding(StrEnum):
-    """`storage/queue/lua/bind.lua` answers one of these."""
+    """The return values of `storage/queue/lua/bind.lua`."""
 
-    NEW = "new"  # nothing had this name
-    REPEATED = "repeated"  # another part or request stores the same image right now, or died over it
+    NEW = "new"  # the name was free
+    REPEATED = "repeated"  # another part or request is storing the same image, or died while doing so
     KNOWN = "known"  # the same image was accepted before
     OTHER = "other"  # the name belongs to another image
-    RECOVERING = "recovering"  # Redis may have lost the name
+    RECOVERING = "recovering"  # Redis may have lost the item that had this name

@@ -1,11 +1,11 @@
-"""The library of Redis Functions in which every transition of the queue is one function.
+"""The library of Redis Functions. Each state transition of the queue is one function.
 
-Only the operator may load it. `segue setup` does, and so does `python -m storage.queue.functions PID`, which
-deploy/redis.sh starts beside each Redis. Redis keeps a library in its append-only file, and FLUSHALL leaves it; only a
-Redis that starts without its files needs it again.
+Only the operator may load it: with `segue setup`, or with `python -m storage.queue.functions PID`,
+which deploy/redis.sh starts beside each Redis. Redis keeps libraries in its append-only file, and
+FLUSHALL does not delete them, so only a Redis that starts without its files must load it again.
 
-The names of the library and its functions contain a version, the digest of their text. During an upgrade, two versions
-of this program run side by side, each with its own functions.
+The names of the library and its functions contain a version, the digest of their source. During an
+upgrade, processes of two versions run side by side, and each calls its own functions.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ import redis
 from storage import clock, keys
 from storage.tls import redis_options
 
-# They are refused while Redis is full. Everything else goes on then: draining frees memory.
+# Redis refuses these while its memory is full, but not the others: draining frees memory.
 ACCEPTING = ("enqueue", "reserve", "restore", "retry", "bind")
 DRAINING = (
-    "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "outlook", "condemn", "bury",
-    "recorded", "count",
+    "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "outlook", "begin_erase",
+    "finish_erase", "recorded", "count",
 )  # fmt: skip
-KEPT = 3  # versions of the library, the one loaded last first
+KEPT = 3  # versions of the library that `load` keeps: those loaded last
 PATIENCE_S = 600.0
 FUNCTION = """
 serve('{name}', {{ {flags} }}, function(ARGV)
@@ -72,19 +72,19 @@ def library_name() -> str:
 
 
 def library() -> str:
-    """The text for FUNCTION LOAD."""
+    """The source for FUNCTION LOAD."""
     serve = SERVE.format(library=library_name())
     return "".join((f"#!lua name={library_name()}\n", _source("prelude"), serve, *_functions()))
 
 
 class Functions:
-    """Calls the functions of this program's own version."""
+    """Calls the functions of this program's version of the library."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
     def name(self, function: str) -> str:
-        """For FCALL, as in a pipeline."""
+        """The full name of a function, for FCALL in a pipeline."""
         return f"{library_name()}_{function}"
 
     def __call__(self, function: str, *args: str | int | float) -> Any:
@@ -92,12 +92,15 @@ class Functions:
 
 
 def is_loaded(client: redis.Redis) -> bool:
-    """Needs the operator's rights."""
+    """Whether Redis has this version of the library. Needs the operator's rights."""
     return bool(client.function_list(library=library_name()))
 
 
 def load(client: redis.Redis) -> None:
-    """Load this version, and delete those before the last few. Needs the operator's rights; safe to repeat."""
+    """Load this version and delete all but the last KEPT.
+
+    Needs the operator's rights; safe to repeat.
+    """
     try:
         client.function_load(library())
     except redis.ResponseError as error:
@@ -111,9 +114,11 @@ def load(client: redis.Redis) -> None:
 
 
 def load_when_it_answers(redis_url: str, redis_ca: Path | None = None, server_pid: int | None = None) -> None:
-    """Wait until Redis answers, then load the library. Redis may first have a long append-only file to read.
+    """Wait until Redis answers, then load the library.
 
-    Returns without loading when the process `server_pid`, the Redis that is starting, has ended.
+    A starting Redis first reads its append-only file. Returns without loading it once the process
+    `server_pid`, the starting Redis, has ended. Raises redis.RedisError if Redis does not answer
+    for PATIENCE_S.
     """
     give_up = time.monotonic() + PATIENCE_S
     with redis.Redis.from_url(
@@ -123,7 +128,7 @@ def load_when_it_answers(redis_url: str, redis_ca: Path | None = None, server_pi
             try:
                 load(client)
                 break
-            except (redis.ConnectionError, redis.TimeoutError) as error:  # BusyLoadingError is one of them
+            except (redis.ConnectionError, redis.TimeoutError) as error:  # includes BusyLoadingError
                 if time.monotonic() > give_up:
                     raise
                 log.info("functions not loaded yet: %s", error)

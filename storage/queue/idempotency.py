@@ -1,4 +1,4 @@
-"""Idempotency keys: each is bound to the id of the job or batch that its first request made."""
+"""Idempotency keys. Each is bound to the id of the job or batch that its first request created."""
 
 import redis
 
@@ -18,7 +18,10 @@ class Idempotency:
         self._client, self._functions, self._epoch = client, functions, epoch
 
     def reserve(self, spec: Spec | BatchSpec) -> tuple[Reservation, str]:
-        """Bind the spec's idempotency key to its id, unless it has one. → state and the key's job or batch id."""
+        """Bind the spec's idempotency key to the spec's id, unless it is bound already.
+
+        Returns the key's state and the job or batch id it is bound to.
+        """
         state, name = self._functions(
             "reserve", spec.tenant, spec.key_hash, spec.fingerprint, spec.id, BUSY_MS, TTL_MS,
             self._epoch.run_id(), "batch" if keys.is_batch_id(spec.id) else "job",
@@ -26,7 +29,7 @@ class Idempotency:
         return Reservation(state), str(name)
 
     def remember(self, spec: BatchSpec) -> None:
-        """A repetition of the request finds this batch."""
+        """Bind the batch's idempotency key, so that a repeated request finds the batch."""
         key = keys.idempotency(spec.tenant, spec.key_hash)
         with self._client.pipeline() as pipe:
             pipe.hset(key, mapping={"id": spec.id, "fingerprint": spec.fingerprint, "busy_until": "0"})
@@ -34,6 +37,9 @@ class Idempotency:
             pipe.execute()
 
     def unreserve(self, spec: Spec | BatchSpec) -> None:
-        """The request failed: its repetition may go on under the same id at once."""
+        """Release the key after a failed request, so that a retry need not wait.
+
+        The key keeps its id.
+        """
         if spec.key_hash:
             self._client.hset(keys.idempotency(spec.tenant, spec.key_hash), "busy_until", "0")

@@ -1,4 +1,4 @@
-"""Sets of job ids in Redis: the open ones, those that are kept, those that were erased."""
+"""Sets of job ids in Redis: open, retained and erased jobs."""
 
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -9,7 +9,7 @@ from storage import keys
 from storage.keys import Lane
 from storage.queue.epoch import server_ms
 
-PAGE = 500  # ids per call: Redis does nothing else meanwhile
+PAGE = 500  # ids per call; Redis is blocked during a call
 
 
 class JobIds:
@@ -17,29 +17,34 @@ class JobIds:
         self._client = client
 
     def open(self) -> Iterator[list[str]]:
-        """Every job that has not ended, in pages."""
+        """All open jobs, in pages."""
         yield from self._members(keys.OPEN)
 
     def unfinished(self) -> set[str]:
-        """The same, and what waits or is leased although the list of open jobs was lost."""
+        """All open jobs, and jobs that wait or are leased but are missing from the set of open
+        jobs.
+        """
         every = (keys.OPEN, *map(keys.lane, Lane), *map(keys.leases, Lane))
         return {job_id for key in every for page in self._members(key) for job_id in page}
 
     def retained(self) -> Iterator[list[str]]:
-        """Every ended job that is kept, in pages."""
+        """All ended jobs that have not been erased, in pages."""
         yield from self._members(keys.RETAINED)
 
     def due(self, at_most: int = PAGE) -> list[str]:
-        """Ended jobs whose retention is over."""
+        """Ended jobs whose retention has passed, longest overdue first."""
         now_ms = server_ms(self._client)
         ids = self._client.zrange(keys.RETAINED, "-inf", now_ms, byscore=True, offset=0, num=at_most)
         return cast(list[str], ids)
 
-    def not_due(self, job_ids: Sequence[str]) -> None:
+    def unretain(self, job_ids: Sequence[str]) -> None:
+        """Remove the jobs from the set of retained jobs, so that `due` does not return them again."""
         self._client.zrem(keys.RETAINED, *job_ids)
 
     def tenant_of_erased(self, name: str) -> str | None:
-        """The tenant of an erased job or batch, while that is remembered."""
+        """The tenant of an erased job or batch; None if it was not erased, or longer ago than
+        TOMBSTONE_MS.
+        """
         return cast(str | None, self._client.get(keys.gone(name)))
 
     def erased_among(self, names: Sequence[str]) -> list[str]:

@@ -1,9 +1,10 @@
-"""All jobs in Redis: their hashes, the pending set, the leases.
+"""All jobs in Redis: job hashes, the pending set and leases.
 
-Every transition is one function in Redis (storage/queue/lua/), so it happens whole and has one winner:
+Each transition is one Redis Function (storage/queue/lua/), so it is atomic and exactly one caller
+wins:
 
     enqueue: → queued      claim: queued → running      finish: running → succeeded | failed | canceled | expired
-    release, and the sweep of a lost lease: running → queued
+    release, and the sweep of an expired lease: running → queued
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 
 
 class RedisJobs(JobReader):
-    """The jobs' transitions, and the rooms beside them. Raises redis.RedisError when Redis does not answer."""
+    """The transitions of jobs, and access to the rest of the queue.
+
+    Raises redis.RedisError if Redis does not answer.
+    """
 
     def __init__(self, client: redis.Redis, settings: Settings, server_run: ServerRun) -> None:
         self._run, self._settings = Functions(client), settings
@@ -49,9 +53,9 @@ class RedisJobs(JobReader):
         return int(self._settings.lease_s * 1000)
 
     def enqueue(self, spec: Spec, again: bool = False) -> int:
-        """Put the job of a durable upload in line; a known job stays as it is. → how many tickets are missing.
+        """Queue the job of a stored upload, unless it has a job hash.
 
-        `again`: it may have been attempted before.
+        Returns how many tickets are missing. `again`: the job may have been attempted before.
         """
         fields = [str(part) for pair in asdict(spec).items() for part in pair]
         _, missing = self._run(
@@ -61,10 +65,11 @@ class RedisJobs(JobReader):
         return int(missing)
 
     def claim(self, token: str, drainer: str, worker: str, offer: Offer = EVERYTHING) -> list[Job]:
-        """Lease the next micro-batch to `token`; the same token gets the same jobs. Empty: the drainer is gone.
+        """Lease the next micro-batch to `token`.
 
-        All of one model version, as `offer` resolves their aliases, and none that it refuses; none either while this
-        Redis is not `intact`.
+        Repeating the call with the same token returns the same jobs. `offer` resolves the aliases:
+        all jobs of a micro-batch use one model version, which the worker does not refuse. Returns
+        no jobs while Redis is not `intact`. If it returns none, the drainer is removed.
         """
         limits = self._settings
         records = self._run(
@@ -75,14 +80,15 @@ class RedisJobs(JobReader):
         return [Job.from_fields(dict(zip(flat[::2], flat[1::2], strict=True))) for flat in records]
 
     def extend(self, token: str, drainer: str, worker: str, job_ids: Sequence[str]) -> list[Lease]:
-        """Renew the leases after progress. → one answer per id"""
+        """Renew the leases after progress. Returns one state per id."""
         answers = self._run("extend", token, drainer, worker, self._lease_ms, DRAINER_MS, *job_ids)
         return [Lease(answer) for answer in answers]
 
     def finish(self, token: str, worker: str, busy_ms: int, finished: Sequence[Finished]) -> list[Ending]:
-        """End the jobs whose results are stored. → one answer per job; a repetition gets the same
+        """End the jobs whose results are stored. Returns one answer per job, the same if repeated.
 
-        `busy_ms`: wall time this micro-batch took of the worker, 0 where it took none.
+        `busy_ms`: the wall time that the worker spent on this micro-batch; 0 if the caller is not a
+        worker.
         """
         rows = [part for f in finished for part in (f.job_id, f.outcome.status, f.result_key, f.outcome.to_json())]
         answers = self._run(
@@ -92,21 +98,30 @@ class RedisJobs(JobReader):
         return [Ending(answer) for answer in answers]
 
     def release(self, token: str, job_ids: Sequence[str]) -> int:
-        """Give leased jobs back unharmed. → how many were still held."""
+        """Return leased jobs to the queue without counting a lost lease.
+
+        Returns how many were still held.
+        """
         return int(self._run("release", token, *job_ids)) if job_ids else 0
 
     def cancel(self, job_id: str, token: str) -> Cancellation | Status:
-        """Lease a waiting job to the caller, or mark a running one. → a terminal status for one that had ended"""
+        """Lease a waiting job to the caller, or mark a running one.
+
+        Returns the status of an ended job.
+        """
         answer = str(self._run("cancel", job_id, token, self._lease_ms))
         return Cancellation(answer) if answer in list(Cancellation) else Status(answer)
 
     def cancel_soon(self, job_ids: Iterable[str]) -> None:
-        """Cancel many; the sweeper writes their results: a waiting one goes to it as a lease that has just run out."""
+        """Cancel many jobs; the sweeper writes their results.
+
+        A waiting job gets a lease that expires at once.
+        """
         for job_id in job_ids:
             self._run("cancel", job_id, "", 0)
 
     def sweep(self, token: str, at_most: int = 1000) -> Swept:
-        """Put lost leases back in line and lease to `token` what must end."""
+        """Requeue jobs whose leases expired. Lease to `token` the jobs that must end."""
         back, ending = self._run("sweep", token, self._lease_ms, at_most, LOSSES_ALONE_MAKE_POISON)
         return Swept(list(back), [(job_id, Verdict(verdict)) for job_id, verdict in ending])
 
@@ -114,16 +129,25 @@ class RedisJobs(JobReader):
         return int(self._run("tickets", leaving_drainer, self._settings.micro_batch))
 
     def reindex(self, job_ids: Sequence[str]) -> list[str]:
-        """Put open jobs back in line that are neither waiting nor leased. → their ids."""
+        """Requeue those of the jobs that are open but neither waiting nor leased.
+
+        Returns their ids.
+        """
         pages = (job_ids[start : start + PAGE] for start in range(0, len(job_ids), PAGE))
         return [job_id for page in pages for job_id in self._run("reindex", *page)]
 
     def retry(self, job_id: str, deadline_ms: int) -> bool:
-        """Another attempt for a job that ended without a mask. → whether it had"""
+        """Queue another attempt of a job that ended without a mask.
+
+        Returns False for any other job.
+        """
         return bool(self._run("retry", job_id, deadline_ms))
 
     def restore(self, spec: Spec, outcome: Outcome, result_key: str, finished_ms: int) -> bool:
-        """The record of an ended job as its objects tell it. → False where it has ended already."""
+        """Write the job hash of an ended job from its objects.
+
+        Returns False if the job hash has ended already.
+        """
         fields = {
             **asdict(spec), "pixels": spec.pixels, "finished_ms": finished_ms, "result_key": result_key,
             "outcome": outcome.to_json(),
@@ -133,13 +157,17 @@ class RedisJobs(JobReader):
         return bool(self._run("restore", spec.id, outcome.status, retention_ms, idempotency.TTL_MS, *flat))
 
     def bind(self, spec: Spec) -> Binding:
+        """Bind the id of a batch's item to its image. Call it before storing the image."""
         return Binding(self._run("bind", spec.id, spec.sha256, BINDING_MS, self.epoch.run_id()))
 
-    def condemn(self, job_id: str) -> Status | None:
-        """Begin to erase it, unless it runs. → the status it had; None for one that Redis does not know"""
-        answer = self._run("condemn", job_id)
+    def begin_erase(self, job_id: str) -> Status | None:
+        """Begin to erase a job, unless it is running.
+
+        Returns its status before; None if unknown.
+        """
+        answer = self._run("begin_erase", job_id)
         return Status(answer) if answer else None
 
-    def bury(self, job_id: str, tenant: str) -> None:
-        """End erasing it, after its objects: its record goes, `gone` remembers it for a while."""
-        self._run("bury", job_id, tenant, TOMBSTONE_MS)
+    def finish_erase(self, job_id: str, tenant: str) -> None:
+        """Complete the erasure after the objects are gone: delete the job hash, leave a tombstone."""
+        self._run("finish_erase", job_id, tenant, TOMBSTONE_MS)

@@ -1,4 +1,4 @@
-"""Blocks of code that one process at a time may be in, over all machines."""
+"""Locks across all machines: one process at a time may run the block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +12,7 @@ from storage import keys
 
 
 class TransactionLock(Lock):
-    """redis-py's lock, released by a transaction: no role may load the library's Lua script."""
+    """redis-py's lock, released by a transaction, because no role may load redis-py's Lua script."""
 
     def register_scripts(self) -> None:
         pass
@@ -29,7 +29,7 @@ class TransactionLock(Lock):
             return owned
 
         if not self.redis.transaction(release, self.name, value_from_callable=True):
-            raise LockError("the lock ran out, or went with the rest of Redis", lock_name=str(self.name))
+            raise LockError("the lock expired, or Redis lost it", lock_name=str(self.name))
 
 
 class Locks:
@@ -38,7 +38,10 @@ class Locks:
 
     @contextmanager
     def alone(self, name: str, at_most_s: float) -> Iterator[bool]:
-        """Whether no other process is in the block of this name; held for `at_most_s` in case its holder dies."""
+        """Try to take the lock without waiting; yields whether it was free.
+
+        It expires after `at_most_s`.
+        """
         lock = TransactionLock(self._client, keys.lock(name), timeout=at_most_s)
         chosen = bool(lock.acquire(blocking=False))
         try:

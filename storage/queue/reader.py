@@ -1,4 +1,4 @@
-"""Reading jobs: how they stand, when they will be done, how long the queue is."""
+"""Read-only access to jobs and the queue: state, estimates, lengths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from storage.queue.job_ids import JobIds
 
 
 class JobReader:
-    """Changes nothing. Raises redis.RedisError when Redis does not answer."""
+    """Changes nothing, except for `rewrite_log`.
+
+    Raises redis.RedisError if Redis does not answer.
+    """
 
     def __init__(self, client: redis.Redis, functions: Functions, epoch: Epoch, micro_batch: int) -> None:
         self.client, self.epoch, self.ids = client, epoch, JobIds(client)
@@ -29,7 +32,10 @@ class JobReader:
         return Job.from_fields(fields) if fields else None
 
     def look(self, job_id: str) -> tuple[Job | None, bool]:
-        """The job, with its outlook while it has not ended, and whether this Redis is `intact`. One round trip."""
+        """The job, with its outlook if it is open, and whether Redis is `intact`.
+
+        Takes one round trip.
+        """
         with self.client.pipeline(transaction=False) as pipe:
             pipe.hgetall(keys.job(job_id))
             pipe.get(keys.EPOCH)
@@ -41,11 +47,11 @@ class JobReader:
         return job, bool(epoch == self.epoch.run_id())
 
     def get_many(self, job_ids: Sequence[str]) -> list[Job | None]:
-        """One round trip."""
+        """The jobs in the order of `job_ids`; None for unknown ones. Takes one round trip."""
         return self.look_many(job_ids)[0]
 
     def look_many(self, job_ids: Sequence[str]) -> tuple[list[Job | None], bool]:
-        """The jobs, without outlooks, and whether this Redis is `intact`. One round trip."""
+        """The jobs, without outlooks, and whether Redis is `intact`. Takes one round trip."""
         with self.client.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hgetall(keys.job(job_id))
@@ -54,7 +60,7 @@ class JobReader:
         return [Job.from_fields(fields) if fields else None for fields in rows], bool(epoch == self.epoch.run_id())
 
     def strays(self) -> list[str]:
-        """Open jobs that neither wait nor are leased; `reindex` puts them back."""
+        """Open jobs that are neither waiting nor leased; `reindex` requeues them."""
         found = []
         for page in self.ids.open():
             jobs = [job for job in self.get_many(page) if job and not job.status.final]
@@ -66,26 +72,32 @@ class JobReader:
         return found
 
     def events(self) -> PubSub:
-        """A subscription to every change of every job: messages "job id, new status, batch id or nothing"."""
+        """Subscribe to the changes of all jobs.
+
+        A message is "job_id status batch_id"; the last may be empty.
+        """
         channel: PubSub = self.client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
         channel.subscribe(keys.EVENTS)
         return channel
 
     def usage(self, party: str) -> Usage:
-        """`party`: a job's, or the tenant where the job names none."""
+        """`party`: a job's party, or its tenant if it names none."""
         jobs, size = cast(list[str | None], self.client.hmget(keys.usage(party), "jobs", "bytes"))
         return Usage(int(jobs or 0), int(size or 0))
 
     def rejected(self) -> int:
-        """How many messages in Celery's queues were not ours."""
+        """How many foreign messages were rejected from Celery's queues."""
         return sum(int(count) for count in cast(dict[str, str], self.client.hgetall(keys.REJECTED)).values())
 
     def rewrite_log(self) -> None:
-        """Let Redis write its append-only file anew, in the background, without what was deleted."""
+        """Make Redis rewrite its append-only file in the background, without deleted data."""
         self.client.bgrewriteaof()
 
     def outlook(self, job_id: str) -> Outlook:
-        """When a waiting job will be done, as far as is known. One round trip, the same cost at any length."""
+        """The estimate for an open job.
+
+        Takes one round trip; the cost does not grow with the queue.
+        """
         return self._outlook(self._functions("outlook", job_id, self._micro_batch))
 
     def _outlook(self, row: Sequence[Any]) -> Outlook:
@@ -100,7 +112,7 @@ class JobReader:
         )
 
     def queue(self) -> QueueState:
-        """One round trip, the same cost at any length."""
+        """A snapshot of the queue. Takes one round trip; the cost does not grow with the queue."""
         with self.client.pipeline(transaction=False) as pipe:
             for lane in Lane:
                 pipe.zcard(keys.lane(lane))

@@ -1,18 +1,21 @@
-"""Which run of the Redis server one is talking to. Another run may remember less than the one before."""
+"""Detect restarts of the Redis server. A restarted server may have lost data."""
 
 import redis
 from redis.connection import AbstractConnection
 
 
 class ServerRun:
-    """The server's run id, asked again only after a new connection: nothing else can lead to another run."""
+    """Caches the server's run id.
+
+    Only a new connection can reach another run, so each one clears the cache.
+    """
 
     def __init__(self) -> None:
         self._known: str | None = None
         self._connections = 0
 
     def connected(self, connection: AbstractConnection) -> None:
-        """To be redis-py's `redis_connect_func`."""
+        """Pass this to redis-py as `redis_connect_func`."""
         self._known, self._connections = None, self._connections + 1
         connection.on_connect()  # type: ignore[no-untyped-call]
 
@@ -21,6 +24,6 @@ class ServerRun:
             return self._known
         before = self._connections
         found = str(client.info("server")["run_id"])
-        if before == self._connections:  # else the answer may be the former run's
+        if before == self._connections:  # a connection made meanwhile may have reached another run
             self._known = found
         return found

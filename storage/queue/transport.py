@@ -1,8 +1,9 @@
-"""Celery's connection to Redis, which lets in nothing but our own tickets.
+"""Celery's transport over Redis, which accepts only Segue's own messages.
 
-Kombu decodes a message in the worker's event loop, so one that cannot be decoded ends each worker that takes it.
-And a message may name callbacks, an hour to wait for or a time limit. Here a message is rejected, counted and logged
-unless it asks for a task of its queue with nothing added, and what is passed on is made anew.
+Kombu decodes messages in the worker's event loop, so a message that cannot be decoded ends every
+worker that receives it. A message may also carry callbacks, an ETA or a time limit. This transport
+accepts a message only if it asks for a task of its queue and nothing else, and rebuilds it from its
+checked parts. It rejects, counts and logs any other message.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from storage.queue.locks import TransactionLock
 from storage.queue.tickets import TASKS
 
 IDENTIFIER = re.compile(r"[0-9A-Za-z-]{1,64}")
-# The only arguments a message may carry: none.
+# The body of a message without arguments, the only one that is accepted.
 NO_ARGUMENTS = base64.b64encode(
     json.dumps([[], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}]).encode()
 ).decode()
@@ -34,14 +35,11 @@ log = logging.getLogger(__name__)
 
 
 class Foreign(Exception):
-    """A message that is not one of our tickets; the text says why."""
+    """A message that Segue did not send. The text gives the reason."""
 
 
 def ticket(message: Any, queue: str) -> dict[str, Any]:
-    """The message made anew from what it may decide: its task, its id, when it is worth nothing any more.
-
-    Raises Foreign.
-    """
+    """A new message with only the task, id and expiry of the received one. Raises Foreign."""
     try:
         headers, delivery_tag = message["headers"], message["properties"]["delivery_tag"]
         task, task_id, expires = headers["task"], headers["id"], headers.get("expires")
@@ -56,10 +54,10 @@ def ticket(message: Any, queue: str) -> dict[str, Any]:
         raise Foreign("it asks for more than its task")
     if not all(isinstance(name, str) and IDENTIFIER.fullmatch(name) for name in (task_id, delivery_tag)):
         raise Foreign("it has no id")
-    return _made_anew(queue, task, task_id, expires, delivery_tag)
+    return _rebuilt(queue, task, task_id, expires, delivery_tag)
 
 
-def _made_anew(queue: str, task: str, task_id: str, expires: str | None, delivery_tag: str) -> dict[str, Any]:
+def _rebuilt(queue: str, task: str, task_id: str, expires: str | None, delivery_tag: str) -> dict[str, Any]:
     return {
         "body": NO_ARGUMENTS,
         "content-type": "application/json",
@@ -97,7 +95,10 @@ class Channel(kombu_redis.Channel):
             raise Empty from error
 
     def _decoding(self, read: Callable[[], Any]) -> Any:
-        """By now the message is out of its list, so rejecting it is to go on without it."""
+        """Run `read`, and reject a message that cannot be decoded.
+
+        It has left its list, so dropping it is enough.
+        """
         try:
             return read()
         except (Empty, redis.RedisError, OSError):
@@ -113,7 +114,7 @@ class Channel(kombu_redis.Channel):
 
 
 class Transport(kombu_redis.Transport):
-    """Named by `storage.queue.tickets.celery_app`."""
+    """`storage.queue.tickets.celery_app` names this class in its configuration."""
 
     Channel = Channel
 

@@ -1,4 +1,4 @@
-"""Which workers live, and what each of them has loaded."""
+"""Live workers, and the model versions that each has loaded."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,10 @@ class Workers:
         self._client = client
 
     def beat(self, worker: str, alive_ms: int) -> tuple[int, int]:
-        """Show that the worker lives, for `alive_ms`. → (tickets waiting, ms since its child last made progress)."""
+        """Mark the worker as alive for `alive_ms`.
+
+        Returns (tickets waiting, ms since its child last made progress).
+        """
         now_ms = server_ms(self._client)
         with self._client.pipeline(transaction=False) as pipe:
             pipe.zadd(keys.WORKERS, {worker: now_ms + alive_ms})
@@ -30,9 +33,10 @@ class Workers:
         return tickets, now_ms - int(progress_ms or 0)
 
     def report(self, worker: str, report: EnginesReport, refusing: Iterable[str], usable: Iterable[str]) -> None:
-        """Publish what the worker has loaded, which aliases and versions it cannot use now, and which it can again.
+        """Publish the versions the worker has loaded.
 
-        What it cannot use is forgotten after `REPORTED_MS`, unless it is reported again.
+        `refusing`: aliases and versions that it cannot use now; each expires after REPORTED_MS
+        unless reported again. `usable`: those that it can use again.
         """
         now_ms = server_ms(self._client)
         with self._client.pipeline(transaction=False) as pipe:

@@ -377,9 +377,9 @@ def test_usage_follows_the_jobs_that_are_kept(jobs: RedisJobs) -> None:
     assert jobs.usage("acme") == Usage(2, 1000)
     assert jobs.usage("@address") == Usage(2, 11)
     assert jobs.usage("anon-1") == Usage(0, 0)
-    jobs.condemn(first.id)
+    jobs.begin_erase(first.id)
     for _ in range(2):
-        jobs.bury(first.id, "acme")
+        jobs.finish_erase(first.id, "acme")
     assert jobs.usage("acme") == Usage(1, 300)
     restored = spec(tenant="acme", bytes=40)
     for _ in range(2):
@@ -387,5 +387,5 @@ def test_usage_follows_the_jobs_that_are_kept(jobs: RedisJobs) -> None:
     jobs.restore(second, DONE, "key", 1)
     assert jobs.usage("acme") == Usage(2, 340)
     for one in (second, restored):
-        jobs.bury(one.id, "acme")
+        jobs.finish_erase(one.id, "acme")
     assert not jobs.client.exists(keys.usage("acme"))

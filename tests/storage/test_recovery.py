@@ -135,7 +135,7 @@ def test_a_waiting_job_is_erased_and_a_running_one_is_not(connection: Storage) -
 def test_an_erasure_broken_off_is_not_undone(connection: Storage) -> None:
     """After its first step it is nobody's to retry or to put back in line, and due for the janitor at once."""
     made = submit(connection)
-    assert connection.jobs.condemn(made.id) == "queued"
+    assert connection.jobs.begin_erase(made.id) == "queued"
     assert not connection.jobs.retry(made.id, 10**15)
     assert connection.jobs.reindex([made.id]) == []
     assert connection.jobs.ids.due() == [made.id]

@@ -197,7 +197,7 @@ def test_the_web_cancels_retries_and_brings_back(connected: dict[Role, Storage])
     assert web.jobs.bind(item) is Binding.NEW
     web.jobs.enqueue(item)
     assert web.jobs.bind(item) is Binding.KNOWN
-    web.jobs.condemn(item.id)
+    web.jobs.begin_erase(item.id)
     made = submit(web, key_hash="k", fingerprint="f")
     job = web.jobs.get(made.id)
     assert job

@@ -43,7 +43,7 @@ def _erase_due(storage: Storage) -> int:
         known = [(job.spec.tenant, job.id) for job in storage.jobs.get_many(ids) if job]
         total += _erase(storage, known)
         # If a job hash expired by itself, its objects lie in an old hour, where `_forgotten` finds them.
-        storage.jobs.ids.not_due(ids)
+        storage.jobs.ids.unretain(ids)
     return total
 
 

@@ -169,7 +169,7 @@ class Drain:
         jobs = self._storage.jobs
         answers = jobs.finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
-        if jobs.outbox.unheard():
+        if jobs.outbox.needs_message():
             self._storage.tickets.record()
         for answer, one in zip(answers, finished, strict=True):
             self._note(answer, one)
