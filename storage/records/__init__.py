@@ -1,1 +1,1 @@
-"""SQL: the records of jobs, and API keys."""
+"""SQL: records of jobs, API keys, browser sessions and the audit log."""

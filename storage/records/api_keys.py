@@ -1,4 +1,4 @@
-"""API keys: who may call, as whom, and what for. Only a key's digest is stored; the key itself is shown once."""
+"""The table of API keys. It stores only a digest of each key; the key itself is shown once."""
 
 import secrets
 from collections.abc import Mapping
@@ -20,7 +20,10 @@ SHELL = "shell"
 
 
 class ApiKeys:
-    """Raises Unavailable where the database does not answer. `source`: who changes something, for the audit log."""
+    """Raises Unavailable if the database does not answer.
+
+    `source`: the origin of a change, for the audit log.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -28,23 +31,24 @@ class ApiKeys:
     def create(
         self, tenant: str, scopes: frozenset[Scope], name: str = "", expires_ms: int = 0, source: str = SHELL
     ) -> tuple[ApiKey, str]:
-        """→ the key as it is stored, and its text of 256 random bits, which is shown this once.
+        """Returns the key as stored, and its text with 256 random bits, which cannot be read again.
 
-        Raises ValueError for what cannot be a tenant's name.
+        Raises ValueError if `tenant` is not a valid name.
         """
         check_tenant(tenant)
         key_id = secrets.token_hex(6)
         text = _text(key_id)
         key = ApiKey(key_id, digest(text), tenant, scopes, name, now_ms(), expires_ms=expires_ms)
-        told = f"{tenant}: {', '.join(sorted(scopes))}"
+        detail = f"{tenant}: {', '.join(sorted(scopes))}"
         with self._database.begin() as connection:
             connection.execute(table.insert().values(**{**asdict(key), "scopes": sorted(scopes)}))
-            audit.note(connection, Event(Action.KEY_CREATED, OPERATOR, key_id, source, key_id, told))
+            audit.note(connection, Event(Action.KEY_CREATED, OPERATOR, key_id, source, key_id, detail))
         return key, text
 
     def rotate(self, key_id: str, grace_ms: int, source: str = SHELL) -> tuple[ApiKey, str] | None:
-        """Give a valid key a new secret; the one before is accepted for `grace_ms` more. → as `create`, None if there
-        is no such valid key.
+        """Give a valid key a new secret. The old one stays valid for `grace_ms`.
+
+        Returns the same as `create`; None if there is no valid key with this id.
         """
         with self._database.begin(alone=True) as connection:
             row = connection.execute(select(table).where(table.c.id == key_id)).first()
@@ -58,18 +62,18 @@ class ApiKeys:
                 "old_until_ms": now + grace_ms,
             }
             connection.execute(update(table).where(table.c.id == key_id).values(**changes))
-            told = f"{key.tenant}: old secret accepted for {grace_ms // 1000} s"
-            audit.note(connection, Event(Action.KEY_ROTATED, OPERATOR, key_id, source, key_id, told))
+            detail = f"{key.tenant}: old secret accepted for {grace_ms // 1000} s"
+            audit.note(connection, Event(Action.KEY_ROTATED, OPERATOR, key_id, source, key_id, detail))
         return replace(key, **cast(dict[str, Any], changes)), text
 
     def find(self, key_id: str) -> ApiKey | None:
-        """Also a revoked or expired one."""
+        """The key, even if it is revoked or expired; None for an unknown id."""
         with self._database.begin() as connection:
             row = connection.execute(select(table).where(table.c.id == key_id)).first()
         return _from_row(row) if row else None
 
     def all(self) -> list[ApiKey]:
-        """In the order they were made."""
+        """All keys, oldest first, including revoked and expired ones."""
         with self._database.begin() as connection:
             return [_from_row(row) for row in connection.execute(select(table).order_by(table.c.created_ms))]
 
@@ -80,7 +84,10 @@ class ApiKeys:
             return bool(connection.execute(statement).scalar())
 
     def revoke(self, key_id: str, source: str = SHELL) -> bool:
-        """End the key and its sessions. → whether there was such a key that was not revoked until now."""
+        """Revoke the key and end its sessions.
+
+        Returns False if it is unknown or already revoked.
+        """
         with self._database.begin() as connection:
             statement = update(table).where(table.c.id == key_id, table.c.revoked_ms == 0).values(revoked_ms=now_ms())
             revoked = bool(connection.execute(statement).rowcount)
@@ -90,7 +97,7 @@ class ApiKeys:
         return revoked
 
     def used(self, last: Mapping[str, int]) -> None:
-        """Note when keys were used last, by their ids."""
+        """Store when keys were last used. `last`: key id → ms UTC."""
         at: BindParameter[int] = bindparam("at")
         chosen = (table.c.id == bindparam("key"), table.c.last_used_ms < at)
         statement = update(table).where(*chosen).values(last_used_ms=at)

@@ -1,4 +1,4 @@
-"""The audit log: rows are added and read; triggers refuse to change or remove one (docs/decisions/0023)."""
+"""The audit log. Triggers refuse to change rows, and to remove young ones (docs/decisions/0023)."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,14 +12,14 @@ from storage.records.audit_event import Action, Counted, Event
 from storage.records.sql import Database
 from storage.records.tables import audit_log as table
 
-# Younger rows cannot be removed: the triggers of the migration hold to it.
+# The database's triggers refuse to remove younger rows.
 SHORTEST_DAYS = 30
 DAY_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True)
 class AuditFilter:
-    """None: any."""
+    """Which events a list contains. None: any."""
 
     action: Action | None = None
     actor: str | None = None
@@ -28,7 +28,7 @@ class AuditFilter:
 
 
 class Audit:
-    """Raises Unavailable where the database does not answer."""
+    """Raises Unavailable if the database does not answer."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class Audit:
             insert(connection, events)
 
     def newest(self, wanted: AuditFilter, limit: int) -> list[Counted]:
-        """The newest first."""
+        """Up to `limit` matching events, newest first."""
         conditions = [table.c.at_ms >= wanted.since_ms]
         for name in ("action", "actor", "key_id"):
             if (value := getattr(wanted, name)) is not None:
@@ -48,14 +48,14 @@ class Audit:
             return [_from_row(row) for row in connection.execute(chosen)]
 
     def forget(self, days: int) -> int:
-        """Remove rows older than that. → how many"""
+        """Remove rows older than `days`, at least SHORTEST_DAYS + 1. Returns how many."""
         over_ms = now_ms() - max(days, SHORTEST_DAYS + 1) * DAY_MS
         with self._database.begin() as connection:
             return connection.execute(delete(table).where(table.c.at_ms < over_ms)).rowcount
 
 
 def note(connection: Connection, event: Event) -> None:
-    """One event, in the transaction of what it records."""
+    """Write one event in the same transaction as the change that it records."""
     insert(connection, [Counted(event, now_ms())])
 
 

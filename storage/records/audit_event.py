@@ -1,4 +1,4 @@
-"""What the audit log records. Known without the database, and so without SQLAlchemy."""
+"""The events of the audit log. This module does not import SQLAlchemy."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,17 +19,17 @@ class Action(StrEnum):
     MODEL_PROMOTED = "model.promoted"
     MODEL_ROLLED_BACK = "model.rolled_back"
     JOB_ERASED = "job.erased"
-    JOB_READ = "job.read"  # by the operator or an admin, of a tenant that is not their own
+    JOB_READ = "job.read"  # a job of another tenant, read by the operator or an admin
     SESSIONS_READ = "sessions.read"
     SETUP = "setup"
 
 
 @dataclass(frozen=True)
 class Event:
-    """Equal events are counted in one row.
+    """One event. Equal events may share a row with a count.
 
-    `actor`: the tenant, or OPERATOR or HOUSEKEEPER. `source`: the network of the caller, or the user of the shell.
-    `target`: the id of what was acted on.
+    `actor`: the tenant, or OPERATOR or HOUSEKEEPER. `source`: the caller's network, or the user of
+    the shell. `target`: the id of the object acted on.
     """
 
     action: Action

@@ -1,4 +1,4 @@
-"""Which jobs a list is asked for, and where a page of it ended."""
+"""The filter of a list of jobs, and the cursor between its pages."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _CURSOR = re.compile(r"([0-9]{1,15})-(job_[0-9a-f]{32})")
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which of a tenant's jobs: of one status, of one batch, created after a time (ms UTC). None: any."""
+    """Conditions on a tenant's jobs: status, batch, created after a time (ms UTC). None: any."""
 
     status: Status | None = None
     batch_id: str | None = None
@@ -19,7 +19,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a page ended: its last job."""
+    """The last job of a page; the next page begins after it."""
 
     created_ms: int
     job_id: str
@@ -29,8 +29,8 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> "Cursor":
-        """Raises ValueError for what `str` did not write."""
+        """The inverse of `str`. Raises ValueError for other text."""
         found = _CURSOR.fullmatch(text)
         if not found:
-            raise ValueError("no cursor")
+            raise ValueError("not a cursor")
         return cls(int(found.group(1)), found.group(2))

@@ -1,6 +1,7 @@
-"""The records: requests, results, timings and feedback in SQL, for lists and for whoever asks later.
+"""The records: requests, results, timings and feedback in SQL, for lists and later queries.
 
-Written by the housekeeper, seconds behind; read by the web. Nothing in here is needed to make a mask.
+The housekeeper writes them with a delay of seconds, and web processes read them. Making a mask does
+not need them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,13 +19,16 @@ from storage.records.tables import attempts, batches, feedback, jobs, micro_batc
 
 
 class Records:
-    """Raises Unavailable where the database does not answer."""
+    """Raises Unavailable if the database does not answer."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def write(self, known: Sequence[Job]) -> None:
-        """Jobs as they stand, with their attempts, results and micro-batches. What is newer already stays."""
+        """Write jobs with their attempts, results and micro-batches.
+
+        Rows with a newer revision stay.
+        """
         with self._database.begin(alone=True) as connection:
             revisions = _revisions(connection, [job.id for job in known])
             newer = [job for job in known if job.revision >= revisions.get(job.id, 0)]
@@ -35,7 +39,7 @@ class Records:
             upsert(connection, micro_batches, ended.values())
 
     def write_batches(self, opened: Iterable[tuple[BatchSpec, str]]) -> None:
-        """Specs, and how each was closed."""
+        """`opened`: each batch's spec, and how it was closed ("" while it is open)."""
         names = ("id", "tenant", "name", "lane", "model", "deadline_s", "created_ms")
         rows = [
             {**{name: getattr(spec, name) for name in names}, "closed": how, "erased_ms": 0} for spec, how in opened
@@ -57,15 +61,20 @@ class Records:
             return set(connection.scalars(select(model_versions.c.id)))
 
     def erase(self, erased: Mapping[str, int]) -> None:
-        """Forget what is personal of jobs and batches, given the revision of their erasure: names, digests, what was on
-        the photo, what was said about it. That there was a job, its times and its worker stay.
+        """Erase the personal data of jobs and batches. `erased`: id → revision of the erasure.
+
+        This removes names, tags, digests, results and the text of feedback. That a job existed, its
+        times and its worker remain.
         """
         with self._database.begin(alone=True) as connection:
             revisions = _revisions(connection, list(erased))
             _forget(connection, {name: at for name, at in erased.items() if at >= revisions.get(name, 0)})
 
     def erase_overdue(self, before_ms: int) -> int:
-        """Forget jobs whose retention ended before: their erasure was lost with Redis. → how many"""
+        """Erase jobs whose retention ended before `before_ms`. Returns how many.
+
+        Their erasure was not recorded because Redis lost it.
+        """
         overdue = and_(jobs.c.retained_until_ms.between(1, before_ms), jobs.c.erased_ms == 0)
         with self._database.begin(alone=True) as connection:
             found = {
@@ -75,7 +84,9 @@ class Records:
         return len(found)
 
     def page(self, tenant: str, wanted: Wanted, limit: int, after: Cursor | None) -> tuple[list[Job], Cursor | None]:
-        """The tenant's jobs, newest first. → up to `limit` of them, and the cursor of the next page if there is one."""
+        """Up to `limit` of the tenant's jobs, newest first, and the cursor of the next page, if
+        any.
+        """
         chosen = select(jobs).where(jobs.c.tenant == tenant, jobs.c.erased_ms == 0, *_conditions(wanted, after))
         newest = chosen.order_by(jobs.c.created_ms.desc(), jobs.c.id.desc()).limit(limit + 1)
         found = self._jobs(newest)
@@ -84,30 +95,32 @@ class Records:
         return page, Cursor(page[-1].spec.created_ms, page[-1].id) if more else None
 
     def job(self, job_id: str) -> Job | None:
-        """As it was recorded last; None for an unknown or an erased one."""
+        """The job as last recorded; None for an unknown or erased one."""
         found = self._jobs(select(jobs).where(jobs.c.id == job_id, jobs.c.erased_ms == 0))
         return found[0] if found else None
 
     def _jobs(self, chosen: Select[Any]) -> list[Job]:
-        """The chosen rows of `jobs`, newest first, with what belongs to each."""
+        """The chosen rows of `jobs`, newest first, joined with their attempts, results and micro-
+        batches.
+        """
         with self._database.begin() as connection:
             return [to_job(row) for row in connection.execute(_whole(chosen)).mappings()]
 
     def attempts(self, job_id: str) -> list[dict[str, Any]]:
-        """Rows of `attempts`, the first one first; also of an erased job."""
+        """Rows of `attempts`, oldest first, even for an erased job."""
         with self._database.begin() as connection:
             rows = connection.execute(select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.number))
             return [dict(row) for row in rows.mappings()]
 
     def feedback(self, job_id: str) -> list[dict[str, Any]]:
-        """Rows of `feedback`, the first one first; what was erased is left out."""
+        """Rows of `feedback` that were not erased, oldest first."""
         of_job = and_(feedback.c.job_id == job_id, feedback.c.erased_ms == 0)
         with self._database.begin() as connection:
             rows = connection.execute(select(feedback).where(of_job).order_by(feedback.c.id))
             return [dict(row) for row in rows.mappings()]
 
     def recorded(self, first_id: str, last_id: str) -> dict[str, Status]:
-        """Ids and statuses of the jobs between two ids, without those that were erased."""
+        """Job id → status for ids from `first_id` to `last_id`, without erased jobs."""
         between = and_(jobs.c.id.between(first_id, last_id), jobs.c.erased_ms == 0)
         with self._database.begin() as connection:
             rows = connection.execute(select(jobs.c.id, jobs.c.status).where(between))
@@ -119,7 +132,7 @@ class Records:
 
 
 def _whole(chosen: Select[Any]) -> Select[Any]:
-    """Chosen first and joined then: a database without statistics would join all that there is."""
+    """Select in a subquery, then join: a database without statistics might join whole tables."""
     of = chosen.subquery()
     return (
         select(
@@ -158,7 +171,7 @@ def _revisions(connection: Connection, job_ids: Sequence[str]) -> dict[str, int]
 
 
 def _forget(connection: Connection, revisions: Mapping[str, int]) -> None:
-    """Of jobs and batches, with the revision of their erasure."""
+    """Erase the personal data. `revisions`: job or batch id → revision of the erasure."""
     if not revisions:
         return
     now_ms, names = clock.now_ms(), list(revisions)

@@ -1,4 +1,4 @@
-"""A job as rows of the records, and back."""
+"""Convert a job to rows of the SQL tables, and back."""
 
 from typing import Any
 
@@ -40,13 +40,13 @@ def result_row(job: Job) -> dict[str, Any] | None:
     """None for a job without a mask."""
     if not job.outcome or not job.outcome.result:
         return None
-    told = {"sha256": "", "width": 0, "height": 0, "confidence": 0.0, "classes": []}
-    result = {name: job.outcome.result.get(name, default) for name, default in told.items()}
+    defaults = {"sha256": "", "width": 0, "height": 0, "confidence": 0.0, "classes": []}
+    result = {name: job.outcome.result.get(name, default) for name, default in defaults.items()}
     return {"job_id": job.id, "attempt": job.attempt, "key": job.result_key, **result}
 
 
 def micro_batch_row(job: Job) -> dict[str, Any] | None:
-    """None for a job that was in none, or whose micro-batch has not come to its end."""
+    """None for a job that was in no micro-batch, or that has not ended."""
     if not job.micro_batch or not job.outcome or not job.token:
         return None
     return {
@@ -61,13 +61,17 @@ def micro_batch_row(job: Job) -> dict[str, Any] | None:
 
 
 def lost_leases(text: str) -> list[dict[str, Any]]:
-    """Of a record's "worker started_ms lost_ms;…"."""
+    """Parse the `lost` field of a job hash: "worker started_ms lost_ms;…"."""
     leases = (entry.rsplit(" ", 2) for entry in text.split(";") if entry)
     return [{"worker": worker, "started_ms": int(start), "lost_ms": int(lost)} for worker, start, lost in leases]
 
 
 def to_job(row: RowMapping) -> Job:
-    """From a row of `jobs` with its attempt's `timings_ms`, `error`, `got` (the version), `size` and its result."""
+    """From a row of `jobs` joined with its result and its attempt.
+
+    `timings_ms`, `error` and `got` (the model version) are the attempt's, `size` is its micro-
+    batch's.
+    """
     spec = Spec(**{**{name: row[name] for name in _SPEC}, "lane": Lane(row["lane"])})
     standing = {**{name: row[name] for name in _STANDING}, "status": Status(row["status"])}
     return Job(spec, **standing, micro_batch=row["size"] or 0, outcome=_outcome(row))

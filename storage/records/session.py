@@ -1,4 +1,4 @@
-"""One session of a browser. Known without the database, and so without SQLAlchemy."""
+"""One browser session. This module does not import SQLAlchemy."""
 
 import hashlib
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Session:
-    """Times in ms UTC. `digest`: of the cookie's token, which is stored nowhere. `key_id`: empty for an anonymous
-    tenant's. `agent`: the browser, by its own word.
+    """Times in ms UTC. `digest`: of the cookie's token; the token itself is not stored.
+
+    `key_id`: "" for an anonymous tenant. `agent`: the browser, as its User-Agent header claims.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Sessions of browsers, so that the server can end one (docs/decisions/0024)."""
+"""The table of browser sessions. With it the server can end a session (docs/decisions/0024)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,7 +17,7 @@ MOST_LISTED = 200
 
 
 class Sessions:
-    """Raises Unavailable where the database does not answer. `by`: who ends sessions, for the audit log."""
+    """Raises Unavailable if the database does not answer. `by`: the event for the audit log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -29,7 +29,7 @@ class Sessions:
             audit.note(connection, event)
 
     def find(self, digest: str) -> Session | None:
-        """By its token's digest; also one that has ended."""
+        """The session with this token digest, even if it has ended; None for an unknown one."""
         with self._database.begin() as connection:
             row = connection.execute(select(table).where(table.c.digest == digest)).first()
         return _from_row(row) if row else None
@@ -41,14 +41,14 @@ class Sessions:
         return self._open(table.c.tenant == tenant)
 
     def _open(self, chosen: ColumnElement[bool]) -> list[Session]:
-        """Those that have not ended, the one used last first."""
+        """Up to MOST_LISTED open sessions, most recently used first."""
         wanted = select(table).where(chosen, table.c.ended_ms == 0, table.c.expires_ms > now_ms())
         newest = wanted.order_by(table.c.seen_ms.desc(), table.c.id).limit(MOST_LISTED)
         with self._database.begin() as connection:
             return [_from_row(row) for row in connection.execute(newest)]
 
     def end_one(self, session_id: str, key_id: str, by: Event) -> int:
-        """→ how many ended: 0 where the key has no such session."""
+        """Returns how many sessions ended: 0 if the key has no such open session."""
         return self._end(and_(table.c.id == session_id, table.c.key_id == key_id), by)
 
     def end_key(self, key_id: str, by: Event) -> int:
@@ -58,7 +58,7 @@ class Sessions:
         return self._end(table.c.tenant == tenant, by)
 
     def end_unstored(self, session: Session, by: Event) -> None:
-        """For an anonymous session, which has no row until it ends."""
+        """End an anonymous session. Only then does it get a row, so that its token is refused."""
         with self._database.begin(alone=True) as connection:
             known = connection.execute(select(table.c.id).where(table.c.digest == session.digest)).first()
             if not known:
@@ -73,7 +73,7 @@ class Sessions:
         return ended
 
     def seen(self, last: Mapping[str, int]) -> None:
-        """Note when sessions were used last, by their ids."""
+        """Store when sessions were last used. `last`: session id → ms UTC."""
         at: BindParameter[int] = bindparam("at")
         chosen = (table.c.id == bindparam("session"), table.c.seen_ms < at)
         statement = update(table).where(*chosen).values(seen_ms=at)
@@ -81,13 +81,13 @@ class Sessions:
             connection.execute(statement, [{"session": one, "at": ms} for one, ms in sorted(last.items())])
 
     def forget(self) -> int:
-        """Remove those whose time is over, whether they ended before or not. → how many"""
+        """Remove all expired sessions. Returns how many."""
         with self._database.begin() as connection:
             return connection.execute(delete(table).where(table.c.expires_ms < now_ms())).rowcount
 
 
 def end(connection: Connection, chosen: ColumnElement[bool]) -> int:
-    """→ how many of the chosen ones had not ended before"""
+    """End the chosen sessions that are open. Returns how many."""
     return connection.execute(update(table).where(chosen, table.c.ended_ms == 0).values(ended_ms=now_ms())).rowcount
 
 

@@ -1,4 +1,4 @@
-"""The SQL database: SQLite by default, PostgreSQL by its URL. Nothing that is needed to make a mask is in it."""
+"""The SQL database: SQLite by default, or PostgreSQL. Making a mask does not need it."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +18,11 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from storage.problems import Unavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_MS = 5_000  # how long one of SQLite's writers waits for another
+BUSY_MS = 5_000  # how long a SQLite writer waits for another one
 POSTGRES = {
     "connect_timeout": 2,
     "options": "-c statement_timeout=10000 -c lock_timeout=5000",
-    # A database whose machine is gone is heard of within seconds.
+    # Detect a dead database host within seconds.
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -33,7 +33,7 @@ INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.inse
 
 
 class Database:
-    """Every method raises Unavailable where the database does not answer or has not been set up."""
+    """Every method raises Unavailable if the database does not answer or has not been set up."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -49,9 +49,10 @@ class Database:
 
     @contextmanager
     def begin(self, alone: bool = False) -> Iterator[Connection]:
-        """One transaction. Raises DataError or IntegrityError for what is wrong with the rows themselves.
+        """One transaction. Raises DataError or IntegrityError if the rows themselves are invalid.
 
-        `alone`: one such transaction at a time, so that what it has read is still so when it writes.
+        `alone`: at most one such transaction runs at a time, so no other one changes what it has
+        read.
         """
         try:
             with self.engine.begin() as connection:
@@ -64,17 +65,23 @@ class Database:
             raise Unavailable(f"records: {type(error).__name__}") from error
 
     def migrate(self) -> None:
-        """Bring the tables up to what this code knows. Safe to repeat, and beside running processes."""
+        """Apply the migrations up to this code's version.
+
+        Safe to repeat, and while processes run.
+        """
         with self.begin(alone=True) as connection:
             command.upgrade(_config(connection), "head")
 
     def revision(self) -> tuple[str | None, str | None]:
-        """The migration that the database is at, and the last one that this code knows."""
+        """The database's current migration, and the latest one in this code."""
         with self.begin() as connection:
             return MigrationContext.configure(connection).get_current_revision(), _head()
 
     def scrub(self) -> None:
-        """Empty SQLite's write-ahead log, which holds rows as they were. PostgreSQL recycles its own."""
+        """Empty SQLite's write-ahead log, which holds earlier content of rows.
+
+        PostgreSQL recycles its log.
+        """
         try:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 if connection.dialect.name == "sqlite":
@@ -88,7 +95,10 @@ class Database:
 
 
 def upsert(connection: Connection, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Insert the rows, all with the same columns; where a primary key is there already, its row becomes the new one."""
+    """Insert the rows, which all have the same columns.
+
+    A row whose primary key exists is overwritten.
+    """
     listed = [dict(row) for row in rows]
     if not listed:
         return
@@ -110,8 +120,9 @@ def _engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
-    """Readers go on while one writes; a power cut may cost the last transactions, which are recorded again. What is
-    deleted is overwritten with zeros.
+    """Let readers continue during a write, and overwrite deleted content with zeros.
+
+    A power failure may lose the last transactions; the recorder writes them again.
     """
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")

@@ -1,12 +1,12 @@
-"""The tables of the records: what is asked later. Times are ms UTC, 0 where it has not happened.
+"""The SQL tables. Times are ms UTC; 0 for what has not happened yet.
 
-A change here needs a migration (storage/records/migrations/) that only adds: while it runs, processes of the
-previous version still write.
+A change here needs a migration (storage/records/migrations/) that only adds: processes of the
+previous version still write while it runs.
 """
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-# So that migrations can name what the database would name in its own way.
+# Explicit names for constraints, so that migrations can refer to them on every database.
 NAMES = {
     "pk": "pk_%(table_name)s",
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -34,7 +34,7 @@ jobs = Table(
     Column("revision", BigInteger, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("lane", String(16), nullable=False),
-    Column("model", MODEL, nullable=False),  # as it was asked for
+    Column("model", MODEL, nullable=False),  # the alias or version that the job named
     _ms("created_ms"),
     _ms("deadline_ms"),
     _ms("started_ms"),
@@ -56,7 +56,7 @@ jobs = Table(
     Index(None, "retained_until_ms"),
 )
 
-# One row for each time a job was asked for: the first, and every retry.
+# One row per attempt that was requested: the submission and each retry. A lost lease adds no row.
 attempts = Table(
     "attempts",
     metadata,
@@ -65,10 +65,10 @@ attempts = Table(
     Column("status", String(16), nullable=False),
     _text("micro_batch_id", ID),
     _text("worker"),
-    _text("model", MODEL),  # the version that it got
+    _text("model", MODEL),  # the version that was used
     _ms("started_ms"),
     _ms("finished_ms"),
-    Column("lost", JSON, nullable=False),  # leases that ran out: [{"worker", "started_ms", "lost_ms"}]
+    Column("lost", JSON, nullable=False),  # expired leases: [{"worker", "started_ms", "lost_ms"}]
     Column("timings_ms", JSON, nullable=False),
     Column("error", JSON, nullable=False),
 )
@@ -144,7 +144,7 @@ api_keys = Table(
     _ms("revoked_ms"),
     _ms("expires_ms"),
     _ms("rotated_ms"),
-    _text("old_digest", String(64)),  # of the secret before the last rotation
+    _text("old_digest", String(64)),  # of the key before the last rotation
     _ms("old_until_ms"),
     _ms("last_used_ms"),
 )
@@ -166,7 +166,7 @@ sessions = Table(
     Index(None, "expires_ms"),
 )
 
-# Triggers refuse to change or remove its rows.
+# Triggers refuse to change its rows, and to remove young ones.
 audit_log = Table(
     "audit_log",
     metadata,
