@@ -1,4 +1,4 @@
-"""All commands of an operator: the `segue.commands` entry point."""
+"""All operator commands: the `segue.commands` entry point."""
 
 import typer
 

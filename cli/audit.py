@@ -14,11 +14,13 @@ app = typer.Typer()
 
 @app.command(rich_help_panel="Operator", epilog="Example: segue audit --action auth.failed --since 7d")
 def audit(  # noqa: PLR0917
-    action: Annotated[str, typer.Option(help="Such as auth.failed, key.revoked or model.promoted.")] = "",
-    actor: Annotated[str, typer.Option(help="A tenant, operator or housekeeper.")] = "",
-    key: Annotated[str, typer.Option(help="A key's ID.")] = "",
+    action: Annotated[
+        str, typer.Option(help="Only this action, such as auth.failed, key.revoked or model.promoted.")
+    ] = "",
+    actor: Annotated[str, typer.Option(help="Only this actor: a tenant, operator or housekeeper.")] = "",
+    key: Annotated[str, typer.Option(help="Only the key with this ID.")] = "",
     since: Annotated[str, typer.Option(help="How far back: 12h, 7d.")] = "30d",
-    limit: Annotated[int, typer.Option(help="At most so many events.", min=1, max=100_000)] = 200,
+    limit: Annotated[int, typer.Option(help="List at most this many events.", min=1, max=100_000)] = 200,
     as_json: JsonOption = False,
 ) -> None:
     """List security events, the newest first: sign-ins, keys, models, erasures, refused requests."""
@@ -36,5 +38,5 @@ def audit(  # noqa: PLR0917
         return
     for one in found:
         event = one.event
-        told = (f"{name}={value}" for name, value in asdict(event).items() if value and name != "action")
-        typer.echo(f"{shown(one.at_ms)}  {event.action:18} x{one.count:<4} {'  '.join(told)}")
+        pairs = (f"{name}={value}" for name, value in asdict(event).items() if value and name != "action")
+        typer.echo(f"{shown(one.at_ms)}  {event.action:18} x{one.count:<4} {'  '.join(pairs)}")

@@ -1,4 +1,4 @@
-"""Spans of time as they are typed: 30s, 15m, 12h, 90d."""
+"""Durations on the command line: 30s, 15m, 12h, 90d."""
 
 import re
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ LONGEST_MS = 10 * 365 * UNITS_MS["d"]
 
 
 def span_ms(text: str) -> int:
-    """Raises BadParameter for what is not a span, or is longer than ten years."""
+    """Parse a duration into milliseconds. Raises BadParameter if it is not valid or exceeds ten years."""
     found = re.fullmatch(r"(\d{1,9})([smhd])", text)
     span = int(found.group(1)) * UNITS_MS[found.group(2)] if found else LONGEST_MS + 1
     if span > LONGEST_MS:
@@ -19,5 +19,5 @@ def span_ms(text: str) -> int:
 
 
 def shown(ms: int) -> str | None:
-    """RFC 3339 in UTC; None for 0."""
+    """Format a time in ms as RFC 3339 in UTC; None for 0."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else None

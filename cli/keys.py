@@ -11,20 +11,20 @@ from segue_client.commands.output import JsonOption, fail, show_json
 if TYPE_CHECKING:
     from storage.records.api_key import ApiKey
 
-KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="As `segue keys list` shows it.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="ID", help="The key's ID, as `segue keys list` shows it.")]
 
-app = typer.Typer(no_args_is_help=True, help="API keys: who may call, as which tenant, and what for.")
+app = typer.Typer(no_args_is_help=True, help="API keys: each belongs to a tenant and grants scopes.")
 
 
 @app.command("create", epilog="Example: segue keys create --tenant acme --scope read --expires 90d --name 'dashboard'")
 def create_key(
-    tenant: Annotated[str, typer.Option(help="Whose jobs it sends and sees.")],
-    scope: Annotated[list[str], typer.Option(help="submit, read or admin; several times.")] = ["submit", "read"],  # noqa: B006
-    name: Annotated[str, typer.Option(help="To know it by.")] = "",
-    expires: Annotated[str, typer.Option(help="Valid for so long: 12h, 90d. Without it, until it is revoked.")] = "",
+    tenant: Annotated[str, typer.Option(help="The tenant that owns the key's jobs.")],
+    scope: Annotated[list[str], typer.Option(help="submit, read or admin. Repeatable.")] = ["submit", "read"],  # noqa: B006
+    name: Annotated[str, typer.Option(help="A name to recognise the key by.")] = "",
+    expires: Annotated[str, typer.Option(help="Lifetime: 12h, 90d. Default: valid until revoked.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, this once: only its digest is stored."""
+    """Create a key and print it. It cannot be shown again: only its digest is stored."""
     from storage.clock import now_ms
     from storage.records.api_key import Scope, check_tenant
     from storage.records.api_keys import ApiKeys
@@ -44,10 +44,10 @@ def create_key(
 @app.command("rotate", epilog="Example: segue keys rotate 3f9a1c0b2d4e --grace 24h")
 def rotate_key(
     key_id: KeyArgument,
-    grace: Annotated[str, typer.Option(help="How long the old secret is still accepted: 0s ends it at once.")] = "24h",
+    grace: Annotated[str, typer.Option(help="How long the old secret stays valid; 0s ends it at once.")] = "24h",
     as_json: JsonOption = False,
 ) -> None:
-    """Give a key a new secret and print it. Sessions of the old secret end with it."""
+    """Give a key a new secret and print it. Sessions opened with the old secret end when it does."""
     from storage.records.api_keys import ApiKeys
 
     grace_ms = span_ms(grace)
@@ -76,7 +76,7 @@ def list_keys(as_json: JsonOption = False) -> None:
 
 @app.command("revoke", epilog="Example: segue keys revoke 3f9a1c0b2d4e")
 def revoke_key(key_id: KeyArgument) -> None:
-    """End a key for good. Every web process follows within seconds; its sessions and event streams end too."""
+    """Revoke a key permanently, and end its sessions and event streams. Takes effect within seconds."""
     from storage.records.api_keys import ApiKeys
 
     with database() as records:
@@ -96,7 +96,7 @@ def _show_secret(key: "ApiKey", text: str, as_json: bool) -> None:
 
 
 def _document(key: "ApiKey") -> dict[str, Any]:
-    """Everything but the digests."""
+    """The key as JSON, without its digests."""
     from storage.clock import now_ms
 
     now = now_ms()

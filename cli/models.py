@@ -1,4 +1,4 @@
-"""Versions of the model, and what the aliases mean."""
+"""Model versions and aliases."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,18 +10,20 @@ from segue_client.commands.output import JsonOption, fail, show_json
 
 AliasOption = Annotated[str, typer.Option("--alias", help="stable or canary.")]
 
-SignOption = Annotated[Path | None, typer.Option("--sign", metavar="FILE", help="Private key to sign it with.")]
+SignOption = Annotated[Path | None, typer.Option("--sign", metavar="FILE", help="Private key that signs the version.")]
 
-app = typer.Typer(no_args_is_help=True, help="Model versions, and which of them `stable` and `canary` are.")
+app = typer.Typer(no_args_is_help=True, help="Model versions, and the aliases `stable` and `canary`.")
 
 
 @app.command(epilog="Example: segue models publish model/weights/pets/2 --promote")
 def publish(
-    version: Annotated[Path, typer.Argument(metavar="FOLDER", help="A card.json and the files that it lists.")],
-    promote: Annotated[bool, typer.Option("--promote", help="Make it `stable` at once.")] = False,
+    version: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder with a card.json and the files that it lists.")
+    ],
+    promote: Annotated[bool, typer.Option("--promote", help="Also point `stable` at it.")] = False,
     sign: SignOption = None,
 ) -> None:
-    """Load a version with every engine that is installed here, then store it. A version never changes."""
+    """Check that every engine installed here can load a version, then store it. A version never changes."""
     from model.card import Card
     from model.engines import ENGINES, installed
     from model.segmenter import Segmenter
@@ -46,8 +48,8 @@ def publish(
 
 
 @app.command(epilog="Example: segue models keygen operator.pem")
-def keygen(file: Annotated[Path, typer.Argument(help="Where the private key is to be written.")]) -> None:
-    """Make a key to sign versions with, and print the public key for the workers' MODEL_PUBLIC_KEY.
+def keygen(file: Annotated[Path, typer.Argument(help="File for the new private key.")]) -> None:
+    """Create a key pair for signing versions. Prints the public key, for the workers' MODEL_PUBLIC_KEY.
 
     Keep the private key where no server can read it.
     """
@@ -60,8 +62,8 @@ def keygen(file: Annotated[Path, typer.Argument(help="Where the private key is t
 
 
 @app.command(epilog="Example: segue models sign pets/2 operator.pem")
-def sign(version: str, key: Annotated[Path, typer.Argument(help="File of the private key.")]) -> None:
-    """Sign a version that is published already, as the shipped one."""
+def sign(version: str, key: Annotated[Path, typer.Argument(help="File with the private key.")]) -> None:
+    """Sign a version that is already published, such as the shipped one."""
     from storage.model_files import ModelError
 
     with connected() as storage:
@@ -74,7 +76,7 @@ def sign(version: str, key: Annotated[Path, typer.Argument(help="File of the pri
 
 @app.command("list", epilog="Example: segue models list")
 def list_(as_json: JsonOption = False) -> None:
-    """Every version with its mean IoU and aliases."""
+    """List all versions with their mean IoU and aliases."""
     with connected() as storage:
         cards = {version: storage.models.card(version) or {} for version in storage.models.versions()}
         aliases, history = storage.models.aliases(), storage.models.history()
@@ -90,13 +92,13 @@ def list_(as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Example: segue models show pets/2")
 def show(version: str) -> None:
-    """A version's card."""
+    """Print a version's card."""
     show_json(_card(version))
 
 
 @app.command(epilog="Example: segue models compare pets/1 pets/2")
 def compare(first: str, second: str) -> None:
-    """The metrics of two versions side by side, and by how much the second is better."""
+    """Print the metrics of two versions side by side, and the difference, second minus first."""
     before, after = _flat(_card(first)["metrics"]), _flat(_card(second)["metrics"])
     typer.echo(f"{'':44} {first:>12} {second:>12}")
     for name in sorted({*before, *after}):
@@ -107,13 +109,13 @@ def compare(first: str, second: str) -> None:
 
 @app.command(epilog="Example: segue models promote pets/2 --alias canary")
 def promote(version: str, alias: AliasOption = "stable") -> None:
-    """Let an alias mean this version. Workers follow within a second or two, between two micro-batches."""
+    """Point an alias at a version. Workers switch within a second or two, between two micro-batches."""
     _change(alias, version)
 
 
 @app.command(epilog="Example: segue models rollback")
 def rollback(alias: AliasOption = "stable") -> None:
-    """Let an alias mean again what it meant before."""
+    """Point an alias at its previous version again."""
     _change(alias, None)
 
 
@@ -143,7 +145,7 @@ def _card(version: str) -> dict[str, Any]:
 
 
 def _flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Nested numbers by dotted names."""
+    """Flatten nested metrics: dotted name → number."""
     flat: dict[str, float] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):

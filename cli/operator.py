@@ -1,4 +1,4 @@
-"""Setting an installation up, examining it, and following one job through it."""
+"""Sets up an installation, examines it, and shows the history of one job."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,9 +20,9 @@ app = typer.Typer()
 def setup(
     weights: Annotated[Path, typer.Option(help="Folder of name/version folders to publish.")] = WEIGHTS,
 ) -> None:
-    """Make tables and buckets, load Redis' functions, publish the shipped model, bring back what Redis may have lost.
+    """Create tables and buckets, load the functions into Redis, publish the shipped model, and rebuild lost jobs.
 
-    Safe to repeat.
+    Jobs are rebuilt if Redis has lost data. Safe to repeat.
     """
     from storage.model_files import ModelError
     from storage.queue import functions
@@ -51,9 +51,9 @@ def setup(
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue roles secrets", hidden=True)
 def roles(
-    folder: Annotated[Path, typer.Argument(help="Secrets that lie there already are kept.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write to. Existing secrets in it are kept.")],
 ) -> None:
-    """Write secrets, Redis' ACL file and each role's settings into FOLDER, for docker-compose.yml."""
+    """Write secrets, the ACL file of Redis and each role's settings into FOLDER, for docker-compose.yml."""
     from storage.roles import credentials
 
     try:
@@ -65,10 +65,13 @@ def roles(
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue doctor --repair")
 def doctor(
-    repair: Annotated[bool, typer.Option("--repair", help="Put right what can be put right.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Correct the faults that can be corrected.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine Redis, the object store, models and workers, and whether jobs and objects agree. 0: all well."""
+    """Check Redis, the object store, models and workers, and whether jobs and objects agree.
+
+    Exit code 0: no faults.
+    """
     from worker import doctor
 
     with connected() as storage:
@@ -85,7 +88,10 @@ def doctor(
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue trace job_0197… --json")
 def trace(job: str, as_json: JsonOption = False) -> None:
-    """One job's story: when it came, who took it, what became of it. 0: known, 1: nobody knows it."""
+    """Show the history of a job: when it arrived, which workers had it, how it ended.
+
+    Exit code 1: the job is unknown.
+    """
     from storage.records.audit_event import Action
     from worker import trace
 
@@ -94,13 +100,13 @@ def trace(job: str, as_json: JsonOption = False) -> None:
         if story:
             audit(storage, operated(Action.JOB_READ, job, story.tenant))
     if story is None:
-        fail(f"nobody knows {job}")
+        fail(f"unknown job: {job}")
     if as_json:
         show_json(asdict(story))
         return
     typer.echo(f"{story.job_id} of {story.tenant}: {story.status} (from {', '.join(story.sources)})")
     for silent in story.silent:
-        typer.echo(f"!!  the {silent} did not answer: this may not be all")
+        typer.echo(f"!!  {silent} did not respond: the history may be incomplete")
     for event in story.events:
         at = datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")
         typer.echo(f"{at.removesuffix('+00:00')}  {event.what}")

@@ -1,4 +1,4 @@
-"""What an operator's commands reach: the storage that the settings name."""
+"""Connects the operator's commands to Redis, the object store and the SQL database."""
 
 import os
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def connected() -> "Iterator[Storage]":
-    """The storage that the settings name. An outage is one line and not a traceback."""
+    """Yield the storage of the settings. An outage prints one line and exits."""
     from storage.connection import connect
 
     with _outages():
@@ -29,7 +29,7 @@ def connected() -> "Iterator[Storage]":
 
 @contextmanager
 def database() -> "Iterator[Database]":
-    """Only the SQL database: whoever makes keys needs no other credentials."""
+    """Yield the SQL database alone, for commands that need no other credentials."""
     from storage.records.sql import Database
 
     with _outages():
@@ -39,7 +39,7 @@ def database() -> "Iterator[Database]":
 
 
 def audit(storage: "Storage", event: "Event") -> None:
-    """Record an operator's act. Without the database it is done all the same, and said."""
+    """Write an event to the audit log. If the database is down, print a warning and continue."""
     from storage.clock import now_ms
     from storage.problems import Unavailable
     from storage.records.audit_event import Counted
@@ -51,7 +51,7 @@ def audit(storage: "Storage", event: "Event") -> None:
 
 
 def operated(action: "Action", target: str = "", detail: str = "") -> "Event":
-    """What the user of this shell does."""
+    """An audit event of an action by this shell's user."""
     from storage.records.audit_event import OPERATOR, Event
 
     return Event(action, OPERATOR, "", shell_user(), target, detail)
@@ -62,7 +62,7 @@ def shell_user() -> str:
 
 
 def _settings() -> "Settings":
-    """By the environment, or what `make run` left in $VAR/env."""
+    """The settings from the environment or, if it has none, from $VAR/env, which `make run` writes."""
     from storage.settings import Settings
 
     return Settings(_env_file=Path(os.environ.get("VAR") or "var") / "env")  # type: ignore[call-arg]

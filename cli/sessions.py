@@ -1,4 +1,4 @@
-"""Sessions of browsers."""
+"""Browser sessions."""
 
 from typing import Annotated
 
@@ -8,14 +8,14 @@ from cli.durations import shown
 from cli.server import database, operated
 from segue_client.commands.output import JsonOption, show_json
 
-TenantOption = Annotated[str, typer.Option(help="Whose sessions.")]
+TenantOption = Annotated[str, typer.Option(help="The tenant whose sessions are meant.")]
 
-app = typer.Typer(no_args_is_help=True, help="Sessions of the page: which are open, and their end.")
+app = typer.Typer(no_args_is_help=True, help="Browser sessions: list them and end them.")
 
 
 @app.command("list", epilog="Example: segue sessions list --tenant acme")
 def list_sessions(tenant: TenantOption, as_json: JsonOption = False) -> None:
-    """A tenant's open sessions, the one used last first."""
+    """List a tenant's open sessions, the most recently used first."""
     from storage.records.sessions import Sessions
 
     with database() as records:
@@ -41,7 +41,7 @@ def list_sessions(tenant: TenantOption, as_json: JsonOption = False) -> None:
 
 @app.command("end", epilog="Example: segue sessions end --tenant acme")
 def end_sessions(tenant: TenantOption) -> None:
-    """End all sessions of a tenant. Every web process follows within seconds."""
+    """End all sessions of a tenant. Takes effect within seconds."""
     from storage.records.audit_event import Action
     from storage.records.sessions import Sessions
 

@@ -1,8 +1,8 @@
-"""The model versions on this worker. A new version loads beside the one that serves; the worker swaps them between
-micro-batches and holds at most two.
+"""The model versions on this worker. A new version loads while the old one serves; the worker switches
+between two micro-batches, and holds at most two versions.
 
-A version that cannot be loaded is refused for a while, with its reason, and the last good one keeps serving. Everything
-except the loading itself runs in the drainer's thread.
+A version that cannot be loaded is refused for a while, with its reason, and the last good one keeps
+serving. Everything except the loading itself runs in the drainer's thread.
 """
 
 import logging
@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a version cannot be used. It is tried again after `until` (monotonic seconds), a pause of `pause_s`."""
+    """Why a version cannot be used. The worker retries after `until` (monotonic seconds).
+
+    `gone`: the registry no longer has it; `pause_s`: the pause before this retry.
+    """
 
     reason: str
     gone: bool
@@ -44,7 +47,7 @@ class Engines:
         self._loading: tuple[str, Future[Segmenter]] | None = None
 
     def offer(self) -> Offer:
-        """What a claim may take now. Starts loading the new version of a moved alias. Raises Unavailable."""
+        """The versions that a claim may use now. Starts loading an alias's new version. Raises Unavailable."""
         self._collect()
         aliases = {alias: self._usable(alias, target) for alias, target in self._models.aliases().items()}
         # Jobs that pin a removed version are claimed and fail; jobs of an alias wait until it points elsewhere.

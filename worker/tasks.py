@@ -78,13 +78,13 @@ def backfill() -> None:
 
 
 def _recording(work: Callable[[Any], object]) -> None:
-    """Run `work`, which needs the SQL database. While the database is down, changes wait in Redis for the next run."""
+    """Run `work`, which needs the SQL database. While that is down, changes wait in Redis for the next run."""
     from worker.housekeeping import recorder  # imports SQLAlchemy, which segmenting does not need
 
     try:
         work(recorder)
     except Unavailable as error:
-        log.warning("the records wait: %s", error)
+        log.warning("changes wait for the SQL database: %s", error)
 
 
 @signals.worker_process_init.connect

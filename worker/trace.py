@@ -22,7 +22,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Story:
-    """`sources`: the parts that knew the job; `silent`: those that did not answer."""
+    """`sources`: the parts that knew the job; `silent`: the parts that did not respond."""
 
     job_id: str
     tenant: str
@@ -33,17 +33,17 @@ class Story:
 
 
 def trace(storage: Storage, job_id: str) -> Story | None:
-    """None if no part that answers knows the job."""
+    """Collect a job's history; None if none of the parts that responded knows the job."""
     silent: list[str] = []
     live = recorded = None
     rows: list[dict[str, Any]] = []
-    said: list[dict[str, Any]] = []
+    feedback: list[dict[str, Any]] = []
     try:
         live = storage.jobs.get(job_id)
     except redis.RedisError:
         silent.append("redis")
     try:
-        recorded, rows, said = _recorded(storage, job_id)
+        recorded, rows, feedback = _recorded(storage, job_id)
     except Unavailable:
         silent.append("records")
     job = live or recorded
@@ -53,7 +53,7 @@ def trace(storage: Storage, job_id: str) -> Story | None:
     events = [
         _accepted(job),
         *(event for number in sorted(attempts) for event in _attempt(attempts[number])),
-        *(Event(row["created_ms"], f"feedback: {row['verdict']}{_consent(row)}") for row in said),
+        *(Event(row["created_ms"], f"feedback: {row['verdict']}{_consent(row)}") for row in feedback),
     ]
     if job.retained_until_ms:
         events.append(Event(job.retained_until_ms, "erasure of the job, its photo and its mask"))

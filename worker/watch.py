@@ -1,8 +1,8 @@
 """The worker's heartbeat, and a watchdog over its progress.
 
-A worker can be alive and consume nothing. The watchdog therefore checks progress, not the process: while tickets wait,
-the child must advance. If it does not, the worker exits and its supervisor restarts it. Its leases expire and its jobs
-return to the queue.
+A worker can be alive and consume nothing. The watchdog therefore checks progress, not the process:
+while tickets wait, the child must make progress. If it does not, the worker exits and its supervisor
+restarts it. Its leases expire and its jobs return to the queue.
 """
 
 import logging
@@ -36,7 +36,7 @@ class Stall:
         self._taken_at: float | None = None
 
     def stalls(self, tickets: int, busy: bool, idle_s: float, now: float) -> bool:
-        """Observe once and return whether the worker stalls.
+        """Take one observation, and return whether the worker has stalled.
 
         `tickets`: length of the ticket queue; `busy`: the child has a ticket; `idle_s`: seconds since the child's last
         progress; `now`: a monotonic clock.
@@ -64,6 +64,6 @@ def _watch(jobs: RedisJobs, worker: str, settings: Settings) -> None:
             log.warning("no heartbeat: %s", type(error).__name__)
         else:
             if stall.stalls(tickets, bool(state.active_requests), idle_ms / 1000, time.monotonic()):
-                log.critical("tickets wait and nothing moves, ending this worker")
+                log.critical("no progress while tickets wait, ending this worker")
                 os._exit(1)  # an orderly exit would wait for the child that hangs
         time.sleep(BEAT_S)

@@ -33,7 +33,7 @@ class Room:
 
     def ask(self, name: str, cost: int) -> "Future[None]":
         let_go = self.let_go[name] = threading.Event()
-        place = len(self.memory._line)
+        place = len(self.memory._queue)
 
         def hold() -> None:
             with self.memory.reserved(cost, lambda: name in self.given_up):
@@ -42,7 +42,7 @@ class Room:
                 self.inside.remove(name)
 
         asked = self.pool.submit(hold)
-        services.wait_until(lambda: name in self.inside or len(self.memory._line) > place or asked.done(), name)
+        services.wait_until(lambda: name in self.inside or len(self.memory._queue) > place or asked.done(), name)
         return asked
 
     def end(self, name: str, then: list[str]) -> None:

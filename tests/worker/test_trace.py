@@ -99,4 +99,4 @@ def test_the_command(own_store: Storage) -> None:
         [*run, keys.new_job_id()], env=env, cwd=services.ROOT, capture_output=True, text=True, check=False
     )
     assert unknown.returncode == 1
-    assert "nobody knows" in unknown.stderr
+    assert "unknown job" in unknown.stderr

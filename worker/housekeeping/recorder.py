@@ -1,7 +1,8 @@
-"""Keeps the records up to date: reads from Redis which jobs changed and writes them to SQL, a page at a time.
+"""Keeps the records up to date: reads from Redis which jobs changed, and writes them to SQL in pages.
 
-A message on the queue `records` only says that something changed. The script that changes a job also notes its id in
-Redis, where it stays until it is written. A message may therefore be lost, and while SQL is down the changes wait.
+The function that changes a job also adds its id to a set in Redis, where it stays until the job has
+been written. A message on the queue `records` only says that this set is not empty. A message may
+therefore be lost, and while SQL is down the changes wait.
 """
 
 import logging
@@ -37,7 +38,7 @@ def record(storage: Storage) -> int:
     with storage.jobs.locks.alone("record", AT_MOST_S) as chosen:
         while chosen and time.monotonic() < give_way:
             page = storage.jobs.outbox.first(PAGE)
-            _one_by_one(_write, storage, page)
+            _write_isolating(_write, storage, page)
             storage.jobs.outbox.done(page)
             done += len(page)
             if len(page) < PAGE:  # later changes send their own message
@@ -45,8 +46,10 @@ def record(storage: Storage) -> int:
     return done
 
 
-def _one_by_one(write: Callable[[Storage, Sequence[Change]], None], storage: Storage, page: Sequence[Change]) -> None:
-    """Write a page at once; if a row cannot be stored, write each by itself, so that it does not block the others."""
+def _write_isolating(
+    write: Callable[[Storage, Sequence[Change]], None], storage: Storage, page: Sequence[Change]
+) -> None:
+    """Write a page at once; if a row cannot be stored, write each alone, so that it does not block the others."""
     try:
         write(storage, page)
     except UNSTORABLE as error:
@@ -56,7 +59,7 @@ def _one_by_one(write: Callable[[Storage, Sequence[Change]], None], storage: Sto
             )  # the error's text may contain a file name
             return
         for change in page:
-            _one_by_one(write, storage, [change])
+            _write_isolating(write, storage, [change])
 
 
 def _write(storage: Storage, page: Sequence[Change]) -> None:
@@ -75,8 +78,10 @@ def _write(storage: Storage, page: Sequence[Change]) -> None:
 
 
 def tidy(storage: Storage, erased: int = 0) -> None:
-    """Record new model versions and how many jobs were `erased` at their retention's end, and remove what is past its
-    own: rows of jobs whose erasure Redis has lost, sessions, audit events.
+    """Record new model versions and an audit event for the `erased` jobs, and delete what has expired.
+
+    Deletes rows of jobs past their retention that Redis has lost, sessions and audit events. `erased`: the number of
+    jobs whose retention ended. Raises Unavailable.
     """
     for version in set(storage.models.versions()) - storage.records.models():
         card, published_ms = storage.models.card(version), storage.models.published_ms(version)
@@ -84,7 +89,7 @@ def tidy(storage: Storage, erased: int = 0) -> None:
             storage.records.write_model(version, published_ms, card)
     overdue = storage.records.erase_overdue(clock.now_ms() - DAY_MS)
     if overdue:
-        log.warning("%d jobs past their retention were left in the records only", overdue)
+        log.warning("%d jobs past their retention were only in the records, erased", overdue)
     if erased or overdue:
         event = Event(Action.JOB_ERASED, HOUSEKEEPER, detail="retention ended")
         storage.audit.write([Counted(event, clock.now_ms(), erased + overdue)])
@@ -93,7 +98,7 @@ def tidy(storage: Storage, erased: int = 0) -> None:
 
 
 def backfill(storage: Storage) -> int:
-    """Correct the records by the object store, and return how many jobs differed. Raises Unavailable."""
+    """Correct the records from the object store, and return how many entries differed. Raises Unavailable."""
     differing = 0
     for found in differences(storage):
         for name in found.unrecorded:
@@ -102,7 +107,7 @@ def backfill(storage: Storage) -> int:
         storage.records.write(ended)
         storage.records.erase(dict.fromkeys(found.erased, clock.now_ms()))
         for job in filter(None, storage.jobs.get_many(found.back)):
-            log.warning("%s: had been erased", job.id)
+            log.warning("%s: an older state of Redis restored it after its erasure, erased again", job.id)
             lifecycle.forget(storage.objects, storage.jobs, job.spec.tenant, job.id)
         differing += len(found)
     return differing
@@ -112,9 +117,9 @@ def backfill(storage: Storage) -> int:
 class Difference:
     """Differences between the objects and the records, for one hour or for all feedback.
 
-    `unrecorded`: names that Redis knows, that are not in SQL and not waiting to be written; `lost`: ended jobs that
-    Redis does not know either; `erased`: jobs that only the records know; `back`: ended jobs that an older state of
-    Redis brought back although they were erased.
+    `unrecorded`: jobs and feedback that are neither in SQL nor queued for writing; `lost`: ended jobs that are
+    missing from Redis too; `erased`: jobs that only the records have; `back`: erased jobs that an older state of
+    Redis brought back.
     """
 
     unrecorded: list[str] = field(default_factory=list)
@@ -127,7 +132,7 @@ class Difference:
 
 
 def differences(storage: Storage) -> Iterator[Difference]:
-    """Raises Unavailable."""
+    """Compare the objects with the records, hour by hour, then the feedback. Raises Unavailable."""
     kept = defaultdict[str, set[str]](set)
     for page in storage.jobs.ids.retained():
         for job_id in page:
@@ -143,7 +148,7 @@ def differences(storage: Storage) -> Iterator[Difference]:
 
 
 def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: set[str]) -> Difference:
-    # Listed after the records were read: a job that is recorded, or kept, and has no upload was erased.
+    # Listed after the records were read: a recorded or retained job without an upload was erased.
     uploads = {owner for owner, _ in storage.objects.of_jobs(UPLOADS, hour)}
     ended = {owner for owner, _ in storage.objects.of_jobs(RESULTS, hour)}
     wanting = {owner for owner in uploads if owner[1] not in recorded or not recorded[owner[1]].final}
@@ -158,7 +163,7 @@ def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: 
 
 
 def ended_job(storage: Storage, tenant: str, job_id: str) -> Job | None:
-    """A job rebuilt from its objects; None if it has no result: then it is open, and the housekeeper adopts it."""
+    """Rebuild an ended job from its objects. None without a result: it is open, and the housekeeper adopts it."""
     objects: MinioObjects = storage.objects
     spec = objects.spec(tenant, job_id)
     ending = objects.ending(objects.results(tenant, job_id)) if spec else None

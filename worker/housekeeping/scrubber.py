@@ -1,6 +1,6 @@
-"""Removes erased bytes from the files in which they remain: Redis' append-only file and SQLite's write-ahead log.
+"""Removes erased data from the append-only file of Redis and the write-ahead log of SQLite.
 
-The object server does it with its own volumes (deploy/s3.sh).
+SeaweedFS does the same with its own volumes (deploy/s3.sh).
 """
 
 import logging
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 
 def scrub(storage: Storage) -> None:
-    """Rewrite both as they stand now. Raises Unavailable where the SQL database does not answer."""
+    """Rewrite both files from the present data. Raises Unavailable if the SQL database is down."""
     with storage.jobs.locks.alone("scrub", AT_MOST_S) as chosen:
         if not chosen:
             return
         try:
             storage.jobs.rewrite_log()
-        except redis.ResponseError as error:  # it is rewriting it already
+        except redis.ResponseError as error:  # a rewrite is already running
             log.info("append-only file not rewritten: %s", error)
         storage.database.scrub()

@@ -59,8 +59,9 @@ def reconcile(storage: Storage) -> int:
 def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: frozenset[str] | None = None) -> int:
     """Queue uploads with neither a job hash nor a result: jobs that Redis has lost. Return how many.
 
-    A recent upload may not have its first job hash yet; adopting it too early does no harm. `behind`, given for a
-    complete search: open jobs that may have ended. Those with a result receive it; those without an upload were erased.
+    `older_than_s`: minimum age of an upload. A recent one may not have its job hash yet; adopting it too early does no
+    harm. `behind`, given for a complete search: open jobs that may have ended. Those with a result receive it; those
+    without an upload were erased, and are erased again.
     """
     newest_ms = (time.time() - older_than_s) * 1000
     adopted, missing = 0, set(behind or ())
@@ -79,7 +80,7 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
             list(pool.map(lambda owner: _adopt_one(storage, owner), late & ended))
     for job in filter(None, storage.jobs.get_many(sorted(missing))):
         if storage.objects.spec(job.spec.tenant, job.id) is None:
-            log.warning("%s: had been erased", job.id)
+            log.warning("%s: an older state of Redis restored it after its erasure, erased again", job.id)
             lifecycle.forget(storage.objects, storage.jobs, job.spec.tenant, job.id)
     if adopted:
         storage.tickets.send(storage.jobs.tickets_missing())
@@ -97,7 +98,8 @@ def _adopt_one(storage: Storage, owner: keys.Owner, results: list[Listed] | None
 def adopt_after_loss(storage: Storage) -> bool:
     """If Redis restarted or was flushed, rebuild everything that may still be open.
 
-    Returns whether Redis is intact now. Until it is, job hashes may be out of date, and no process may act on them.
+    Return whether the data in Redis is complete now. Until it is, job hashes may be out of date, and no process may act
+    on them.
     """
     if storage.jobs.epoch.intact():
         if not storage.jobs.epoch.intact(keys.KEYED):  # another housekeeper is restoring them, or died doing so
@@ -121,10 +123,10 @@ def adopt_after_loss(storage: Storage) -> bool:
 
 
 def restore_keys(storage: Storage, window: timedelta) -> None:
-    """Restore ended jobs too, because clients may repeat their idempotency keys; a GET restores older ones. And the
-    batches: a request that asks for one meanwhile rebuilds it by itself.
+    """Restore the ended jobs of `window`, whose idempotency keys clients may repeat, and all batches.
 
-    The duration grows with the number of the day's jobs and of all batches, so workers run meanwhile.
+    A GET restores an older job, or a batch that is not rebuilt yet. This may take long, depending on the day's jobs and
+    all batches; workers run meanwhile.
     """
     run_id = storage.jobs.epoch.run_id()
     with storage.jobs.locks.alone("keys", ADOPTION_S) as chosen, ThreadPoolExecutor(ADOPTERS) as pool:

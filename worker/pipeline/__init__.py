@@ -1,1 +1,1 @@
-"""From tickets to finished micro-batches."""
+"""Runs tickets: claims micro-batches, and fetches, segments, stores and finishes their jobs."""

@@ -1,6 +1,7 @@
-"""One ticket's run: claim → fetch → decode → infer → encode → store → finish, one direction, stages overlapping.
+"""One ticket's run: claim → fetch → decode → infer → encode → store → finish.
 
-While the engine runs one micro-batch, threads fetch and decode the next and encode and store the one before.
+The stages overlap: while the engine runs one micro-batch, threads fetch and decode the next one, and
+encode and store the previous one.
 """
 
 import logging
@@ -33,14 +34,14 @@ class Drain:
         self._workplace, self._name = workplace, name
         self._storage, self._engines, self._worker = workplace.storage, workplace.engines, workplace.worker
         self._give_way = time.monotonic() + self._storage.settings.ticket_s
-        self._held: list[MicroBatch] = []  # claimed and not yet handed in
-        self._again = False  # a job that has to be alone in this process came up, or had been
-        self._wanted: str | None = None  # a version that has to be loaded before its jobs can be claimed
+        self._held: list[MicroBatch] = []  # claimed and not yet finished
+        self._again = False  # claim again after this round: an isolated job was claimed or put back
+        self._wanted: str | None = None  # the version to load before its jobs can be claimed
 
     def run(self) -> None:
-        """Work until nothing waits or the ticket's time is spent; then send the next ticket if work is left.
+        """Work until no job waits or the ticket's time has passed; then send the next ticket if one is missing.
 
-        Raises Unavailable or redis.RedisError; then `give_back` puts back what is held.
+        Raises Unavailable or redis.RedisError. Call `give_back` afterwards in any case.
         """
         self._wanted = self._engines.first()
         while True:
@@ -54,7 +55,7 @@ class Drain:
             self._storage.tickets.send(min(1, self._storage.jobs.tickets_missing(self._name)))
 
     def give_back(self) -> None:
-        """Return the leases of everything that was claimed and not handed in."""
+        """Release the leases of all jobs that were claimed and not finished."""
         for held in self._held:
             futures: list[Future[Any]] = [*held.fetching, *held.storing]
             for future in futures:
@@ -62,7 +63,7 @@ class Drain:
             try:
                 self._storage.jobs.release(held.token, held.ids)
             except redis.RedisError as error:
-                log.warning("leases of %s run out by themselves: %s", held.token, error)
+                log.warning("leases of %s cannot be released, they will expire: %s", held.token, error)
 
     def _time_is_spent(self) -> bool:
         return time.monotonic() >= self._give_way
@@ -73,7 +74,7 @@ class Drain:
             following = None
             if current:
                 self._wait_prepared(current)
-                # Claimed now, its photos are fetched and decoded while the engine runs.
+                # Claim the next one now: its photos are fetched and decoded while the engine runs.
                 if not self._time_is_spent() and not current.alone:
                     following = self._claim()
                 self._infer(current.segmenter, [item for item in current.items if item.pixels is not None])
@@ -93,26 +94,26 @@ class Drain:
             return None
         alone = bool(jobs[0].alone)
         self._again = self._again or alone
-        if alone and self._held:  # it has to wait until this process has nothing else
+        if alone and self._held:  # it must run when this process has no other jobs
             self._storage.jobs.release(token, [job.id for job in jobs])
             return None
         requested = jobs[0].spec.model
         version = offer.version(requested)
         segmenter = self._engines.get(requested, version)
         if segmenter is None:
-            self._do_without(token, jobs, version)
+            self._defer(token, jobs, version)
             return None
         claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic(), alone)
         self._held.append(claimed)
         claimed.fetching = self._workplace.preparing.begin(segmenter, claimed.items)
         return claimed
 
-    def _do_without(self, token: str, jobs: Sequence[Job], version: str) -> None:
-        """The jobs' version is not loaded, or not in the registry any more."""
+    def _defer(self, token: str, jobs: Sequence[Job], version: str) -> None:
+        """Release jobs whose version is not loaded. Fail them if the registry no longer has it."""
         if self._engines.gone(version):
             self._refuse(token, jobs)
         else:
-            # Loading may take longer than a lease: meanwhile another worker can have the jobs.
+            # Loading may take longer than a lease; another worker may run the jobs meanwhile.
             self._storage.jobs.release(token, [job.id for job in jobs])
         self._wanted = version
 
@@ -126,14 +127,14 @@ class Drain:
     def _wait_prepared(self, current: MicroBatch) -> None:
         done, late = wait(current.fetching, timeout=self._storage.settings.lease_s / 2)
         if late:
-            waiting = self._workplace.preparing.leave_behind(current)
+            waiting = self._workplace.preparing.abandon_late(current)
             self._storage.jobs.release(current.token, waiting)
         for future in done:
             future.result()
         self._extend(current)
 
     def _extend(self, current: MicroBatch) -> None:
-        """Renew the leases because a stage was finished; what was cancelled or lost meanwhile is let go."""
+        """Extend the leases after a stage. Cancelled jobs skip their remaining stages; lost ones are dropped."""
         states = self._storage.jobs.extend(current.token, self._name, self._worker, current.ids)
         for item, state in zip(current.items, states, strict=True):
             if state is Lease.CANCELED:
@@ -142,7 +143,7 @@ class Drain:
         current.items = [item for item, state in zip(current.items, states, strict=True) if state is not Lease.LOST]
 
     def _infer(self, segmenter: Segmenter, items: Sequence[Item]) -> None:
-        """One forward pass. If it raises, the halves are tried, down to the one image that is to blame."""
+        """Run one forward pass. If it raises, try each half, down to the image that causes the failure."""
         if not items:
             return
         started = time.perf_counter()
@@ -176,9 +177,9 @@ class Drain:
 
     def _note(self, answer: Ending, one: Finished) -> None:
         if answer is Ending.LOST:
-            log.warning("%s: it has ended otherwise", one.job_id)
+            log.warning("%s: already ended differently, result discarded", one.job_id)
             self._storage.objects.remove(RESULTS, one.result_key)
         elif answer is Ending.SUPERSEDED:
-            log.warning("%s: another attempt has it", one.job_id)
+            log.warning("%s: another attempt holds the job, which may adopt this result", one.job_id)
         elif one.outcome.error:
             log.warning("%s: %s", one.job_id, one.outcome.error["code"])

@@ -1,4 +1,4 @@
-"""What this worker has loaded and refuses, as the other processes are to know it."""
+"""Reports to Redis which versions this worker has loaded and which it refuses."""
 
 import time
 
@@ -16,7 +16,7 @@ class EngineReports:
         self._reported_at = 0.0
 
     def report(self, refusing: frozenset[str]) -> None:
-        """When it has changed, and now and then."""
+        """Report if the refused names have changed, and at least every REPORT_EVERY_S."""
         now = time.monotonic()
         if refusing == self._refusing and now - self._reported_at < REPORT_EVERY_S:
             return
@@ -25,7 +25,7 @@ class EngineReports:
         self._refusing, self._reported_at = refusing, now
 
     def load(self, version: str) -> None:
-        """Load a version; while it is loading, the names that stand for it are refused."""
+        """Load a version. Until it is loaded, refuse the names that resolve to it."""
         names = self._engines.offer().names(version)
         self.report(self._refusing.union(names))
         self._engines.load(version)

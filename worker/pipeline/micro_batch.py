@@ -1,4 +1,4 @@
-"""The images of one claim, and what the stages have made of them so far."""
+"""The images of one claim, with the results of the stages so far."""
 
 import time
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from storage.problems import Problem
 
 @dataclass
 class Item:
-    """One job on its way."""
+    """One job in the pipeline. `pixels`: the network's input, RGB; `logits`: the network's output."""
 
     job: Job
     pixels: NDArray[np.uint8] | None = None  # [size,size,3]
     logits: NDArray[np.float32] | None = None  # [size,size,classes]
     problem: Problem | None = None
     timings_ms: dict[str, int] = field(default_factory=dict)
-    decoding_bytes: int = 0  # reserved for its decoder, while that runs
-    given_up: bool = False  # its decoding is not to begin any more
+    decoding_bytes: int = 0  # memory reserved for its decoder; 0 until decoding begins
+    given_up: bool = False  # decoding must not begin any more
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -35,7 +35,10 @@ class Item:
 
 @dataclass
 class MicroBatch:
-    """All of one model, with the futures of the stage they are in."""
+    """Jobs of one model version, with the futures of their stage. `claimed_at`: monotonic seconds.
+
+    `alone`: this job runs in isolation, because earlier attempts at it crashed their workers.
+    """
 
     token: str
     segmenter: Segmenter

@@ -1,7 +1,7 @@
-"""What runs a ticket, whatever goes wrong.
+"""Runs tickets, and handles failures.
 
-What goes wrong with one image is that image's own outcome; what goes wrong with a part (object store, model, Redis)
-gives the leases back and counts against no job.
+A failure of one image becomes that image's outcome. After a failure of a part (object store, model,
+Redis), the leases are released, and no job is charged an attempt.
 """
 
 import logging
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """Lives as long as its process."""
+    """Runs the tickets of one process."""
 
     def __init__(self, storage: Storage, engines: Engines, worker: str) -> None:
         self._workplace = Workplace(storage, engines, worker)
         self._probe = StoreProbe(storage.objects)
 
     def run(self, drainer: str) -> None:
-        """One ticket. `drainer`: its id."""
-        if not self._probe.answers():
+        """Run one ticket. `drainer`: its id."""
+        if not self._probe.is_up():
             return
         drain = Drain(self._workplace, drainer)
         try:
@@ -40,10 +40,10 @@ class Pipeline:
             log.warning("work put back, the sweeper's next ticket tries again: %s", error)
         finally:
             drain.give_back()
-            self._end_if_hopeless()
+            self._exit_if_stuck()
 
-    def _end_if_hopeless(self) -> None:
+    def _exit_if_stuck(self) -> None:
         preparing = self._workplace.preparing
-        if preparing.hopeless:
+        if preparing.stuck:
             log.critical("%d threads hang: ending this process, the worker starts another", preparing.hung)
-            os._exit(1)  # an orderly end would wait for them
+            os._exit(1)  # an orderly exit would wait for the threads

@@ -1,4 +1,4 @@
-"""Stages fetch and decode, in threads: from an upload to the network's input."""
+"""The stages fetch and decode, in threads: from an upload to the network's input."""
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,39 +16,40 @@ from worker.pipeline.micro_batch import Item, MicroBatch
 
 FETCHERS = 3
 MOST_HUNG = 4
-MOST_HUNG_SHARE = 0.25  # of the memory: what is left has to hold the largest photo
+MOST_HUNG_SHARE = 0.25  # of the memory; the rest must suffice for the largest photo
 
 log = logging.getLogger(__name__)
 
 
 class Preparing:
-    """The threads of a process that fetch and decode. A decoder that hangs is left behind, with its thread."""
+    """The threads of a process that fetch and decode. A decoder that hangs is abandoned, with its thread."""
 
     def __init__(self, storage: Storage, memory: Memory) -> None:
         self._storage, self._memory = storage, memory
         self._threads = ThreadPoolExecutor(FETCHERS, "fetch")
-        self._left_behind: list[tuple[Item, Future[None]]] = []
+        self._abandoned: list[tuple[Item, Future[None]]] = []
 
     @property
     def hung(self) -> int:
-        """Threads that were left behind and have not come back: a large photo on a busy machine is merely slow."""
-        self._left_behind = [(item, future) for item, future in self._left_behind if not future.done()]
-        return len(self._left_behind)
+        """How many abandoned threads still run. Some do finish: a large photo on a busy machine is only slow."""
+        self._abandoned = [(item, future) for item, future in self._abandoned if not future.done()]
+        return len(self._abandoned)
 
     @property
-    def hopeless(self) -> bool:
-        """Too many threads hang, or they hold too much memory: only another process goes on as before."""
+    def stuck(self) -> bool:
+        """Whether too many threads hang, or hold too much memory: the process must be replaced."""
         too_many = self.hung >= MOST_HUNG
-        held = sum(item.decoding_bytes for item, _ in self._left_behind)
+        held = sum(item.decoding_bytes for item, _ in self._abandoned)
         return too_many or held > MOST_HUNG_SHARE * self._memory.most_bytes
 
     def begin(self, segmenter: Segmenter, items: list[Item]) -> list[Future[None]]:
         return [self._threads.submit(self._prepare, segmenter, item) for item in items]
 
-    def leave_behind(self, micro_batch: MicroBatch) -> list[str]:
-        """Go on without the photos on which a decoder hangs: each loses its lease. → the ids that only stood behind.
+    def abandon_late(self, micro_batch: MicroBatch) -> list[str]:
+        """Remove the photos that are not decoded yet, and continue with new threads.
 
-        Raises Unavailable where the object store hangs.
+        A photo on which a decoder hangs loses its lease when that expires. Returns the ids of the photos that only
+        waited, whose leases the caller releases. Raises Unavailable if the object store hangs.
         """
         rows = list(zip(micro_batch.items, micro_batch.fetching, strict=True))
         if any(future.running() and "fetch" not in item.timings_ms for item, future in rows):
@@ -60,23 +61,23 @@ class Preparing:
         self._memory.look_again()
         for item, future in late:
             if item not in waiting:
-                log.error("%s: decoding hangs, left behind", item.job.id)
-                self._left_behind.append((item, future))
+                log.error("%s: decoding hangs, abandoned", item.job.id)
+                self._abandoned.append((item, future))
         micro_batch.items = [item for item, future in rows if future.done() and not future.cancelled()]
         self._threads = ThreadPoolExecutor(FETCHERS, "fetch")
         return [item.job.id for item in waiting]
 
     def _prepare(self, segmenter: Segmenter, item: Item) -> None:
-        """The full-size frame exists in here only: one per thread, all of them within the memory."""
+        """Fetch and decode one photo. Only this call holds the full-size frame, within the memory limit."""
         with item.timed("fetch"):
             content = self._storage.objects.get_upload(item.job.spec)
         if content is None:
-            item.problem = Problem("storage_error", "The upload is not in the object store any more.")
+            item.problem = Problem("storage_error", "The object store no longer has the upload.")
             return
         try:
             self._decode(segmenter, item, content)
         except GivenUp:
-            log.warning("%s: its turn to be decoded did not come", item.job.id)
+            log.warning("%s: not decoded, it waited behind a decoder that hangs", item.job.id)
         except Problem as problem:
             item.problem = problem
         except Exception:
@@ -92,7 +93,7 @@ class Preparing:
                 item.pixels = self._to_input(segmenter, content)
 
     def _to_input(self, segmenter: Segmenter, content: bytes) -> NDArray[np.uint8]:
-        """A function of its own, so that the photo is freed before its memory is given to another thread."""
-        # Twice the network's input is enough to scale down from without aliasing.
+        """Decode and scale a photo. A separate function, so that the photo is freed before its reservation is."""
+        # Twice the network's input size is enough for scaling without aliasing.
         _, photo = decode(content, self._storage.settings, at_least=2 * segmenter.card.input_size)
         return segmenter.to_input(photo)

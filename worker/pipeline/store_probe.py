@@ -1,4 +1,4 @@
-"""Whether the object store answers: after an outage nothing is claimed until a probe succeeds."""
+"""Probes the object store: after an outage, the worker claims nothing until a probe succeeds."""
 
 import time
 
@@ -6,20 +6,20 @@ from redis.backoff import ExponentialWithJitterBackoff
 
 from storage.objects import MinioObjects
 
-PAUSES = ExponentialWithJitterBackoff(cap=5, base=0.5)  # seconds, by the failures before
+PAUSES = ExponentialWithJitterBackoff(cap=5, base=0.5)  # seconds, by the number of failures
 
 
 class StoreProbe:
     def __init__(self, objects: MinioObjects) -> None:
         self._objects = objects
-        self._failures, self._probe_at = 0, 0.0  # since the store last answered
+        self._failures, self._probe_at = 0, 0.0  # failures since the last success; time of the next probe
 
     def failed(self) -> None:
-        """Work had to be put back."""
+        """Note that an access to the object store failed."""
         self._failures += 1
 
-    def answers(self) -> bool:
-        """Without a failure before, yes. Else probes come less and less often, and between two of them it is no."""
+    def is_up(self) -> bool:
+        """Whether the store is up, as far as known. After a failure, probe it, with growing pauses between probes."""
         if not self._failures:
             return True
         if time.monotonic() < self._probe_at:

@@ -1,4 +1,4 @@
-"""Stages encode and store, in threads: from logits to a result object."""
+"""The stages encode and store, in threads: from logits to a result object."""
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +19,7 @@ from worker.pipeline.memory import Memory
 from worker.pipeline.micro_batch import Item, MicroBatch
 
 STORERS = 3
-BYTES_PER_PIXEL = 14  # of a mask at its peak; tests/worker/test_memory.py measures it
+BYTES_PER_PIXEL = 14  # peak while a mask is encoded; tests/worker/test_memory.py measures it
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Storing:
         return [self._threads.submit(self._store, micro_batch, item) for item in micro_batch.items]
 
     def _store(self, micro_batch: MicroBatch, item: Item) -> Finished:
-        """The result object, then what `finish` is to be given."""
+        """Encode one item, store its result object, and return the arguments for `finish`."""
         mask, outcome = self._encode(micro_batch.segmenter, item)
         objects, job = self._storage.objects, item.job
         with item.timed("store"):
@@ -55,10 +55,13 @@ class Storing:
 
 
 def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
-    """The mask at the photo's upright size as a PNG that carries its outcome and how sure the model was."""
+    """Encode an item's logits as a PNG: the mask at the size of the upright photo, outcome and confidence included.
+
+    Returns the file and the outcome, which has the file's digest. Raises ValueError if there are no logits.
+    """
     spec, card, logits = item.job.spec, segmenter.card, item.logits
     if logits is None:
-        raise ValueError("no logits: it never went through the engine")
+        raise ValueError("no logits: the item has not passed the engine")
     with item.timed("encode"):
         mask, sure = to_mask(logits, spec.width, spec.height), confidence(logits)
         # np.bincount would copy the mask to int64 first.

@@ -1,4 +1,4 @@
-"""What lives as long as its process, and every drain uses."""
+"""The parts of the pipeline that all tickets of a process share."""
 
 from storage.connection import Storage
 from worker.engines import Engines
@@ -9,11 +9,11 @@ from worker.pipeline.storing import Storing
 
 
 class Workplace:
-    """`worker`: the name of this worker in leases and reports."""
+    """Shared by all drains of a process. `worker`: the name of this worker in leases and reports."""
 
     def __init__(self, storage: Storage, engines: Engines, worker: str) -> None:
         self.storage, self.engines, self.worker = storage, engines, worker
         memory = Memory(storage.settings.picture_bytes)
         self.preparing, self.storing = Preparing(storage, memory), Storing(storage, memory)
         self.reports = EngineReports(storage.jobs, engines, worker)
-        self.finished_at = 0.0  # monotonic seconds, of the last micro-batch
+        self.finished_at = 0.0  # when the last micro-batch was finished, in monotonic seconds
