@@ -1,4 +1,7 @@
-"""Real Redis and S3 for every test; data and browser where they are there, obligatory in CI."""
+"""Fixtures for all tests: a real Redis server and a real S3 server.
+
+Tests that need photos, a browser or another program skip if it is missing; in CI they fail.
+"""
 
 import os
 import secrets
@@ -8,10 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import keeping
 import pytest
 import services
 import shapes
+import shared_services
 from pydantic import SecretStr
 from sqlalchemy import text
 from stack import Stack
@@ -38,7 +41,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         bucket_prefix="test-",
         sql_url=f"sqlite:///{folder}/records.db",
         model_cache=folder / "models",
-        ticket_s=60,  # a pipeline that a test runs ends its work, however slow the machine is
+        ticket_s=60,  # long enough for a pipeline under test to finish on a slow machine
     )
     objects = connect(made).objects
 
@@ -47,7 +50,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
     prepare()
     connect(made).database.migrate()
-    with keeping.kept(redis), keeping.kept(s3, prepare):
+    with shared_services.watch(redis), shared_services.watch(s3, prepare):
         yield made
     redis.stop()
     s3.stop()
@@ -55,7 +58,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 @pytest.fixture
 def connection(settings: Settings) -> Iterator[Storage]:
-    """Storage over an empty Redis; the buckets keep what other tests left."""
+    """Storage with an empty Redis. The buckets still hold the objects of earlier tests."""
     made = connect(settings)
     made.jobs.client.flushall()
     made.jobs.epoch.mark_intact()
@@ -70,7 +73,7 @@ def empty_store(connection: Storage) -> Storage:
 
 @pytest.fixture
 def own_store(connection: Storage, tmp_path: Path) -> Storage:
-    """Empty buckets and tables and a model cache beside those that the other tests share."""
+    """Storage with buckets, tables and a model cache that only this test uses, all empty."""
     own = {"bucket_prefix": "own-", "model_cache": tmp_path / "cache"}
     sql_url = SecretStr(f"sqlite:///{tmp_path}/own.db")
     made = connect(connection.settings.replace(sql_url=sql_url, **own))
@@ -88,18 +91,18 @@ def emptied(connection: Storage) -> Storage:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[services.Service]:
-    """Its folder must be open to the user that it runs as, which pytest's own are not."""
+    """A PostgreSQL server. It runs as another user, who could not read a `tmp_path` folder."""
     folder = Path(tempfile.mkdtemp(prefix="segue-postgres-"))
     service = services.start_postgres(folder)
-    with keeping.kept(service):
+    with shared_services.watch(service):
         yield service
-    service.stop(signal.SIGINT)  # it would wait for its clients
+    service.stop(signal.SIGINT)  # on SIGTERM, PostgreSQL would wait for its clients to disconnect
     shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """Empty tables, in each kind of database."""
+    """Empty tables, once in SQLite and once in PostgreSQL."""
     url = f"sqlite:///{tmp_path}/records.db"
     if request.param == "postgresql":
         url = services.postgres_url(request.getfixturevalue("postgres").port)
@@ -115,7 +118,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 @pytest.fixture
 def recording(own_store: Storage, database: Database) -> Iterator[Storage]:
-    """Empty Redis, buckets and tables."""
+    """Storage with an empty Redis, empty buckets and the empty tables of `database`."""
     made = connect(own_store.settings.replace(sql_url=SecretStr(database.url)))
     yield made
     made.database.dispose()
@@ -124,7 +127,7 @@ def recording(own_store: Storage, database: Database) -> Iterator[Storage]:
 
 @pytest.fixture(scope="session", params=["Redis", "Valkey"])
 def redis_program(request: pytest.FixtureRequest) -> Path:
-    """Each server that may stand behind REDIS_URL. Every test of a restart runs on both."""
+    """The path of each server program that SEGUE_REDIS_URL may point at."""
     try:
         return services.redis_program(request.param)
     except LookupError as missing:
@@ -135,23 +138,26 @@ def redis_program(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """What `make run` starts, with two workers."""
-    with Stack(tmp_path_factory.mktemp("stack")) as made, keeping.kept(made):
+    """The processes that `make run` starts, with two workers."""
+    with Stack(tmp_path_factory.mktemp("stack")) as made, shared_services.watch(made):
         yield made
 
 
 @pytest.fixture(scope="session")
 def shapes_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a version that was trained on made-up pictures of two classes; they lie in ../../data."""
+    """The folder of a model version trained on synthetic pictures of two classes.
+
+    The pictures are in `../../data`, seen from that folder.
+    """
     return shapes.make_version(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="session")
 def pets() -> Path:
-    """The folder of real photos; skips by name where it is absent, unless SEGUE_DATA promises it in CI."""
+    """The folder of real photos. Without it, skip the test; in CI, fail if SEGUE_DATA is set."""
     root = Path(os.environ.get("SEGUE_DATA") or DEFAULT_DATA)
     if not root.is_dir():
         if os.environ.get("CI") and os.environ.get("SEGUE_DATA"):
-            pytest.fail(f"SEGUE_DATA names {root}, which is not there")
+            pytest.fail(f"SEGUE_DATA names {root}, which does not exist")
         pytest.skip(f"SEGUE_DATA: no photos in {root}")
     return root

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-import keeping
 import pytest
 import services
+import shared_services
 from services import SHIPPED_MODEL
 
 from storage.connection import Storage
@@ -18,7 +18,7 @@ def lonely_web(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
     """→ its address"""
     port, log = services.free_ports(1), tmp_path_factory.mktemp("web") / "gunicorn.log"
     started = services.start(services.procfile("web"), services.joining(settings, PORT=port), port, log)
-    with keeping.kept(started):
+    with shared_services.watch(started):
         yield f"http://127.0.0.1:{port}"
     started.stop()
     assert "Traceback" not in log.read_text()

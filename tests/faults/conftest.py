@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import keeping
 import pytest
+import shared_services
 from scene import QUICK, Begin, Row, Scene
 from stack import Stack
 
@@ -14,7 +14,7 @@ MEASURED = "measured"
 @pytest.fixture(scope="session")
 def rough(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """What `make run` starts, with two workers and short intervals. It has to be whole again after each scenario."""
-    with Stack(tmp_path_factory.mktemp("rough"), **QUICK) as stack, keeping.kept(stack):
+    with Stack(tmp_path_factory.mktemp("rough"), **QUICK) as stack, shared_services.watch(stack):
         yield stack
 
 

@@ -21,13 +21,13 @@ filterwarnings = error
 
 SHARED = """
 import os, pytest, redis
-from keeping import kept
+from shared_services import watch
 from services import start_redis
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     started = start_redis(tmp_path_factory.mktemp("redis"))
-    with kept(started):
+    with watch(started):
         yield started
     started.stop()
 

@@ -1,4 +1,4 @@
-"""Webs that ask who calls, and those who call them."""
+"""Apps that require API keys, and the keys and headers of their callers."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ BOTH = (Scope.SUBMIT, Scope.READ)
 
 
 def guarded(connection: Storage, **changes: Any) -> Flask:
-    """A web that asks for keys."""
+    """The Flask app of a server that requires API keys."""
     asked = {"require_keys": True, "session_secret": SecretStr(SECRET), **changes}
     return create_app(connection.settings.replace(**asked))
 

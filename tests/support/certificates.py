@@ -1,4 +1,4 @@
-"""A certificate authority of the tests, and a proxy that speaks TLS before a server that does not."""
+"""A certificate authority for the tests, and a proxy that terminates TLS for a plain server."""
 
 import socket
 import ssl
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 
 class Authority:
-    """Writes what it signs into `folder`; its own certificate is `ca`."""
+    """Writes the certificates that it signs to `folder`; its own certificate is `ca`."""
 
     def __init__(self, folder: Path) -> None:
         self.ca = folder / "ca.pem"
@@ -32,7 +32,7 @@ class Authority:
         self.ca.write_bytes(certificate.public_bytes(PEM))
 
     def server(self, address: str = "127.0.0.1", valid_until: datetime | None = None) -> ssl.SSLContext:
-        """For a server at this address."""
+        """Return the TLS context of a server at this address."""
         key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
         alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
         made = self._builder(name, key, valid_until).add_extension(alternative, critical=True)
@@ -57,7 +57,7 @@ class Authority:
 
 @contextmanager
 def speaking_tls(context: ssl.SSLContext, port: int) -> Iterator[int]:
-    """A port at which the server at `port` is reached by TLS only."""
+    """Yield a port that accepts only TLS and forwards to the plain server at `port`."""
     own = services.free_ports(1)
     with socket.create_server(("127.0.0.1", own)) as listener:
         threading.Thread(target=_accept, args=(listener, context, port), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Ways to hurt the processes of a running stack, by the pids that the supervisor started."""
+"""Kill and stop the processes of a running stack, by the pids that the supervisor started."""
 
 import os
 import signal
@@ -19,12 +19,12 @@ def pool_children(stack: Stack) -> list[int]:
 
 
 def pool_child(worker: int) -> int | None:
-    """The process that does the work; beside it a worker has a tracker of semaphores."""
+    """The child that runs the tasks. A worker's other child tracks semaphores."""
     return next((child for child in family(worker) if "semaphore_tracker" not in command_line(child)), None)
 
 
 def family(pid: int) -> list[int]:
-    """Its children, as far as it lives."""
+    """The pids of a process's children; empty if the process has ended."""
     try:
         return children(pid)
     except FileNotFoundError:
@@ -37,7 +37,7 @@ def redis_server(stack: Stack) -> int:
 
 
 def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> list[int]:
-    """→ those that were still there to get it"""
+    """Send a signal. Returns the pids of the processes that still existed."""
     hit = []
     for pid in pids:
         try:
@@ -49,7 +49,7 @@ def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> list[i
 
 
 def gone(pid: int) -> bool:
-    """It has ended; its parent may not have looked yet."""
+    """Whether a process has ended. Its parent may not have reaped it yet."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -59,7 +59,7 @@ def gone(pid: int) -> bool:
 
 @contextmanager
 def stopped(pids: Iterable[int]) -> Iterator[None]:
-    """They stand still inside of the block."""
+    """Stop the processes (SIGSTOP) for the duration of the block."""
     held = kill(pids, signal.SIGSTOP)
     try:
         yield
@@ -69,13 +69,13 @@ def stopped(pids: Iterable[int]) -> Iterator[None]:
 
 @contextmanager
 def unsupervised(stack: Stack) -> Iterator[None]:
-    """What dies inside of the block is started again only after it."""
+    """Pause the supervisor: it restarts a process that dies in the block only after the block."""
     with stopped([int((stack.var / "supervisord.pid").read_text())]):
         yield
 
 
 def replaced(stack: Stack, program: str, victims: Iterable[int], count: int) -> list[int]:
-    """Wait until `count` of it run, none of them a victim. → their pids"""
+    """Wait until `count` processes of `program` run, none of them a victim. Returns their pids."""
     dead, alive = set(victims), list[int]()
 
     def back() -> bool:
@@ -102,13 +102,13 @@ def append_only_files(stack: Stack) -> Path:
 
 
 def increments(stack: Stack) -> Path:
-    """The append-only file that grows."""
+    """The append-only file that Redis is writing to."""
     [file] = append_only_files(stack).glob("*.incr.aof")
     return file
 
 
 def calm(stack: Stack, workers: int = 2) -> None:
-    """Wait until everything runs again and nothing waits."""
+    """Wait until all processes run and no job is pending or running."""
 
     def quiet() -> bool:
         if not reachable(stack):

@@ -1,4 +1,4 @@
-"""A test client that holds every answer to the description of the API."""
+"""A test client that validates every response against the OpenAPI description."""
 
 import json
 from typing import Any
@@ -15,13 +15,13 @@ from web.openapi.headers import HEADERS
 from web.openapi.operation import JSON, PROBLEM
 from web.openapi.rendering import method_of
 
-OPEN_ENDED = {"static"}  # files, which are no operation
+OPEN_ENDED = {"static"}  # serves files and is not an operation of the API
 
 Seen = set[tuple[str, str, str]]
 
 
 class Description:
-    """`seen`: (operation, status, media type) of all answers that were checked."""
+    """`seen`: (operation, status, media type) of all responses that were checked."""
 
     def __init__(self, app: Flask) -> None:
         self.document = describe(app)
@@ -39,12 +39,12 @@ class Description:
             self._check_operation(self.document["paths"][path_of(rule)][method_of(rule).lower()], answer)
 
     def matches(self, schema: dict[str, Any], document: Any) -> None:
-        """Raises ValidationError, which names the place."""
+        """Validate a document. Raises ValidationError, which names the invalid element."""
         whole = {**schema, "components": self.document["components"]}
         Draft202012Validator(whole, format_checker=FormatChecker()).validate(document)
 
     def promised(self) -> Seen:
-        """What `seen` becomes when every good answer of every operation was seen."""
+        """Every (operation, status, media type) that the description gives below status 400."""
         return {
             (operation["operationId"], status, kind)
             for methods in self.document["paths"].values()
@@ -83,7 +83,7 @@ class Description:
 
 
 class DescribedClient(FlaskClient):
-    """The app has to have its Description in `extensions["description"]`."""
+    """Validates each response. The app's `extensions["description"]` must be a Description."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         answer = super().open(*args, **kwargs)

@@ -1,8 +1,11 @@
-"""How `make test` spreads the tests over processes: whole modules, the longest first, then the tests marked `alone`.
+"""A plugin: how `make test` spreads the tests over processes.
 
-A module stays on one worker, because its fixtures may start a server. A test marked `alone` measures memory or CPU, or
-needs the whole machine: it runs when all other tests have ended and their workers and services are gone.
-`pytest --write-durations` renews the file of durations that decides the order.
+Whole modules run first, the longest one first, and then the tests marked `alone`.
+
+A module stays on one worker, because its fixtures may start a server. A test marked `alone`
+measures memory or CPU, or needs the whole machine: it runs after all other tests have ended and
+their workers and services are gone.
+`pytest --write-durations` rewrites the file of durations that decides the order.
 """
 
 import json
@@ -15,12 +18,12 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 DURATIONS = Path(__file__).with_name("durations.json")
-SHORTEST_S = 2  # of the modules that are in the file
+SHORTEST_S = 2  # modules faster than this are left out of the file
 ALONE_FILE = "alone_file"
 
 
 class Distribution(LoadScopeScheduling):
-    """Hands out the modules in the workers' order; the last worker gets the modules of `alone`."""
+    """Hands out modules in the order of collection; the last worker gets the tests marked `alone`."""
 
     def __init__(self, config: pytest.Config, log: Any, alone_file: Path) -> None:
         super().__init__(config, log)
@@ -34,7 +37,10 @@ class Distribution(LoadScopeScheduling):
         return f"{module} {pytest.mark.alone.name}" if nodeid in self._alone else module
 
     def _reschedule(self, node: Any) -> None:
-        """A worker runs a test only when it knows the next one, or that there is none: it needs two at a time."""
+        """Give a worker more tests while it has fewer than two.
+
+        A worker runs a test only once it knows the next one, or knows that this is the last one.
+        """
         while (
             node in self.registered_collections
             and not node.shutting_down
@@ -51,7 +57,7 @@ class Distribution(LoadScopeScheduling):
         return bool(self.workqueue) and _scope_is_alone(next(iter(self.workqueue)))
 
     def _another_goes_on(self, node: Any) -> bool:
-        """Whether this worker can end, because another one is left for the tests marked `alone`."""
+        """Whether this worker can end: another one remains to run the tests marked `alone`."""
         others = [other for other in self.nodes if other is not node and not other.shutting_down]
         return bool(others) and self._alone_is_next()
 
@@ -66,7 +72,7 @@ class Distribution(LoadScopeScheduling):
             super()._assign_work_unit(node)
 
     def remove_node(self, node: Any) -> str | None:
-        """→ the test in which the worker crashed. The others that it had go to those that are left."""
+        """Give the tests of a crashed worker to the others. Returns the test that crashed it."""
         left = {
             scope: dict.fromkeys(pending, False)
             for scope, tests in self.assigned_work.pop(node).items()
@@ -87,11 +93,11 @@ def _scope_is_alone(scope: str) -> bool:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-durations", action="store_true", help=f"renew {DURATIONS.name} with what this run took")
+    parser.addoption("--write-durations", action="store_true", help=f"rewrite {DURATIONS.name} from this run")
 
 
 class Controller:
-    """The side of the plugin that runs in the process that distributes."""
+    """The part of the plugin that runs in the controller, which distributes the tests."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="segue-tests-")
@@ -111,7 +117,7 @@ class Controller:
 
 
 class Worker:
-    """The side of the plugin that runs where the tests do."""
+    """The part of the plugin that runs in each worker."""
 
     def __init__(self, alone_file: Path) -> None:
         self._alone_file = alone_file
@@ -122,7 +128,7 @@ class Worker:
         items.sort(key=lambda item: (is_alone(item), -seconds.get(module_of(item.nodeid), SHORTEST_S)))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Report the tests that are marked: the controller, which collects nothing, knows their ids only."""
+        """Report the tests marked `alone`. The controller collects nothing and knows only ids."""
         alone = sorted(item.nodeid for item in session.items if is_alone(item))
         written = self._alone_file.with_suffix(f".{id(self)}")
         written.write_text(json.dumps(alone))
@@ -132,7 +138,7 @@ class Worker:
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.pluginmanager.register(Worker(Path(config.workerinput[ALONE_FILE])))
-    elif hasattr(config.option, "dist"):  # xdist is there
+    elif hasattr(config.option, "dist"):  # pytest-xdist is installed
         config.pluginmanager.register(Controller())
 
 

@@ -1,4 +1,4 @@
-"""One image through header and decode in a process of its own: what came out, and what it cost."""
+"""Read and decode one image in a separate process, and report the outcome and its cost."""
 
 import resource
 import time
@@ -14,7 +14,7 @@ from storage.photos.photo import Header, decode, read_header
 from storage.problems import Problem
 from storage.settings import Settings
 
-ADDRESS_SPACE = 6 * 1024**3  # bytes: far more than is allowed, so that a bomb ends here and not with the machine
+ADDRESS_SPACE = 6 * 1024**3  # bytes: far above the promise; a bomb kills this process, not the machine
 SMALL = 256
 REFUSALS = {"unprocessable_image", "unsupported_media_type", "payload_too_large"}
 SETTINGS = Settings()
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass
 class Finding:
-    """`wrong`: what breaks the promise; `outcomes`: of header, decode and small decode."""
+    """`outcomes`: of header, decode and small decode; `wrong`: the promises that were broken."""
 
     outcomes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
@@ -34,13 +34,13 @@ class Finding:
 
 
 def confine() -> None:
-    """For the process that is to examine."""
+    """Limit the memory of this process, before it examines images."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
 
 
 def examine(content: bytes) -> Finding:
     finding = Finding()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak of the resident memory
     before, started = peak_mb(), time.process_time()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""A plugin: marks the tests that start no service and belong to no slow module as `fast`."""
+"""A plugin: marks a test `fast` if it starts no service and its module is not a slow one."""
 
 import json
 

@@ -1,4 +1,7 @@
-"""A folder of photos and runs of `segue folder` on it, each a process that cannot import the server's libraries."""
+"""A folder of photos, and runs of `segue folder` on it.
+
+Each run is a separate process that cannot import the server's libraries.
+"""
 
 import json
 import os
@@ -22,17 +25,17 @@ import runpy, sys
 sys.modules.update(dict.fromkeys({BLOCKED}))
 runpy.run_path('scripts/submit_folder.py', run_name='__main__')
 """
-# Root reads everything; without these capabilities it is a user like others.
+# Root can read every file. Without these capabilities, file permissions apply to it too.
 AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 
 
 def env() -> dict[str, str]:
-    """SEGUE_KEY included, where a test sets it."""
+    """The environment of a run, with SEGUE_KEY if a test has set it."""
     return {**os.environ, "PYTHONPATH": services.PYTHONPATH}
 
 
 class Folder:
-    """A folder of photos, the one of its masks, and runs of the script on them."""
+    """A folder of photos, the folder of their masks, and runs of the command on both."""
 
     def __init__(self, root: Path, port: int) -> None:
         self.source, self.out, self.port = root / "in", root / "out", port
@@ -68,7 +71,7 @@ class Folder:
         return [json.loads(line) for line in (self.out / NAME).read_text().splitlines()]
 
     def kill_at(self, kind: str, count: int) -> None:
-        """Start a run and SIGKILL it as soon as the journal has so many lines of the kind."""
+        """Start a run and SIGKILL it as soon as the journal has `count` lines of this kind."""
         journal, wanted = self.out / NAME, f'{{"{kind}"'
         with subprocess.Popen(
             self.command("--concurrency", "2"),

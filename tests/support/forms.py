@@ -1,4 +1,7 @@
-"""multipart/form-data as real clients write it: Werkzeug's own leaves out a line break in an empty file."""
+"""multipart/form-data as real clients write it.
+
+Werkzeug's test client omits the line break of an empty file.
+"""
 
 from typing import Any
 
@@ -6,6 +9,6 @@ import httpx
 
 
 def form(files: list[tuple[str, tuple[str, bytes]]], fields: dict[str, str] | None = None) -> dict[str, Any]:
-    """→ arguments of a test client's `post`"""
+    """Return the keyword arguments for a test client's `post`."""
     request = httpx.Request("POST", "http://localhost", files=files, data=fields)
     return {"data": request.read(), "content_type": request.headers["Content-Type"]}

@@ -1,4 +1,4 @@
-"""HEIC and AVIF files put together box by box, so that each part of them may lie."""
+"""HEIC and AVIF files built box by box, so that a test can falsify each part."""
 
 import struct
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def grid(rows: int, columns: int, width: int, height: int) -> bytes:
 def container(
     parts: Sequence[Part], references: Sequence[tuple[bytes, int, Sequence[int]]] = (), brand: bytes = HEIC
 ) -> bytes:
-    """The items are numbered from 1; the first one is the photo. Equal bytes are stored once."""
+    """Build a file. Items are numbered from 1; item 1 is the photo. Equal bytes are stored once."""
     head = box(b"ftyp", brand, bytes(4), b"mif1", brand)
     stored = list(dict.fromkeys(part.data for part in parts))
     behind = len(head) + len(_meta(parts, references, dict.fromkeys(stored, 0))) + 8
@@ -86,7 +86,7 @@ def coded(kind: str, width: int = 64, height: int = 64) -> Part:
 
 
 def replaced(part: Part, kind: bytes, content: bytes) -> Part:
-    """With another property of this kind."""
+    """Return the item with its property of this kind replaced."""
     return part._replace(properties=tuple(content if one[4:8] == kind else one for one in part.properties))
 
 
@@ -100,7 +100,10 @@ def sps(configuration: bytes) -> bytes:
 
 
 def hevc_of_size(width: int, height: int, within: bool = False) -> Part:
-    """A HEIC picture of 64 x 64 whose sequence declares another size; `within`: a second one among the slices."""
+    """A HEIC picture of 64 x 64 pixels whose sequence parameter set declares another size.
+
+    `within`: the false set is a second one, among the slices.
+    """
     part = coded("HEIF")
     [hvcc] = [one for one in part.properties if one[4:8] == b"hvcC"]
     old = sps(hvcc)
@@ -119,7 +122,7 @@ def hevc_of_size(width: int, height: int, within: bool = False) -> Part:
 
 
 def av1_of_size(width: int, height: int) -> Part:
-    """An AVIF picture of 64 x 64 whose sequence header declares another size."""
+    """An AVIF picture of 64 x 64 pixels whose sequence header declares another size."""
     part = coded("AVIF")
     at = 2 if part.data[0] >> 3 == 2 else 0  # behind a temporal delimiter
     assert part.data[at] >> 3 & 15 == 1
@@ -138,7 +141,7 @@ def _exp_golomb(value: int) -> str:
 
 
 def _escaped(unit: bytes) -> bytes:
-    """With emulation prevention (ITU-T H.265, 7.4.1)."""
+    """Return the unit with emulation prevention bytes (ITU-T H.265, 7.4.1)."""
     out = bytearray()
     for byte in unit:
         if out[-2:] == b"\0\0" and byte <= 3:

@@ -1,4 +1,4 @@
-"""Images that were made to hurt: whole ones of every kind, the same damaged, and bombs. Made anew by each run."""
+"""Hostile images, generated in each run: intact ones of every kind, damaged copies, and bombs."""
 
 import random
 import struct
@@ -12,7 +12,7 @@ import pictures
 import profiles
 from PIL import Image
 
-MOST = 10 * 1024 * 1024 - 4096  # bytes, just below what is accepted
+MOST = 10 * 1024 * 1024 - 4096  # bytes, just below the size limit
 SEED = 20240601
 JPEG_START, PNG_START = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 
@@ -26,13 +26,13 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, *chunks: bytes, bits: int = 8, color: int = 2) -> bytes:
-    """A PNG that declares a size; its pixels are as empty as the caller makes them."""
+    """A PNG that declares this size; it has only the chunks that the caller gives."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0))
     return PNG_START + head + b"".join(chunks) + chunk(b"IEND", b"")
 
 
 def interlaced(size: int = 8) -> bytes:
-    """Adam7 as Pillow cannot write it: all passes of a grey square, each row with its filter byte."""
+    """A grey square with Adam7 interlacing, which Pillow cannot write."""
     steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     rows = b"".join(b"\0" + bytes(range(len(range(x, size, dx)))) for x, y, dx, dy in steps for _ in range(y, size, dy))
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 1))
@@ -40,7 +40,10 @@ def interlaced(size: int = 8) -> bytes:
 
 
 def lossless_jpeg(width: int, height: int) -> bytes:
-    """A grey one of process 14 (ITU-T T.81, annex H), as Pillow cannot write it: each sample is as predicted."""
+    """A grey lossless JPEG (process 14; ITU-T T.81, annex H), which Pillow cannot write.
+
+    Every sample equals its prediction.
+    """
     frame = struct.pack(">BHHBBBB", 8, height, width, 1, 1, 0x11, 0)
     table = b"\0" + bytes([1, *[0] * 15]) + b"\0"  # one code of one bit: the difference 0
     scan = bytes([1, 1, 0, 1, 0, 0]) + bytes(-(-width * height // 8))
@@ -49,7 +52,7 @@ def lossless_jpeg(width: int, height: int) -> bytes:
 
 @cache
 def originals() -> dict[str, bytes]:
-    """Whole images of every kind that is allowed."""
+    """Intact images of every accepted kind."""
     photo, save = pictures.photo(61, 43), pictures.encoded
     frames = {"save_all": True, "append_images": [pictures.photo(61, 43, 1)]}
     made = {
@@ -94,7 +97,7 @@ def originals() -> dict[str, bytes]:
 
 
 def mutations(count: int, seed: int = SEED) -> Iterator[tuple[str, bytes]]:
-    """`count` of them, each original's turn after the other's: always the same."""
+    """Yield `count` damaged images, by name; the originals take turns. The same in every run."""
     rng = random.Random(seed)
     names = list(originals())
     for number in range(count):
@@ -106,7 +109,7 @@ def mutations(count: int, seed: int = SEED) -> Iterator[tuple[str, bytes]]:
 def flipped(content: bytes, rng: random.Random) -> bytes:
     changed = bytearray(content)
     for _ in range(rng.choice((1, 1, 4, 30))):
-        # Headers are where it matters.
+        # Most damage goes into the headers, because parsers fail there.
         changed[rng.randrange(min(len(changed), rng.choice((64, 400, 10**6))))] = rng.choice(
             (0, 255, rng.randrange(256))
         )
@@ -129,7 +132,7 @@ def repeated(content: bytes, rng: random.Random) -> bytes:
 
 
 def with_a_stranger(content: bytes, rng: random.Random) -> bytes:
-    """A chunk or segment of random kind and content behind the header."""
+    """Insert a chunk or segment of random kind and content after the header."""
     body = rng.randbytes(rng.choice((0, 4, 26, 300)))
     if content.startswith(PNG_START):
         kind = rng.choice([b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"iCCP", b"zTXt", b"abCD"])
@@ -142,7 +145,7 @@ def with_a_stranger(content: bytes, rng: random.Random) -> bytes:
 
 
 def lying(content: bytes, rng: random.Random) -> bytes:
-    """Another size in the header, with the right checksum."""
+    """Write another size into the header, with a correct checksum."""
     width, height = rng.choice(((1, 1), (62, 43), (5000, 5000), (10_000, 2500), (0, 5), (65_535, 65_535)))
     if content.startswith(PNG_START):
         head = struct.pack(">II", width, height) + content[24:29]
@@ -159,7 +162,7 @@ CHANGES = (flipped, truncated, spliced, repeated, with_a_stranger, lying)
 
 
 def exif(entries: int, size: int, order: str = ">") -> bytes:
-    """A block of which every entry claims `size` bytes; its directory goes on with itself."""
+    """An EXIF block: each entry claims `size` bytes, and the directory links to itself."""
     rows = b"".join(struct.pack(f"{order}HHII", 200 + i, 1, size, 0) for i in range(entries))
     start = b"MM\0*" if order == ">" else b"II*\0"
     return start + struct.pack(f"{order}IH", 8, entries) + rows + struct.pack(f"{order}I", 8)
@@ -167,7 +170,7 @@ def exif(entries: int, size: int, order: str = ">") -> bytes:
 
 @cache
 def bombs() -> dict[str, bytes]:
-    """Small files that unpack to much, and large ones of many small parts."""
+    """Small files that expand enormously, and large files of very many small parts."""
     jpeg, plain = originals()["jpeg"], originals()["png"]
     empty = [zlib.compress(b"\0" * n, 9) for n in (10**6, 60 * 10**6, 200 * 10**6)]
     return {
@@ -204,7 +207,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def many_scans(scans: int | None = None, side: int = 5000) -> bytes:
-    """The first scan of a progressive JPEG's details, which are not there, again and again: `scans` in all."""
+    """A progressive JPEG that repeats an empty AC scan: `scans` in all."""
     whole = pictures.encoded(Image.new("L", (side, side), 100), progressive=True)
     second = whole.index(b"\xff\xda", whole.index(b"\xff\xda") + 2)
     end = whole.index(b"\xff\xc4", second)
@@ -214,12 +217,12 @@ def many_scans(scans: int | None = None, side: int = 5000) -> bytes:
 
 
 def arithmetic(marker: int = 0xCA) -> bytes:
-    """A JPEG whose frame says arithmetic coding (SOF10: progressive)."""
+    """A JPEG whose frame header declares arithmetic coding (SOF10: progressive)."""
     return originals()["jpeg progressive"].replace(b"\xff\xc2", bytes([0xFF, marker]), 1)
 
 
 def small_frame(canvas: tuple[int, int], frame: tuple[int, int] = (8, 8)) -> bytes:
-    """An animated WebP of few bytes whose first frame covers a corner of its canvas."""
+    """A small animated WebP whose first frame covers only a corner of its canvas."""
     more = {"save_all": True, "append_images": [pictures.photo(*frame, seed=1)], "lossless": True}
     whole = pictures.encoded(pictures.photo(*frame), "WEBP", **more)
     sides = b"".join(struct.pack("<I", side - 1)[:3] for side in canvas)
@@ -233,12 +236,12 @@ def _turned() -> Image.Exif:
 
 
 def _large(mode: str, kind: str = "JPEG", **how: object) -> Callable[[], bytes]:
-    """5000 x 5000 pixels: exactly as many as are allowed, turned by EXIF where the kind has it."""
+    """Return a maker of 5000 x 5000 pixels, exactly the limit; rotated by EXIF if the kind has EXIF."""
     return lambda: pictures.encoded(Image.new(mode, (5000, 5000)), kind, exif=_turned().tobytes(), **how)
 
 
 def _tiles(kind: str, brand: bytes, filler: bytes) -> bytes:
-    # Each tile ends with a filler of its own: one that is used a hundred times would be refused.
+    # Each tile ends with a different filler: a tile used a hundred times would be refused.
     grid = heif.Part(b"grid", heif.grid(10, 10, 5000, 5000), (heif.ispe(5000, 5000),))
     tile = heif.coded(kind, 512, 512)
     tiles = [tile._replace(data=tile.data + filler + bytes([1, 1, n])) for n in range(100)]
@@ -270,5 +273,5 @@ LARGEST: dict[str, Callable[[], bytes]] = {
 
 @cache
 def largest(name: str) -> bytes:
-    """A photo of exactly as many pixels as are allowed: what a right decode costs. Made when it is needed."""
+    """Make a photo of exactly the allowed number of pixels: the cost of a legitimate decode."""
     return LARGEST[name]()

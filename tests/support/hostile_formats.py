@@ -1,4 +1,4 @@
-"""HEIC, AVIF, GIF, BMP and TIFF files that were made to hurt."""
+"""Hostile HEIC, AVIF, GIF, BMP and TIFF files."""
 
 import struct
 import zlib
@@ -9,7 +9,7 @@ import pictures
 from heif import Part, container, ispe
 from PIL import Image
 
-MOST = 10 * 1024 * 1024 - 4096  # bytes, just below what is accepted
+MOST = 10 * 1024 * 1024 - 4096  # bytes, just below the size limit
 HUGE = 65_528
 
 
@@ -60,12 +60,12 @@ def _heic() -> dict[str, bytes]:
 
 
 def _later(data: bytes) -> bytes:
-    """A slice that claims to be of a picture which needs others."""
+    """Turn a slice into one of a picture that depends on other pictures."""
     return data[:4] + bytes([1 << 1]) + data[5:]
 
 
 def _padded(tile: Part) -> Part:
-    """With a megabyte of supplemental information before the slice."""
+    """Return the tile with a megabyte of supplemental information before the slice."""
     return tile._replace(data=struct.pack(">I", 10**6) + b"\x4e\1" + bytes(10**6 - 2) + tile.data)
 
 
@@ -139,7 +139,7 @@ def _bmp() -> dict[str, bytes]:
 def tiff(
     fields: dict[int, tuple[int, tuple[int, ...]]], behind: bytes = b"", entries: bytes = b"", order: str = "<"
 ) -> bytes:
-    """A directory of these tags: type (3 short, 4 long) and values; `behind` begins at byte 8."""
+    """A TIFF directory of these tags: type (3 short, 4 long) and values. `behind` is at byte 8."""
     place = 8 + len(behind)
     count = len(fields) + len(entries) // 12
     rows, long = b"", b""
@@ -169,7 +169,7 @@ def _tiff() -> dict[str, bytes]:
     dot = zlib.compress(b"\0" * 100)
     claims = b"".join(struct.pack("<HHII", 40_000 + n, 1, 9_000_000, 8) for n in range(10_000))
     one = grey_tiff(10, 10, 8, dot)
-    stored = b"\0\0\0\xff\xff" * 1_900_000  # empty blocks of Deflate, before each row
+    stored = b"\0\0\0\xff\xff" * 1_900_000  # empty Deflate blocks before each row
     return {
         "TIFF of 65535": grey_tiff(65_535, 65_535, 8, dot),
         "TIFF without pixels": grey_tiff(5000, 5000, 8, dot),

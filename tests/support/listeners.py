@@ -1,4 +1,4 @@
-"""What the processes of a stack listen on."""
+"""The ports and Unix sockets that the processes of a stack listen on."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ def everything_of(stack: Stack) -> Iterator[int]:
 
 
 def ports(pids: Iterable[int]) -> dict[int, str]:
-    """Port → the address that it is open on, as the kernel writes it: "0100007F" is 127.0.0.1."""
+    """Map each listening port to its address, as the kernel writes it: "0100007F" is 127.0.0.1."""
     inodes = {inode for pid in pids for inode in _sockets(pid)}
     found = {}
     for table in ("tcp", "tcp6"):
@@ -32,7 +32,7 @@ def ports(pids: Iterable[int]) -> dict[int, str]:
 
 
 def unix_sockets(pids: Iterable[int]) -> list[Path]:
-    """The files of those sockets that have one."""
+    """The paths of the Unix sockets that are bound to a file."""
     inodes = {inode for pid in pids for inode in _sockets(pid)}
     rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
     return [Path(row[7]) for row in rows if row[6] in inodes and len(row) > 7 and row[7].startswith("/")]

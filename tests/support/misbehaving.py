@@ -1,4 +1,4 @@
-"""HTTP servers that answer what a test wants."""
+"""HTTP servers that send the responses of a test."""
 
 import json
 import threading
@@ -12,7 +12,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @contextmanager
 def server(answer: Callable[[int], Answer], port: int = 0) -> Iterator[tuple[str, list[Any]]]:
-    """Answers the n-th request with answer(n). → its address, the headers of all requests"""
+    """Answer the n-th request with answer(n). Yields the URL and the headers of all requests."""
     seen: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What the masks have to be: the same photos through the same model, without a queue around it."""
+"""The expected masks: the same photos through the same model, without a queue."""
 
 import functools
 import itertools
@@ -27,7 +27,10 @@ class Photo:
 
 @functools.cache
 def photos() -> tuple[Photo, ...]:
-    """`COUNT` small photos with a mask of its own each: an empty mask would be right for any of them."""
+    """`COUNT` small photos whose masks all differ and are not empty.
+
+    An empty mask would be correct for any photo without a pet.
+    """
     return tuple(itertools.islice(_with_a_pet(), COUNT))
 
 
@@ -42,7 +45,7 @@ def _with_a_pet() -> Iterator[Photo]:
 
 
 def _creature(seed: int) -> Image.Image:
-    """A body, a head, ears and eyes, in noise: enough for the model to see something."""
+    """A body, a head, ears and eyes, in noise: enough for the model to segment."""
     rng = np.random.default_rng(seed)
     background, fur = (tuple(rng.integers(low, high, 3).tolist()) for low, high in ((60, 200), (0, 256)))
     image = Image.new("RGB", (WIDTH, HEIGHT), background)

@@ -1,4 +1,4 @@
-"""Made-up photos, and ways to damage them."""
+"""Synthetic photos, and ways to damage them."""
 
 import io
 from typing import Any
@@ -12,7 +12,7 @@ ORIENTATION = 274
 
 
 def photo(width: int = 64, height: int = 48, seed: int = 0) -> Image.Image:
-    """Smooth and asymmetric, so that every rotation of it is another picture."""
+    """A smooth, asymmetric photo: every rotation of it is a different picture."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
     return coarse.resize((width, height), Image.Resampling.BICUBIC)
@@ -38,13 +38,13 @@ def mask_png(text: dict[str, str]) -> bytes:
 
 
 def truncated_jpeg() -> bytes:
-    """A right header over half of the pixels."""
+    """A JPEG with a valid header and half of its pixel data."""
     whole = jpeg(256, 256)
     return whole[: len(whole) // 2]
 
 
 def with_orientation(upright: Image.Image, tag: int, **options: Any) -> bytes:
-    """The file of a camera held so that `tag` turns it into `upright`."""
+    """The photo as the camera stores it: EXIF orientation `tag` turns it into `upright`."""
     back = {
         2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,

@@ -1,4 +1,4 @@
-"""ICC profiles, made from the sRGB profile that Little CMS brings, and some that were made to hurt."""
+"""ICC profiles, derived from the sRGB profile of Little CMS, and some hostile ones."""
 
 import io
 import struct
@@ -37,7 +37,10 @@ def grey(exponent: float) -> bytes:
 
 
 def cmyk() -> bytes:
-    """Paper of 80 % and inks of our own: a table of the 16 corners (ICC.1, 10.11), tetrahedra in between."""
+    """A profile with paper of 80 % white and invented inks.
+
+    Its table has the 16 corners (ICC.1, 10.11), with tetrahedral interpolation in between.
+    """
     corners = bytearray()
     for corner in range(16):
         c, m, y, k = ((corner >> bit) & 1 for bit in (3, 2, 1, 0))
@@ -62,7 +65,7 @@ def _lookup(points: int, channels: int) -> bytes:
 
 
 def _elements(count: int) -> bytes:
-    """Multi-process elements (ICC.1, 10.17) that all lie at one place: the same matrix."""
+    """Multi-process elements (ICC.1, 10.17) that all point at the same matrix."""
     matrix = b"matf" + bytes(4) + struct.pack(">HH12f", 3, 3, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0)
     start = 16 + 8 * count
     places = struct.pack(">II", start, len(matrix)) * count
@@ -84,7 +87,7 @@ def with_tags(
     kind: bytes = b"mntr",
     version: int = 4,
 ) -> bytes:
-    """The sRGB profile with other tags."""
+    """Return the sRGB profile with some tags replaced."""
     whole = srgb()
     entries = struct.iter_unpack(">4sII", whole[132 : 132 + 12 * int.from_bytes(whole[128:132], "big")])
     kept = {name: whole[start : start + size] for name, start, size in entries} | tags
@@ -102,5 +105,5 @@ def opened(profile: bytes) -> ImageCms.ImageCmsProfile:
 
 
 def converted(image: Image.Image, profile: bytes) -> Image.Image:
-    """The pixels of an sRGB picture as a camera with this profile stores them."""
+    """Convert an sRGB picture to the pixels that a camera with this profile would store."""
     return ImageCms.profileToProfile(image, ImageCms.createProfile("sRGB"), opened(profile))

@@ -1,4 +1,4 @@
-"""One rendering of the largest photo and mask, in a process of its own: what it cost."""
+"""Render the largest photo and mask once, in a separate process, and report the cost."""
 
 import io
 import time
@@ -29,7 +29,7 @@ def photo(name: str) -> bytes:
 
 
 def _noisy() -> bytes:
-    """Nearly as many bytes as are accepted, and nothing that a PNG could save."""
+    """A photo of nearly the most bytes that are accepted, which PNG cannot compress."""
     noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE), np.uint8)
     content = pictures.encoded(Image.fromarray(noise), quality=33)
     assert 8_000_000 < len(content) < SETTINGS.max_upload_bytes
@@ -38,7 +38,8 @@ def _noisy() -> bytes:
 
 @cache
 def mask(name: str) -> bytes:
-    """`smooth` blobs; `detailed`: nearly as many corners as polygons may have; `noisy`: every pixel by chance."""
+    """A mask: `smooth` blobs; `detailed`: nearly the most corners that polygons may have;
+    `noisy`: random pixels."""
     rng = np.random.default_rng(1)
     if name == "noisy":
         ids = rng.integers(0, 3, (SIDE, SIDE), np.uint8)
@@ -58,14 +59,14 @@ def mask(name: str) -> bytes:
 
 
 def cost(format_: str, sent: bytes, stored: bytes) -> tuple[int, float, int, str]:
-    """→ MB at the peak over what a process has that did nothing yet, CPU s, bytes of the answer, code of a refusal."""
+    """Return the peak in MB over an idle process, CPU seconds, size in bytes, and problem code."""
     small = hostile.originals()["jpeg"]
-    renderings.image(small, SETTINGS)  # libraries and decoders get loaded
+    renderings.image(small, SETTINGS)  # load libraries and decoders before the measurement
     import web.rendering.vectors  # noqa: F401
 
     corrected_in_colours()
 
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak of the resident memory
     before, started = peak_mb(), time.process_time()
     try:
         size, code = len(_rendered(format_, sent, stored)), ""
@@ -75,7 +76,7 @@ def cost(format_: str, sent: bytes, stored: bytes) -> tuple[int, float, int, str
 
 
 def _corrected() -> bytes:
-    """A corrected mask in colours, read and written as the web does it."""
+    """A corrected mask in colours, read and written as the web process does it."""
     ids = class_ids(decode_mask(corrected_in_colours(), SETTINGS), CLASSES)
     buffer = io.BytesIO()
     ids.save(buffer, "PNG")

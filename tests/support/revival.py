@@ -1,17 +1,17 @@
-"""A plugin: a shared service that dies fails the test in which it died, and no other."""
+"""A plugin: a shared service that dies fails only the test during which it died."""
 
 from collections.abc import Iterator
 
-import keeping
 import pytest
+import shared_services
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Whichever test runs next, the same test again included, finds the service alive."""
+    """Restart dead services after each test, so that the next test or a rerun finds them alive."""
     try:
         yield
     finally:
-        dead = keeping.revive()
+        dead = shared_services.revive()
         if dead:
             pytest.fail(f"ended while tests share it, now started again: {', '.join(dead)}", pytrace=False)

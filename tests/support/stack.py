@@ -1,4 +1,4 @@
-"""What `make run` starts, started by the tests."""
+"""The processes of `make run`, started by the tests."""
 
 import io
 import json
@@ -27,7 +27,7 @@ REFUSED = re.compile("NOPERM|NoPermission|ExecAbort|NOAUTH|AccessDenied")
 
 
 class Stack:
-    """scripts/run.py in a process group of its own, and a client for it."""
+    """scripts/run.py in its own process group, and an HTTP client for it."""
 
     def __init__(self, var: Path, workers: int = 2, **settings: object) -> None:
         self.var = var
@@ -41,7 +41,7 @@ class Stack:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=70)
 
     def start(self) -> str:
-        """→ the line that says it is ready."""
+        """Start the script. Returns the line that reports it is ready."""
         self.process = subprocess.Popen(
             [sys.executable, "scripts/run.py"], env=self.env, cwd=services.ROOT, stdout=subprocess.PIPE, text=True,
             start_new_session=True,
@@ -67,7 +67,7 @@ class Stack:
         return self.process is not None and self.process.poll() is None
 
     def start_again(self) -> None:
-        """On the same ports and with the same data, as a second `make run`."""
+        """Start again on the same ports and with the same data, like a second `make run`."""
         for pid in self._left_behind():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -77,7 +77,7 @@ class Stack:
         self.__enter__()
 
     def _left_behind(self) -> Iterator[int]:
-        """Processes of this stack that have outlived their supervisor."""
+        """The pids of this stack's processes that have outlived their supervisor."""
         mark = f"VAR={self.var}\0".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -85,7 +85,7 @@ class Stack:
                     yield int(folder.name)
 
     def environment(self, role: str = "operator") -> dict[str, str]:
-        """What another process needs to take part in this role."""
+        """The environment variables with which another process joins the stack in this role."""
         secrets = self.var / "secrets" / role
         store = {
             "S3_URL": f"http://127.0.0.1:{self.env['S3_PORT']}",
@@ -101,7 +101,7 @@ class Stack:
         }
 
     def settings(self) -> Settings:
-        """The operator's."""
+        """The settings of the operator's role."""
         own = self.environment()
         return Settings(
             redis_url=own["REDIS_URL"], s3_url=own["S3_URL"], s3_secret_key=own["S3_SECRET_KEY"],
@@ -109,7 +109,7 @@ class Stack:
         )  # fmt: skip
 
     def refusals(self) -> list[str]:
-        """Where a role was refused what it asked for: in the logs, and in what Redis itself noted."""
+        """Lines about operations that a role was refused, from the logs and from Redis' ACL log."""
         logs = sorted((self.var / "log").glob("*.log"))
         lines = [f"{log.name}: {line}" for log in logs for line in log.read_text().splitlines() if REFUSED.search(line)]
         with redis.Redis.from_url(self.settings().redis_url, decode_responses=True) as client:
@@ -117,7 +117,7 @@ class Stack:
         return lines + noted
 
     def run_line(self, name: str, log: Path, **changes: str) -> "subprocess.Popen[bytes]":
-        """A line of the Procfile on its own, in its role, beside what runs."""
+        """Start one more process of a Procfile entry, in its role."""
         with log.open("wb") as output:
             return subprocess.Popen(
                 services.procfile(name), env={**self.environment(name), **changes}, cwd=services.ROOT,
@@ -125,7 +125,7 @@ class Stack:
             )  # fmt: skip
 
     def stop(self) -> int:
-        """SIGTERM to the whole group, as a terminal or an init system does it. → exit code"""
+        """Send SIGTERM to the whole group, as an init system does. Returns the exit code."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGTERM)
         code = self.process.wait(60)
@@ -158,13 +158,13 @@ class Stack:
             return list(pool.map(self.submit, contents))
 
     def mask(self, job: dict[str, Any]) -> NDArray[np.uint8]:
-        """The class ids of a succeeded job."""
+        """The mask of a succeeded job, as class ids."""
         content = self.http.get(job["links"]["mask"]).content
         with Image.open(io.BytesIO(content)) as image:
             return np.asarray(image)
 
     def pids(self, program: str) -> list[int]:
-        """Of the processes that run a Procfile line, by the supervisor's children."""
+        """The pids of the supervisor's children whose command line contains `program`."""
         supervisor = int((self.var / "supervisord.pid").read_text())
         return [pid for pid in children(supervisor) if program in command_line(pid)]
 

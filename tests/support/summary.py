@@ -1,4 +1,7 @@
-"""What a run prints at its end: minutes per part, the slowest tests, and the tests that passed only when run again."""
+"""A plugin: the summary of a run.
+
+It lists the minutes per part, the slowest tests, and the tests that passed only in a rerun.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 LISTED = 10
-LONG_S = 60  # of tests together: the slowest of a shorter run are not worth a line
+LONG_S = 60  # total test time above which the slowest tests are listed
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -30,12 +33,12 @@ def _reports(reporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:
 
 
 def part_of(nodeid: str) -> str:
-    """The folder below tests/, which is named like the code's."""
+    """The folder below tests/, which has the name of the package under test."""
     return Path(nodeid.partition("::")[0]).parent.name or "tests"
 
 
 def _list_flaky(reporter: pytest.TerminalReporter) -> None:
-    """A test that passes at its second run is a defect of the test or of the code, and no run may hide it."""
+    """List the tests that passed in a rerun: each is a defect of the test or of the code."""
     broken = {report.nodeid for name in ("failed", "error") for report in reporter.stats.get(name, [])}
     flaky = sorted({report.nodeid for report in reporter.stats.get("rerun", [])} - broken)
     if not flaky:

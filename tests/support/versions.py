@@ -1,4 +1,4 @@
-"""Model versions for the tests: copies of the shipped one under other names, damaged where a test wants it."""
+"""Model versions for the tests: copies of the shipped one under other names, some damaged."""
 
 import shutil
 from dataclasses import replace
@@ -11,7 +11,7 @@ from model.card import Card, sha256
 
 
 def version_folder(root: Path, version: str, **changes: Any) -> Path:
-    """`root`/pets/`version`: the shipped files, the card changed; published as they are."""
+    """Create `root`/pets/`version`: the shipped files, and the card with changes."""
     folder = root / "pets" / version
     shutil.copytree(SHIPPED_MODEL, folder)
     replace(Card.load(folder), version=version, **changes).save(folder)
@@ -19,6 +19,6 @@ def version_folder(root: Path, version: str, **changes: Any) -> Path:
 
 
 def sign(folder: Path) -> None:
-    """Write the digests of the files as they are into the card."""
+    """Write the current digests of the files into the card."""
     card = Card.load(folder)
     replace(card, files={name: sha256(folder / name) for name in card.files}).save(folder)

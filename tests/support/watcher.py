@@ -1,4 +1,4 @@
-"""A client that never stops asking: what it has once seen as ended must stay as it was."""
+"""A client that polls jobs continuously: once it has seen one end, the job must not change."""
 
 import random
 import threading
@@ -26,7 +26,10 @@ class End:
 
 
 class Watcher(threading.Thread):
-    """Polls every second job: a GET brings a lost record back, and the others have to come back without one."""
+    """Polls every second job.
+
+    A GET restores a lost job hash; the other jobs must be restored without one.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__(name="watcher", daemon=True)
@@ -34,7 +37,7 @@ class Watcher(threading.Thread):
         self._ids: list[str] = []
         self._count = 0
         self._over = threading.Event()
-        self.memory_lost = False  # a record made anew has a later revision; nothing else about it may differ
+        self.memory_lost = False  # a restored job has a later revision; nothing else may differ
         self.ends: dict[str, End] = {}
         self.complaints: list[str] = []
 
@@ -58,7 +61,7 @@ class Watcher(threading.Thread):
         try:
             answer = self._http.get(f"/v1/jobs/{job_id}")
         except httpx.HTTPError:
-            return  # the web is down or hangs: that is no statement about the job
+            return  # the web process is down or hangs, which says nothing about the job
         if answer.status_code == 200:
             self.compare(job_id, answer.json())
         elif answer.status_code != 503:
@@ -73,5 +76,5 @@ class Watcher(threading.Thread):
             self.complaints.append(f"{job_id}: was {before}, is {end or job['status']}")
 
     def _same(self, before: End, end: End) -> bool:
-        kept = end.revision >= before.revision if self.memory_lost else end.revision == before.revision
-        return kept and (end.status, end.sha256) == (before.status, before.sha256)
+        revision_ok = end.revision >= before.revision if self.memory_lost else end.revision == before.revision
+        return revision_ok and (end.status, end.sha256) == (before.status, before.sha256)

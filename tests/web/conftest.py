@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
-import keeping
 import pytest
 import services
+import shared_services
 from flask import Flask
 from flask.testing import FlaskClient
 from services import SHIPPED_MODEL, Service
@@ -39,7 +39,7 @@ def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """One process of the real web server, as the Procfile starts it."""
     port, log = services.free_ports(1), tmp_path_factory.mktemp("server") / "gunicorn.log"
     started = services.start(services.procfile("web"), services.joining(settings, PORT=port), port, log)
-    with keeping.kept(started):
+    with shared_services.watch(started):
         yield started
     started.stop()
     assert "Traceback" not in log.read_text()

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import keeping
 import pictures
 import pytest
 import schemathesis
 import services
+import shared_services
 from callers import SECRET, bearer, new_key
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
@@ -91,7 +91,7 @@ def web(behind: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     asked = {"REQUIRE_KEYS": 1, "SESSION_SECRET": SECRET, "LIMIT_KEY": much, "LIMIT_ADDRESS": much}
     env = services.joining(behind.settings, PORT=port, **asked)
     started = services.start(services.procfile("web"), env, port, log)
-    with keeping.kept(started):
+    with shared_services.watch(started):
         yield started
     started.stop()
     assert "Traceback" not in log.read_text()
