@@ -1,4 +1,4 @@
-"""Which engine is taken, what is refused and in which words, and that both compute what Keras computes."""
+"""Which engine is chosen, the messages of refusals, and that both engines match Keras."""
 
 import importlib.util
 import json
@@ -38,7 +38,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, device: Path, seen_by_tensorflow: bool)
     ("packages", "device", "seen", "taken"),
     [
         (("tensorflow", "ai_edge_litert"), "/", True, "tensorflow"),
-        (("tensorflow", "ai_edge_litert"), "/", False, "litert"),  # a GPU, but a TensorFlow for CPUs
+        (("tensorflow", "ai_edge_litert"), "/", False, "litert"),  # a GPU, but a CPU build of TensorFlow
         (("tensorflow", "ai_edge_litert"), "/no such device", True, "litert"),
         (("ai_edge_litert",), "/", True, "litert"),
         (("tensorflow",), "/no such device", False, "tensorflow"),
@@ -50,7 +50,7 @@ def test_auto(monkeypatch: pytest.MonkeyPatch, packages: tuple[str, ...], device
     assert choose("auto") == taken
 
 
-def test_an_impossible_choice_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_engine_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, "ai_edge_litert")
     assert choose("litert") == "litert"
     with pytest.raises(
@@ -62,7 +62,7 @@ def test_an_impossible_choice_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
         choose("auto")
 
 
-def test_no_gpu_is_known_without_asking_tensorflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_gpu_is_detected_without_tensorflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(engines, "GPU_DEVICES", (tmp_path / "none",))
     monkeypatch.setattr(engines.subprocess, "run", lambda *_, **__: pytest.fail("it was asked"))
     assert not engines.gpu_visible()
@@ -82,7 +82,7 @@ def damage(name: str) -> Edit:
 
 
 def rewrite(name: str, content: bytes) -> Edit:
-    """The file is what the card says, and still not what the engine needs."""
+    """Replace a file and its digest in the card, so that only the engine can notice."""
 
     def edit(folder: Path) -> None:
         (folder / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""Other classes than the pets': nothing but the data folder says what they are."""
+"""Classes other than the pets': only the data folder defines them."""
 
 import json
 from pathlib import Path
@@ -39,12 +39,12 @@ def test_a_mask_is_a_picture_of_ids(tmp_path: Path) -> None:
         example.open()
 
 
-def test_what_nobody_labelled_counts_for_nothing() -> None:
+def test_unlabelled_pixels_are_ignored() -> None:
     truth, prediction = np.array([[0, 1, 255, 255]], np.uint8), np.array([[0, 1, 0, 1]], np.uint8)
     assert Scores.of([(truth, prediction)], classes=2).accuracy == 1
 
 
-def test_two_made_up_classes_are_learned(shapes_version: Path) -> None:
+def test_two_synthetic_classes_are_learned(shapes_version: Path) -> None:
     pytest.importorskip("keras", reason="needs the `train` extra")
     version, data = shapes_version, shapes_version.parents[1] / "data"
     segmenter = Segmenter(version)

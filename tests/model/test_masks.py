@@ -1,4 +1,4 @@
-"""Masks at the photo's size, against the interpolation of every pixel."""
+"""Masks at the photo's size, compared with an interpolation of every pixel."""
 
 from collections.abc import Iterable
 
@@ -34,7 +34,7 @@ def test_edges_are_interpolated_and_not_blocks() -> None:
     logits = np.stack([x - y / 2 - 4, np.zeros_like(x)], -1)
     mask = to_mask(logits, 128, 128)
     big_y, big_x = (np.mgrid[:128, :128] + 0.5) / 8 - 0.5
-    inside = (slice(8, -8), slice(8, -8))  # beyond the outermost centres nothing can be interpolated
+    inside = (slice(8, -8), slice(8, -8))  # there is no interpolation beyond the outermost pixel centres
     exact = (big_x - big_y / 2 - 4 < 0).astype(np.uint8)
     assert (mask[inside] != exact[inside]).mean() < 0.002
 
@@ -53,7 +53,7 @@ lengths = st.integers(1, 300)
 def test_cells_give_the_ids_of_every_pixel_but_for_ties(
     seed: int, shape: tuple[int, int, int], size: tuple[int, int], step: float
 ) -> None:
-    """With continuous logits (step 0), and with steps so coarse that many classes tie."""
+    """With continuous logits (step 0), and with steps so coarse that many logits tie."""
     (h, w, classes), (width, height) = shape, size
     logits = np.random.default_rng(seed).normal(scale=2, size=(h, w, classes))
     logits = (np.round(logits / step) * step if step else logits).astype(np.float32)
@@ -67,7 +67,7 @@ def test_cells_give_the_ids_of_every_pixel_but_for_ties(
 
 
 def test_regions_of_one_class_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large mask of two halves interpolates only the row of cells between them."""
+    """In a large mask of two halves, only the row of cells between them is interpolated."""
     logits = np.zeros((8, 8, 2), np.float32)
     logits[:4, :, 0], logits[4:, :, 1] = 5, 5
     expected = every_pixel(logits, 1000, 1000)

@@ -1,4 +1,4 @@
-"""The network and its rewrites for the engines, against Keras itself."""
+"""The network and its rewrites for the engines, compared with Keras."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 
 def shaken(unet: "keras.Model", seed: int) -> None:
-    """Random BatchNorm statistics: fresh ones would hide a mistake in folding them."""
+    """Randomize the BatchNorm statistics: the initial ones would hide a mistake in folding them."""
     rng = np.random.default_rng(seed)
     for layer in unet.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -24,7 +24,7 @@ def shaken(unet: "keras.Model", seed: int) -> None:
             )
 
 
-def test_the_network_is_the_tutorials() -> None:
+def test_the_network_is_the_one_of_the_tutorial() -> None:
     from model.unet import build_unet
 
     unet = build_unet(classes=3)
@@ -48,7 +48,10 @@ def test_a_transposed_convolution_by_phases_is_exact(size: int) -> None:
 
 
 def differences(unet: "keras.Model", x: np.ndarray) -> dict[str, float]:
-    """Largest difference of a logit between Keras' inference and each rewrite of it. x: float32[n,128,128,3]"""
+    """Return the largest difference of a logit between Keras and each rewrite.
+
+    x: float32[n,128,128,3]
+    """
     import tensorflow as tf
 
     from model.export import rewritten

@@ -1,4 +1,4 @@
-"""Mask PNGs, as other programs read them."""
+"""Mask PNGs as other programs read them."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The model that ships: what its card says is what its engines do."""
+"""The shipped model: its engines do what its card says."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def flat(metrics: dict[str, Any], prefix: str = "") -> dict[str, float]:
     return {key: value for part in pairs for key, value in part.items()}
 
 
-def test_the_card_tells_the_truth(pets: Path) -> None:
+def test_the_metrics_of_the_card_are_reproduced(pets: Path) -> None:
     pytest.importorskip("keras", reason="needs the `train` extra")
     metrics, card = evaluate(SHIPPED_MODEL, pets), Card.load(SHIPPED_MODEL)
     # Float sums differ in the last bit from one processor to the next.
@@ -65,14 +65,14 @@ def test_the_card_tells_the_truth(pets: Path) -> None:
     assert litert["test"]["mean_iou"] >= 0.75
 
 
-def test_the_photos_it_has_seen_are_listed(pets: Path) -> None:
+def test_the_card_lists_the_training_photos(pets: Path) -> None:
     assert (SHIPPED_MODEL / MANIFEST).read_text() == manifest(pets)
     seen = {photo["name"] for photo in json.loads((SHIPPED_MODEL / MANIFEST).read_text())["photos"]}
     assert not seen & {pair.name for pair in examples(pets, "test")}
 
 
-def test_as_on_a_gpu_the_masks_are_nearly_the_same() -> None:
-    """XLA and float16, here on the CPU: photos one by one, since that is slow."""
+def test_float16_and_xla_give_nearly_the_same_masks() -> None:
+    """XLA and float16 as on a GPU, here on the CPU; one photo at a time, because it is slow."""
     pytest.importorskip("keras", reason="needs the `train` extra")
     from model.tf_engine import TensorFlowEngine
 

@@ -35,7 +35,7 @@ def test_the_key_itself_is_stored_nowhere(keys: ApiKeys, database: Database) -> 
     assert secret.rpartition("_")[2][:20] not in rows
 
 
-def test_a_revoked_key_is_told_as_such(keys: ApiKeys) -> None:
+def test_a_revoked_key_is_reported_as_revoked(keys: ApiKeys) -> None:
     key, _ = keys.create("acme", BOTH)
     assert keys.any_valid()
     assert keys.revoke(key.id)
@@ -82,7 +82,7 @@ def test_a_second_rotation_drops_the_first_secret(keys: ApiKeys) -> None:
     assert not found.matches(first, found.rotated_ms)
 
 
-def test_the_last_use_only_grows(keys: ApiKeys) -> None:
+def test_the_time_of_last_use_only_grows(keys: ApiKeys) -> None:
     key, _ = keys.create("acme", BOTH)
     for at_ms in (7000, 5000):
         keys.used({key.id: at_ms, "0" * 12: 1})
@@ -97,11 +97,11 @@ def test_keys_are_listed_in_the_order_they_were_made(keys: ApiKeys) -> None:
 
 
 @pytest.mark.parametrize("tenant", ["", "Acme", "a/b", "a b", "..", "-a", "a" * 65, "a:b", "ä", "anon-1"])
-def test_a_tenant_that_could_not_be_part_of_a_key_is_refused(keys: ApiKeys, tenant: str) -> None:
+def test_an_invalid_tenant_name_is_refused(keys: ApiKeys, tenant: str) -> None:
     with pytest.raises(ValueError, match="tenant"):
         keys.create(tenant, BOTH)
 
 
 @pytest.mark.parametrize("text", ["", "seg_", "seg_abc_def", "Bearer x", "seg_" + "g" * 12 + "_" + "a" * 43])
-def test_what_cannot_be_a_key_needs_no_look_up(text: str) -> None:
+def test_malformed_keys_have_no_id(text: str) -> None:
     assert key_id(text) is None

@@ -1,4 +1,4 @@
-"""The audit log in each kind of database: it grows, and nothing in it changes."""
+"""The append-only audit log, in each kind of database."""
 
 import pytest
 from sqlalchemy import text
@@ -40,12 +40,12 @@ def test_a_row_is_neither_changed_nor_removed(audit: Audit, database: Database, 
     assert [one.event for one in audit.newest(AuditFilter(), 10)] == [EVENT]
 
 
-def test_only_what_is_past_its_retention_goes(audit: Audit) -> None:
+def test_only_expired_rows_are_deleted(audit: Audit) -> None:
     now = now_ms()
     ages = {days: Counted(EVENT, now - days * DAY_MS) for days in (0, SHORTEST_DAYS - 1, SHORTEST_DAYS + 2, 400)}
     audit.write(ages.values())
     assert audit.forget(365) == 1
-    assert audit.forget(1) == 1, "less than the shortest retention is the shortest"
+    assert audit.forget(1) == 1, "a retention below the minimum counts as the minimum"
     assert audit.newest(AuditFilter(), 10) == [ages[0], ages[SHORTEST_DAYS - 1]]
 
 

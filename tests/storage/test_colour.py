@@ -1,4 +1,4 @@
-"""Colours by the ICC profile: what a browser shows is what the network and every rendering get."""
+"""ICC profiles: the network and every rendering get the colours that a browser shows."""
 
 import subprocess
 import sys
@@ -72,7 +72,7 @@ def test_a_grey_profile(mode: str) -> None:
 
 
 def test_a_cmyk_profile() -> None:
-    """The profile's paper is grey and its inks are weak: plain arithmetic would show white, and full colours."""
+    """The profile has grey paper and weak inks; without it the result is white and full colours."""
     stored = Image.new("CMYK", (300, 300))
     stored.paste((255, 0, 0, 0), (100, 0, 200, 300))
     content = pictures.encoded(stored, quality=98, icc_profile=profiles.cmyk())
@@ -95,7 +95,7 @@ def test_a_profile_that_cannot_be_used_changes_nothing(profile: bytes, kind: str
 
 
 @pytest.mark.parametrize("change", ["swapped", "doubled", "missing"])
-def test_the_parts_of_a_profile_have_to_be_complete(change: str) -> None:
+def test_only_a_complete_profile_is_applied(change: str) -> None:
     profile = profiles.with_tags({b"zzzz": bytes(100_000)} | {b"rXYZ": profiles.xyz((0.1, 0.2, 0.7))})
     content = pictures.encoded(stripes(), quality=98, subsampling=0, icc_profile=profile)
     first = content.index(b"\xff\xe2")
@@ -107,13 +107,13 @@ def test_the_parts_of_a_profile_have_to_be_complete(change: str) -> None:
     assert (np.abs(found - COLORS).max() > 15) == (change == "swapped")
 
 
-def test_a_profile_that_unpacks_without_end_is_ignored() -> None:
+def test_a_profile_that_is_a_decompression_bomb_is_ignored() -> None:
     content = pictures.encoded(stripes(), "PNG", icc_profile=profiles.display_p3() + bytes(4 * MOST_PROFILE))
     assert np.abs(shown(content) - COLORS).max() == 0
 
 
-def test_srgb_by_any_name_is_not_converted() -> None:
-    """It costs no pass over the pixels: there is no transform, and the pixels are those that were stored."""
+def test_an_srgb_profile_by_any_name_is_not_converted() -> None:
+    """There is no transform, so no pass over the pixels, and the stored pixels are unchanged."""
     assert to_srgb(profiles.srgb(), "RGB") is None
     renamed = profiles.with_tags({b"dmnd": b"text" + bytes(4) + b"HP\0"})
     assert to_srgb(renamed, "RGB") is None
@@ -129,7 +129,7 @@ def test_a_transform_is_built_once_for_all_photos_of_a_camera() -> None:
     assert to_srgb.cache_info().misses == before + 1
 
 
-def test_nothing_is_loaded_for_photos_without_a_profile() -> None:
+def test_photos_without_a_profile_load_no_colour_library() -> None:
     code = (
         "import io, sys; from PIL import Image; from storage.photos.photo import decode;"
         "from storage.settings import Settings; b = io.BytesIO(); Image.new('RGB', (9, 9)).save(b, 'JPEG');"

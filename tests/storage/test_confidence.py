@@ -13,7 +13,7 @@ def carrying(content: bytes, width: int = 30, height: int = 20) -> bytes:
     return pictures.encoded(Image.new("P", (width, height)), "PNG", pnginfo=chunks)
 
 
-def test_what_was_packed_is_read() -> None:
+def test_packed_confidence_is_read_back() -> None:
     levels = np.random.default_rng(0).integers(0, MOST + 1, (7, 5), np.uint8)
     found = read(carrying(pack(levels.tobytes(), 5)))
     assert found is not None
@@ -21,18 +21,18 @@ def test_what_was_packed_is_read() -> None:
     np.testing.assert_array_equal(np.asarray(found), np.round(levels * (255 / MOST)))
 
 
-def test_the_ends_are_exact() -> None:
+def test_the_extremes_are_exact() -> None:
     found = read(carrying(pack(bytes([0, MOST]), 2)))
     assert found is not None
     assert found.tobytes() == b"\x00\xff"
 
 
-def test_a_mask_without_it() -> None:
+def test_a_mask_without_confidence() -> None:
     assert read(pictures.mask_png({"segue:job": "job_1"})) is None
 
 
-def test_decoders_skip_it_and_editors_drop_it() -> None:
-    """By the case of its letters: ancillary, private, reserved as it must be, not safe to copy."""
+def test_decoders_skip_the_chunk_and_editors_drop_it() -> None:
+    """The case of the chunk type's letters: ancillary, private, reserved bit 0, not safe to copy."""
     assert [bool(letter & 0x20) for letter in CHUNK] == [True, True, False, False]
     with Image.open(io.BytesIO(carrying(b"anything"))) as image:
         assert image.size == (30, 20)

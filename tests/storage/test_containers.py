@@ -1,4 +1,4 @@
-"""What is cut off around the pixels, and what is left."""
+"""What is stripped from a file around its pixels, and what remains."""
 
 import io
 import struct
@@ -31,7 +31,7 @@ def test_a_bare_jpeg_has_the_same_pixels_and_no_metadata(name: str) -> None:
     assert not {"exif", "icc_profile", "comment", "mp"} & set(Image.open(io.BytesIO(bare.content)).info)
 
 
-def test_what_stands_behind_the_first_picture_is_cut_off() -> None:
+def test_data_after_the_first_picture_is_cut_off() -> None:
     assert bare_jpeg(JPEG + b"a film of the moment" + JPEG) == bare_jpeg(JPEG)
 
 
@@ -53,14 +53,14 @@ def test_a_bare_png_has_the_same_pixels_and_no_metadata() -> None:
     assert not Image.open(io.BytesIO(bare.content)).info
 
 
-def test_a_cut_file_keeps_what_it_has() -> None:
+def test_a_truncated_file_keeps_the_bytes_it_has() -> None:
     for end in range(8, len(PNG)):
         assert PNG.startswith(bare_png(PNG[:end]).content)
     for end in range(2, len(JPEG)):
         assert bare_jpeg(JPEG[:end]).content in JPEG
 
 
-def test_no_photo_has_so_many_parts() -> None:
+def test_too_many_parts_are_refused() -> None:
     bare_jpeg(JPEG[:2] + hostile.segment(0xE5, b"") * (MOST_SEGMENTS - 100) + JPEG[2:])
     with pytest.raises(ValueError):
         bare_jpeg(JPEG[:2] + hostile.segment(0xE5, b"") * MOST_SEGMENTS + JPEG[2:])

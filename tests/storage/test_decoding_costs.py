@@ -1,4 +1,4 @@
-"""What a photo is said to cost before it is decoded, beside what it does cost; and the sizes a WebP declares."""
+"""The memory reserved for a decode against the memory it takes, and the sizes a WebP declares."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -45,7 +45,7 @@ def test_no_photo_takes_more_memory_than_is_reserved_for_it(name: str) -> None:
             assert taken < reserved * 1.02, f"{len(sent)} bytes, at least {at_least}"
 
 
-def test_an_unknown_format_is_taken_for_the_most_expensive() -> None:
+def test_an_unknown_format_counts_as_the_most_expensive() -> None:
     assert decoding_bytes("NEW", 10, 10) > max(decoding_bytes(kind, 10, 10) for kind in BYTES_PER_PIXEL)
 
 
@@ -56,14 +56,14 @@ def test_the_declared_size_is_read_without_a_decoder(size: tuple[int, int], how:
     assert webp.sizes(content) == webp.Sizes(size, size)
 
 
-def test_the_first_frame_is_found_behind_a_profile() -> None:
+def test_the_first_frame_is_found_after_a_profile() -> None:
     frames = {"save_all": True, "append_images": [pictures.photo(61, 43, 1)], "icc_profile": b"icc" * 1001}
     content = pictures.encoded(pictures.photo(61, 43), "WEBP", **frames)
     assert webp.sizes(content) == webp.Sizes((61, 43), (61, 43))
     assert webp.sizes(hostile.small_frame((5000, 4000), (9, 8))) == webp.Sizes((5000, 4000), (9, 8))
 
 
-def test_what_is_cut_off_or_is_no_webp_declares_nothing() -> None:
+def test_a_truncated_webp_or_another_format_declares_no_size() -> None:
     content = hostile.originals()["webp animated"]
     assert webp.sizes(hostile.originals()["png"]) is None
     for end in range(30):

@@ -1,4 +1,4 @@
-"""HEIC, AVIF, GIF, BMP and TIFF: what a small file may not make a decoder do, and that a decoder is loaded late."""
+"""HEIC, AVIF, GIF, BMP and TIFF: bombs are refused, and decoders are loaded on first use."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", REASONS)
-def test_the_header_says_what_is_too_much(name: str, bombs: dict[str, bytes]) -> None:
+def test_a_bomb_is_refused_by_its_header(name: str, bombs: dict[str, bytes]) -> None:
     with pytest.raises(Problem) as caught:
         read_header(bombs[name], SETTINGS)
     assert caught.value.code == "unprocessable_image"
@@ -74,13 +74,13 @@ def test_the_header_says_what_is_too_much(name: str, bombs: dict[str, bytes]) ->
 @pytest.mark.parametrize(
     "name", ["HEIC, EXIF", "AVIF, EXIF", "HEIC, nested properties", "TIFF, directories without end"]
 )
-def test_what_no_decoder_sees_does_not_matter(name: str, bombs: dict[str, bytes]) -> None:
+def test_parts_that_no_decoder_reads_are_accepted(name: str, bombs: dict[str, bytes]) -> None:
     header, photo = decode(bombs[name], SETTINGS)
     assert (header.width, header.height) == photo.size
 
 
 def test_a_grid_of_tiles_becomes_one_photo() -> None:
-    """As phones write HEIC; the last row and column stick out."""
+    """Phones write HEIC so. The tiles of the last row and column exceed the photo."""
     tile = heif.coded("HEIF")
     parts = [Part(b"grid", heif.grid(2, 3, 180, 120), (ispe(180, 120),)), tile]
     content = container(parts, [(b"dimg", 1, [2] * 6)])
@@ -91,7 +91,7 @@ def test_a_grid_of_tiles_becomes_one_photo() -> None:
 
 
 def test_an_orientation_in_exif_alone_does_not_turn_a_heic() -> None:
-    """ISO/IEC 23008-12: only irot and imir do. Cameras write both."""
+    """Only irot and imir turn a HEIC (ISO/IEC 23008-12); cameras write EXIF as well."""
     exif = Image.Exif()
     exif[pictures.ORIENTATION] = 6
     tile, block = heif.coded("HEIF", 64, 48), b"\0\0\0\6" + exif.tobytes()
@@ -139,7 +139,7 @@ def test_the_preview_of_a_raw_file_is_not_taken_for_the_photo(tag: tuple[int, tu
 
 
 def test_a_decoder_is_loaded_by_the_first_photo_that_needs_it() -> None:
-    """Import, JPEG and PNG: neither a worker's start nor its memory pays for formats that nobody sends."""
+    """Import, JPEG and PNG load no other decoder, which would cost a worker memory and start time."""
     code = (
         "import sys, io; from PIL import Image; from storage.photos.photo import decode;"
         "from storage.settings import Settings\n"

@@ -1,4 +1,4 @@
-"""The library of functions in Redis: its versions, what survives, and the list of keys at its head."""
+"""The library of Redis functions: its versions, what survives, and its list of keys."""
 
 import re
 import socket
@@ -21,7 +21,7 @@ LISTED = {"events"}  # a channel, which is not a key
 
 @pytest.fixture
 def own_redis(tmp_path_factory: pytest.TempPathFactory, redis_program: object) -> Iterator["redis.Redis"]:
-    """Without the libraries of other tests, on each server that may stand behind REDIS_URL."""
+    """A server without the libraries of other tests, once with each server program."""
     service = services.start_redis(tmp_path_factory.mktemp("functions"), REDIS_SERVER=redis_program)
     with redis.Redis(port=service.port, decode_responses=True) as client:
         yield client
@@ -58,14 +58,14 @@ def test_only_the_last_versions_are_kept(own_redis: "redis.Redis") -> None:
     assert libraries(own_redis) == {functions.library_name(), *names[: functions.KEPT - 1]}
 
 
-def test_they_outlive_an_emptied_redis(connection: Storage) -> None:
+def test_functions_survive_a_flush_of_redis(connection: Storage) -> None:
     connection.jobs.client.flushall()
     assert functions.is_loaded(connection.jobs.client)
     assert connection.jobs.enqueue(spec()) == 1
 
 
-def test_a_lock_is_given_back_where_the_functions_are_missing(own_redis: "redis.Redis") -> None:
-    """As in a Redis that has just been started: no block may be closed until its lock runs out."""
+def test_a_lock_is_released_if_the_functions_are_missing(own_redis: "redis.Redis") -> None:
+    """As in a Redis that has just started: the lock must not block others until it expires."""
     own_redis.function_flush()
     locks = Locks(own_redis)
     with pytest.raises(redis.ResponseError), locks.alone("adopt", 300) as chosen:
@@ -77,13 +77,13 @@ def test_a_lock_is_given_back_where_the_functions_are_missing(own_redis: "redis.
         assert chosen
 
 
-def test_a_lock_that_ran_out_is_not_taken_from_the_next_holder(own_redis: "redis.Redis") -> None:
+def test_an_expired_lock_is_not_taken_from_its_next_holder(own_redis: "redis.Redis") -> None:
     with Locks(own_redis).alone("adopt", 300):
         own_redis.set(keys.lock("adopt"), "another's")
     assert own_redis.get(keys.lock("adopt")) == "another's"
 
 
-def test_the_version_is_that_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_follows_from_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     before = functions.library_name()
     monkeypatch.setattr(functions, "SERVE", functions.SERVE + "\n-- another version\n")
     functions.library_name.cache_clear()
@@ -98,7 +98,7 @@ def test_every_function_is_in_the_library() -> None:
 
 
 def families_used() -> set[str]:
-    """The first word of every key that the Lua code, keys.py or another module makes."""
+    """The first word of every key that the Lua code or a Python module uses."""
     lua = "\n".join(path.read_text() for path in LUA.glob("*.lua"))
     code = "\n".join(
         path.read_text() for part in ("storage", "web", "worker") for path in (services.ROOT / part).rglob("*.py")
@@ -112,8 +112,8 @@ def test_the_list_of_keys_is_complete() -> None:
     assert listed == families_used()
 
 
-def test_the_loader_ends_with_the_server_it_waits_for() -> None:
-    """Else each Redis that fails to start would leave a process behind."""
+def test_the_loader_ends_with_the_server() -> None:
+    """Otherwise each Redis that fails to start would leave a process behind."""
     with socket.socket() as unused, subprocess.Popen(["true"]) as ended:
         unused.bind(("127.0.0.1", 0))
         ended.wait()

@@ -1,4 +1,7 @@
-"""Whatever is sent: a photo of the told size or a Problem, in bounded time and memory, and never a word on stderr."""
+"""Any input gives a photo of the declared size or a Problem.
+
+Time and memory are bounded, and nothing is written to stderr.
+"""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -13,17 +16,17 @@ from hypothesis import strategies as st
 
 pytestmark = pytest.mark.alone  # memory and CPU are measured
 MOST_MB = 512  # a 25-megapixel WebP with alpha: libwebp's canvas, its frame, the stored picture and the white one
-MOST_HEADER_CPU_S, MOST_CPU_S = 1.0, 6.0  # of the web's one processor; of a header and two decodes
+MOST_HEADER_CPU_S, MOST_CPU_S = 1.0, 6.0  # for the header; for the header and two decodes
 PATIENCE_S = 300
 MUTATIONS = 2000
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ProcessPoolExecutor]:
-    """One process, so that its memory can be limited and told."""
+    """One separate process, so that its memory can be limited and measured."""
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh, initializer=examined.confine) as pool:
-        pool.submit(examine, hostile.originals()["jpeg"]).result(PATIENCE_S)  # plugins and decoders get loaded
+        pool.submit(examine, hostile.originals()["jpeg"]).result(PATIENCE_S)  # load plugins and decoders first
         yield pool
 
 
@@ -42,12 +45,12 @@ def test_every_kind_of_photo_is_read(lab: ProcessPoolExecutor) -> None:
 
 
 @pytest.mark.parametrize("name", hostile.LARGEST)
-def test_the_largest_photos_fit(lab: ProcessPoolExecutor, name: str) -> None:
+def test_the_largest_photos_stay_within_the_bounds(lab: ProcessPoolExecutor, name: str) -> None:
     assert checked(lab, hostile.largest(name), name).outcomes == ["ok", "ok", "ok"]
 
 
 @pytest.mark.parametrize("name", hostile.bombs())
-def test_a_bomb_does_not_go_off(lab: ProcessPoolExecutor, name: str) -> None:
+def test_a_bomb_stays_within_the_bounds(lab: ProcessPoolExecutor, name: str) -> None:
     checked(lab, hostile.bombs()[name], name)
 
 
@@ -56,7 +59,7 @@ def test_damaged_photos(lab: ProcessPoolExecutor) -> None:
     for name, content in hostile.mutations(MUTATIONS):
         last = checked(lab, content, name).outcomes[-1]
         outcomes[last] = outcomes.get(last, 0) + 1
-    assert min(outcomes.values()) > MUTATIONS / 50, outcomes  # all three ways are gone
+    assert min(outcomes.values()) > MUTATIONS / 50, outcomes  # all three outcomes occur
 
 
 SIGNED = st.sampled_from([
@@ -82,5 +85,5 @@ CHUNKS = st.lists(
 @example(b"\xff\xd8\xff")
 @example(b"RIFF")
 @settings(derandomize=True, deadline=None, max_examples=600, suppress_health_check=list(HealthCheck))
-def test_any_bytes_behind_a_right_signature(lab: ProcessPoolExecutor, content: bytes) -> None:
+def test_any_bytes_after_a_valid_signature(lab: ProcessPoolExecutor, content: bytes) -> None:
     checked(lab, content)

@@ -1,4 +1,4 @@
-"""The pending set, the leases and the records, over a real Redis."""
+"""The pending set, the leases and the job hashes, in a real Redis."""
 
 import itertools
 import random
@@ -152,7 +152,7 @@ def test_revisions_only_grow(jobs: RedisJobs) -> None:
     assert len(revisions) == 3
 
 
-def test_a_released_job_keeps_its_place_and_its_record(jobs: RedisJobs) -> None:
+def test_a_released_job_keeps_its_place_and_its_hash(jobs: RedisJobs) -> None:
     made = [enqueue(jobs, created_ms=i).id for i in range(20)]
     first = [job.id for job in claim(jobs, "t")]
     assert jobs.release("t", first) == 16
@@ -160,7 +160,7 @@ def test_a_released_job_keeps_its_place_and_its_record(jobs: RedisJobs) -> None:
     assert claimed_ids(jobs) == made[:16]
 
 
-def test_extending_tells_what_is_held_cancelled_or_lost(jobs: RedisJobs) -> None:
+def test_extending_reports_held_cancelled_and_lost_jobs(jobs: RedisJobs) -> None:
     held, canceled, lost = (enqueue(jobs, created_ms=i).id for i in range(3))
     claim(jobs, "t")
     assert jobs.cancel(canceled, "other") == "marked"
@@ -179,7 +179,7 @@ def test_cancelling_a_waiting_job_leases_it_to_the_caller(jobs: RedisJobs) -> No
     assert jobs.cancel(keys.new_job_id(), "t") == "unknown"
 
 
-def test_a_lost_lease_goes_back_in_line(jobs: RedisJobs) -> None:
+def test_a_job_with_an_expired_lease_is_queued_again(jobs: RedisJobs) -> None:
     made = enqueue(jobs)
     claim(jobs, "t")
     assert jobs.sweep("s").put_back == []
@@ -189,7 +189,7 @@ def test_a_lost_lease_goes_back_in_line(jobs: RedisJobs) -> None:
     assert claimed_ids(jobs) == [made.id]
 
 
-def test_lost_jobs_run_among_few_then_alone_and_three_losses_alone_are_poison(jobs: RedisJobs) -> None:
+def test_lost_jobs_run_in_ever_smaller_micro_batches_and_three_losses_alone_are_poison(jobs: RedisJobs) -> None:
     made = [enqueue(jobs, created_ms=i).id for i in range(16)]
     sizes, endings = [], []
     for _ in range(5):
@@ -200,7 +200,7 @@ def test_lost_jobs_run_among_few_then_alone_and_three_losses_alone_are_poison(jo
     assert endings == [(made[0], "poisoned")]
 
 
-def test_a_sweepers_own_lost_lease_counts_against_nobody(jobs: RedisJobs) -> None:
+def test_a_lease_of_a_cancellation_that_expires_is_not_a_loss(jobs: RedisJobs) -> None:
     made = enqueue(jobs)
     jobs.cancel(made.id, "crashed web")
     expire_leases(jobs)
@@ -208,14 +208,14 @@ def test_a_sweepers_own_lost_lease_counts_against_nobody(jobs: RedisJobs) -> Non
     assert jobs.client.hget(keys.job(made.id), "losses") == "0"
 
 
-def test_a_waiting_job_past_its_deadline_is_ended_and_not_run(jobs: RedisJobs) -> None:
+def test_a_pending_job_past_its_deadline_ends_without_running(jobs: RedisJobs) -> None:
     made = enqueue(jobs, deadline_ms=1)
     assert claim(jobs) == []
     assert jobs.sweep("s").ending == [(made.id, "expired")]
     assert jobs.sweep("s").ending == []
 
 
-def test_open_jobs_in_no_line_are_put_back(jobs: RedisJobs) -> None:
+def test_open_jobs_missing_from_the_pending_set_are_put_back(jobs: RedisJobs) -> None:
     queued, running, ended = (enqueue(jobs, created_ms=i) for i in range(3))
     jobs.release("t", [job.id for job in claim(jobs, "t") if job.id == queued.id])
     jobs.finish("t", "w", 1, [Finished(ended.id, "key", DONE)])
@@ -233,7 +233,7 @@ def test_open_ids_are_listed(jobs: RedisJobs) -> None:
     assert jobs.ids.unknown([*made, "job_x"]) == ["job_x"]
 
 
-def test_a_record_is_restored_once(jobs: RedisJobs) -> None:
+def test_a_job_hash_is_restored_once(jobs: RedisJobs) -> None:
     made = spec()
     assert jobs.restore(made, DONE, "key", 7)
     assert not jobs.restore(made, Outcome(Status.FAILED), "other", 8)
@@ -255,7 +255,7 @@ def test_an_idempotency_key_has_one_job(jobs: RedisJobs) -> None:
     assert jobs.idempotency.reserve(spec(tenant="another", key_hash="k", fingerprint="g"))[0] == "reserved"
 
 
-def test_tickets_are_wanted_for_what_nobody_drains(jobs: RedisJobs) -> None:
+def test_tickets_are_missing_for_jobs_without_a_drainer(jobs: RedisJobs) -> None:
     assert jobs.enqueue(spec()) == 1
     jobs.client.rpush(SEGMENT_QUEUE, "a ticket")
     assert jobs.enqueue(spec()) == 0
@@ -263,7 +263,7 @@ def test_tickets_are_wanted_for_what_nobody_drains(jobs: RedisJobs) -> None:
         jobs.enqueue(spec())
     assert jobs.tickets_missing() == 2  # 35 jobs are three micro-batches
     claim(jobs)
-    assert jobs.tickets_missing() == 0  # 19 are left: the ticket and the drainer
+    assert jobs.tickets_missing() == 0  # 19 are left, for the ticket and the drainer
     assert jobs.tickets_missing("drainer") == 1
 
 
@@ -271,7 +271,7 @@ def test_the_state_of_the_queue(jobs: RedisJobs) -> None:
     assert jobs.queue().backlog_s(1) == 0
     enqueue(jobs, created_ms=5, lane=Lane.BULK)
     enqueue(jobs, created_ms=9)
-    assert jobs.queue().backlog_s(1) is None  # no pace is known
+    assert jobs.queue().backlog_s(1) is None  # no pace has been measured
     jobs.workers.beat("w", 10_000)
     [job] = [job for job in claim(jobs, "t") if job.spec.lane is Lane.INTERACTIVE]
     jobs.finish("t", "w", 100, [Finished(job.id, "key", DONE)])
@@ -280,7 +280,7 @@ def test_the_state_of_the_queue(jobs: RedisJobs) -> None:
     assert (queue.workers, queue.images_per_s, queue.backlog_s(7)) == (1, 10.0, 0.1)
     assert queue.backlog_s(7, more=9) == 1.0
     jobs.client.delete(keys.WORKERS)
-    assert jobs.queue().backlog_s(2, more=9) == 0.5  # those that are planned
+    assert jobs.queue().backlog_s(2, more=9) == 0.5  # computed with the configured number of workers
     jobs.client.delete(keys.WORKERS)
     assert jobs.queue().workers == 0
 
@@ -297,7 +297,7 @@ def test_a_full_redis_refuses_new_jobs_and_still_drains(jobs: RedisJobs) -> None
         jobs.client.config_set("maxmemory", 0)
 
 
-def test_another_redis_or_an_emptied_one_is_noticed(jobs: RedisJobs) -> None:
+def test_another_or_a_flushed_redis_is_noticed(jobs: RedisJobs) -> None:
     assert jobs.epoch.intact()
     jobs.client.flushall()
     assert not jobs.epoch.intact()
@@ -308,7 +308,9 @@ def test_another_redis_or_an_emptied_one_is_noticed(jobs: RedisJobs) -> None:
 
 
 class Interleaved:
-    """Submitters and drainers advanced a Redis call at a time in random order; tickets are real list entries.
+    """Advances submitters and drainers one Redis call at a time, in random order.
+
+    Tickets are real list entries.
 
     `forgetful` breaks the rule under test: the empty claim and the drainer's removal become two calls.
     """
@@ -348,7 +350,7 @@ class Interleaved:
             self.jobs.client.zrem("segue:drainers", name)
 
     def run(self) -> int:
-        """→ how many jobs are left although nothing is under way."""
+        """Run all actors to their end. Returns the number of jobs that are still pending."""
         actors = [self.submitter(), self.submitter(), self.drainer()]
         while actors:
             actor = self.rng.choice(actors)
@@ -369,7 +371,7 @@ def test_that_test_would_see_a_stranded_job(jobs: RedisJobs) -> None:
     assert any(Interleaved(jobs, seed, forgetful=True).run() for seed in range(300))
 
 
-def test_usage_follows_the_jobs_that_are_kept(jobs: RedisJobs) -> None:
+def test_usage_counts_the_stored_jobs(jobs: RedisJobs) -> None:
     first, second = enqueue(jobs, tenant="acme", bytes=700), enqueue(jobs, tenant="acme", bytes=300)
     jobs.enqueue(first)
     enqueue(jobs, tenant="anon-1", party="@address", bytes=5)

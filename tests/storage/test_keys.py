@@ -1,7 +1,7 @@
 from storage import keys
 
 
-def test_ids_sort_by_time_and_find_their_objects() -> None:
+def test_ids_sort_by_time_and_contain_the_hour_of_their_objects() -> None:
     ids = [keys.new_job_id() for _ in range(1000)]
     assert ids == sorted(ids)
     assert len(set(ids)) == 1000
@@ -9,7 +9,7 @@ def test_ids_sort_by_time_and_find_their_objects() -> None:
     assert keys.hour("job_01a203b4d5037207a59836e62a304243") == "2026112214"
 
 
-def test_what_is_no_id() -> None:
+def test_malformed_ids() -> None:
     good = keys.new_job_id()
     for text in (
         "",
@@ -23,6 +23,6 @@ def test_what_is_no_id() -> None:
         assert not keys.is_job_id(text)
 
 
-def test_a_result_has_its_token_in_its_name() -> None:
+def test_a_results_key_ends_with_its_token() -> None:
     job_id = keys.new_job_id()
     assert keys.result("t", job_id, "tok", "png") == f"{keys.upload('t', job_id)}/tok.png"

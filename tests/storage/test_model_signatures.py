@@ -1,4 +1,4 @@
-"""Workers that are given the operator's public key use signed versions only."""
+"""With the operator's public key, a worker uses only signed versions."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def key(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asking(own_store: Storage, key: Path) -> Storage:
-    """Asks for signatures by `key`."""
+    """Storage that requires signatures by `key`."""
     return connect(own_store.settings.replace(model_public_key=model_signatures.make_key(key)))
 
 
@@ -66,13 +66,13 @@ def test_a_changed_card_and_anothers_signature_are_refused(
     refused(asking, "pets/7", tmp_path)
 
 
-def test_a_private_key_is_its_owners_and_is_not_overwritten(key: Path) -> None:
+def test_only_its_owner_can_read_a_private_key_and_it_is_not_overwritten(key: Path) -> None:
     model_signatures.make_key(key)
     assert key.stat().st_mode & 0o077 == 0
     with pytest.raises(FileExistsError):
         model_signatures.make_key(key)
 
 
-def test_what_is_not_a_key_ends_the_program(own_store: Storage) -> None:
+def test_an_invalid_key_file_ends_the_program(own_store: Storage) -> None:
     with pytest.raises(ValueError, match="MODEL_PUBLIC_KEY"):
         connect(own_store.settings.replace(model_public_key="nonsense"))

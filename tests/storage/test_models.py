@@ -1,4 +1,4 @@
-"""The registry over a real object store."""
+"""The model registry, in a real object store."""
 
 from pathlib import Path
 
@@ -37,13 +37,13 @@ def test_the_first_version_is_stable_and_later_ones_wait_to_be_promoted(registry
         registry.rollback(Alias.STABLE)
 
 
-def test_an_alias_is_pointed_at_what_is_there_only(registry: Models) -> None:
+def test_an_alias_can_point_only_at_an_existing_version(registry: Models) -> None:
     for version in ("pets/99", "../uploads", ""):
         with pytest.raises(Problem, match="unknown_model"):
             registry.point(Alias.STABLE, version)
 
 
-def test_pointing_at_the_same_version_again_is_no_step_to_go_back(registry: Models, tmp_path: Path) -> None:
+def test_promoting_the_same_version_again_adds_no_rollback_step(registry: Models, tmp_path: Path) -> None:
     version = registry.publish(version_folder(tmp_path, "8"))
     registry.point(Alias.STABLE, version)
     assert [entry["version"] for entry in registry.history()["stable"]] == [version]
@@ -53,14 +53,14 @@ def test_a_version_never_changes(registry: Models, storage: Storage, tmp_path: P
     folder = version_folder(tmp_path, "8")
     registry.publish(folder)
     storage.objects.put(MODELS, f"pets/8/{ENGINE_FILE}", b"altered", "application/octet-stream")
-    registry.publish(folder)  # the same again: mends what was damaged
+    registry.publish(folder)  # publishing the same version again repairs its damaged files
     registry.fetch("pets/8", tmp_path / "cache", ENGINE_FILE)
     with pytest.raises(ModelError, match="never changes"):
         registry.publish(version_folder(tmp_path / "other", "8", trained_on="something else"))
 
 
 @pytest.mark.parametrize(("damage", "reason"), [("alter", "damaged"), ("remove", "missing")])
-def test_what_is_not_as_the_card_says_is_neither_published_nor_fetched(
+def test_files_that_contradict_the_card_are_neither_published_nor_fetched(
     registry: Models, storage: Storage, tmp_path: Path, damage: str, reason: str
 ) -> None:
     whole, broken = version_folder(tmp_path, "8"), version_folder(tmp_path, "9")
@@ -91,7 +91,7 @@ def test_a_fetched_version_is_mended_and_not_fetched_twice(registry: Models, sto
     assert (cache / ENGINE_FILE).read_bytes() == (SHIPPED_MODEL / ENGINE_FILE).read_bytes()
 
 
-def test_what_is_not_there_is_gone(registry: Models, tmp_path: Path) -> None:
+def test_a_missing_version_is_reported_as_gone(registry: Models, tmp_path: Path) -> None:
     for version in ("pets/99", "no-version", "../../etc/passwd"):
         with pytest.raises(ModelGone):
             registry.fetch(version, tmp_path / "cache", ENGINE_FILE)
@@ -107,7 +107,7 @@ def test_a_new_alias_is_known_at_once(registry: Models, tmp_path: Path) -> None:
     registry.check("pets/8")
 
 
-def test_aliases_are_changed_by_one_at_a_time(registry: Models, storage: Storage, tmp_path: Path) -> None:
+def test_only_one_writer_changes_aliases_at_a_time(registry: Models, storage: Storage, tmp_path: Path) -> None:
     registry.publish(version_folder(tmp_path, "8"))
     with storage.jobs.locks.alone("aliases", 10) as chosen:
         assert chosen

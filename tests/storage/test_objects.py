@@ -1,4 +1,4 @@
-"""The object store's contract, over a real S3 server."""
+"""The object store's contract, on real S3 servers."""
 
 import secrets
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from storage.settings import Settings
 
 @pytest.fixture(scope="module", params=["SeaweedFS", "MinIO"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Each promise is kept on both servers."""
+    """The settings of each of the two S3 servers; every test runs on both."""
     folder, secret = tmp_path_factory.mktemp("objects"), secrets.token_hex(8)
     start = services.start_s3 if request.param == "SeaweedFS" else services.start_minio
     service = start(folder, secret)
@@ -32,7 +32,7 @@ def objects(server: Settings) -> MinioObjects:
     return made
 
 
-def test_an_upload_brings_its_spec_back(objects: MinioObjects) -> None:
+def test_the_spec_of_a_job_is_read_from_its_upload(objects: MinioObjects) -> None:
     made = spec(b"content", filename='größe 猫 "quoted".jpg', key_hash="k" * 32, fingerprint="f" * 32)
     objects.put_upload(made, b"content")
     assert objects.get_upload(made) == b"content"
@@ -45,7 +45,7 @@ def test_the_longest_name_fits_into_the_metadata(objects: MinioObjects) -> None:
     assert objects.spec(made.tenant, made.id) == made
 
 
-def test_what_is_not_there_is_none(objects: MinioObjects) -> None:
+def test_a_missing_object_is_none(objects: MinioObjects) -> None:
     absent = spec()
     assert objects.get_upload(absent) is None
     assert objects.spec(absent.tenant, absent.id) is None
@@ -54,7 +54,7 @@ def test_what_is_not_there_is_none(objects: MinioObjects) -> None:
     objects.remove(UPLOADS, "no/such/key")
 
 
-def test_results_keep_their_outcome_and_the_oldest_stands_first(objects: MinioObjects) -> None:
+def test_results_keep_their_outcome_and_are_listed_oldest_first(objects: MinioObjects) -> None:
     made = spec()
     many = [{"id": i, "name": f"class {i} größe", "pixels": i} for i in range(200)]  # far more than metadata could hold
     good = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "1"}, {"width": 4, "classes": many}, {"infer": 2})
@@ -69,7 +69,7 @@ def test_results_keep_their_outcome_and_the_oldest_stands_first(objects: MinioOb
     assert (first.endswith("token-b.png"), second.endswith("token-a.failed")) == (True, True)
 
 
-def test_more_than_a_page_is_listed(objects: MinioObjects) -> None:
+def test_a_listing_of_more_than_one_page_is_complete(objects: MinioObjects) -> None:
     for number in range(1050):
         objects.put(UPLOADS, f"paged/{number:05}", b"", "text/plain")
     listed = [entry.key for entry in objects.listing(UPLOADS, "paged/")]
@@ -82,7 +82,7 @@ def test_making_the_buckets_again_is_harmless(objects: MinioObjects) -> None:
 
 
 @pytest.mark.parametrize("change", [{"s3_url": "http://127.0.0.1:9"}, {"s3_secret_key": SecretStr("wrong")}])
-def test_a_store_that_does_not_serve_us_is_unavailable(server: Settings, change: dict[str, object]) -> None:
+def test_a_store_that_refuses_us_is_unavailable(server: Settings, change: dict[str, object]) -> None:
     objects = MinioObjects(server.replace(**change))
     assert not objects.ready()
     for use in (

@@ -1,4 +1,7 @@
-"""In which order jobs are claimed, and that a job's position tells it: lanes, turns of tenants, promises under load."""
+"""The order in which jobs are claimed, and the position that predicts it.
+
+Covers the lanes, the turns of tenants, and the guarantees under load.
+"""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -29,7 +32,7 @@ def fill(jobs: RedisJobs, tenant: str, lane: Lane, count: int, first_ms: int = 1
 
 
 def claims(jobs: RedisJobs) -> Iterator[list[str]]:
-    """Micro-batch after micro-batch, each finished before the next."""
+    """Claim micro-batches one after another, and finish each before the next. Yields their ids."""
     while claimed := jobs.claim(token := uuid4().hex, "drainer", "worker"):
         yield [job.id for job in claimed]
         jobs.finish(token, "worker", 1, [Finished(job.id, "k", Outcome(Status.SUCCEEDED)) for job in claimed])
@@ -37,13 +40,13 @@ def claims(jobs: RedisJobs) -> Iterator[list[str]]:
 
 def test_an_interactive_job_is_claimed_within_two_micro_batches_of_5000_bulk_jobs(jobs: RedisJobs) -> None:
     fill(jobs, "busy", Lane.BULK, 5000)
-    for already in range(8):  # wherever the share of bulk stands
+    for already in range(8):  # at each point of the cycle that gives bulk its share
         [one] = fill(jobs, "other", Lane.INTERACTIVE, 1)
         order = claims(jobs)
         assert any(one in next(order) for _ in range(2)), f"after {already} claims"
 
 
-def test_another_tenants_bulk_job_waits_one_micro_batch_a_tenant_at_most(jobs: RedisJobs) -> None:
+def test_another_tenants_bulk_job_waits_at_most_one_micro_batch_per_tenant(jobs: RedisJobs) -> None:
     for tenant in ("a", "b", "c"):
         fill(jobs, tenant, Lane.BULK, 1000)
     next(claims(jobs))
@@ -74,7 +77,7 @@ LENGTHS = st.lists(st.integers(0, 60), min_size=1, max_size=5)
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(interactive=LENGTHS, bulk=LENGTHS, before=st.integers(0, 6), data=st.data())
-def test_the_position_is_the_claim_order_give_or_take_a_micro_batch(
+def test_the_position_predicts_the_claim_within_a_micro_batch(
     jobs: RedisJobs, interactive: list[int], bulk: list[int], before: int, data: st.DataObject
 ) -> None:
     jobs.client.flushall()
@@ -89,7 +92,7 @@ def test_the_position_is_the_claim_order_give_or_take_a_micro_batch(
     replayed = [job_id for batch in claims(jobs) for job_id in batch]
     for place, job_id in enumerate(replayed):
         position = told.get(job_id)
-        if position is not None:  # else it was running when it was asked
+        if position is not None:  # a job that is running has no position
             assert abs(position - place) <= MICRO_BATCH
 
 
@@ -109,7 +112,7 @@ def test_the_outlook(jobs: RedisJobs) -> None:
     assert jobs.outlook(ids[0]).position is None
 
 
-def test_small_micro_batches_do_not_spoil_the_pace_of_full_ones(jobs: RedisJobs) -> None:
+def test_small_micro_batches_do_not_lower_the_pace_of_full_ones(jobs: RedisJobs) -> None:
     def run(count: int, busy_ms: int) -> None:
         fill(jobs, "a", Lane.BULK, count)
         claimed = jobs.claim(token := uuid4().hex, "d", "worker")
@@ -123,7 +126,7 @@ def test_small_micro_batches_do_not_spoil_the_pace_of_full_ones(jobs: RedisJobs)
     assert jobs.queue().ms_per_image == 10
 
 
-def test_what_the_pace_was_at_its_best_is_remembered(jobs: RedisJobs) -> None:
+def test_the_best_pace_is_remembered(jobs: RedisJobs) -> None:
     def run(times: int, busy_ms: int) -> Pace:
         for _ in range(times):
             fill(jobs, "a", Lane.BULK, 16)
@@ -143,7 +146,7 @@ def test_what_the_pace_was_at_its_best_is_remembered(jobs: RedisJobs) -> None:
 
 
 def test_many_tenants_of_one_party_have_one_turn(jobs: RedisJobs) -> None:
-    """As the anonymous tenants of one address, of which a browser gets as many as it asks for."""
+    """For example the anonymous tenants of one address: a browser can create any number of them."""
     for number in range(24):
         jobs.enqueue(spec(tenant=f"anon-{number}", party="@one-address", created_ms=number))
     mine = fill(jobs, "acme", Lane.INTERACTIVE, 8, first_ms=1000)

@@ -1,4 +1,4 @@
-"""The policy for images: what is refused by its header, and what a decoded photo looks like."""
+"""The policy for images: which headers are refused, and what a decoded photo looks like."""
 
 import io
 import resource
@@ -131,7 +131,7 @@ def test_alpha_lies_over_white() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "HEIF", "AVIF", "GIF", "TIFF"])
-def test_the_first_frame_counts(kind: str) -> None:
+def test_only_the_first_frame_is_used(kind: str) -> None:
     frames = [Image.new("RGB", (20, 10), color) for color in ("red", "blue")]
     content = pictures.encoded(frames[0], kind, save_all=True, append_images=frames[1:])
     _, photo = decode(content, SETTINGS)
@@ -140,29 +140,29 @@ def test_the_first_frame_counts(kind: str) -> None:
     assert blue < 50
 
 
-def test_a_large_jpeg_is_decoded_small_and_told_in_full() -> None:
+def test_a_large_jpeg_is_decoded_small_and_reported_at_full_size() -> None:
     header, photo = decode(pictures.jpeg(2000, 1500), SETTINGS, at_least=256)
     assert (header.width, header.height) == (2000, 1500)
     assert photo.size == (500, 375)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_damage_behind_the_header_fails_the_decode(kind: str) -> None:
+def test_damage_after_the_header_fails_the_decode(kind: str) -> None:
     whole = pictures.encoded(pictures.photo(400, 300), kind)
     with pytest.raises(Problem) as caught:
         decode(whole[: len(whole) * 2 // 3], SETTINGS)
     assert caught.value.code in ("image_decode_failed", "unprocessable_image")
 
 
-def test_an_orientation_behind_the_pixels_does_not_decode_them_in_the_web() -> None:
-    """Pillow's own getexif() would: the declared pixels are not there, and nobody notices."""
+def test_reading_an_orientation_after_the_pixels_does_not_decode_them() -> None:
+    """Pillow's getexif() would decode them. Here the pixels are missing, and no error occurs."""
     exif = Image.Exif()
     exif[pictures.ORIENTATION] = 6
     content = png(30, 20, chunk(b"IDAT", b"broken"), chunk(b"eXIf", exif.tobytes()[6:]))
     assert read_header(content, SETTINGS) == Header("PNG", 30, 20)
 
 
-def test_broken_exif_is_no_orientation() -> None:
+def test_broken_exif_gives_no_orientation() -> None:
     buffer = io.BytesIO()
     pictures.photo(30, 20).save(buffer, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff")
     assert read_header(buffer.getvalue(), SETTINGS) == Header("JPEG", 30, 20)
@@ -176,7 +176,7 @@ def test_broken_exif_is_no_orientation() -> None:
         (small_frame((5000, 5000)), "8 x 8 pixels, far smaller than its canvas of 5000 x 5000"),
     ],
 )
-def test_what_decodes_far_slower_than_a_photo_is_refused_by_its_header(content: bytes, reason: str) -> None:
+def test_a_header_of_a_very_slow_decode_is_refused(content: bytes, reason: str) -> None:
     for refuse in (read_header, decode):
         with pytest.raises(Problem) as caught:
             refuse(content, SETTINGS)
@@ -184,7 +184,7 @@ def test_what_decodes_far_slower_than_a_photo_is_refused_by_its_header(content: 
         assert reason in caught.value.detail
 
 
-def test_what_encoders_write_is_below_those_limits() -> None:
+def test_files_of_real_encoders_are_below_those_limits() -> None:
     assert decode(many_scans(20, 40), SETTINGS)[1].size == (40, 40)
     cmyk = pictures.encoded(pictures.photo(40, 40).convert("CMYK"), progressive=True)
     assert decode(cmyk, SETTINGS)[1].size == (40, 40)
@@ -193,7 +193,7 @@ def test_what_encoders_write_is_below_those_limits() -> None:
     assert decode(originals()["webp animated"], SETTINGS)[1].size == (61, 43)
 
 
-def test_importing_changes_nothing_of_pillow() -> None:
+def test_importing_does_not_change_pillow() -> None:
     code = (
         "import warnings; from PIL import Image, PngImagePlugin;"
         "told = lambda: (warnings.filters[:], Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_MEMORY);"
@@ -202,7 +202,7 @@ def test_importing_changes_nothing_of_pillow() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_text_is_never_unpacked() -> None:
+def test_text_is_never_decompressed() -> None:
     text = chunk(b"zTXt", b"k\0\0" + zlib.compress(b"\0" * 200 * 1024 * 1024, 9))
     content = png(10, 10, text, chunk(b"IDAT", zlib.compress(b"\0" * 310)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""The records in each kind of database: what is written, what is listed, what is forgotten."""
+"""Records in each kind of database: writing, listing and erasing."""
 
 from dataclasses import replace
 
@@ -52,11 +52,13 @@ def test_a_job_is_listed_as_it_was_written(records: Records, status: Status) -> 
     records.write([made])
     [listed], cursor = records.page("local", Wanted(), 50, None)
     assert cursor is None
-    assert listed == replace(made, token="", worker="")  # which a list does not tell
+    assert listed == replace(made, token="", worker="")  # which a list omits
     assert records.job(made.id) == listed
 
 
-def test_writing_again_changes_nothing_and_a_later_state_replaces(records: Records, database: Database) -> None:
+def test_writing_again_changes_nothing_and_a_later_state_replaces_a_record(
+    records: Records, database: Database
+) -> None:
     waiting = job(Status.QUEUED)
     records.write([waiting])
     ended = replace(job(), spec=waiting.spec, revision=waiting.revision + 1)
@@ -69,7 +71,7 @@ def test_writing_again_changes_nothing_and_a_later_state_replaces(records: Recor
     assert page(records, status=Status.QUEUED) == []
 
 
-def test_every_retry_is_an_attempt_of_its_own(records: Records) -> None:
+def test_every_retry_is_a_separate_attempt(records: Records) -> None:
     failed = replace(job(Status.FAILED), lost="host-0 100 200;host-2 300 400;")
     records.write([failed])
     again = replace(job(), spec=failed.spec, attempt=2, revision=failed.revision + 1)
@@ -108,7 +110,7 @@ def test_pages_are_newest_first_and_miss_nothing_where_times_are_equal(records: 
     for _ in range(6):
         found, cursor = records.page("local", Wanted(), 10, cursor)
         seen += found
-        records.write([job(created_ms=now_ms + 1000)])  # what arrives meanwhile shifts no page
+        records.write([job(created_ms=now_ms + 1000)])  # a new job does not shift the pages
         if cursor is None:
             break
         cursor = Cursor.parse(str(cursor))
@@ -131,12 +133,12 @@ def test_lists_are_filtered_and_a_tenant_sees_only_its_own(records: Records) -> 
 
 
 @pytest.mark.parametrize("text", ["", "x", "1-job_", "1;DROP-job_" + "0" * 32, "9" * 16 + "-job_" + "0" * 32])
-def test_a_cursor_of_somebody_elses_making_is_none(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="cursor"):
         Cursor.parse(text)
 
 
-def test_erased_is_what_was_personal(records: Records, database: Database) -> None:
+def test_erasing_removes_personal_data(records: Records, database: Database) -> None:
     batch = BatchSpec(keys.new_batch_id(), "local", "Holiday pictures", Lane.BULK, "stable", 60, 1)
     private = job(
         filename="passport.jpg",
@@ -157,7 +159,7 @@ def test_erased_is_what_was_personal(records: Records, database: Database) -> No
     assert page(records) == [kept.id]
     assert records.job(private.id) is None
     assert records.feedback(private.id) == []
-    assert records.attempts(private.id)[0]["worker"] == "host-1"  # that there was a job stays
+    assert records.attempts(private.id)[0]["worker"] == "host-1"  # the attempt itself is kept
 
 
 def said(about: Job) -> dict[str, object]:
@@ -168,7 +170,7 @@ def said(about: Job) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_an_older_state_brings_nothing_personal_back(records: Records, database: Database) -> None:
+def test_an_older_state_does_not_restore_erased_data(records: Records, database: Database) -> None:
     private = job(filename="passport.jpg")
     records.write([private])
     records.erase({private.id: private.revision + 10})
@@ -181,7 +183,7 @@ def test_an_older_state_brings_nothing_personal_back(records: Records, database:
     assert page(records) == [private.id]
 
 
-def test_what_is_past_its_retention_is_forgotten(records: Records, database: Database) -> None:
+def test_expired_records_are_erased(records: Records, database: Database) -> None:
     over, kept, waiting = job(filename="over.jpg"), job(filename="kept.jpg"), job(Status.QUEUED, filename="waits.jpg")
     records.write([over, replace(kept, retained_until_ms=over.retained_until_ms + 5000), waiting])
     assert records.erase_overdue(over.retained_until_ms) == 1
@@ -190,7 +192,7 @@ def test_what_is_past_its_retention_is_forgotten(records: Records, database: Dat
     assert sorted(page(records)) == sorted([kept.id, waiting.id])
 
 
-def test_two_who_write_at_once_wait_for_each_other(records: Records, database: Database) -> None:
+def test_concurrent_writers_of_the_same_jobs_succeed(records: Records, database: Database) -> None:
     from threading import Thread
 
     made = [job() for _ in range(40)]

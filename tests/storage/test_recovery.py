@@ -1,4 +1,4 @@
-"""Redis lost, emptied, or back with an older state; jobs erased for good."""
+"""Redis lost, flushed, or back with an older state; and erased jobs, which stay erased."""
 
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,7 @@ from storage.recovery import find, recover
 
 
 def done(connection: Storage, made: Spec, token: str) -> tuple[Finished, Outcome]:
-    """Its mask is stored under the token; nothing is told to Redis."""
+    """Store a mask under the token without reporting it to Redis."""
     outcome, mask = mask_of({"width": made.width})
     return Finished(made.id, connection.objects.put_result(made, token, outcome, mask), outcome), outcome
 
@@ -60,8 +60,8 @@ def test_an_ended_job_stays_ended_when_an_older_state_comes_back(connection: Sto
 @pytest.mark.parametrize(
     "content", [b"", b"neither", b"[1]", pictures.mask_png({}), pictures.mask_png({OUTCOME_TEXT: "1"})]
 )
-def test_a_damaged_result_is_none(connection: Storage, suffix: str, content: bytes) -> None:
-    """Else one damaged object would keep everybody's jobs from being found again."""
+def test_a_damaged_result_is_ignored(connection: Storage, suffix: str, content: bytes) -> None:
+    """Otherwise one damaged object would prevent the recovery of every job."""
     made = submit(connection)
     connection.objects.put(RESULTS, keys.result(made.tenant, made.id, "zombie", suffix), content, "image/png")
     connection.jobs.client.flushall()
@@ -73,7 +73,7 @@ def test_a_damaged_result_is_none(connection: Storage, suffix: str, content: byt
     assert connection.objects.put_result_after_others(made, "earlier", outcome, mask)[0] == good.result_key
 
 
-def test_one_that_was_waiting_then_is_not_claimed_again(connection: Storage) -> None:
+def test_an_ended_job_that_is_pending_in_an_older_state_is_not_claimed_again(connection: Storage) -> None:
     made = submit(connection)
 
     def end() -> None:
@@ -86,8 +86,8 @@ def test_one_that_was_waiting_then_is_not_claimed_again(connection: Storage) -> 
     assert connection.jobs.claim("another", "drainer", "worker") == []
 
 
-def test_a_holder_whose_result_made_the_record_again_has_won(connection: Storage) -> None:
-    """Else it would remove the very mask that the record points at."""
+def test_a_holder_whose_result_restored_the_job_has_won(connection: Storage) -> None:
+    """If it had lost, it would delete the mask that the job hash points at."""
     made = submit(connection)
     connection.jobs.claim("token", "drainer", "worker")
     one, _ = done(connection, made, "token")
@@ -96,7 +96,7 @@ def test_a_holder_whose_result_made_the_record_again_has_won(connection: Storage
     assert connection.jobs.finish("token", "worker", 1, [one]) == ["won"]
 
 
-def test_a_key_is_not_given_away_while_lost_ones_may_come_back(connection: Storage) -> None:
+def test_a_new_idempotency_key_waits_while_lost_keys_may_be_restored(connection: Storage) -> None:
     known, new = spec(key_hash="a", fingerprint="f"), spec(key_hash="b", fingerprint="f")
     assert connection.jobs.idempotency.reserve(known)[0] == "reserved"
     connection.jobs.enqueue(known)
@@ -132,8 +132,8 @@ def test_a_waiting_job_is_erased_and_a_running_one_is_not(connection: Storage) -
     assert look(connection, running.id).status is Status.RUNNING
 
 
-def test_an_erasure_broken_off_is_not_undone(connection: Storage) -> None:
-    """After its first step it is nobody's to retry or to put back in line, and due for the janitor at once."""
+def test_an_interrupted_erasure_is_not_undone(connection: Storage) -> None:
+    """After its first step the job can be neither retried nor queued; the janitor finishes it."""
     made = submit(connection)
     assert connection.jobs.begin_erase(made.id) == "queued"
     assert not connection.jobs.retry(made.id, 10**15)
@@ -141,7 +141,7 @@ def test_an_erasure_broken_off_is_not_undone(connection: Storage) -> None:
     assert connection.jobs.ids.due() == [made.id]
 
 
-def test_a_zombie_of_an_erased_job_is_told_so(connection: Storage) -> None:
+def test_a_zombie_attempt_at_an_erased_job_has_lost(connection: Storage) -> None:
     job = finished(connection)
     erase(connection.objects, connection.jobs, "local", job.id)
     late, _ = done(connection, job.spec, "zombie")

@@ -1,4 +1,4 @@
-"""A Redis with our users that is killed and started again has every key that it had, on Redis and on Valkey."""
+"""Redis and Valkey with our users: a killed server has all its keys after a restart."""
 
 import shutil
 import socket
@@ -25,7 +25,7 @@ def credentials(tmp_path: Path) -> Mapping[Role, Credentials]:
 
 
 class Restarting:
-    """A server of Redis over one folder, with the ACL file of `make run`."""
+    """A Redis server that keeps its files in one folder, with the ACL file of `make run`."""
 
     def __init__(self, folder: Path, credentials: Mapping[Role, Credentials], program: Path) -> None:
         acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
@@ -38,7 +38,7 @@ class Restarting:
         self.wait_for_functions()
 
     def wait_for_functions(self) -> None:
-        """The script that starts the server loads them."""
+        """Wait until the script that starts the server has loaded the functions."""
         with redis.Redis.from_url(self.operator_url) as operator:
             services.wait_until(lambda: self._answers() and functions.is_loaded(operator), "the functions")
 
@@ -48,7 +48,7 @@ class Restarting:
         if not with_its_files:
             shutil.rmtree(self._folder / "redis")
         self.service = services.start_redis(self._folder, self.service.port, **self._settings)
-        services.wait_until(self._answers, "Redis")  # its port is taken for a while by the connections that were cut
+        services.wait_until(self._answers, "Redis")  # closed connections occupy its port for a while
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
@@ -69,7 +69,7 @@ def everything(client: "redis.Redis") -> dict[bytes, bytes | None]:
 def test_every_key_is_there_after_a_restart(
     settings: Settings, server: Restarting, credentials: Mapping[Role, Credentials]
 ) -> None:
-    """Each of them was written as programs do it: in a script, in a transaction, or by itself."""
+    """The keys are written as programs write them: by functions, transactions and commands."""
     web, worker, housekeeper = (
         connect(settings.replace(redis_url=credentials[role].redis_url(role, server.host))) for role in PROGRAMS
     )
@@ -93,7 +93,7 @@ def test_every_key_is_there_after_a_restart(
 def test_a_redis_that_lost_its_disk_gets_its_functions_again(
     settings: Settings, server: Restarting, credentials: Mapping[Role, Credentials]
 ) -> None:
-    """No program may load them, so the script that starts the server has to."""
+    """No program may load functions, so the script that starts the server loads them."""
     worker = connect(settings.replace(redis_url=credentials[Role.WORKER].redis_url(Role.WORKER, server.host)))
     server.kill_and_start(with_its_files=False)
     server.wait_for_functions()
@@ -101,7 +101,7 @@ def test_a_redis_that_lost_its_disk_gets_its_functions_again(
     worker.jobs.client.close()
 
 
-def test_without_a_password_the_server_does_nothing(server: Restarting) -> None:
+def test_without_a_password_every_command_is_refused(server: Restarting) -> None:
     port = server.service.port
     for url in (
         f"redis://127.0.0.1:{port}",

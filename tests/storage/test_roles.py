@@ -1,4 +1,4 @@
-"""Each role can do its work and is refused what is not its own, by real servers."""
+"""Real servers let each role do its work and refuse it everything else."""
 
 import io
 import re
@@ -40,7 +40,7 @@ from worker.housekeeping.sweeps import WIDE, adopt, adopt_after_loss, reconcile,
 
 WEB, WORKER, HOUSEKEEPER, OPERATOR = Role
 PREFIX = "roles-"
-# More than one part of a multipart upload.
+# Larger than one part of a multipart upload.
 LARGE = b"x" * (6 * 1024 * 1024)
 
 
@@ -71,7 +71,7 @@ def redis_host(
 def s3_host(
     request: pytest.FixtureRequest, folder: Path, credentials: Mapping[Role, Credentials]
 ) -> Iterator[tuple[str, str]]:
-    """→ its address, and the name of the operator there: of MinIO it is the root user."""
+    """Yield the URL, and the name of the operator, which in MinIO is the root user."""
     secret_keys = {role: own.s3_secret_key for role, own in credentials.items()}
     if request.param == "SeaweedFS":
         identities = write(folder / "s3.json", seaweedfs_identities(secret_keys, PREFIX))
@@ -109,7 +109,7 @@ def connected(
     credentials: Mapping[Role, Credentials],
     clients: dict[Role, "redis.Redis"],
 ) -> Iterator[dict[Role, Storage]]:
-    """What each role's own program would use. Afterwards Redis must not have refused any of them anything."""
+    """Storage as each role's program would use it. Fails if Redis has refused any command."""
     url, operator = s3_host
     made = {
         role: connect(
@@ -120,7 +120,7 @@ def connected(
         )
         for role, own in credentials.items()
     }  # fmt: skip
-    for bucket in (UPLOADS, RESULTS):  # what other tests left would be adopted
+    for bucket in (UPLOADS, RESULTS):  # objects of other tests would be adopted
         for listed in made[OPERATOR].objects.listing(bucket, ""):
             made[OPERATOR].objects.remove(bucket, listed.key)
     clients[OPERATOR].acl_log_reset()
@@ -133,7 +133,7 @@ def connected(
 
 @pytest.fixture(scope="module")
 def stores(s3_host: tuple[str, str], credentials: Mapping[Role, Credentials]) -> dict[Role, "minio.Minio"]:
-    """The object store, as each role sees it. One bucket in it is none of ours."""
+    """An object store client for each role. The bucket `elsewhere` does not belong to Segue."""
     url, operator = s3_host
     made = {
         role: minio.Minio(
@@ -150,7 +150,7 @@ def stores(s3_host: tuple[str, str], credentials: Mapping[Role, Credentials]) ->
 
 
 def mask(outcome: Outcome) -> bytes:
-    """As small as it can be, with the text by which a lost record comes back."""
+    """The smallest mask, with the text from which a lost job hash is restored."""
     content, text = io.BytesIO(), PngInfo()
     text.add_text(OUTCOME_TEXT, outcome.to_json())
     Image.new("P", (1, 1)).save(content, "PNG", pnginfo=text)
@@ -158,7 +158,7 @@ def mask(outcome: Outcome) -> bytes:
 
 
 def work_off(worker: Storage, token: str = "t") -> list[str]:
-    """What a worker does with a micro-batch. → the answers of `finish`"""
+    """Process a micro-batch as a worker does. Returns the results of `finish`."""
     jobs = worker.jobs.claim(token, "drainer", "worker")
     photos = [worker.objects.get_upload(job.spec) for job in jobs]
     assert all(photos)
@@ -168,7 +168,7 @@ def work_off(worker: Storage, token: str = "t") -> list[str]:
     return worker.jobs.finish(token, "worker", 10, stored)
 
 
-def test_a_job_goes_its_way(connected: dict[Role, Storage]) -> None:
+def test_each_role_does_its_part_of_a_job(connected: dict[Role, Storage]) -> None:
     web, worker, housekeeper = (connected[role] for role in PROGRAMS)
     assert adopt_after_loss(housekeeper)
     made = submit(web, key_hash="k", fingerprint="f")
@@ -190,7 +190,7 @@ def test_a_job_goes_its_way(connected: dict[Role, Storage]) -> None:
     assert web.jobs.ids.tenant_of_erased(made.id) == made.tenant
 
 
-def test_the_web_cancels_retries_and_brings_back(connected: dict[Role, Storage]) -> None:
+def test_the_web_cancels_retries_and_restores_jobs(connected: dict[Role, Storage]) -> None:
     web, worker = connected[WEB], connected[WORKER]
     connected[HOUSEKEEPER].jobs.epoch.mark_intact()
     item = spec(batch_id=keys.new_batch_id())
@@ -213,7 +213,7 @@ def test_the_web_cancels_retries_and_brings_back(connected: dict[Role, Storage])
     assert restored.status is Status.SUCCEEDED
 
 
-def test_the_housekeeper_mends_and_cleans(connected: dict[Role, Storage]) -> None:
+def test_the_housekeeper_repairs_and_cleans_up(connected: dict[Role, Storage]) -> None:
     web, worker, housekeeper = (connected[role] for role in PROGRAMS)
     assert adopt_after_loss(housekeeper)
     lost, late, forgotten = (submit(web) for _ in range(3))
@@ -241,7 +241,7 @@ def test_the_web_moves_an_alias_and_the_others_see_it(connected: dict[Role, Stor
         connected[role].models.verify("pets/2")
 
 
-def test_the_web_counts_what_callers_change(connected: dict[Role, Storage]) -> None:
+def test_the_web_may_use_the_rate_limits(connected: dict[Role, Storage]) -> None:
     web, acme = connected[WEB], Caller("acme", frozenset(), "key")
     limits = RateLimits(web.jobs.client, web.settings.replace(limit_key="1/hour"))
     limits.take(acme, "10.0.0.1")
@@ -261,7 +261,7 @@ def test_a_message_whose_holder_died_is_put_back(connected: dict[Role, Storage],
 
 
 @pytest.mark.parametrize("role", PROGRAMS)
-def test_what_is_missing_is_told_from_what_is_forbidden(connected: dict[Role, Storage], role: Role) -> None:
+def test_a_missing_object_is_not_reported_as_forbidden(connected: dict[Role, Storage], role: Role) -> None:
     for bucket in (place for place in OBJECTS[role] if "/" not in place):
         assert connected[role].objects.exists(bucket)
         assert connected[role].objects.get(bucket, "no/such/key") is None
@@ -308,7 +308,7 @@ OTHERS: dict[Role, tuple[tuple[str, ...], ...]] = {
     ),
     HOUSEKEEPER: (("HGETALL", "worker:unacked"),),
 }  # fmt: skip
-# Celery's lists that a role may fill at most.
+# Celery's lists that a role must not consume.
 NOT_TAKEN = {WEB: ("segment", "control", "records"), WORKER: ("control", "records"), HOUSEKEEPER: ("segment",)}
 
 
@@ -326,13 +326,13 @@ def test_a_command_is_refused(clients: dict[Role, "redis.Redis"], role: Role, co
 
 @pytest.mark.parametrize("role", PROGRAMS)
 def test_debugging_is_refused(clients: dict[Role, "redis.Redis"], role: Role) -> None:
-    """Asked of the rights: the server itself has it switched off."""
+    """Asks the ACL with DRYRUN, because the server has DEBUG disabled."""
     answer = clients[OPERATOR].execute_command("ACL", "DRYRUN", role, "DEBUG", "SLEEP", "0")
     assert "no permissions to run the 'debug|sleep' command" in answer or "'debug' command" in answer
 
 
 @pytest.mark.parametrize("role", PROGRAMS)
-def test_only_the_channel_of_events_is_heard(clients: dict[Role, "redis.Redis"], role: Role) -> None:
+def test_only_the_channel_of_events_can_be_subscribed(clients: dict[Role, "redis.Redis"], role: Role) -> None:
     for listen in (lambda channel: channel.subscribe("elsewhere"), lambda channel: channel.psubscribe("*")):
         with clients[role].pubsub() as channel:
             listen(channel)
@@ -340,7 +340,7 @@ def test_only_the_channel_of_events_is_heard(clients: dict[Role, "redis.Redis"],
                 channel.get_message(timeout=2)
 
 
-def test_a_function_may_do_no_more_than_its_caller(connected: dict[Role, Storage]) -> None:
+def test_a_function_has_only_the_rights_of_its_caller(connected: dict[Role, Storage]) -> None:
     made, client = submit(connected[WEB]), connected[OPERATOR].jobs.client
     connected[HOUSEKEEPER].jobs.epoch.mark_intact()
     with pytest.raises(redis.ResponseError, match=r"can't access at least one of the keys|No permissions"):
@@ -351,7 +351,7 @@ def test_a_function_may_do_no_more_than_its_caller(connected: dict[Role, Storage
     client.acl_log_reset()
 
 
-def test_who_is_nobody_is_refused(redis_host: str) -> None:
+def test_a_client_without_a_user_is_refused(redis_host: str) -> None:
     with (
         redis.Redis.from_url(f"redis://{redis_host}/0", protocol=2) as client,
         pytest.raises(redis.AuthenticationError, match="Authentication required"),
@@ -375,8 +375,8 @@ def test_the_operator_may_do_everything(clients: dict[Role, "redis.Redis"]) -> N
     assert clients[OPERATOR].flushall()
 
 
-def test_every_family_of_keys_is_somebodys() -> None:
-    """The housekeeper may use all; those that nobody else may are named here."""
+def test_every_family_of_keys_is_granted_to_a_role() -> None:
+    """The housekeeper may use all families. The test names those that only it may use."""
     prelude = (services.ROOT / "storage" / "queue" / "lua" / "prelude.lua").read_text()
     families = set(re.findall(r"^--   segue:(\w+)", prelude, re.MULTILINE))
     given = {name.partition(":")[0] for role in (WEB, WORKER) for name in (*KEYS[role].writes, *KEYS[role].reads)}
@@ -434,8 +434,8 @@ def test_no_program_makes_or_removes_buckets(stores: dict[Role, "minio.Minio"], 
 
 
 @pytest.mark.parametrize(("role", "bucket"), [(role, bucket) for role in PROGRAMS for bucket in BUCKETS])
-def test_everything_given_is_had(stores: dict[Role, "minio.Minio"], role: Role, bucket: str) -> None:
-    """The table read the other way round: what it names works."""
+def test_every_granted_right_works(stores: dict[Role, "minio.Minio"], role: Role, bucket: str) -> None:
+    """The opposite check: every operation that the table of roles grants succeeds."""
     granted = OBJECTS[role].get(bucket, ())
     names = {GET: "s3:GetObject", PUT: "s3:PutObject", LIST: "s3:ListBucket", DELETE: "s3:DeleteObject"}
     do(stores[OPERATOR], PUT, PREFIX + bucket, "a")
@@ -454,7 +454,7 @@ def test_a_wrong_secret_and_no_secret_are_refused(s3_host: tuple[str, str]) -> N
     assert refused.value.code == "AccessDenied"
 
 
-def test_secrets_are_kept_until_their_folder_is_deleted(tmp_path: Path) -> None:
+def test_secrets_last_until_their_folder_is_deleted(tmp_path: Path) -> None:
     first = kept(tmp_path)
     assert kept(tmp_path) == first
     shutil.rmtree(tmp_path / WEB)
@@ -464,7 +464,7 @@ def test_secrets_are_kept_until_their_folder_is_deleted(tmp_path: Path) -> None:
     assert len({own.redis_password for own in second.values()} | {own.s3_secret_key for own in second.values()}) == 8
 
 
-def test_a_store_that_does_not_answer_is_told_of_in_one_line() -> None:
+def test_an_unreachable_store_is_reported_in_one_line() -> None:
     nowhere = Settings(s3_url="http://127.0.0.1:9", s3_secret_key="x", s3_users=dict.fromkeys(PROGRAMS, "secret"))
     with pytest.raises(Unavailable, match="MinIO's users"):
         make_users(nowhere)

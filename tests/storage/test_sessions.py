@@ -38,7 +38,7 @@ def test_a_session_is_found_by_its_tokens_digest(sessions: Sessions, database: D
     assert (row.event.action, row.event.target, row.event.source) == (Action.SESSION_BEGUN, "ses_1", "10.0.0.1")
 
 
-def test_one_ends_of_its_own_key_only(sessions: Sessions) -> None:
+def test_a_key_ends_only_its_own_sessions(sessions: Sessions) -> None:
     for number in (1, 2):
         sessions.begin(made(number), "")
     assert sessions.end_one("ses_1", "b" * 12, BY) == 0
@@ -50,7 +50,7 @@ def test_one_ends_of_its_own_key_only(sessions: Sessions) -> None:
     assert not ended.active(now_ms(), HOUR_MS)
 
 
-def test_all_of_a_tenant_end(sessions: Sessions) -> None:
+def test_all_sessions_of_a_tenant_end(sessions: Sessions) -> None:
     for number, tenant in enumerate(("acme", "acme", "other")):
         sessions.begin(made(number, tenant, f"{number}" * 12), "")
     assert sessions.end_tenant("acme", BY) == 2
@@ -78,7 +78,7 @@ def test_an_anonymous_session_has_a_row_once_it_has_ended(sessions: Sessions, da
         assert connection.execute(text("SELECT count(*) FROM sessions")).scalar() == 1
 
 
-def test_the_last_use_only_grows_and_what_is_over_goes(sessions: Sessions) -> None:
+def test_the_last_use_only_grows_and_expired_sessions_are_deleted(sessions: Sessions) -> None:
     session = made(1, seen_ms=5000)
     sessions.begin(session, "")
     sessions.begin(made(2, expires_ms=1), "")
@@ -95,5 +95,5 @@ def test_when_a_session_is_active() -> None:
     session = made(1, created_ms=0, seen_ms=1000, expires_ms=5000)
     assert session.active(1500, 1000)
     assert not session.active(2000, 1000), "idle"
-    assert not session.active(5000, 10_000), "over"
+    assert not session.active(5000, 10_000), "expired"
     assert not replace(session, ended_ms=1200).active(1500, 1000)

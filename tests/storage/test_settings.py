@@ -8,12 +8,12 @@ from storage.settings import Settings
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 
 
-def test_the_environment_sets_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICRO_BATCH", "8")
     assert Settings().micro_batch == 8
 
 
-def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_can_be_read_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hush\n")
     monkeypatch.setenv("S3_SECRET_KEY_FILE", str(tmp_path / "secret"))
     settings = Settings()
@@ -21,14 +21,14 @@ def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "hush" not in repr(settings)
 
 
-def test_the_variable_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_variable_takes_precedence_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from the file")
     monkeypatch.setenv("S3_SECRET_KEY_FILE", str(tmp_path / "secret"))
     monkeypatch.setenv("S3_SECRET_KEY", "from the variable")
     assert Settings().s3_secret_key.get_secret_value() == "from the variable"
 
 
-def test_several_secrets_are_one_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_setting_can_hold_several_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "users").write_text('{"web": "hush"}')
     monkeypatch.setenv("S3_USERS_FILE", str(tmp_path / "users"))
     from_file = Settings()
@@ -38,14 +38,14 @@ def test_several_secrets_are_one_setting(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "hush" not in repr(from_file)
 
 
-def test_a_secret_with_a_slip_in_it_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_secret_is_not_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3_USERS", '{"web": "hush",}')
     with pytest.raises(ValidationError, match="s3_users") as refused:
         Settings()
     assert "hush" not in str(refused.value)
 
 
-def test_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICRO_BATCH", "0")
     with pytest.raises(ValidationError, match="micro_batch"):
         Settings()

@@ -9,7 +9,7 @@ from storage.records.sql import Database
 from storage.records.tables import metadata
 
 
-def test_the_migrations_make_just_these_tables(database: Database) -> None:
+def test_the_migrations_create_exactly_these_tables(database: Database) -> None:
     with database.begin() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []

@@ -1,4 +1,4 @@
-"""PostgreSQL users: each right of each table is tried on a real server."""
+"""PostgreSQL users: tries each right on each table on a real server."""
 
 import json
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def url_of(role: Role, postgres: services.Service) -> str:
 
 
 def statements(table: str, columns: list[str]) -> Iterator[tuple[str, str, str]]:
-    """(action, column or "", statement that would change nothing)."""
+    """Yield (action, column or "", a statement that would change nothing)."""
     yield "DELETE", "", f"DELETE FROM {table} WHERE false"
     yield "TRUNCATE", "", f"TRUNCATE {table}"
     nulls = ", ".join(f"NULL::{kind}" for kind in kinds(table))
@@ -70,7 +70,7 @@ def kinds(table: str) -> list[str]:
 
 
 def allowed(role: Role, table: str, action: str, column: str) -> bool:
-    """By the table of roles: a right for the whole table, or for columns in brackets."""
+    """Whether the table of roles grants the right, for the whole table or for columns in brackets."""
     for right in TABLES[role].get(table, ()):
         name, _, columns = right.partition(" (")
         if name == action and (not columns or column in columns.removesuffix(")").split(", ")):
@@ -101,7 +101,7 @@ def test_each_right_of_each_table(users: dict[Role, Engine], role: Role, table: 
 
 
 @pytest.mark.parametrize("role", sorted(TABLES))
-def test_no_program_makes_or_changes_anything_else(users: dict[Role, Engine], role: Role) -> None:
+def test_no_program_can_create_or_alter_anything(users: dict[Role, Engine], role: Role) -> None:
     for statement in (
         "CREATE TABLE mine (a int)",
         "CREATE TEMP TABLE mine (a int)",
@@ -118,7 +118,7 @@ def test_no_program_makes_or_changes_anything_else(users: dict[Role, Engine], ro
             connection.rollback()
 
 
-def test_the_housekeeper_removes_no_young_event(owner: Database, users: dict[Role, Engine]) -> None:
+def test_the_housekeeper_cannot_delete_recent_events(owner: Database, users: dict[Role, Engine]) -> None:
     from storage.records.audit import Audit
 
     Audit(owner).write([Counted(Event(Action.SETUP), now_ms())])
@@ -126,7 +126,7 @@ def test_the_housekeeper_removes_no_young_event(owner: Database, users: dict[Rol
         connection.execute(text("DELETE FROM audit_log"))
 
 
-def test_the_passwords_are_the_ones_that_were_given(owner: Database) -> None:
+def test_the_users_have_the_configured_passwords(owner: Database) -> None:
     with owner.begin() as connection:
         rows = connection.execute(text("SELECT rolname, rolpassword, rolsuper, rolcreaterole FROM pg_authid"))
         found = {row.rolname: row for row in rows if row.rolname in SECRETS}

@@ -5,7 +5,7 @@ from storage.keys import SEGMENT_QUEUE
 from storage.settings import Settings
 
 
-def test_a_ticket_reaches_the_list_also_after_everything_was_deleted(connection: Storage) -> None:
+def test_a_ticket_reaches_the_list_after_a_flush(connection: Storage) -> None:
     connection.tickets.send(2)
     assert connection.jobs.client.llen(SEGMENT_QUEUE) == 2
     connection.jobs.client.flushall()
@@ -13,7 +13,7 @@ def test_a_ticket_reaches_the_list_also_after_everything_was_deleted(connection:
     assert connection.jobs.client.llen(SEGMENT_QUEUE) == 1
 
 
-def test_a_ticket_that_cannot_be_sent_is_no_error_and_no_wait(settings: Settings) -> None:
+def test_a_ticket_that_cannot_be_sent_neither_raises_nor_waits(settings: Settings) -> None:
     nowhere = connect(settings.replace(redis_url="redis://127.0.0.1:9/0"))
     started = time.monotonic()
     nowhere.tickets.send()

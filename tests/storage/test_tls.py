@@ -1,4 +1,4 @@
-"""Redis, Celery's broker and S3 over TLS: what is not the right server is refused."""
+"""Redis, Celery's broker and S3 over TLS: a server with a wrong certificate is refused."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def reach(settings: Settings, authority: Authority, connection: Storage) -> Any:
-    """Storage over TLS; `how`: what kind of certificate the server has."""
+    """Return a factory of Storage over TLS; `how` describes the server's certificate."""
     with ExitStack() as stack:
 
         def over_tls(ca: Path | None, **how: Any) -> Storage:
@@ -51,7 +51,7 @@ def reach(settings: Settings, authority: Authority, connection: Storage) -> Any:
         yield over_tls
 
 
-def test_everything_goes_over_tls(reach: Reach, authority: Authority) -> None:
+def test_every_connection_uses_tls(reach: Reach, authority: Authority) -> None:
     storage = reach(authority.ca)
     assert storage.jobs.enqueue(spec()) == 1
     storage.objects.put(UPLOADS, "over-tls", b"x", "image/jpeg")
@@ -105,11 +105,11 @@ WEAK: tuple[dict[str, str], ...] = (
 
 
 @pytest.mark.parametrize("weak", WEAK, ids=map(str, range(len(WEAK))))
-def test_what_would_weaken_it_is_refused_at_the_start(weak: dict[str, str]) -> None:
+def test_settings_that_weaken_tls_are_refused_at_start(weak: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match=r"REDIS_|S3_|SQL_URL"):
         Settings(**weak)  # type: ignore[arg-type]
 
 
-def test_what_is_verified_is_accepted() -> None:
+def test_settings_that_verify_certificates_are_accepted() -> None:
     sql_url = "postgresql+psycopg://a@b/c?sslmode=verify-full&sslrootcert=/ca.pem"
     assert Settings(redis_url="rediss://127.0.0.1/0", redis_ca=Path(__file__), sql_url=sql_url)  # type: ignore[arg-type]

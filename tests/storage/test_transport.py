@@ -1,4 +1,4 @@
-"""Messages that are not our tickets, put into the lists as a stolen credential of the web could."""
+"""Messages other than our tickets, put into the lists as with stolen credentials of the web role."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ def app(connection: Storage) -> Iterator[Celery]:
 
 @pytest.fixture
 def sent(app: Celery, connection: Storage) -> Message:
-    """What Celery sends."""
+    """A message as Celery sends it."""
     app.send_task(SEGMENT_BATCH, queue=SEGMENT_QUEUE)
     return dict(json.loads(connection.jobs.client.rpop(SEGMENT_QUEUE)))
 
@@ -61,7 +61,7 @@ FOREIGN: dict[str, Callable[[Message], object]] = {
 
 
 @pytest.mark.parametrize("what", FOREIGN)
-def test_a_message_that_asks_for_more_is_foreign(sent: Message, what: str) -> None:
+def test_a_message_that_differs_from_a_ticket_is_foreign(sent: Message, what: str) -> None:
     assert ticket(sent, SEGMENT_QUEUE)
     FOREIGN[what](sent)
     with pytest.raises(Foreign):
@@ -69,12 +69,12 @@ def test_a_message_that_asks_for_more_is_foreign(sent: Message, what: str) -> No
 
 
 @pytest.mark.parametrize("message", [None, 1, "x", [], [1], {}])
-def test_anything_that_json_can_say_is_foreign(message: object) -> None:
+def test_any_other_json_is_foreign(message: object) -> None:
     with pytest.raises(Foreign):
         ticket(message, SEGMENT_QUEUE)
 
 
-def test_a_ticket_cannot_say_where_it_goes_back_to_or_how_long_it_may_take(sent: Message) -> None:
+def test_a_ticket_cannot_set_its_reply_queue_or_time_limit(sent: Message) -> None:
     sent["properties"]["delivery_info"] = {"exchange": "x", "routing_key": CONTROL_QUEUE}
     sent["headers"].update(retries=99, timelimit=[1, 1])
     made = ticket(sent, SEGMENT_QUEUE)
@@ -87,8 +87,8 @@ RAW = (b"\xff\xfe", b"", b"{", b"null", b"[" * 100_000, b'{"__type__": "x", "__v
 
 
 @pytest.mark.parametrize("raw", RAW, ids=range(len(RAW)))
-def test_a_consumer_goes_on_after_what_it_cannot_read(app: Celery, connection: Storage, raw: bytes) -> None:
-    """As the worker consumes: by the event loop's reading, over a connection that must stay usable."""
+def test_a_consumer_continues_after_an_unreadable_message(app: Celery, connection: Storage, raw: bytes) -> None:
+    """The consumer reads in the event loop, as a worker does, and its connection must stay usable."""
     client, taken = connection.jobs.client, []
     client.lpush(SEGMENT_QUEUE, raw)
     app.send_task(SEGMENT_BATCH, queue=SEGMENT_QUEUE)
@@ -109,7 +109,7 @@ def test_a_consumer_goes_on_after_what_it_cannot_read(app: Celery, connection: S
     assert connection.jobs.rejected() == 1
 
 
-def test_every_periodic_task_and_every_ticket_may_come(app: Celery, connection: Storage) -> None:
+def test_every_periodic_task_and_every_ticket_is_accepted(app: Celery, connection: Storage) -> None:
     connection.tickets.send(1)
     connection.tickets.record()
     app.send_task(SWEEP, queue=CONTROL_QUEUE, expires=2)
@@ -119,8 +119,8 @@ def test_every_periodic_task_and_every_ticket_may_come(app: Celery, connection: 
     assert connection.jobs.rejected() == 0
 
 
-def test_what_the_scheduler_sends_is_ours(connection: Storage) -> None:
-    """It knows the tasks, and so it adds what is configured for them."""
+def test_messages_of_the_scheduler_are_accepted(connection: Storage) -> None:
+    """The scheduler knows the tasks, so it adds their configured options to the message."""
     from worker.tasks import sweep
 
     with celery_app(connection.settings.redis_url).connection() as broker:

@@ -1,4 +1,4 @@
-"""How the suite runs: side by side, the tests that need the machine alone, and again what failed."""
+"""How the suite runs: in parallel, tests marked `alone` last, and reruns of failed tests."""
 
 import os
 import re
@@ -63,7 +63,7 @@ def test_it(number):
 
 @pytest.fixture
 def run(tmp_path: Path):
-    """Run pytest over files written here. → its output"""
+    """Return a function that runs pytest on the given files and returns its output."""
 
     def run_pytest(*options: str, **files: str) -> str:
         (tmp_path / "pytest.ini").write_text(INI)
@@ -80,14 +80,14 @@ def run(tmp_path: Path):
     return run_pytest
 
 
-def test_a_shared_service_that_ended_is_there_for_the_second_try_and_the_test_is_listed(run, tmp_path: Path) -> None:
+def test_a_dead_shared_service_is_restarted_for_the_rerun_and_the_test_is_listed(run, tmp_path: Path) -> None:
     output = run("--reruns", "1", shared=SHARED.format(already=tmp_path / "already"))
-    assert "2 passed, 2 rerun" in output, output  # its call and its teardown
+    assert "2 passed, 2 rerun" in output, output  # the test's call and its teardown
     assert "FLAKY: 1 of the tests" in output
     assert "flaky: test_shared.py::test_it_ends" in output
 
 
-def test_the_test_in_which_a_shared_service_ended_fails_and_no_other(run, tmp_path: Path) -> None:
+def test_only_the_test_in_which_a_shared_service_died_fails(run, tmp_path: Path) -> None:
     text = SHARED.format(already=tmp_path / "already").replace(
         "    assert ping(server)\n\ndef test_the", "\ndef test_the"
     )
@@ -129,7 +129,7 @@ def test_a_worker_that_crashes_loses_none_of_the_other_tests(run, tmp_path: Path
     assert "9 passed" in output, output
 
 
-def test_no_two_processes_are_given_the_same_ports() -> None:
+def test_no_two_processes_get_the_same_ports() -> None:
     code = "import services\nprint(*(services.free_ports(4) for _ in range(40)), flush=True)\ninput()"
     env = services.environment(PYTHONPATH=f"{services.ROOT / 'tests' / 'support'}{os.pathsep}{services.ROOT}")
     command = [sys.executable, "-c", code]

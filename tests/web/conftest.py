@@ -1,4 +1,4 @@
-"""The web app over real services, and a worker that runs when a test says so."""
+"""The Flask app over real services, and a worker that runs when a test calls it."""
 
 from collections.abc import Callable, Iterator
 
@@ -28,7 +28,7 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def work(connection: Storage) -> Callable[[], None]:
-    """Everything that waits gets done."""
+    """Return a function that processes all pending jobs."""
     connection.models.publish(SHIPPED_MODEL)
     pipeline = Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker")
     return lambda: pipeline.run("drainer")

@@ -1,4 +1,4 @@
-"""queue_full: by the seconds that the queue will take, with an honest Retry-After."""
+"""queue_full: depends on the seconds of queued work, and Retry-After is accurate."""
 
 import io
 from typing import Any
@@ -21,7 +21,10 @@ WAITING = 50
 
 @pytest.fixture
 def full(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> Flask:
-    """A queue of 50 jobs at one a second, two workers planned and none alive, and room for 24 seconds."""
+    """An app with 50 queued jobs of one second each and a limit of 24 s of work.
+
+    Two workers are configured, but none is alive.
+    """
     monkeypatch.setattr(admission, "FRESH_S", 0.0)
     for _ in range(WAITING):
         submit(connection)
@@ -30,7 +33,7 @@ def full(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> Flask:
 
 
 def pace(connection: Storage, ms_per_image: float) -> None:
-    """What has been measured, as `finish` leaves it."""
+    """Store a measured pace, as `finish` does."""
     measured = {"ms_per_image": ms_per_image, "best": ms_per_image, "deviation": 1, "micro_batch": 16, "full": 1}
     connection.jobs.client.hset(keys.RATE, mapping=measured)
 
@@ -53,7 +56,7 @@ def test_a_queue_that_takes_too_long_is_full(full: Flask, connection: Storage) -
     assert len(list(connection.objects.listing(UPLOADS, ""))) == before
 
 
-def test_living_workers_count_and_not_the_planned_ones(full: Flask, connection: Storage) -> None:
+def test_live_workers_count_instead_of_the_configured_ones(full: Flask, connection: Storage) -> None:
     for name in "abc":
         connection.jobs.workers.beat(name, 60_000)
     assert post(full.test_client()).status_code == 202
@@ -69,7 +72,7 @@ def test_a_refused_key_may_be_used_again(full: Flask, connection: Storage) -> No
     assert post(client, **{"Idempotency-Key": "once"}).status_code == 202
 
 
-def test_what_was_accepted_before_is_answered_by_a_full_queue_too(connection: Storage, full: Flask) -> None:
+def test_a_full_queue_still_answers_a_repeated_request(connection: Storage, full: Flask) -> None:
     client = full.test_client()
     pace(connection, 1)
     first = post(client, **{"Idempotency-Key": "twice"})
@@ -88,12 +91,14 @@ def test_an_append_counts_its_images(connection: Storage, full: Flask) -> None:
     assert client.post(batch["links"]["jobs"], data={"image": files}).status_code == 202
 
 
-def test_without_a_measured_pace_everything_is_taken(full: Flask, connection: Storage) -> None:
+def test_without_a_measured_pace_every_job_is_accepted(full: Flask, connection: Storage) -> None:
     connection.jobs.client.delete(keys.RATE)
     assert post(full.test_client()).status_code == 202
 
 
-def test_between_two_looks_what_was_taken_counts(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_accepted_between_two_queries_of_the_queue_count(
+    connection: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(admission, "FRESH_S", 60.0)
     pace(connection, 1000)
     client = create_app(connection.settings.replace(max_backlog_s=3.0)).test_client()

@@ -1,4 +1,4 @@
-"""An archive unpacks everywhere, whatever its items are called."""
+"""An archive can be unpacked everywhere, whatever the names of its items."""
 
 import io
 import json
@@ -44,8 +44,8 @@ parts = st.text(st.sampled_from("aAéÉe\u0301. :~2ßs"), min_size=1, max_size=4
 
 
 @given(st.lists(st.lists(parts, min_size=1, max_size=3).map("/".join), max_size=12))
-def test_no_name_is_in_anothers_way(sent: list[str]) -> None:
-    """On a file system that tells neither case nor Unicode's forms apart."""
+def test_no_two_names_collide(sent: list[str]) -> None:
+    """For file systems that ignore case and Unicode normalization."""
     made = [normalize("NFC", name).casefold() for name in names(*sent)]
     assert len(set(made)) == len(sent)
     assert not {name for name in made if any(other.startswith(f"{name}/") for other in made)}

@@ -1,4 +1,4 @@
-"""What a web process records in the audit log, and within which bounds."""
+"""The events that a web process writes to the audit log, and their bounds."""
 
 import logging
 import time
@@ -58,7 +58,7 @@ def test_an_attacker_does_not_fill_the_log(own_store: Storage) -> None:
     assert len(found) <= TOLD_APART + 3
 
 
-def test_refused_requests_name_who_and_what(web: Flask, own_store: Storage) -> None:
+def test_refused_requests_are_recorded_with_caller_and_route(web: Flask, own_store: Storage) -> None:
     key = new_key(own_store)
     for _ in range(2):
         assert web.test_client().post("/v1/models/rollback", json={}, headers=bearer(key)).status_code == 403
@@ -102,7 +102,7 @@ def test_sessions_are_recorded_from_beginning_to_end(web: Flask, own_store: Stor
     assert (read.event.actor, read.event.target) == ("ops", "acme")
 
 
-def test_what_the_database_does_not_take_waits(own_store: Storage, tmp_path: Path) -> None:
+def test_events_wait_while_the_database_is_down(own_store: Storage, tmp_path: Path) -> None:
     where = tmp_path / "later.db"
     where.mkdir()
     storage = connect(own_store.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
@@ -120,7 +120,7 @@ def test_what_the_database_does_not_take_waits(own_store: Storage, tmp_path: Pat
     storage.database.dispose()
 
 
-def test_what_waits_is_bounded(
+def test_waiting_events_are_bounded(
     own_store: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(journal, "MOST", 3)
@@ -133,11 +133,11 @@ def test_what_waits_is_bounded(
     assert caplog.text.count("lost") == 2
 
 
-def test_it_is_written_without_being_asked(own_store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_written_in_the_background(own_store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "FLUSH_S", 0.05)
     notes = Journal(own_store)
     for number in range(2):
         notes.note(Event(Action.JOB_ERASED, target=str(number)))
         expected = number + 1
         wait_until(lambda expected=expected: len(own_store.audit.newest(AuditFilter(), 10)) == expected, "the event")
-        time.sleep(0.2)  # the thread has ended, the next event starts another one
+        time.sleep(0.2)  # the thread has ended; the next event starts another

@@ -1,4 +1,4 @@
-"""Who may call: keys, scopes, and the open web of one machine."""
+"""Authentication: keys, scopes, and the open server on loopback, which requires no key."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def keyed(connection: Storage) -> FlaskClient:
     return guarded(connection).test_client()
 
 
-def test_without_a_key_there_is_nothing_but_the_page_and_the_probes(keyed: FlaskClient) -> None:
+def test_without_a_key_only_the_page_and_the_probes_answer(keyed: FlaskClient) -> None:
     app = keyed.application
     for path in ("/", "/healthz", "/readyz", "/static/app.js"):
         answer = keyed.get(path)
@@ -53,13 +53,13 @@ def test_without_a_key_there_is_nothing_but_the_page_and_the_probes(keyed: Flask
     assert set(app.view_functions) >= {"health.healthz", "health.readyz", "pages.index", "static"}
 
 
-def test_another_address_than_loopback_asks_for_keys_by_itself(connection: Storage) -> None:
+def test_a_server_beyond_loopback_requires_keys_by_default(connection: Storage) -> None:
     for changes in ({"bind": "0.0.0.0"}, {"bind": "10.0.0.1"}, {"bind": "::"}, {"public_page": True}):
         client = guarded(connection, **{"require_keys": False, **changes}).test_client()
         refused(client.get("/v1/queue"), 401, "unauthorized")
 
 
-def test_a_key_lets_in_its_tenant(keyed: FlaskClient, connection: Storage) -> None:
+def test_a_key_authenticates_its_tenant(keyed: FlaskClient, connection: Storage) -> None:
     key = new_key(connection, "acme")
     job = keyed.post("/v1/jobs", headers=bearer(key), **PHOTO).get_json()
     record = connection.jobs.get(job["id"])
@@ -68,7 +68,7 @@ def test_a_key_lets_in_its_tenant(keyed: FlaskClient, connection: Storage) -> No
     assert keyed.get(job["links"]["self"], headers=bearer(key)).status_code == 200
 
 
-def test_what_is_not_a_valid_key_is_401_in_an_open_web_too(
+def test_an_invalid_key_is_401_on_an_open_server_too(
     client: FlaskClient, keyed: FlaskClient, connection: Storage
 ) -> None:
     key = new_key(connection)
@@ -122,26 +122,26 @@ def test_a_route_that_is_added_later_needs_a_credential(connection: Storage) -> 
         ("evil@localhost", False), ("0.0.0.0", False), ("10.0.0.1:8000", False), ("", False), ("::1", False),
     ],
 )  # fmt: skip
-def test_an_open_web_answers_to_loopback_names_only(client: FlaskClient, host: str, allowed: bool) -> None:
-    """A page of another site whose name was given this machine's address sends that name."""
+def test_an_open_server_accepts_only_loopback_host_names(client: FlaskClient, host: str, allowed: bool) -> None:
+    """DNS rebinding: a page whose host name resolves to this machine sends that name as Host."""
     for path in ("/v1/queue", "/"):
         answer = client.get(path, headers={"Host": host})
         assert answer.status_code == (200 if allowed else 403)
 
 
-def test_an_open_web_answers_this_machine_only(client: FlaskClient) -> None:
+def test_an_open_server_answers_only_this_machine(client: FlaskClient) -> None:
     refused(client.get("/v1/queue", environ_base={"REMOTE_ADDR": "10.0.0.9"}), 403, "forbidden")
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000", "http://localhost.evil"])
-def test_an_open_web_takes_nothing_from_another_sites_page(client: FlaskClient, origin: str) -> None:
+def test_an_open_server_refuses_requests_of_other_sites(client: FlaskClient, origin: str) -> None:
     refused(client.post("/v1/jobs", headers={"Origin": origin}, **PHOTO), 403, "forbidden")
     assert client.post("/v1/jobs", headers={"Origin": "http://localhost"}, **PHOTO).status_code == 202
     assert client.get("/v1/queue", headers={"Origin": origin}).status_code == 200
 
 
 @pytest.mark.parametrize("header", FORWARDING)
-def test_an_open_web_refuses_what_passed_a_proxy(client: FlaskClient, connection: Storage, header: str) -> None:
+def test_an_open_server_refuses_proxied_requests(client: FlaskClient, connection: Storage, header: str) -> None:
     passed = {header: "127.0.0.1"}
     assert client.get("/healthz").status_code == 200
     for path in ("/v1/queue", "/", "/healthz"):
@@ -153,7 +153,7 @@ def test_an_open_web_refuses_what_passed_a_proxy(client: FlaskClient, connection
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_an_open_web_heeds_what_the_browser_says_of_the_page(client: FlaskClient, site: str) -> None:
+def test_an_open_server_checks_sec_fetch_site(client: FlaskClient, site: str) -> None:
     refused(client.post("/v1/jobs", headers={"Sec-Fetch-Site": site}, **PHOTO), 403, "forbidden")
     for own in ("same-origin", "none"):
         assert client.post("/v1/jobs", headers={"Sec-Fetch-Site": own}, **PHOTO).status_code == 202
@@ -178,7 +178,7 @@ def test_an_expired_key_is_refused(connection: Storage) -> None:
     refused(client.post("/session", headers=bearer(text)), 401, "unauthorized")
 
 
-def test_the_last_use_of_a_key_is_noted_beside_the_request(connection: Storage) -> None:
+def test_the_last_use_of_a_key_is_recorded_in_the_background(connection: Storage) -> None:
     web, key = guarded(connection), new_key(connection)
     for headers in (bearer(key[:-1] + ("A" if key[-1] != "A" else "B")), bearer(key)):
         web.test_client().get("/v1/queue", headers=headers)
@@ -188,7 +188,7 @@ def test_the_last_use_of_a_key_is_noted_beside_the_request(connection: Storage) 
         assert (found.last_used_ms > now_ms() - 3600_000) == (headers == bearer(key))
 
 
-def test_a_revoked_key_stops_on_every_web(connection: Storage) -> None:
+def test_a_revoked_key_is_refused_by_every_web_process(connection: Storage) -> None:
     assert Settings().key_cache_s <= 60
     webs = [guarded(connection, key_cache_s=0.2).test_client() for _ in range(2)]
     key = new_key(connection)
@@ -201,9 +201,7 @@ def test_a_revoked_key_stops_on_every_web(connection: Storage) -> None:
     services.wait_until(stopped, "the end of a revoked key", 30)
 
 
-def test_without_the_database_a_known_key_goes_on_and_a_new_one_is_told_to_wait(
-    connection: Storage, tmp_path: Path
-) -> None:
+def test_without_the_database_a_known_key_works_and_a_new_one_gets_a_503(connection: Storage, tmp_path: Path) -> None:
     where = tmp_path / "records.db"
     made = connect(connection.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
     made.database.migrate()
@@ -215,7 +213,7 @@ def test_without_the_database_a_known_key_goes_on_and_a_new_one_is_told_to_wait(
     web.extensions["storage"].database.dispose()
     for file in tmp_path.iterdir():
         file.unlink()
-    where.mkdir()  # nothing can be opened here
+    where.mkdir()  # SQLite cannot open a directory
     assert client.get("/v1/queue", headers=bearer(known)).status_code == 200
     answer = client.get("/v1/queue", headers=bearer(new))
     refused(answer, 503, "unavailable")

@@ -1,4 +1,4 @@
-"""A custom_id belongs to the first image that is sent under it, whatever else happens at the same time."""
+"""A custom_id belongs to the first image sent with it, even with concurrent requests."""
 
 import io
 import threading
@@ -39,7 +39,7 @@ def append(client: FlaskClient, batch: dict[str, Any], *images: tuple[str, bytes
 
 
 def check_whole(storage: Storage, job_id: str) -> None:
-    """The job hash, the upload's metadata and the upload's bytes speak of one image."""
+    """Check that the job hash, the upload's metadata and the upload's bytes match."""
     job = storage.jobs.get(job_id)
     assert job
     stored = storage.objects.spec("local", job_id)
@@ -77,12 +77,12 @@ def test_another_image_later(client: FlaskClient, connection: Storage, batch: di
 def test_two_appends_at_the_same_moment(
     app: Flask, connection: Storage, batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each asks what is known before either has stored its image."""
+    """Each append looks the name up before the other has stored its image."""
     put_upload, both = MinioObjects.put_upload, threading.Barrier(2)
 
     def together(self: MinioObjects, spec: Spec, content: bytes) -> None:
         with suppress(threading.BrokenBarrierError):
-            both.wait(2)  # the second never comes where one of them is refused before
+            both.wait(2)  # times out if the other append is refused before it stores
         put_upload(self, spec, content)
 
     monkeypatch.setattr(MinioObjects, "put_upload", together)
@@ -93,7 +93,7 @@ def test_two_appends_at_the_same_moment(
     check_whole(connection, one["job_id"] or two["job_id"])
 
 
-def test_a_request_that_dies_over_its_image_can_be_repeated(
+def test_a_request_that_fails_while_storing_can_be_repeated(
     client: FlaskClient, connection: Storage, batch: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(self: MinioObjects, spec: Spec, content: bytes) -> None:
@@ -107,7 +107,7 @@ def test_a_request_that_dies_over_its_image_can_be_repeated(
     [again] = append(client, batch, ("cat.jpg", FIRST))
     assert again["outcome"] == "known"
     check_whole(connection, again["job_id"])
-    assert not connection.jobs.client.exists(f"segue:bound:{again['job_id']}"), "the job hash has taken its place"
+    assert not connection.jobs.client.exists(f"segue:bound:{again['job_id']}"), "the job hash replaces the binding"
 
 
 def test_a_name_survives_the_loss_of_redis(empty_store: Storage) -> None:
@@ -124,7 +124,9 @@ def test_a_name_survives_the_loss_of_redis(empty_store: Storage) -> None:
     check_whole(empty_store, first["job_id"])
 
 
-def test_the_name_of_an_erased_item_is_free(client: FlaskClient, connection: Storage, batch: dict[str, Any]) -> None:
+def test_the_name_of_an_erased_item_can_be_reused(
+    client: FlaskClient, connection: Storage, batch: dict[str, Any]
+) -> None:
     [first] = append(client, batch, ("cat.jpg", FIRST))
     assert client.delete(f"/v1/jobs/{first['job_id']}").status_code == 204
     [other] = append(client, batch, ("cat.jpg", OTHER))
@@ -132,7 +134,7 @@ def test_the_name_of_an_erased_item_is_free(client: FlaskClient, connection: Sto
     check_whole(connection, other["job_id"])
 
 
-def test_of_many_bindings_one_is_new(connection: Storage) -> None:
+def test_only_one_of_many_bindings_is_new(connection: Storage) -> None:
     from specs import spec
 
     opened = BatchSpec(keys.new_batch_id(), "local", "", Lane.BULK, "stable", 60, 0)

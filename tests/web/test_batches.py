@@ -88,7 +88,7 @@ def test_appending_again_is_a_no_op_and_a_bad_image_is_refused_alone(client: Fla
     assert now(client, batch)["counts"]["total"] == 1
 
 
-def test_items_run_in_the_order_they_were_sent(client: FlaskClient, connection: Storage) -> None:
+def test_items_run_in_the_order_of_submission(client: FlaskClient, connection: Storage) -> None:
     batch = opened(client)
     names = [f"{i}.jpg" for i in (3, 1, 2, 9, 4)]
     append(client, batch, [(name, pictures.jpeg(seed=i)) for i, name in enumerate(names)])
@@ -115,12 +115,12 @@ def test_openings_that_are_refused(client: FlaskClient, body: bytes) -> None:
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
 
 
-def test_a_closed_batch_takes_nothing_more(client: FlaskClient) -> None:
+def test_a_closed_batch_accepts_no_more_images(client: FlaskClient) -> None:
     batch = opened(client)
     client.post(batch["links"]["close"])
     answer = append(client, batch, three())
     assert (answer.status_code, answer.get_json()["code"]) == (409, "batch_closed")
-    assert now(client, batch)["status"] == "succeeded"  # there was nothing in it
+    assert now(client, batch)["status"] == "succeeded"  # the batch was empty
 
 
 @pytest.mark.parametrize("action", ["", "/events", "/results", "/archive.zip"])
@@ -129,7 +129,7 @@ def test_unknown_batches(client: FlaskClient, action: str) -> None:
         assert client.get(f"/v1/batches/{batch_id}{action}").get_json()["code"] == "not_found"
 
 
-def test_cancelling_ends_what_waits(client: FlaskClient, connection: Storage) -> None:
+def test_cancelling_ends_pending_items(client: FlaskClient, connection: Storage) -> None:
     batch = opened(client)
     append(client, batch, [(f"{i}.jpg", pictures.jpeg(seed=i)) for i in range(20)])
     assert client.post(batch["links"]["cancel"]).get_json()["counts"]["queued"] == 0
@@ -165,7 +165,7 @@ def test_a_cancelled_batch_can_be_retried(client: FlaskClient, connection: Stora
     assert now(client, batch)["status"] == "succeeded"
 
 
-def test_events_tell_the_state_and_end_with_the_batch(client: FlaskClient, work: Work) -> None:
+def test_events_report_the_state_and_end_with_the_batch(client: FlaskClient, work: Work) -> None:
     batch = opened(client)
     append(client, batch, three()[:1])
     client.post(batch["links"]["close"])
@@ -179,7 +179,7 @@ def test_events_tell_the_state_and_end_with_the_batch(client: FlaskClient, work:
     answer.close()
 
 
-def test_a_batch_is_opened_once_for_a_key(client: FlaskClient, connection: Storage) -> None:
+def test_an_idempotency_key_opens_one_batch(client: FlaskClient, connection: Storage) -> None:
     def open_it(key: str, **options: str) -> TestResponse:
         return client.post("/v1/batches", json=options, headers={"Idempotency-Key": key})
 
@@ -191,7 +191,7 @@ def test_a_batch_is_opened_once_for_a_key(client: FlaskClient, connection: Stora
     reused = open_it("k", name="b")
     assert (reused.status_code, reused.get_json()["code"]) == (422, "idempotency_key_reused")
     job = client.post("/v1/jobs", data=pictures.jpeg(), content_type="image/jpeg", headers={"Idempotency-Key": "k"})
-    assert job.status_code == 202  # another method and path, another key
+    assert job.status_code == 202  # a key is scoped to its method and path
     connection.jobs.client.flushall()
     assert open_it("k", name="a").status_code == 503
     adopt_after_loss(connection)
@@ -249,7 +249,7 @@ def test_a_batch_survives_the_loss_of_redis(client: FlaskClient, empty_store: St
     assert [job.spec.custom_id for job in empty_store.jobs.claim("t", "d", "w")] == names
 
 
-def test_the_housekeeper_makes_batches_again(client: FlaskClient, empty_store: Storage, work: Work) -> None:
+def test_the_housekeeper_rebuilds_batches(client: FlaskClient, empty_store: Storage, work: Work) -> None:
     batch = opened(client)
     append(client, batch, three())
     client.post(batch["links"]["close"])
@@ -261,5 +261,5 @@ def test_the_housekeeper_makes_batches_again(client: FlaskClient, empty_store: S
     assert now(client, batch)["counts"]["total"] == 3
 
 
-def test_a_batchs_name_is_shown_without_what_cannot_be_seen(client: FlaskClient) -> None:
+def test_a_batchs_name_is_shown_without_invisible_characters(client: FlaskClient) -> None:
     assert opened(client, name="a\u202eb\x00c \u732b")["name"] == "abc \u732b"

@@ -11,9 +11,9 @@ from storage.job import Job, Outcome, Status
 from web.rendering.archive import Coco
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' decoder
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised in pycocotools' decoder
 def test_categories_begin_with_1() -> None:
-    """Importers take a category 0 for the background: the class 0 would be gone."""
+    """Importers treat category 0 as the background, so they would lose class 0."""
     ids = np.random.default_rng(2).integers(0, 3, (30, 40), np.uint8)
     mask = Image.frombytes("P", (40, 30), ids.tobytes())
     mask.putpalette(bytes(range(9)))

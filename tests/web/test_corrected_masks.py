@@ -1,4 +1,4 @@
-"""Corrected masks as editors save them: the colours say which class a pixel is."""
+"""Corrected masks as editors save them: a pixel's colour determines its class."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def test_the_palette_in_another_order() -> None:
     np.testing.assert_array_equal(read(with_palette(COLOURS[::-1], 2 - IDS)), IDS)
 
 
-def test_what_an_editors_conversion_to_indexed_colours_makes() -> None:
+def test_a_mask_that_an_editor_converted_to_indexed_colours() -> None:
     quantized = picture().quantize(8)
     assert (np.asarray(quantized) != IDS).any(), "vacuous"
     np.testing.assert_array_equal(read(quantized), IDS)
@@ -70,13 +70,13 @@ def test_grey_values_are_class_ids() -> None:
     np.testing.assert_array_equal(read(Image.fromarray(IDS)), IDS)
 
 
-def test_a_colour_that_is_no_class_is_named() -> None:
+def test_an_unknown_colour_is_named() -> None:
     palette = [*COLOURS, (255, 0, 0), (1, 2, 3)]
     strange = IDS.copy()
     strange[3, 4], strange[5, 6] = 3, 4
     assert "#ff0000, #010203." in refusal(with_palette(palette, strange))
     assert "no class: #010203, #ff0000." in refusal(with_palette(palette, strange).convert("RGB"))
-    assert read(with_palette(palette, IDS)).shape == IDS.shape, "a colour of the palette that no pixel has"
+    assert read(with_palette(palette, IDS)).shape == IDS.shape, "unused colours of the palette are ignored"
 
 
 def test_many_colours_are_counted() -> None:
@@ -90,13 +90,13 @@ def test_transparent_pixels_are_refused() -> None:
     assert "#ff7a5980" in refusal(clear)
 
 
-def test_an_index_behind_the_palette() -> None:
+def test_an_index_beyond_the_palette() -> None:
     with pytest.raises(Problem) as caught:
         class_ids(with_palette(COLOURS, np.full((4, 4), 3)), CLASSES)
     assert "#00000000" in caught.value.detail
 
 
-def test_strange_grey_values_are_named() -> None:
+def test_unknown_grey_values_are_named() -> None:
     assert "no class ids: 3, 255." in refusal(Image.fromarray(np.array([[0, 3], [255, 1]], np.uint8)))
 
 
@@ -109,18 +109,18 @@ def test_grey_colours_of_classes(mode: str) -> None:
     np.testing.assert_array_equal(read(image, BLACK_AND_WHITE), IDS == 1)
 
 
-def test_grey_values_of_two_meanings_are_refused() -> None:
+def test_ambiguous_grey_values_are_refused() -> None:
     assert "both" in refusal(Image.new("L", (4, 4), 0), BLACK_AND_WHITE)
 
 
-def test_of_two_classes_of_one_colour_the_index_decides() -> None:
+def test_the_index_decides_between_two_classes_of_one_colour() -> None:
     same = [{"id": 0, "color": [9, 9, 9]}, {"id": 1, "color": [9, 9, 9]}, {"id": 2, "color": [7, 7, 7]}]
     palette = [(9, 9, 9), (9, 9, 9), (7, 7, 7)]
     np.testing.assert_array_equal(read(with_palette(palette, IDS), same), IDS)
 
 
 def test_over_the_api(client: Any, work: Any, connection: Any) -> None:
-    """A photo's own mask, saved with its palette in another order, is kept as the same classes."""
+    """A mask that is saved with its palette in another order is stored as the same classes."""
     from storage.objects import FEEDBACK
 
     made = client.post("/v1/jobs", data=pictures.jpeg(60, 40), content_type="image/jpeg").get_json()

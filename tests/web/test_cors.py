@@ -1,4 +1,4 @@
-"""CORS_ORIGINS: which pages of other origins may read the answers."""
+"""CORS_ORIGINS: which pages of other origins may read responses."""
 
 import pictures
 import pytest
@@ -38,7 +38,7 @@ def test_a_preflight_needs_no_key(connection: Storage) -> None:
     assert "Access-Control-Allow-Origin" not in foreign.headers
 
 
-def test_a_named_page_reads_answers_and_errors(connection: Storage) -> None:
+def test_a_listed_origin_can_read_responses_and_errors(connection: Storage) -> None:
     client = guarded(connection, cors_origins=f"{APP}, http://localhost:3000").test_client()
     for headers, status in ((bearer(new_key(connection)), 200), ({}, 401)):
         answer = client.get("/v1/queue", headers={"Origin": APP, **headers})
@@ -46,27 +46,27 @@ def test_a_named_page_reads_answers_and_errors(connection: Storage) -> None:
         assert "Origin" in answer.vary
     foreign = client.get("/v1/queue", headers={"Origin": OTHER})
     assert "Access-Control-Allow-Origin" not in foreign.headers
-    assert "Origin" in foreign.vary, "a cache must not give this answer to the other page"
+    assert "Origin" in foreign.vary, "a cache must not serve this response to the other page"
 
 
 def test_every_described_header_is_exposed() -> None:
     assert set(cors.EXPOSED) >= set(HEADERS) - {"Set-Cookie"}
 
 
-def test_every_page_may_read_where_a_key_is_needed(connection: Storage) -> None:
+def test_every_origin_may_read_if_a_key_is_required(connection: Storage) -> None:
     client = guarded(connection, cors_origins="*").test_client()
     answer = client.get("/v1/queue", headers={"Origin": OTHER, **bearer(new_key(connection))})
     assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, "*")
 
 
-def test_a_named_page_may_submit_to_an_open_server(connection: Storage) -> None:
+def test_a_listed_origin_may_submit_to_an_open_server(connection: Storage) -> None:
     client = client_of(connection, cors_origins="http://localhost:3000")
     photo = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
     for origin, status in (("http://localhost:3000", 202), (OTHER, 403)):
         assert client.post("/v1/jobs", headers={"Origin": origin}, **photo).status_code == status
 
 
-def test_a_session_needs_credentials_to_be_allowed(connection: Storage) -> None:
+def test_sessions_work_only_if_credentials_are_allowed(connection: Storage) -> None:
     for allowed, status in ((True, 204), (False, 403)):
         client = guarded(connection, public_page=True, cors_origins=APP, cors_credentials=allowed).test_client()
         answer = client.post("/session", headers={"Origin": APP})

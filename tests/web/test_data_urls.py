@@ -1,4 +1,4 @@
-"""POST /v1/jobs with JSON: the image as a data URL, the options beside it."""
+"""POST /v1/jobs with JSON: the image as a data URL, with the options in the same document."""
 
 import base64
 from typing import Any
@@ -33,14 +33,14 @@ def test_an_image_in_json_is_the_same_image(client: FlaskClient, connection: Sto
     assert connection.objects.get_upload(stored.spec) == PHOTO
 
 
-def test_one_key_means_one_job_however_the_image_comes(client: FlaskClient) -> None:
+def test_an_idempotency_key_makes_one_job_for_either_body_format(client: FlaskClient) -> None:
     headers = {"Idempotency-Key": "k"}
     first = client.post("/v1/jobs", json={"image": url()}, headers=headers).get_json()
     again = client.post("/v1/jobs", data=PHOTO, content_type="image/jpeg", headers=headers)
     assert (again.get_json()["id"], again.headers["Idempotency-Replayed"]) == (first["id"], "true")
 
 
-def test_an_image_as_large_as_it_may_be(client: FlaskClient) -> None:
+def test_an_image_of_the_maximum_size(client: FlaskClient) -> None:
     most = 10 * 1024 * 1024
     padded = PHOTO + bytes(most - len(PHOTO))
     assert client.post("/v1/jobs", json={"image": url(padded)}).status_code == 202
@@ -62,14 +62,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_wrong_is_told(client: FlaskClient, name: str) -> None:
+def test_errors_name_the_wrong_part(client: FlaskClient, name: str) -> None:
     document, detail = REFUSED[name]
     answer = client.post("/v1/jobs", json=document)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
     assert detail in answer.get_json()["detail"]
 
 
-def test_options_belong_into_the_document(client: FlaskClient) -> None:
+def test_options_outside_the_document_are_refused(client: FlaskClient) -> None:
     answer = client.post("/v1/jobs?priority=bulk", json={"image": url()})
     assert (answer.status_code, "JSON document" in answer.get_json()["detail"]) == (400, True)
 

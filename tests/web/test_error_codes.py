@@ -1,4 +1,7 @@
-"""Each problem code, provoked: in an HTTP answer, or in a job's `error`. A code without a case here fails."""
+"""Provokes each problem code: in an HTTP response, or in a job's or an item's `error`.
+
+A code without a case in this module fails.
+"""
 
 import io
 import time
@@ -36,7 +39,7 @@ KEY = {"Idempotency-Key": "same"}
 
 @dataclass
 class Scene:
-    """One web over its own storage, and somebody who calls."""
+    """An app over its own storage, and requests to it."""
 
     app: Flask
     storage: Storage
@@ -51,7 +54,7 @@ class Scene:
         return (client or self.client).post("/v1/jobs", data=photo, content_type="image/jpeg", **how)
 
     def path(self, **how: Any) -> str:
-        """Of a job that waits."""
+        """Submit a job. Returns its path; the job is pending."""
         return str(self.submit(**how).headers["Location"])
 
     def work(self) -> None:
@@ -59,7 +62,7 @@ class Scene:
         Pipeline(self.storage, engines, "worker").run("drainer")
 
     def finished(self) -> str:
-        """The path of a job that has its mask."""
+        """Return the path of a job that has its mask."""
         path = self.path()
         self.work()
         return path
@@ -91,7 +94,7 @@ def already_terminal(scene: Scene) -> TestResponse:
 
 
 def idempotency_in_progress(scene: Scene) -> TestResponse:
-    """The second comes while the first one's photo is being stored."""
+    """The second request arrives while the photo of the first is being stored."""
     objects, second = scene.app.extensions["storage"].objects, list[TestResponse]()
     put_upload = objects.put_upload
 
@@ -128,7 +131,7 @@ def rate_limited(scene: Scene) -> TestResponse:
 
 
 def request_timeout(scene: Scene) -> TestResponse:
-    """As the connection raises it where a body is late; tests/web/test_gate.py has slow clients."""
+    """Raised as by a connection with a late body; tests/web/test_gate.py has slow clients."""
 
     class Late(io.BytesIO):
         def read(self, _: int | None = -1) -> bytes:
@@ -161,7 +164,7 @@ def not_acceptable(scene: Scene) -> TestResponse:
 
 
 def no_confidence(scene: Scene) -> TestResponse:
-    """A mask of which nobody kept how sure the model was."""
+    """A mask without stored confidence."""
     path = scene.finished()
     job = scene.storage.jobs.get(path.rpartition("/")[2])
     assert job
@@ -234,7 +237,7 @@ def without_its_photo(scene: Scene) -> str:
 
 
 def lost_three_times(scene: Scene) -> str:
-    """As after the third worker that ended while it had this image alone."""
+    """As after the third crash of a worker that processed only this image."""
     path = scene.path()
     job_id, redis = path.rpartition("/")[2], scene.storage.jobs.client
     scene.storage.jobs.claim("token", "drainer", "worker")
@@ -263,7 +266,7 @@ def overdue(scene: Scene) -> str:
     return path
 
 
-# → the job's path
+# Each returns the path of the job.
 JOBS: dict[str, Callable[[Scene], str]] = {
     "image_decode_failed": damaged,
     "model_unavailable": without_its_model,
@@ -281,7 +284,7 @@ def another_image_of_its_name(scene: Scene) -> dict[str, Any]:
     return refused
 
 
-# → the problem of an item that an append refuses
+# Each returns the problem of an item that an append refuses.
 ITEMS: dict[str, Callable[[Scene], dict[str, Any]]] = {"custom_id_reused": another_image_of_its_name}
 
 

@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{id}/events: the job now, then each change, then the end."""
+"""GET /v1/jobs/{id}/events: the current state, then each change, then the end."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Work = Callable[[], None]
 
 
 def told(lines: Iterator[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(id, name, document) of each event; pings are left out."""
+    """Yield (id, name, document) of each event, without pings."""
     for chunk in lines:
         fields = dict(line.split(": ", 1) for line in chunk.decode().strip().split("\n") if not line.startswith(":"))
         if fields:
@@ -41,14 +41,14 @@ def test_each_change_until_the_end(client: FlaskClient, connection: Storage, wor
     assert revisions == sorted(set(revisions))
 
 
-def test_an_ended_job_is_told_once(client: FlaskClient, connection: Storage, work: Work) -> None:
+def test_the_stream_of_an_ended_job_has_one_event(client: FlaskClient, connection: Storage, work: Work) -> None:
     spec = submit(connection, b"\xff\xd8\xff damaged", width=3, height=3)
     work()
     [(_, name, document)] = told(iter(client.get(f"/v1/jobs/{spec.id}/events").response))
     assert (name, document["error"]["code"]) == ("job.failed", "unprocessable_image")
 
 
-def test_silence_is_broken_by_comments(
+def test_comments_keep_an_idle_stream_alive(
     client: FlaskClient, connection: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "PING_S", 0.1)
@@ -67,7 +67,9 @@ def test_an_erased_job_ends_its_stream(client: FlaskClient, connection: Storage)
     assert [name for _, name, _ in events] in ([], ["job.canceled"])
 
 
-def test_past_the_bound_a_stream_polls(connection: Storage, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_the_limit_of_subscriptions_a_stream_polls(
+    connection: Storage, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(streams, "CROWDED_PAUSE_S", 0.05)
     crowded = create_app(connection.settings.replace(max_waiters=0)).test_client()
     spec = submit(connection, pictures.jpeg())

@@ -1,4 +1,4 @@
-"""Who can reach a web, over the real server: proxies that may be believed, and webs that must not start."""
+"""The exposure of the real server: trusted proxies, and configurations that must not start."""
 
 import contextlib
 import http.client
@@ -21,7 +21,7 @@ FORGED = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Proto": "https", "X-Forward
 
 
 def started(settings: Settings, tmp_path: Path, **changes: object) -> "subprocess.CompletedProcess[str]":
-    """The Procfile's line with the environment changed, until it ends by itself."""
+    """Run the Procfile's command with changed settings until it ends."""
     env = services.joining(settings, **{"PORT": services.free_ports(1), "SESSION_SECRET": SECRET, **changes})
     return subprocess.run(
         services.procfile("web"), env=env, cwd=services.ROOT, capture_output=True, text=True, check=False, timeout=30
@@ -39,7 +39,7 @@ def started(settings: Settings, tmp_path: Path, **changes: object) -> "subproces
         ({"TRUSTED_PROXY": "the proxy"}, "TRUSTED_PROXY"),
     ],
 )
-def test_a_web_that_must_not_start_says_why_and_ends(
+def test_an_unsafe_configuration_ends_with_its_reason(
     settings: Settings, tmp_path: Path, changes: dict[str, str], reason: str
 ) -> None:
     empty = f"sqlite:///{tmp_path}/empty.db"
@@ -52,7 +52,7 @@ def test_a_web_that_must_not_start_says_why_and_ends(
     assert "Booting worker" not in done.stderr
 
 
-def test_a_database_that_was_not_set_up_is_no_reason_to_start(settings: Settings, tmp_path: Path) -> None:
+def test_a_server_does_not_start_on_a_database_without_keys(settings: Settings, tmp_path: Path) -> None:
     done = started(settings, tmp_path, BIND="0.0.0.0", SQL_URL=f"sqlite:///{tmp_path}/new.db")
     assert done.returncode != 0
     assert "segue setup" in done.stderr
@@ -81,7 +81,7 @@ def ask(port: int, method: str, path: str, headers: dict[str, str], body: bytes 
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_with_a_key_it_starts_and_several_processes_answer(
+def test_with_a_key_the_server_starts_and_several_processes_answer(
     connection: Storage, tmp_path: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
     url = f"sqlite:///{tmp_path}/records.db"
@@ -100,8 +100,8 @@ def test_with_a_key_it_starts_and_several_processes_answer(
         assert ask(web.port, "GET", "/readyz", {}).status == 200
 
 
-def test_forged_headers_change_nothing_and_the_proxys_do(connection: Storage, tmp_path: Path) -> None:
-    """Over the real server, which believes this machine unless it is told not to."""
+def test_forged_headers_are_ignored_and_the_proxys_are_used(connection: Storage, tmp_path: Path) -> None:
+    """On the real server, because gunicorn trusts loopback by default."""
     key = bearer(new_key(connection))
     asked = {"REQUIRE_KEYS": "1", "LIMIT_ADDRESS": "2/hour"}
     wrong = {"Authorization": "nonsense"}
@@ -122,7 +122,7 @@ def test_forged_headers_change_nothing_and_the_proxys_do(connection: Storage, tm
         assert statuses(web.port) == [401, 401, 401, 401]
 
 
-def test_only_the_configured_proxy_is_believed(connection: Storage) -> None:
+def test_only_the_configured_proxy_is_trusted(connection: Storage) -> None:
     app = guarded(connection, limit_address="1/hour", trusted_proxy="10.0.0.0/24, fd00::5")
 
     def status(proxy: str, forwarded: str) -> int:

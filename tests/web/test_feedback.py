@@ -1,4 +1,4 @@
-"""POST /v1/jobs/{id}/feedback: what is taken, what is refused, what stays."""
+"""POST /v1/jobs/{id}/feedback: what is accepted, refused and stored."""
 
 import io
 import json
@@ -47,13 +47,13 @@ def png(mode: str = "L", size: tuple[int, int] = (WIDTH, HEIGHT), value: int = 1
     return io.BytesIO(buffer.getvalue())
 
 
-def kept(connection: Storage, job: dict[str, Any]) -> dict[str, bytes]:
+def stored_feedback(connection: Storage, job: dict[str, Any]) -> dict[str, bytes]:
     listed = connection.objects.listing(FEEDBACK, f"local/{job['id']}/")
     return {one.key: connection.objects.get(FEEDBACK, one.key) or b"" for one in listed}
 
 
 @pytest.mark.parametrize("verdict", ["good", "bad"])
-def test_a_verdict_is_kept(connection: Storage, job: dict[str, Any], say: Say, verdict: str) -> None:
+def test_a_verdict_is_stored(connection: Storage, job: dict[str, Any], say: Say, verdict: str) -> None:
     answer = say(json={"verdict": verdict, "note": "Größe 猫"})
     told = answer.get_json()
     assert answer.status_code == 201
@@ -63,13 +63,13 @@ def test_a_verdict_is_kept(connection: Storage, job: dict[str, Any], say: Say, v
         job["id"],
         False,
     )
-    [(key, content)] = kept(connection, job).items()
+    [(key, content)] = stored_feedback(connection, job).items()
     stored = json.loads(content)
     assert key.endswith(f"{told['id']}.json")
     assert (stored["verdict"], stored["model"], stored["consent_wording"]) == (verdict, "pets/2", "")
 
 
-def test_a_corrected_mask_is_kept_as_class_ids_and_nothing_else(
+def test_a_corrected_mask_is_stored_as_class_ids_and_nothing_else(
     connection: Storage, job: dict[str, Any], say: Say
 ) -> None:
     text = PngImagePlugin.PngInfo()
@@ -85,7 +85,7 @@ def test_a_corrected_mask_is_kept_as_class_ids_and_nothing_else(
         answer = say(data=form)
         assert answer.status_code == 201, answer.text
         assert answer.get_json()["consent_wording"] == CONSENT
-    masks = [content for key, content in kept(connection, job).items() if key.endswith(".png")]
+    masks = [content for key, content in stored_feedback(connection, job).items() if key.endswith(".png")]
     assert len(masks) == 2
     for content in masks:
         assert b"address" not in content
@@ -109,12 +109,12 @@ def test_a_corrected_mask_is_kept_as_class_ids_and_nothing_else(
         (lambda: io.BytesIO(b"not an image"), "unsupported_media_type"),
     ],
 )
-def test_what_is_no_mask_of_this_photo_is_refused(
+def test_an_image_that_is_not_a_mask_of_this_photo_is_refused(
     connection: Storage, job: dict[str, Any], say: Say, mask: Callable[[], io.BytesIO], code: str
 ) -> None:
     answer = say(**form([("mask", ("m.png", mask().getvalue()))], {"verdict": "corrected"}))
     assert answer.get_json()["code"] == code
-    assert kept(connection, job) == {}
+    assert stored_feedback(connection, job) == {}
 
 
 @pytest.mark.parametrize(
@@ -131,18 +131,18 @@ def test_what_is_no_mask_of_this_photo_is_refused(
         {"data": {"verdict": ["corrected", "good"], "mask": (io.BytesIO(b"x"), "m.png")}},
     ],
 )
-def test_a_wrong_remark_is_told(connection: Storage, job: dict[str, Any], say: Say, said: dict[str, Any]) -> None:
+def test_invalid_feedback_is_refused(connection: Storage, job: dict[str, Any], say: Say, said: dict[str, Any]) -> None:
     answer = say(**said)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
-    assert kept(connection, job) == {}
+    assert stored_feedback(connection, job) == {}
 
 
-def test_a_refusal_is_no_error_of_ours(say: Say, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_not_logged_as_an_error(say: Say, capfd: pytest.CaptureFixture[str]) -> None:
     assert say(data={"verdict": "corrected", "mask": (io.BytesIO(b"no mask"), "mask.png")}).status_code == 415
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_only_a_mask_can_be_spoken_about(client: FlaskClient) -> None:
+def test_feedback_needs_a_mask(client: FlaskClient) -> None:
     waiting = client.post("/v1/jobs", data=pictures.jpeg(), content_type="image/jpeg").get_json()
     path = f"{waiting['links']['self']}/feedback"
     answer = client.post(path, json={"verdict": "good"})
@@ -154,11 +154,11 @@ def test_only_a_mask_can_be_spoken_about(client: FlaskClient) -> None:
     assert unknown.status_code == 404
 
 
-def test_what_was_said_goes_with_the_job(
+def test_feedback_is_erased_with_its_job(
     connection: Storage, client: FlaskClient, job: dict[str, Any], say: Say
 ) -> None:
     say(data={"verdict": "corrected", "mask": (png(), "m.png")})
-    assert len(kept(connection, job)) == 2
+    assert len(stored_feedback(connection, job)) == 2
     assert client.delete(job["links"]["self"]).status_code == 204
-    assert kept(connection, job) == {}
+    assert stored_feedback(connection, job) == {}
     assert say(json={"verdict": "good"}).status_code == 410

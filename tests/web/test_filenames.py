@@ -1,4 +1,4 @@
-"""File names as browsers, curl and HTTP libraries write them in multipart headers, and what becomes of them."""
+"""File names in multipart headers, as browsers, curl and HTTP libraries write them."""
 
 import io
 from typing import Any
@@ -45,7 +45,7 @@ SENT: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", SENT)
-def test_a_name_arrives(client: FlaskClient, name: str) -> None:
+def test_a_name_is_decoded(client: FlaskClient, name: str) -> None:
     disposition, shown = SENT[name]
     answer = client.post("/v1/jobs", **form(disposition))
     assert answer.status_code == 202, answer.text

@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{id}/mask in each format, and /image: what is in them, not only that they come."""
+"""GET /v1/jobs/{id}/mask in each format, and /image: the tests check the content."""
 
 import base64
 import hashlib
@@ -49,7 +49,7 @@ def pixels(content: bytes, mode: str | None = None) -> NDArray[np.int64]:
 
 @pytest.fixture
 def finished(client: FlaskClient, work: Work) -> Callable[..., Document]:
-    """The document of a job that has its mask."""
+    """Return a function that processes a photo and returns the finished job's document."""
 
     def make(content: bytes) -> Document:
         job = client.post("/v1/jobs", data=content, content_type="image/jpeg").get_json()
@@ -65,7 +65,7 @@ def job(finished: Callable[..., Document]) -> Document:
 
 
 def paint(connection: Storage, job: Document, mask: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """In the place of its mask: every class, in spots."""
+    """Replace the job's mask by spots of every class. Returns the class ids."""
     size = (job["result"]["height"], job["result"]["width"])
     mask = np.random.default_rng(7).integers(0, 3, size, np.uint8) if mask is None else mask
     image = Image.frombytes("P", mask.shape[::-1], mask.tobytes())
@@ -96,13 +96,13 @@ def test_accept_chooses(accept: str, format_: str) -> None:
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/webp", "image/gif, application/pdf", "*/*;q=0"])
-def test_what_accept_cannot_have(accept: str) -> None:
+def test_accept_without_an_available_format(accept: str) -> None:
     with pytest.raises(Problem) as caught:
         wanted(None, parse_accept_header(accept, MIMEAccept))
     assert caught.value.code == "not_acceptable"
 
 
-def test_the_name_wins_over_accept(client: FlaskClient, job: Document) -> None:
+def test_the_format_parameter_takes_precedence_over_accept(client: FlaskClient, job: Document) -> None:
     path = f"{job['links']['self']}/mask"
     for accept, kind in ((None, "image/png"), ("image/jpeg", "image/jpeg"), ("application/json", "application/json")):
         answer = client.get(path, headers={"Accept": accept} if accept else {})
@@ -117,7 +117,7 @@ def test_the_name_wins_over_accept(client: FlaskClient, job: Document) -> None:
     assert client.get(f"{path}?format=index", headers={"Accept": "text/html"}).status_code == 200
 
 
-def test_every_format_can_be_kept_and_checked(client: FlaskClient, job: Document) -> None:
+def test_every_format_can_be_cached_and_revalidated(client: FlaskClient, job: Document) -> None:
     path, seen = f"{job['links']['self']}/mask", set()
     queries = [f"?format={name}" for name in REGISTRY]
     queries += ["?format=overlay&alpha=0.2", "?format=cutout&classes=border", "?format=cutout&classes=0,1"]
@@ -139,7 +139,7 @@ def test_every_format_can_be_kept_and_checked(client: FlaskClient, job: Document
     assert client.get(path).get_etag() == (job["result"]["sha256"], False)
 
 
-def test_one_cutout_has_one_etag_however_it_is_asked_for(client: FlaskClient, job: Document) -> None:
+def test_equivalent_cutouts_have_one_etag(client: FlaskClient, job: Document) -> None:
     path = f"{job['links']['self']}/mask?format=cutout"
     asked = ("", "&classes=pet,border", "&classes=border,%20pet", "&classes=2,0", "&classes=0,pet,2")
     assert len({client.get(path + more).headers["ETag"] for more in asked}) == 1
@@ -155,7 +155,7 @@ def test_the_links_lead_to_every_format(client: FlaskClient, job: Document) -> N
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_there_is_nothing_before_the_end_or_without_a_mask(client: FlaskClient, work: Work, format_: str) -> None:
+def test_no_format_is_available_before_the_end_or_without_a_mask(client: FlaskClient, work: Work, format_: str) -> None:
     waiting = client.post("/v1/jobs", data=pictures.truncated_jpeg(), content_type="image/jpeg").get_json()
     path = f"{waiting['links']['self']}/mask?format={format_}"
     early = client.get(path)
@@ -166,7 +166,7 @@ def test_there_is_nothing_before_the_end_or_without_a_mask(client: FlaskClient, 
     assert (late.status_code, code(late)) == (409, "already_terminal")
 
 
-def test_what_is_not_stored_any_more(client: FlaskClient, connection: Storage, job: Document) -> None:
+def test_a_photo_or_mask_that_was_deleted(client: FlaskClient, connection: Storage, job: Document) -> None:
     record = connection.jobs.get(job["id"])
     assert record is not None
     for listed in connection.objects.listing(UPLOADS, ""):
@@ -204,7 +204,7 @@ def test_cutout_and_image_are_upright(
     ("classes", "shown"),
     [("pet", [PET]), ("border,pet", [PET, BORDER]), ("1", [BACKGROUND]), ("0,background", [PET, BACKGROUND])],
 )
-def test_a_cutout_shows_the_classes_that_were_asked_for(
+def test_a_cutout_shows_the_requested_classes(
     client: FlaskClient, connection: Storage, job: Document, classes: str, shown: list[int]
 ) -> None:
     mask = paint(connection, job)
@@ -223,7 +223,7 @@ def test_unknown_classes(client: FlaskClient, job: Document, classes: str) -> No
 def test_photos_of_every_mode(
     client: FlaskClient, connection: Storage, finished: Callable[..., Document], mode: str
 ) -> None:
-    """Half of them transparent, as far as they can be: that lies over white."""
+    """Half of the photo is transparent if the mode allows it, and shown over white."""
     left = np.zeros((HEIGHT, WIDTH), bool)
     left[:, : WIDTH // 2] = True
     grey = np.where(left, 200, 80).astype(np.uint8)
@@ -239,7 +239,7 @@ def test_photos_of_every_mode(
     cut, image = (pixels(client.get(job["links"][name]).data, "RGBA") for name in ("cutout", "image"))
     right = 80 if mode == "I;16" else 255
     expected = np.where(left, 200, right)[..., None].repeat(3, 2)
-    if mode != "1":  # which is dithered
+    if mode != "1":  # mode 1 is dithered
         np.testing.assert_array_equal(cut[mask != BACKGROUND][:, :3], expected[mask != BACKGROUND])
         assert np.abs(image[..., :3] - expected).mean() < 4
     np.testing.assert_array_equal(cut[..., 3] == 255, mask != BACKGROUND)
@@ -247,7 +247,7 @@ def test_photos_of_every_mode(
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("name", ["image", "cutout", "overlay"])
-def test_nothing_leaves_but_pixels(
+def test_responses_contain_only_pixels(
     client: FlaskClient, finished: Callable[..., Document], kind: str, name: str
 ) -> None:
     exif = Image.Exif()
@@ -280,7 +280,7 @@ def test_the_image_of_a_job_without_a_mask(client: FlaskClient, work: Work) -> N
     assert (answer.status_code, code(answer)) == (422, "image_decode_failed")
 
 
-def test_confidence_is_the_networks_own(client: FlaskClient, finished: Callable[..., Document]) -> None:
+def test_confidence_is_the_networks(client: FlaskClient, finished: Callable[..., Document]) -> None:
     photo = pictures.photo(260, 130)
     answer = client.get(finished(pictures.encoded(photo, "PNG"))["links"]["confidence"])
     segmenter = Segmenter(SHIPPED_MODEL)
@@ -306,7 +306,7 @@ def test_ids_are_grey_values(client: FlaskClient, connection: Storage, job: Docu
         np.testing.assert_array_equal(np.asarray(image), mask)
 
 
-def test_what_is_saved_is_named_after_the_photo(client: FlaskClient, work: Work) -> None:
+def test_downloads_are_named_after_the_photo(client: FlaskClient, work: Work) -> None:
     photo = (io.BytesIO(pictures.jpeg()), "K\u00e4tzchen 1.jpg")
     made = client.post("/v1/jobs", data={"image": photo}).get_json()
     work()
@@ -334,13 +334,15 @@ def test_every_format_is_in_the_document_and_in_the_description(app: Flask, name
     assert one.media_type in operation["responses"]["200"]["content"]
 
 
-def test_of_each_media_type_one_format_is_offered() -> None:
+def test_each_media_type_selects_one_format() -> None:
     offered = [one.media_type for one in REGISTRY.values() if one.by_accept]
     assert len(set(offered)) == len(offered)
     assert set(offered) == {one.media_type for one in REGISTRY.values()}
 
 
-def test_run_lengths_and_polygons_tell_the_mask(client: FlaskClient, connection: Storage, job: Document) -> None:
+def test_run_lengths_and_polygons_represent_the_mask_exactly(
+    client: FlaskClient, connection: Storage, job: Document
+) -> None:
     mask = paint(connection, job)
     run_lengths = json.loads(client.get(job["links"]["rle"]).data)
     assert run_lengths["size"] == [HEIGHT, WIDTH]
@@ -368,7 +370,7 @@ def test_a_mask_too_detailed_for_polygons(
 
 
 def test_no_more_than_two_are_rendered_at_once(app: Flask, job: Document, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In greenlets of one thread, as the server has it."""
+    """In greenlets of one thread, as in the server."""
     running, most, lock, pair = 0, 0, threading.Lock(), threading.Barrier(2)
 
     def slow(*_: Any) -> bytes:
@@ -376,8 +378,8 @@ def test_no_more_than_two_are_rendered_at_once(app: Flask, job: Document, monkey
         with lock:
             running += 1
             most = max(most, running)
-        pair.wait(60)  # two run at once
-        time.sleep(0.2)  # in which a third would begin
+        pair.wait(60)  # two must run at the same time
+        time.sleep(0.2)  # time in which a third would begin
         with lock:
             running -= 1
         return b"{}"

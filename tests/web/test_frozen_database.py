@@ -1,4 +1,4 @@
-"""PostgreSQL that stands still in the middle: its connections stay open, and nobody answers on them."""
+"""A frozen PostgreSQL: its connections stay open, and no response arrives."""
 
 import signal
 import time
@@ -33,7 +33,7 @@ def key(settings: Settings, postgres: Service) -> str:
 
 @pytest.fixture
 def web(settings: Settings, postgres: Service, tmp_path: Path, key: str) -> Iterator[httpx.Client]:
-    """The real server, where every caller needs a key, and its key is asked for anew every second."""
+    """The real server, which requires keys and looks a known key up again after a second."""
     port, url = services.free_ports(1), services.postgres_url(postgres.port)
     changes = {"PORT": port, "REQUIRE_KEYS": 1, "SESSION_SECRET": SECRET, "KEY_CACHE_S": 1}
     env = {**services.joining(settings, **changes), "SQL_URL": url}
@@ -44,15 +44,13 @@ def web(settings: Settings, postgres: Service, tmp_path: Path, key: str) -> Iter
     service.stop()
 
 
-def test_a_known_key_goes_on_and_lists_say_that_they_cannot(
-    connection: Storage, web: httpx.Client, postgres: Service
-) -> None:
+def test_a_known_key_works_and_lists_are_unavailable(connection: Storage, web: httpx.Client, postgres: Service) -> None:
     assert web.get("/v1/jobs").status_code == 200
     everybody = [postgres.process.pid, *damage.children(postgres.process.pid)]
     for pid in everybody:
         damage.kill([pid], signal.SIGSTOP)
     try:
-        time.sleep(1.2)  # the key has to be asked for again
+        time.sleep(1.2)  # the key must be looked up again
         started = time.monotonic()
         answers = [
             web.get("/v1/jobs"),

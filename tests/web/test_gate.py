@@ -1,4 +1,4 @@
-"""Connections, heads and bodies that one client must not take from others, on the real web server."""
+"""Limits on connections, heads and bodies, so that one client cannot starve others; on the real server."""
 
 import contextlib
 import http.client
@@ -36,7 +36,7 @@ MIB = 1024 * 1024
 PHOTO = pictures.jpeg()
 POST = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
 UNKNOWN = "seg_" + "0" * 12 + "_" + "a" * 43
-PATIENT = {"HEAD_S": 120, "BODY_RATE": 0}  # on a loaded machine the held ones must not be late
+PATIENT = {"HEAD_S": 120, "BODY_RATE": 0}  # on a loaded machine, held requests must not time out
 KEYS = {"REQUIRE_KEYS": 1, "SESSION_SECRET": SECRET}
 Serve = Callable[..., Service]
 
@@ -50,7 +50,7 @@ class Answer:
 
 @pytest.fixture
 def serve(settings: Settings, connection: Storage, tmp_path: Path) -> Iterator[Serve]:
-    """Starts the web server with settings of its own."""
+    """Return a function that starts the web server with changed settings."""
     connection.models.publish(SHIPPED_MODEL)
     started: list[Service] = []
 
@@ -94,7 +94,7 @@ def submit(server: Service, address: str = VICTIM, **headers: str) -> int:
 
 @contextmanager
 def held(server: Service, count: int, request: bytes) -> Iterator[list[socket.socket]]:
-    """`count` connections of the attacker's on which `request` was sent."""
+    """Open `count` connections as the attacker and send `request` on each."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(connect(server)) for _ in range(count)]
         for sender in sockets:
@@ -104,7 +104,7 @@ def held(server: Service, count: int, request: bytes) -> Iterator[list[socket.so
 
 
 def refused(sockets: list[socket.socket]) -> list[socket.socket]:
-    """Those that were answered, and not with silence."""
+    """Return the connections that got a response."""
     found = []
     for sender in sockets:
         sender.setblocking(False)
@@ -197,7 +197,7 @@ def test_a_second_head_has_a_deadline_from_its_first_byte(serve: Serve) -> None:
 
 
 def trickle(sender: socket.socket) -> None:
-    """A byte from time to time, until the server answers."""
+    """Send a byte at intervals until the server responds."""
     sender.settimeout(0.1)
     while True:
         with contextlib.suppress(TimeoutError, ConnectionError):
@@ -249,7 +249,7 @@ def test_one_tenant_gets_half_of_the_bodies_from_any_addresses(serve: Serve, con
 
 
 def test_the_bytes_of_unfinished_bodies_are_bounded(serve: Serve) -> None:
-    """60 uploads that never end held 600 MiB."""
+    """Without the bound, 60 unfinished uploads held 600 MiB."""
     server = serve(MAX_BODIES_BYTES=64 * MIB, **PATIENT)
     assert submit(server) == 202
     [process] = children(server.process.pid)
@@ -266,8 +266,8 @@ def resident_mib(process: int) -> float:
     return kib / 1024
 
 
-def test_a_refused_client_can_send_all_and_read_its_answer(serve: Serve, connection: Storage) -> None:
-    """http.client sends the whole body before it reads: a reset would hide the answer."""
+def test_a_refused_client_can_send_its_body_and_read_the_response(serve: Serve, connection: Storage) -> None:
+    """http.client sends the whole body before it reads; a reset would hide the response."""
     server = serve(LIMIT_KEY="1/hour", **KEYS)
     key = bearer(new_key(connection))
     assert submit(server, VICTIM, **key) == 202
@@ -277,7 +277,7 @@ def test_a_refused_client_can_send_all_and_read_its_answer(serve: Serve, connect
     assert ask(server, VICTIM, "POST", "/v1/jobs", bytes(10 * MIB)).status == 401
 
 
-def test_an_unread_body_does_not_go_on_for_ever(serve: Serve) -> None:
+def test_draining_an_unread_body_is_bounded(serve: Serve) -> None:
     server = serve(**KEYS)
     started, piece = time.monotonic(), b"10000\r\n" + bytes(0x10000) + b"\r\n"
     with connect(server) as sender:
@@ -313,7 +313,7 @@ def test_100_continue_is_sent_when_the_body_is_wanted(serve: Serve, connection: 
         ("", ()),
     ],
 )
-def test_whose_share_a_connection_uses(address: Any, owners: tuple[str, ...]) -> None:
+def test_the_owner_of_a_connection(address: Any, owners: tuple[str, ...]) -> None:
     assert owners_of(address, networks("10.9.0.0/16")) == owners
 
 
@@ -344,7 +344,7 @@ FORM = (
 
 
 def test_preambles_delay_no_other_client(serve: Serve) -> None:
-    """Six of 36 MiB delayed others by up to 40 s."""
+    """Six preambles of 36 MiB once delayed other clients by up to 40 s."""
     server = serve()
     batch = ask(server, ATTACKER, "POST", "/v1/batches", b"{}").headers["Location"]
     request = FORM % (f"{batch}/jobs".encode(), len(PREAMBLE)) + PREAMBLE
@@ -370,7 +370,7 @@ def timed(act: Callable[[], object]) -> float:
 
 
 def test_a_path_forges_no_log_line(serve: Serve, tmp_path: Path) -> None:
-    """Without Redis each request with an unknown key is logged, with its path."""
+    """Without Redis, each request with an unknown key is logged with its path."""
     server = serve(REDIS_URL=f"redis://127.0.0.1:{services.free_ports(1)}/0", **KEYS)
     forged = "2026-01-01 00:00:00,000 WARNING web.access forged"
     path = f"/a%0d%0a{forged.replace(' ', '%20')}%1b%5b31m%e2%80%ae"

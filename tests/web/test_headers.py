@@ -1,4 +1,4 @@
-"""The headers that protect every answer, errors and files included."""
+"""The security headers of every response, including errors and files."""
 
 import pictures
 import pytest
@@ -24,7 +24,7 @@ def keyed(connection: Storage) -> FlaskClient:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_every_answer_is_protected(keyed: FlaskClient, path: str, scheme: str) -> None:
+def test_every_response_has_security_headers(keyed: FlaskClient, path: str, scheme: str) -> None:
     for method in ("GET", "POST", "OPTIONS"):
         answer = keyed.open(path, method=method, base_url=f"{scheme}://localhost")
         for name, value in EXPECTED.items():
@@ -37,7 +37,7 @@ def test_every_answer_is_protected(keyed: FlaskClient, path: str, scheme: str) -
         answer.close()
 
 
-def test_an_error_of_our_own_is_protected_too(connection: Storage) -> None:
+def test_an_internal_error_has_security_headers_too(connection: Storage) -> None:
     app = guarded(connection)
     app.add_url_rule("/broken", "broken", _break)
     answer = app.test_client().get("/broken", headers=bearer(new_key(connection)))
@@ -50,7 +50,7 @@ def _break() -> str:
     raise ValueError("broken")
 
 
-def test_private_documents_are_stored_by_no_cache(keyed: FlaskClient, connection: Storage) -> None:
+def test_private_documents_are_not_cached(keyed: FlaskClient, connection: Storage) -> None:
     key = bearer(new_key(connection))
     job = keyed.post("/v1/jobs", data=pictures.jpeg(), content_type="image/jpeg", headers=key)
     listed = keyed.get("/v1/queue", headers=key)

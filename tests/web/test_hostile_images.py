@@ -1,4 +1,4 @@
-"""Damaged photos and bombs from the upload to the end of their jobs."""
+"""Damaged photos and bombs, from the upload to the end of their jobs."""
 
 import random
 from collections.abc import Callable
@@ -15,7 +15,7 @@ ENDS = {(Status.SUCCEEDED, None), (Status.FAILED, "image_decode_failed")}
 
 
 def sample() -> list[bytes]:
-    """Every bomb and some of the damaged, in an order that mixes them within the micro-batches."""
+    """Every bomb and some damaged photos, shuffled so that micro-batches contain both."""
     rng = random.Random(hostile.SEED)
     damaged = list(hostile.mutations(2000, seed=1))
     contents = [*hostile.bombs().values(), *(content for _, content in rng.sample(damaged, SAMPLE))]
@@ -24,7 +24,7 @@ def sample() -> list[bytes]:
 
 
 def post(client: FlaskClient, content: bytes) -> str | None:
-    """→ the job's id where the image was accepted."""
+    """Submit the image. Returns the job's id if it was accepted."""
     answer = client.post("/v1/jobs", data=content, content_type="image/jpeg")
     if answer.status_code == 202:
         return str(answer.get_json()["id"])
@@ -39,7 +39,7 @@ def end(connection: Storage, job_id: str) -> tuple[Status, str | None]:
     return job.status, error["code"] if error else None
 
 
-def test_what_is_accepted_comes_to_its_end_and_harms_nobody(
+def test_accepted_images_end_and_harm_no_other_job(
     client: FlaskClient, connection: Storage, work: Callable[[], None]
 ) -> None:
     accepted, whole = [], []

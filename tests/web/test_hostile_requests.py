@@ -1,4 +1,4 @@
-"""Requests that were made to hurt: a prompt 4xx each, never a 5xx, and nothing of ours in any answer."""
+"""Hostile requests: each gets a prompt 4xx, never a 5xx, and no response shows internals."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from services import SHIPPED_MODEL
 from storage.connection import Storage, connect
 from storage.settings import Settings
 
-PROMPT_S = 30  # a loaded machine is slow; what hangs takes longer
+PROMPT_S = 30  # generous for a loaded machine; a hang takes longer
 OURS = re.compile(rb"Traceback|\.py\b|/tmp/|/usr/|/home/|site-packages|Redis|Minio|pydantic|werkzeug", re.IGNORECASE)
 LONG, NESTED = "9" * 5000, "[" * 100_000
 BOUNDARY = "frontier"
@@ -66,7 +66,7 @@ def assert_refused(answer: Any, started: float) -> None:
     assert answer.content_type == "application/problem+json"
     assert set(json.loads(answer.data)) >= {"type", "title", "status", "detail", "code"}
     assert not OURS.search(answer.data), answer.text
-    assert len(answer.data) < 10_000  # it names the path that was asked for
+    assert len(answer.data) < 10_000  # the response may quote the requested path
 
 
 @pytest.mark.parametrize("name", JSON_BODIES)
@@ -164,7 +164,7 @@ ROUTES = (
 
 
 @pytest.mark.parametrize(("method", "route"), ROUTES)
-def test_ids_lead_nowhere(client: FlaskClient, method: str, route: str) -> None:
+def test_hostile_ids_are_not_found(client: FlaskClient, method: str, route: str) -> None:
     for given in IDS:
         started = time.monotonic()
         answer = getattr(client, method)(route.format(given))
@@ -224,7 +224,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_filename_gets_nowhere(client: FlaskClient, name: bytes) -> None:
+def test_a_hostile_filename_is_harmless(client: FlaskClient, name: bytes) -> None:
     answer = client.post("/v1/jobs", **form(part(b'name="image"; filename="' + name + b'"', pictures.jpeg())))
     assert answer.status_code in (202, 400, 413)
     assert "X-Evil" not in answer.headers
@@ -246,8 +246,8 @@ ENCODED = [
 
 
 @pytest.mark.parametrize("name", ENCODED)
-def test_an_encoded_filename_gets_nowhere(client: FlaskClient, name: bytes) -> None:
-    """As RFC 5987 writes it: what no header could carry stands in the name once it is decoded."""
+def test_a_hostile_encoded_filename_is_harmless(client: FlaskClient, name: bytes) -> None:
+    """RFC 5987 encoding: a decoded name can contain characters that no header can carry."""
     body = form(part(b"name=\"image\"; filename*=UTF-8''" + name, pictures.jpeg()))
     answer = client.post("/v1/jobs", **body)
     assert answer.status_code in (202, 400, 413)

@@ -1,4 +1,4 @@
-"""What only a real server meets: broken HTTP, endless bodies, clients that dribble, hang or never leave."""
+"""Attacks on a real server: broken HTTP, endless bodies, and clients that are slow, hang or stay."""
 
 import contextlib
 import http.client
@@ -16,7 +16,7 @@ from services import Service
 
 from storage.connection import Storage
 
-PROMPT_S = 30  # a loaded machine is slow; what hangs takes longer
+PROMPT_S = 30  # generous for a loaded machine; a hang takes longer
 SLOW, IDLE, ORDINARY = 200, 1000, 50
 PHOTO = pictures.jpeg()
 OURS = re.compile(rb"Traceback|\.py\b|/tmp/|/usr/|site-packages")
@@ -29,14 +29,14 @@ def opened(server: Service) -> socket.socket:
 
 
 def answered(sender: socket.socket) -> tuple[int, bytes]:
-    """→ status and body of the next answer"""
+    """Return the status and body of the next response."""
     answer = http.client.HTTPResponse(sender)
     answer.begin()
     return answer.status, answer.read()
 
 
 def ordinary_post(server: Service, headers: dict[str, str] | None = None) -> str:
-    """A client that means well. → the job's path"""
+    """Submit a photo as a normal client does. Returns the job's path."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PROMPT_S)
     with contextlib.closing(connection):
         connection.request("POST", "/v1/jobs", PHOTO, {"Content-Type": "image/jpeg", **(headers or {})})
@@ -69,12 +69,12 @@ def ordinary_get(server: Service, path: str) -> None:
 
 
 def test_an_endless_chunked_body_is_cut_off(server: Service, connection: Storage) -> None:
-    """It is told 413 when the limit is reached, not when the sender is done: this one never is."""
+    """The 413 is sent when the limit is reached; the sender never finishes."""
     started, piece = time.monotonic(), b"10000\r\n" + b"\xff\xd8\xff\0" * 0x4000 + b"\r\n"
     with opened(server) as sender:
         sender.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
         with contextlib.suppress(ConnectionError):
-            for _ in range(200):  # 13 MB of 10
+            for _ in range(200):  # 13 MB; the limit is 10
                 sender.sendall(piece)
         assert answered(sender)[0] == 413
     assert time.monotonic() - started < PROMPT_S
@@ -83,7 +83,7 @@ def test_an_endless_chunked_body_is_cut_off(server: Service, connection: Storage
 
 
 @pytest.mark.parametrize("path", ["/v1/batches", "/v1/models/rollback", "/session", "{job}/feedback", "{batch}/jobs"])
-def test_an_endless_body_is_cut_off_wherever_there_is_one(server: Service, path: str) -> None:
+def test_an_endless_body_is_cut_off_on_every_route(server: Service, path: str) -> None:
     head, piece, started = POST, b"10000\r\n" + b" " * 0x10000 + b"\r\n", time.monotonic()
     if "{job}" in path:
         path = path.replace("{job}", ordinary_post(server))
@@ -138,7 +138,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_requests_are_refused(server: Service, name: str) -> None:
-    """Some by the server before they reach us: by a status below 500 or by a closed connection, at once."""
+    """The server refuses some before they reach the app: a status below 500 or a closed connection."""
     started = time.monotonic()
     with opened(server) as sender:
         try:
@@ -146,7 +146,7 @@ def test_broken_requests_are_refused(server: Service, name: str) -> None:
             status, body = answered(sender)
         except (ConnectionError, http.client.BadStatusLine):
             status, body = 400, b""
-    # 501 is what RFC 9112 asks for where the coding is unknown.
+    # RFC 9112 requires 501 for an unknown transfer coding.
     assert 400 <= status < 500 or (name, status) == ("an unknown coding", 501), body
     assert not OURS.search(body), body
     assert time.monotonic() - started < PROMPT_S
@@ -188,7 +188,7 @@ def many_sockets(server: Service, requests: list[bytes]) -> Iterator[list[socket
 
 
 def timed(server: Service, path: str) -> tuple[float, float]:
-    """→ seconds of a POST and of a GET"""
+    """Return the seconds that a POST and a GET take."""
     started = time.monotonic()
     ordinary_post(server)
     posted = time.monotonic()
@@ -200,7 +200,7 @@ def waiting_for(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=30\r\n\r\n".encode()
 
 
-def test_slow_and_waiting_clients_hold_up_nobody(server: Service, connection: Storage) -> None:
+def test_slow_and_waiting_clients_do_not_delay_others(server: Service, connection: Storage) -> None:
     queued = ordinary_post(server)
     half_heads = [POST] * (SLOW // 2)
     half_bodies = [POST + b"Content-Length: 9999\r\n\r\n" + PHOTO[:500]] * (SLOW // 2)
@@ -211,12 +211,12 @@ def test_slow_and_waiting_clients_hold_up_nobody(server: Service, connection: St
         assert max(max(both) for both in times) < PROMPT_S
         for sender in sockets[:SLOW]:
             sender.setblocking(False)
-            with pytest.raises(BlockingIOError):  # nobody has cut them off or answered them meanwhile
+            with pytest.raises(BlockingIOError):  # the server has neither closed nor answered them
                 sender.recv(1)
-        ordinary_cancel(server, queued)  # the server would hold the waiters' connections for 30 s
+        ordinary_cancel(server, queued)  # otherwise the server would hold the waiters' connections for 30 s
 
 
-def test_a_thousand_who_wait_for_one_job_are_all_told(server: Service, connection: Storage) -> None:
+def test_a_thousand_waiters_for_one_job_all_get_a_response(server: Service, connection: Storage) -> None:
     queued = ordinary_post(server)
     with many_sockets(server, [waiting_for(queued)] * IDLE) as sockets:
         services.wait_until(lambda: subscribed(connection), "the waiters")

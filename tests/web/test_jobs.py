@@ -1,4 +1,4 @@
-"""/v1/jobs: accept, wait, mask."""
+"""/v1/jobs: submit, wait, download the mask."""
 
 import hashlib
 import io
@@ -43,7 +43,7 @@ def code(answer: TestResponse) -> str:
     return str(problem["code"])
 
 
-def test_tags_are_kept_and_told(client: FlaskClient, connection: Storage) -> None:
+def test_tags_are_stored_and_returned(client: FlaskClient, connection: Storage) -> None:
     job = post(client, tags="holiday, Größe 猫,,2026 ").get_json()
     assert job["tags"] == ["holiday", "Größe 猫", "2026"]
     connection.jobs.client.flushall()
@@ -52,11 +52,11 @@ def test_tags_are_kept_and_told(client: FlaskClient, connection: Storage) -> Non
 
 
 @pytest.mark.parametrize("tags", ["x" * 65, ",".join("abcdefghijklmnopqrstu"), "a\x00b", "a\nb"])
-def test_tags_that_are_none_are_refused(client: FlaskClient, tags: str) -> None:
+def test_invalid_tags_are_refused(client: FlaskClient, tags: str) -> None:
     assert code(post(client, tags=tags)) == "invalid_request"
 
 
-def test_an_upload_is_accepted_stored_and_in_line(client: FlaskClient, connection: Storage) -> None:
+def test_an_upload_is_accepted_stored_and_queued(client: FlaskClient, connection: Storage) -> None:
     content = pictures.jpeg(120, 80)
     answer = post(client, content, "My cat.jpg")
     job = answer.get_json()
@@ -75,8 +75,8 @@ def test_an_upload_is_accepted_stored_and_in_line(client: FlaskClient, connectio
 
 
 @pytest.mark.parametrize("padding", [b"\n" + b"\0" * 3_000_000, b"\r\n--" * 300_000, bytes(range(256)) * 8_000])
-def test_what_a_photos_bytes_are_does_not_matter(client: FlaskClient, connection: Storage, padding: bytes) -> None:
-    """Long stretches without a line's end, or with nothing but what looks like a multipart boundary."""
+def test_any_bytes_in_a_photo_survive_the_upload(client: FlaskClient, connection: Storage, padding: bytes) -> None:
+    """Long runs without a line break, or of bytes that look like a multipart boundary."""
     content = pictures.jpeg() + padding
     job = connection.jobs.get(post(client, content).get_json()["id"])
     assert job is not None
@@ -135,7 +135,7 @@ def test_the_overlay_lies_upright_over_the_photo(client: FlaskClient, work: Work
         return np.asarray(Image.open(io.BytesIO(answer.data)).convert("RGB"), float)
 
     assert np.abs(overlay(0) - np.asarray(upright, float)).mean() < 6
-    painted = ids != 1  # all but the background
+    painted = ids != 1  # all pixels but the background
     assert np.abs(overlay(1) - colours)[painted].mean() < 40 if painted.any() else True
     assert np.abs(overlay(1) - np.asarray(upright, float))[~painted].mean() < 12
 
@@ -174,7 +174,7 @@ def test_waiting_for_the_end(client: FlaskClient, app: Flask, work: Work) -> Non
     assert time.monotonic() - started < 50
 
 
-def test_a_wait_that_is_not_met_answers_what_is(client: FlaskClient) -> None:
+def test_a_wait_that_times_out_returns_the_current_state(client: FlaskClient) -> None:
     answer = post(client, headers={"Prefer": "wait=1"})
     assert (answer.status_code, answer.get_json()["status"]) == (202, "queued")
     seen = client.get(answer.headers["Location"], headers={"Prefer": "wait=1"})
@@ -186,7 +186,7 @@ def test_a_wait_that_is_not_met_answers_what_is(client: FlaskClient) -> None:
 def test_the_long_poll_answers_at_the_next_change(
     client: FlaskClient, connection: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "REREAD_S", 60)  # only the event is left
+    monkeypatch.setattr(waiting, "REREAD_S", 60)  # only the event can end the wait
     posted = post(client)
     timer = threading.Timer(0.5, lambda: connection.jobs.claim("t", "d", "w"))
     timer.start()
@@ -199,7 +199,7 @@ def test_the_long_poll_answers_at_the_next_change(
     assert time.monotonic() - started < 25
 
 
-def test_past_the_bound_a_wait_answers_at_once(connection: Storage) -> None:
+def test_beyond_the_limit_of_waiters_a_wait_returns_at_once(connection: Storage) -> None:
     client = create_app(connection.settings.replace(max_waiters=0)).test_client()
     started = time.monotonic()
     assert post(client, headers={"Prefer": "wait=60"}).status_code == 202
@@ -227,7 +227,7 @@ def test_requests_with_one_key_at_once_make_one_job(app: Flask) -> None:
     assert all(a.headers["Retry-After"] == "1" for a in answers if a.status_code == 409)
 
 
-def test_a_failed_try_is_repeated_onto_the_same_job(
+def test_a_failed_submission_is_repeated_for_the_same_job(
     client: FlaskClient, app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reserved = []
@@ -245,7 +245,7 @@ def test_a_failed_try_is_repeated_onto_the_same_job(
     assert post(client, content, headers=headers).get_json()["id"] == reserved[0]
 
 
-def test_a_record_that_redis_lost_comes_back_from_the_objects(
+def test_a_job_hash_that_redis_lost_is_restored_from_the_objects(
     client: FlaskClient, connection: Storage, work: Work
 ) -> None:
     queued = post(client).get_json()["id"]
@@ -286,7 +286,7 @@ def test_a_mask_that_is_gone(client: FlaskClient, connection: Storage, work: Wor
     assert code(client.get(f"/v1/jobs/{made}/mask")) == "gone"
 
 
-def test_a_part_that_is_down_is_a_503_that_says_when_to_return(settings: Any) -> None:
+def test_an_unavailable_service_is_a_503_with_retry_after(settings: Any) -> None:
     for change in ({"redis_url": "redis://127.0.0.1:9/0"}, {"s3_url": "http://127.0.0.1:9"}):
         client = create_app(settings.replace(**change)).test_client()
         started = time.monotonic()
@@ -317,7 +317,7 @@ def test_a_running_job_is_cancelled_by_its_holder(client: FlaskClient, connectio
     assert connection.jobs.extend("token", "drainer", "worker", [job["id"]]) == ["canceled"]
 
 
-def test_what_has_ended_otherwise_cannot_be_cancelled(client: FlaskClient, work: Work) -> None:
+def test_an_ended_job_cannot_be_cancelled(client: FlaskClient, work: Work) -> None:
     job = post(client).get_json()
     work()
     assert code(client.post(job["links"]["cancel"])) == "already_terminal"
@@ -331,14 +331,14 @@ def test_a_cancelled_job_may_be_tried_again(client: FlaskClient, connection: Sto
     again = answer.get_json()
     assert (answer.status_code, again["status"], again["attempt"], again["error"]) == (202, "queued", 2, None)
     assert not connection.objects.results("local", job["id"])
-    connection.jobs.client.flushall()  # nothing of the first attempt ends the second one
+    connection.jobs.client.flushall()  # a result of the first attempt must not end the second
     assert client.get(job["links"]["self"]).get_json()["status"] == "queued"
     connection.jobs.epoch.mark_intact()
     work()
     assert client.get(job["links"]["self"]).get_json()["status"] == "succeeded"
 
 
-def test_what_is_too_old_or_without_a_photo_is_not_tried_again(client: FlaskClient, connection: Storage) -> None:
+def test_a_job_that_is_too_old_or_without_a_photo_is_not_retried(client: FlaskClient, connection: Storage) -> None:
     job = post(client).get_json()
     client.post(job["links"]["cancel"])
     connection.objects.remove("uploads", keys.upload("local", job["id"]))
@@ -366,11 +366,11 @@ def test_a_running_job_is_not_erased(client: FlaskClient, connection: Storage) -
     assert client.get(job["links"]["self"]).status_code == 200
 
 
-def test_a_key_waits_until_lost_keys_are_back(client: FlaskClient, connection: Storage) -> None:
+def test_an_idempotency_key_waits_until_lost_keys_are_restored(client: FlaskClient, connection: Storage) -> None:
     connection.jobs.client.flushall()
     answer = post(client, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, code(answer)) == (503, "unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
-    assert post(client).status_code == 202, "without a key nothing could be doubled"
+    assert post(client).status_code == 202, "a request without a key cannot create a duplicate"
     connection.jobs.epoch.mark_intact()
     assert post(client, headers={"Idempotency-Key": "k"}).status_code == 202

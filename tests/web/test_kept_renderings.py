@@ -1,4 +1,4 @@
-"""A rendering is made once, kept within a bound, and erased with its job."""
+"""Renderings are made once, cached up to a limit, and erased with their job."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def job(client: FlaskClient, work: Work) -> dict[str, Any]:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of each rendering that was made."""
+    """The names of the renderings made, in order."""
     calls: list[str] = []
     for name in MADE:
         real = getattr(renderings, name)
@@ -42,11 +42,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def kept(connection: Storage, job: dict[str, Any]) -> list[str]:
+def cached_renderings(connection: Storage, job: dict[str, Any]) -> list[str]:
     return [one.key for one in connection.objects.listing(RENDERINGS, f"local/{job['id']}/")]
 
 
-def test_what_was_made_once_is_served_again(client: FlaskClient, job: dict[str, Any], made: list[str]) -> None:
+def test_a_cached_rendering_is_served_again(client: FlaskClient, job: dict[str, Any], made: list[str]) -> None:
     for name in MADE:
         first, second = client.get(job["links"][name]), client.get(job["links"][name])
         assert (first.status_code, second.status_code) == (200, 200)
@@ -57,14 +57,14 @@ def test_what_was_made_once_is_served_again(client: FlaskClient, job: dict[str, 
     assert made == [*MADE, "overlay"]
 
 
-def test_requests_for_the_same_at_once_make_it_once(app: Flask, job: dict[str, Any], made: list[str]) -> None:
+def test_concurrent_requests_make_a_rendering_once(app: Flask, job: dict[str, Any], made: list[str]) -> None:
     asked = [gevent.spawn(lambda: app.test_client().get(job["links"]["overlay"]).status_code) for _ in range(6)]
     gevent.joinall(asked, timeout=60)
     assert [one.value for one in asked] == [200] * 6
-    assert len(made) <= 2  # two run at once
+    assert len(made) <= 2  # two run at the same time
 
 
-def test_it_costs_nothing_of_the_limit(connection: Storage, work: Work) -> None:
+def test_a_cached_rendering_does_not_count_against_the_rate_limit(connection: Storage, work: Work) -> None:
     client = guarded(connection, limit_key="2/hour").test_client()
     key = bearer(new_key(connection))
     job = client.post("/v1/jobs", data=pictures.jpeg(), content_type="image/jpeg", headers=key).get_json()
@@ -73,28 +73,30 @@ def test_it_costs_nothing_of_the_limit(connection: Storage, work: Work) -> None:
     assert [client.get(path, headers=key).status_code for _ in range(5)] == [200] * 5
 
 
-def test_no_more_than_some_are_kept(
+def test_the_number_of_cached_renderings_is_bounded(
     connection: Storage, client: FlaskClient, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(kept_renderings.MOST_PER_JOB + 3):
         assert client.get(f"{job['links']['overlay']}&alpha=0.{number + 10}").status_code == 200
-    assert len(kept(connection, job)) == kept_renderings.MOST_PER_JOB
+    assert len(cached_renderings(connection, job)) == kept_renderings.MOST_PER_JOB
     monkeypatch.setattr(kept_renderings, "MOST_BYTES", 10)
     monkeypatch.setattr(kept_renderings, "MOST_PER_JOB", 100)
     assert client.get(job["links"]["cutout"]).status_code == 200
-    assert len(kept(connection, job)) == 8
+    assert len(cached_renderings(connection, job)) == 8
 
 
-def test_it_is_erased_with_its_job(connection: Storage, client: FlaskClient, job: dict[str, Any]) -> None:
+def test_cached_renderings_are_erased_with_their_job(
+    connection: Storage, client: FlaskClient, job: dict[str, Any]
+) -> None:
     for name in MADE:
         client.get(job["links"][name])
-    assert len(kept(connection, job)) == len(MADE)
+    assert len(cached_renderings(connection, job)) == len(MADE)
     assert client.delete(job["links"]["self"]).status_code == 204
-    assert kept(connection, job) == []
+    assert cached_renderings(connection, job) == []
     assert client.get(job["links"]["overlay"]).status_code == 410
 
 
-def test_a_job_erased_meanwhile_leaves_nothing_behind(
+def test_a_job_erased_during_a_rendering_leaves_nothing_behind(
     connection: Storage, client: FlaskClient, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = renderings.overlay
@@ -106,10 +108,12 @@ def test_a_job_erased_meanwhile_leaves_nothing_behind(
 
     monkeypatch.setattr(renderings, "overlay", then_erased)
     client.get(job["links"]["overlay"])
-    assert kept(connection, job) == []
+    assert cached_renderings(connection, job) == []
 
 
-def test_nothing_is_served_of_what_is_gone(connection: Storage, client: FlaskClient, job: dict[str, Any]) -> None:
+def test_no_cached_rendering_of_an_erased_job_is_served(
+    connection: Storage, client: FlaskClient, job: dict[str, Any]
+) -> None:
     assert client.get(job["links"]["overlay"]).status_code == 200
     record = connection.jobs.get(job["id"])
     assert record is not None
@@ -118,7 +122,7 @@ def test_nothing_is_served_of_what_is_gone(connection: Storage, client: FlaskCli
     assert (answer.status_code, answer.get_json()["code"]) == (410, "gone")
 
 
-def test_a_store_that_cannot_keep_it_is_no_reason_to_fail(
+def test_a_rendering_that_cannot_be_cached_is_still_served(
     app: Flask, connection: Storage, client: FlaskClient, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*_: object) -> None:
@@ -126,4 +130,4 @@ def test_a_store_that_cannot_keep_it_is_no_reason_to_fail(
 
     monkeypatch.setattr(app.extensions["storage"].objects, "put", down)
     assert client.get(job["links"]["overlay"]).status_code == 200
-    assert kept(connection, job) == []
+    assert cached_renderings(connection, job) == []

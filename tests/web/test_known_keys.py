@@ -1,4 +1,4 @@
-"""What a web remembers of keys, over a database that counts its questions and may be away."""
+"""The key cache of a web process, over a fake database that counts queries and may be down."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ from web.access.known_keys import KnownKeys
 
 
 class Asked:
-    """A database of keys."""
+    """A fake database of keys that counts its queries."""
 
     def __init__(self) -> None:
         self.keys: dict[str, ApiKey] = {}
@@ -42,13 +42,13 @@ def asked() -> Asked:
     return made
 
 
-def test_a_key_is_asked_for_once_while_it_is_fresh(asked: Asked) -> None:
+def test_a_fresh_key_is_looked_up_once(asked: Asked) -> None:
     keys = KnownKeys(asked, 60)
     assert all(keys.valid("a") for _ in range(10))
     assert asked.questions == ["a"]
 
 
-def test_a_revoked_key_is_no_key_and_an_outage_does_not_bring_it_back(asked: Asked) -> None:
+def test_a_revoked_key_stays_refused_in_an_outage(asked: Asked) -> None:
     keys = KnownKeys(asked, 0)
     assert keys.valid("a")
     asked.add("a", revoked_ms=5)
@@ -57,7 +57,7 @@ def test_a_revoked_key_is_no_key_and_an_outage_does_not_bring_it_back(asked: Ask
     assert keys.valid("a") is None
 
 
-def test_a_key_expires_while_it_is_remembered(asked: Asked) -> None:
+def test_a_cached_key_expires(asked: Asked) -> None:
     keys = KnownKeys(asked, 60)
     asked.keys["b"] = ApiKey("b", "", "acme", frozenset(Scope), "", 1, expires_ms=now_ms() + 200)
     assert keys.valid("b")
@@ -65,7 +65,7 @@ def test_a_key_expires_while_it_is_remembered(asked: Asked) -> None:
     assert asked.questions == ["b"]
 
 
-def test_unknown_keys_are_not_remembered(asked: Asked) -> None:
+def test_unknown_keys_are_not_cached(asked: Asked) -> None:
     keys = KnownKeys(asked, 60)
     assert keys.valid("b") is None
     assert not keys.knows("b")
@@ -73,7 +73,7 @@ def test_unknown_keys_are_not_remembered(asked: Asked) -> None:
     assert keys.valid("b")
 
 
-def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "MOST", 3)
     keys = KnownKeys(asked, 60)
     for number in range(5):
@@ -82,7 +82,7 @@ def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) ->
     assert [keys.knows(str(number)) for number in range(5)] == [False, False, True, True, True]
 
 
-def test_in_an_outage_a_known_key_goes_on_for_an_hour(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_an_outage_a_known_key_works_for_an_hour(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KnownKeys(asked, 0)
     assert keys.valid("a")
     asked.away = True
@@ -94,7 +94,7 @@ def test_in_an_outage_a_known_key_goes_on_for_an_hour(asked: Asked, monkeypatch:
         keys.valid("a")
 
 
-def test_a_database_that_is_away_is_not_asked_all_the_time(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_down_is_queried_rarely(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KnownKeys(asked, 0)
     keys.valid("a")
     asked.away = True
@@ -107,7 +107,7 @@ def test_a_database_that_is_away_is_not_asked_all_the_time(asked: Asked, monkeyp
     assert keys.valid("a") is None
 
 
-def test_many_who_come_at_once_cost_one_question(asked: Asked) -> None:
+def test_concurrent_requests_cost_one_query(asked: Asked) -> None:
     keys = KnownKeys(asked, 60)
     asked.slow = lambda: time.sleep(0.1)
     with ThreadPoolExecutor(8) as pool:
@@ -115,9 +115,7 @@ def test_many_who_come_at_once_cost_one_question(asked: Asked) -> None:
     assert asked.questions == ["a"]
 
 
-def test_while_a_hanging_database_is_tried_again_the_others_go_on(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retry_of_a_hanging_database_blocks_one_request_only(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KnownKeys(asked, 0)
     keys.valid("a")
     asked.away = True

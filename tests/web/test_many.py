@@ -20,7 +20,7 @@ def ask(client: FlaskClient, *ids: str) -> TestResponse:
     return client.get("/v1/jobs", query_string={"ids": ",".join(ids)})
 
 
-def test_jobs_come_in_the_order_of_their_ids(client: FlaskClient, connection: Storage, work: Work) -> None:
+def test_jobs_are_returned_in_the_order_of_the_request(client: FlaskClient, connection: Storage, work: Work) -> None:
     done = submit(connection, pictures.jpeg())
     work()
     waiting = submit(connection, pictures.jpeg())
@@ -42,7 +42,7 @@ def test_unknown_erased_and_others_jobs_are_missing_alike(client: FlaskClient, c
     assert told["missing"] == [other.id, unknown, erased.id]
 
 
-def test_what_redis_has_lost_is_told_too(client: FlaskClient, connection: Storage, work: Work) -> None:
+def test_jobs_that_redis_lost_are_returned_too(client: FlaskClient, connection: Storage, work: Work) -> None:
     done, waiting = submit(connection, pictures.jpeg()), None
     work()
     waiting = submit(connection, pictures.jpeg())
@@ -55,7 +55,7 @@ def test_two_hundred_take_one_round_trip(
     client: FlaskClient, connection: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [submit(connection, pictures.jpeg()) for _ in range(3)]
-    connection.jobs.look_many([spec.id for spec in made])  # the run id is known by now
+    connection.jobs.look_many([spec.id for spec in made])  # caches the run id
     asked: list[int] = []
     pipeline = connection.jobs.client.pipeline
     monkeypatch.setattr(
@@ -68,12 +68,12 @@ def test_two_hundred_take_one_round_trip(
 
 
 @pytest.mark.parametrize("ids", ["", "job_1", "a,b", f"job_{UUID7},", f"bat_{UUID7}"])
-def test_what_is_no_id_is_told(client: FlaskClient, ids: str) -> None:
+def test_an_invalid_id_is_named(client: FlaskClient, ids: str) -> None:
     answer = client.get("/v1/jobs", query_string={"ids": ids})
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
 
 
-def test_too_many_and_more_questions_are_refused(client: FlaskClient) -> None:
+def test_too_many_ids_and_other_parameters_are_refused(client: FlaskClient) -> None:
     assert ask(client, *(keys.new_job_id() for _ in range(201))).status_code == 400
     both = client.get("/v1/jobs", query_string={"ids": keys.new_job_id(), "status": "queued"})
     assert both.status_code == 400

@@ -1,4 +1,4 @@
-"""/v1/models: what there is, what it is called; and jobs that ask for a version."""
+"""/v1/models: versions and aliases; and jobs that select a version."""
 
 import io
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SHIPPED = f"pets/{Card.load(SHIPPED_MODEL).version}"
 
 @pytest.fixture
 def storage(own_store: Storage, tmp_path: Path) -> Storage:
-    """The shipped version is stable, pets/9 waits."""
+    """Storage with the shipped version as `stable`, and pets/9 without an alias."""
     own_store.models.publish(SHIPPED_MODEL)
     own_store.models.publish(version_folder(tmp_path, "9"))
     return own_store
@@ -51,7 +51,7 @@ def problem(answer: TestResponse, status: int, code: str) -> dict[str, object]:
     return document
 
 
-def test_versions_are_listed_with_metrics_aliases_and_who_serves_them(client: FlaskClient, storage: Storage) -> None:
+def test_versions_are_listed_with_metrics_aliases_and_workers(client: FlaskClient, storage: Storage) -> None:
     storage.jobs.workers.beat("a", 60_000)
     storage.jobs.workers.beat("b", 60_000)
     storage.jobs.workers.report("a", EnginesReport([SHIPPED], {"pets/9": "model pets/9: it is broken"}), ["pets/9"], [])
@@ -79,7 +79,7 @@ def test_promote_and_rollback(client: FlaskClient, work: Callable[[], None]) -> 
     problem(client.post("/v1/models/rollback", json={"alias": "stable"}), 409, "nothing_to_roll_back")
 
 
-def test_what_is_not_there_cannot_be_pointed_at(client: FlaskClient) -> None:
+def test_an_alias_cannot_point_at_a_missing_version(client: FlaskClient) -> None:
     problem(client.put("/v1/models/aliases/stable", json={"version": "pets/99"}), 422, "unknown_model")
     problem(client.put("/v1/models/aliases/newest", json={"version": "pets/9"}), 404, "not_found")
     problem(client.put("/v1/models/aliases/stable", json={"version": 9}), 400, "invalid_request")
@@ -87,7 +87,7 @@ def test_what_is_not_there_cannot_be_pointed_at(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data"])
-def test_a_form_on_somebody_elses_page_changes_nothing(client: FlaskClient, storage: Storage, kind: str) -> None:
+def test_a_form_on_another_sites_page_changes_nothing(client: FlaskClient, storage: Storage, kind: str) -> None:
     storage.models.point(Alias.STABLE, "pets/9")
     answer = client.post("/v1/models/rollback", data=b"{}", headers={"Content-Type": kind})
     problem(answer, 400, "invalid_request")
@@ -108,7 +108,7 @@ def test_an_unknown_model_is_refused_at_once(client: FlaskClient, storage: Stora
     assert not list(storage.objects.listing("uploads", ""))
 
 
-def test_a_name_that_is_no_name_is_refused(client: FlaskClient) -> None:
+def test_an_invalid_model_name_is_refused(client: FlaskClient) -> None:
     problem(post(client, model="x" * 200), 400, "invalid_request")
 
 

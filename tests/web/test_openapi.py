@@ -1,4 +1,4 @@
-"""/openapi.json and /docs: what they say is what the routes do."""
+"""/openapi.json and /docs describe what the routes do."""
 
 import io
 import json
@@ -66,7 +66,7 @@ def test_routes_and_description_are_the_same(app: Flask) -> None:
     assert set(OPERATIONS) == {rule.endpoint for rule in app.url_map.iter_rules()} - {"static"}
 
 
-def test_every_operation_says_what_it_is(app: Flask) -> None:
+def test_every_operation_has_a_summary(app: Flask) -> None:
     document = app.test_client().get("/openapi.json").get_json()
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
     assert len({operation["operationId"] for operation in operations}) == len(operations)
@@ -76,7 +76,7 @@ def test_every_operation_says_what_it_is(app: Flask) -> None:
         assert all(parameter["description"] for parameter in operation["parameters"])
 
 
-def test_whoever_changes_something_by_a_session_sends_its_token(app: Flask) -> None:
+def test_every_change_by_a_session_requires_its_csrf_token(app: Flask) -> None:
     paths = app.test_client().get("/openapi.json").get_json()["paths"]
     for path, methods in paths.items():
         for method, operation in methods.items():
@@ -86,8 +86,8 @@ def test_whoever_changes_something_by_a_session_sends_its_token(app: Flask) -> N
             assert len(csrf) == (sends and bool(operation["security"])), (method, path)
 
 
-def test_every_object_of_ours_is_closed(app: Flask) -> None:
-    """An open one would let a field pass that nobody described."""
+def test_every_object_schema_is_closed(app: Flask) -> None:
+    """An open schema would accept undescribed fields."""
     as_the_card_has_it = {"metrics"}
 
     def check(name: str, schema: Any) -> None:
@@ -104,7 +104,7 @@ def test_every_object_of_ours_is_closed(app: Flask) -> None:
     check("", app.test_client().get("/openapi.json").get_json()["components"]["schemas"])
 
 
-def test_a_field_that_is_not_described_is_seen(app: Flask) -> None:
+def test_an_undescribed_field_is_detected(app: Flask) -> None:
     queue = app.test_client().get("/v1/queue").get_json()
     description = Description(app)
     description.matches({"$ref": "#/components/schemas/Queue"}, queue)
@@ -113,7 +113,7 @@ def test_a_field_that_is_not_described_is_seen(app: Flask) -> None:
 
 
 class Walk:
-    """Through the whole API as one caller would go."""
+    """Calls the whole API as one client would."""
 
     def __init__(self, client: FlaskClient, storage: Storage, work: Work, description: Description) -> None:
         self.client, self.storage, self.work, self.description = client, storage, work, description
@@ -155,7 +155,7 @@ class Walk:
         assert self.client.get(path).status_code == 410
 
     def submit_and_wait(self) -> None:
-        """The repetition of a key whose job has ended needs nobody to work meanwhile."""
+        """A repeated key of an ended job returns its end, so no worker has to run during the wait."""
         key = {"Idempotency-Key": "b"}
         self.submit(headers=key)
         self.work()
@@ -232,7 +232,7 @@ class Walk:
         assert self.client.put("/v1/queue").status_code == 405
 
 
-def test_every_answer_is_as_it_is_described(app: Flask, storage: Storage, work: Work) -> None:
+def test_every_response_matches_its_description(app: Flask, storage: Storage, work: Work) -> None:
     description: Description = app.extensions["description"]
     walk = Walk(app.test_client(), storage, work, description)
     walk.one_job()
@@ -248,7 +248,7 @@ def test_every_answer_is_as_it_is_described(app: Flask, storage: Storage, work: 
 
 
 def sessions(storage: Storage, description: Description) -> None:
-    """On a web that asks who calls."""
+    """Calls the session routes of an app that requires keys."""
     app = held_to_description(guarded(storage))
     app.extensions["description"] = description
     client = app.test_client()
@@ -273,7 +273,7 @@ def sessions(storage: Storage, description: Description) -> None:
 
 
 class Page(HTMLParser):
-    """What the tests ask of /docs."""
+    """The parts of /docs that the tests check."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -290,7 +290,7 @@ class Page(HTMLParser):
             self.inline.append(tag)
 
 
-def test_the_page_has_everything_and_asks_nobody_else(app: Flask) -> None:
+def test_the_page_is_complete_and_loads_nothing_from_other_hosts(app: Flask) -> None:
     client = app.test_client()
     answer = client.get("/docs")
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
@@ -306,6 +306,6 @@ def test_the_page_has_everything_and_asks_nobody_else(app: Flask) -> None:
     assert operations | schemas | {f"code-{code}" for code in KINDS} <= set(page.ids)
 
 
-def test_nobody_needs_a_key_to_read_about_keys(connection: Storage) -> None:
+def test_the_description_is_readable_without_a_key(connection: Storage) -> None:
     client = guarded(connection).test_client()
     assert [client.get(path).status_code for path in ("/docs", "/openapi.json")] == [200, 200]

@@ -1,4 +1,4 @@
-"""A path prefix counts only from a declared proxy, and never names another host."""
+"""A path prefix is accepted only from a declared proxy, and never names another host."""
 
 import pictures
 import pytest
@@ -31,12 +31,12 @@ def test_the_prefix_of_a_declared_proxy(connection: Storage, sent: str, root: st
 
 
 @pytest.mark.parametrize("sent", ["//evil.example", "/a//b", "https://evil.example", "/a?b", "/a b", "segue", "/é"])
-def test_what_is_no_path_is_ignored(connection: Storage, sent: str) -> None:
+def test_an_invalid_prefix_is_ignored(connection: Storage, sent: str) -> None:
     client = client_of(connection, trusted_proxy="127.0.0.1")
     assert location(client, **{"X-Forwarded-Prefix": sent}) == ""
 
 
-def test_the_prefix_of_anybody_else_is_ignored(client: FlaskClient) -> None:
+def test_the_prefix_of_an_undeclared_proxy_is_ignored(client: FlaskClient) -> None:
     answer = client.post("/v1/jobs", headers={"X-Forwarded-Prefix": "/segue"}, **PHOTO)
     assert not answer.headers.get("Location", "").startswith("/segue")
 

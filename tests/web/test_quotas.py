@@ -1,4 +1,4 @@
-"""How much is kept for a tenant, and that no more is accepted."""
+"""Quotas: how much a tenant may store, and the refusal of more."""
 
 import io
 from typing import Any
@@ -35,7 +35,7 @@ def code(answer: TestResponse) -> tuple[int, str]:
     return answer.status_code, answer.get_json().get("code", "")
 
 
-def test_no_more_jobs_than_the_quota_are_kept(connection: Storage) -> None:
+def test_jobs_beyond_the_quota_are_refused(connection: Storage) -> None:
     client = guarded(connection, quota_jobs=3).test_client()
     mine, theirs = (bearer(new_key(connection, tenant)) for tenant in ("acme", "other"))
     made = [post(client, mine).get_json()["id"] for _ in range(2)]
@@ -47,7 +47,7 @@ def test_no_more_jobs_than_the_quota_are_kept(connection: Storage) -> None:
     assert post(client, mine).status_code == 202
 
 
-def test_bytes_behind_the_image_count(connection: Storage) -> None:
+def test_bytes_after_the_image_count(connection: Storage) -> None:
     client = guarded(connection, quota_bytes=len(PHOTO) + 100_000).test_client()
     key = bearer(new_key(connection))
     assert post(client, key, PHOTO + bytes(100_000)).status_code == 202
@@ -66,7 +66,7 @@ def test_a_refused_upload_may_be_repeated_under_its_key(connection: Storage) -> 
     assert post(client, repeated).status_code == 202
 
 
-def test_an_open_web_has_no_quota(connection: Storage) -> None:
+def test_an_open_server_has_no_quota(connection: Storage) -> None:
     client = create_app(connection.settings.replace(quota_jobs=1)).test_client()
     assert [post(client, {}).status_code for _ in range(2)] == [202, 202]
     usage = client.get("/v1/usage").get_json()

@@ -1,4 +1,4 @@
-"""How much a caller may change in a while."""
+"""Rate limits: how many requests a caller may make in a window."""
 
 import io
 import time
@@ -30,7 +30,7 @@ def _model(connection: Storage) -> None:
 
 
 def limited(answer: TestResponse) -> int:
-    """→ seconds until there is room again"""
+    """Check the refusal. Returns the seconds of its Retry-After."""
     problem = answer.get_json()
     assert (answer.status_code, problem["code"], problem["retryable"]) == (429, "rate_limited", True)
     assert problem["retry_after_s"] == int(answer.headers["Retry-After"])
@@ -42,7 +42,7 @@ def append(client: FlaskClient, batch: str, count: int, headers: dict[str, str],
     return client.post(f"/v1/batches/{batch}/jobs", data={"image": images}, headers=headers)
 
 
-def test_a_key_has_its_share_and_reads_cost_nothing(connection: Storage) -> None:
+def test_a_key_has_a_limit_and_reads_cost_nothing(connection: Storage) -> None:
     client = guarded(connection, limit_key="3/hour").test_client()
     mine, theirs = (bearer(new_key(connection, tenant)) for tenant in ("acme", "other"))
     assert [client.post("/v1/jobs", headers=mine, **PHOTO).status_code for _ in range(3)] == [202] * 3
@@ -51,7 +51,7 @@ def test_a_key_has_its_share_and_reads_cost_nothing(connection: Storage) -> None
     assert client.post("/v1/jobs", headers=theirs, **PHOTO).status_code == 202
 
 
-def test_the_share_is_of_all_webs_together(connection: Storage) -> None:
+def test_all_web_processes_share_a_limit(connection: Storage) -> None:
     webs = [guarded(connection, limit_key="3/hour").test_client() for _ in range(2)]
     key = bearer(new_key(connection))
     statuses = [webs[i % 2].post("/v1/jobs", headers=key, **PHOTO).status_code for i in range(4)]
@@ -68,16 +68,16 @@ def test_an_append_costs_as_many_as_it_has_images(connection: Storage) -> None:
     assert client.get(f"/v1/batches/{batch}", headers=key).get_json()["counts"]["total"] == 9
 
 
-def test_more_than_ever_fits_is_not_told_to_come_again(connection: Storage) -> None:
+def test_a_request_above_the_whole_limit_gets_no_retry_after(connection: Storage) -> None:
     client = guarded(connection, limit_key="4/hour").test_client()
     key = bearer(new_key(connection))
     batch = client.post("/v1/batches", json={}, headers=key).get_json()["id"]
-    answer = append(client, batch, 5, key)  # it costs 1, for it was read
+    answer = append(client, batch, 5, key)  # it costs 1, because its body was read
     assert (answer.status_code, answer.get_json()["retryable"]) == (413, False)
     assert append(client, batch, 2, key).status_code == 202
 
 
-def test_retry_after_is_true(connection: Storage) -> None:
+def test_retry_after_is_accurate(connection: Storage) -> None:
     client = guarded(connection, limit_key="4/second").test_client()
     key = bearer(new_key(connection))
     batch = client.post("/v1/batches", json={}, headers=key).get_json()["id"]
@@ -90,7 +90,7 @@ def test_retry_after_is_true(connection: Storage) -> None:
 
 
 def test_renderings_count_beside_changes(connection: Storage, work: Callable[[], None]) -> None:
-    """The mask's own file and what the client has already cost nothing."""
+    """The stored mask and a 304 cost nothing."""
     client = guarded(connection, limit_key="3/hour").test_client()
     key = bearer(new_key(connection))
     job = client.post("/v1/jobs", headers=key, **PHOTO).get_json()
@@ -115,7 +115,7 @@ def test_jobs_that_a_list_names_are_counted(connection: Storage) -> None:
     limited(client.get("/v1/jobs", query_string=query, headers=key))
 
 
-def test_the_open_web_has_no_limits(connection: Storage) -> None:
+def test_an_open_server_has_no_limits(connection: Storage) -> None:
     from web.app import create_app
 
     client = create_app(connection.settings.replace(limit_key="1/hour", limit_address="1/hour")).test_client()
@@ -130,7 +130,7 @@ def entered(public: FlaskClient, address: str) -> tuple[FlaskClient, dict[str, s
     return browser, where, {"X-CSRF-Token": cookie.value}
 
 
-def test_anonymous_tenants_share_what_their_address_has(connection: Storage) -> None:
+def test_anonymous_tenants_share_the_limit_of_their_address(connection: Storage) -> None:
     public = guarded(connection, public_page=True, limit_address="3/hour").test_client()
     statuses = []
     for _ in range(2):
@@ -141,7 +141,7 @@ def test_anonymous_tenants_share_what_their_address_has(connection: Storage) -> 
     assert browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO).status_code == 202
 
 
-def test_an_anonymous_tenant_has_its_share_too(connection: Storage) -> None:
+def test_an_anonymous_tenant_has_a_limit_too(connection: Storage) -> None:
     public = guarded(connection, public_page=True, limit_key="1/hour").test_client()
     browser, where, csrf = entered(public, "10.0.0.1")
     posted = [browser.post("/v1/jobs", headers=csrf, environ_base=where, **PHOTO) for _ in range(2)]
@@ -149,7 +149,7 @@ def test_an_anonymous_tenant_has_its_share_too(connection: Storage) -> None:
     limited(posted[1])
 
 
-def test_an_address_makes_so_many_sessions(connection: Storage) -> None:
+def test_the_sessions_of_an_address_are_limited(connection: Storage) -> None:
     public = guarded(connection, public_page=True, limit_address="2/hour").test_client()
     for _ in range(2):
         entered(public, "10.0.0.1")
@@ -157,7 +157,7 @@ def test_an_address_makes_so_many_sessions(connection: Storage) -> None:
     entered(public, "10.0.0.2")
 
 
-def test_the_many_addresses_of_one_ipv6_network_have_a_limit_together(connection: Storage) -> None:
+def test_the_addresses_of_one_ipv6_network_share_a_limit(connection: Storage) -> None:
     client = guarded(connection, limit_address="100/hour", limit_network="3/hour").test_client()
 
     def statuses(network: str, count: int) -> list[int]:
@@ -172,7 +172,7 @@ def test_the_many_addresses_of_one_ipv6_network_have_a_limit_together(connection
     assert statuses("2001:db8:2", 1) == [401]
 
 
-def test_after_too_many_wrong_keys_the_database_is_not_asked(connection: Storage) -> None:
+def test_after_too_many_wrong_keys_the_database_is_not_queried(connection: Storage) -> None:
     app = guarded(connection, limit_address="3/hour")
     client, api_keys = app.test_client(), app.extensions["storage"].api_keys
     key = new_key(connection)
@@ -190,7 +190,7 @@ def test_after_too_many_wrong_keys_the_database_is_not_asked(connection: Storage
     assert len(asked) == 4
     limited(client.get("/v1/queue", headers={"Authorization": "nonsense"}))
     limited(client.post("/session", json={"key": UNKNOWN}))
-    assert client.get("/v1/queue", headers=bearer(key)).status_code == 200, "a key that is known goes on"
+    assert client.get("/v1/queue", headers=bearer(key)).status_code == 200, "a known key still works"
     elsewhere = {"REMOTE_ADDR": "10.0.0.2"}
     assert client.get("/v1/queue", headers=bearer(UNKNOWN), environ_base=elsewhere).status_code == 401
 
@@ -206,7 +206,7 @@ def test_our_keys_in_redis_have_our_prefix(connection: Storage) -> None:
     assert all(0 < connection.jobs.client.ttl(name) <= 60 for name in names)
 
 
-def test_without_redis_it_is_an_outage(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_a_limited_request_is_unavailable(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     app = guarded(connection)
     client, key = app.test_client(), bearer(new_key(connection))
     assert client.get("/v1/models", headers=key).status_code == 200
@@ -279,8 +279,8 @@ def queued(connection: Storage, batch: str) -> int:
     return sum(job.status is Status.QUEUED for job in connection.batches.jobs(batch))
 
 
-def test_retrying_a_batch_costs_what_it_enqueues(connection: Storage) -> None:
-    """Where the limit ends it, the repeated request goes on where it stopped."""
+def test_retrying_a_batch_costs_one_per_enqueued_job(connection: Storage) -> None:
+    """If the limit stops a retry, the repeated request continues where it stopped."""
     client = guarded(connection, limit_key="8/hour").test_client()
     key = bearer(new_key(connection))
     batch = canceled_batch(client, connection, key, 6)
@@ -294,7 +294,7 @@ def test_retrying_a_batch_costs_what_it_enqueues(connection: Storage) -> None:
     assert queued(connection, batch) == 6
 
 
-def test_a_full_queue_takes_no_retries(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_refuses_retries(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     client = guarded(connection).test_client()
     key = bearer(new_key(connection))
     batch = canceled_batch(client, connection, key, 2)

@@ -1,4 +1,4 @@
-"""GET /v1/jobs: pages from the records, in each kind of database."""
+"""GET /v1/jobs: pages of records, in each kind of database."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -51,7 +51,7 @@ def test_pages_follow_each_other_by_their_links(recording: Storage, get: Get) ->
     assert "Link" not in last.headers
 
 
-def test_a_listed_job_is_told_as_by_itself(recording: Storage, client: FlaskClient, get: Get) -> None:
+def test_a_listed_job_equals_its_own_document(recording: Storage, client: FlaskClient, get: Get) -> None:
     job_id = client.post("/v1/jobs", data=pictures.jpeg(), content_type="image/jpeg").get_json()["id"]
     client.post(f"/v1/jobs/{job_id}/cancel")
     recorder.record(recording)
@@ -80,7 +80,7 @@ def test_filters(recording: Storage, get: Get) -> None:
         {"limit": ["1", "2"]},
     ],
 )  # fmt: skip
-def test_a_wrong_question_is_told(get: Get, query: dict[str, Any]) -> None:
+def test_an_invalid_query_is_refused(get: Get, query: dict[str, Any]) -> None:
     answer = get(**query)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
 

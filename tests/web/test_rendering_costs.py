@@ -1,4 +1,4 @@
-"""The largest photo and mask in every format: bounded memory, bounded time, bounded answers."""
+"""The largest photo and mask in every format: memory, time and response sizes are bounded."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ OF_A_MASK = [
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[ProcessPoolExecutor]:
-    """A fresh process for each: memory that the one before gave back would be had for nothing."""
+    """A fresh process per rendering: memory freed by an earlier one would not be counted."""
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh, initializer=examined.confine, max_tasks_per_child=1) as pool:
         yield pool
 
 
 def measured(lab: ProcessPoolExecutor, format_: str, photo: str, mask: str) -> tuple[int, str]:
-    """→ bytes of the answer, code of a refusal."""
+    """Return the size of the response in bytes, and the problem code of a refusal."""
     content = rendered.photo(photo), rendered.mask(mask)
     peak_mb, cpu_s, size, code = lab.submit(rendered.cost, format_, *content).result(PATIENCE_S)
     print(f"{format_:11}{photo:14}{mask:9}{peak_mb:5} MB {cpu_s:5.2f} s {size:10} bytes {code}")
@@ -42,7 +42,7 @@ def measured(lab: ProcessPoolExecutor, format_: str, photo: str, mask: str) -> t
 
 
 def reserved_bytes(format_: str, photo: str) -> int:
-    """What the web sets aside before it begins."""
+    """The memory that the web process reserves for the rendering."""
     spec = specs.spec(width=rendered.SIDE, height=rendered.SIDE, format=photo.partition(" ")[0].upper())
     if format_ == "corrected":
         return corrected_bytes(spec)
@@ -50,11 +50,13 @@ def reserved_bytes(format_: str, photo: str) -> int:
 
 
 @pytest.mark.parametrize(("format_", "photo", "mask"), OF_A_PHOTO + OF_A_MASK + [("corrected", "jpeg RGB", "smooth")])
-def test_the_largest_fits(lab: ProcessPoolExecutor, format_: str, photo: str, mask: str) -> None:
+def test_the_largest_rendering_stays_within_its_bounds(
+    lab: ProcessPoolExecutor, format_: str, photo: str, mask: str
+) -> None:
     _, code = measured(lab, format_, photo, mask)
     assert code == ("mask_too_detailed" if (format_, mask) == ("geojson", "noisy") else "")
 
 
-def test_as_many_corners_as_are_allowed_fit(lab: ProcessPoolExecutor) -> None:
+def test_the_maximum_number_of_corners_stays_within_the_bounds(lab: ProcessPoolExecutor) -> None:
     size, code = measured(lab, "geojson", "jpeg RGB", "detailed")
     assert (code, size > 4_000_000) == ("", True)

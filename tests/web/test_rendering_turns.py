@@ -1,4 +1,4 @@
-"""One client's renderings beside another client's, on the real server: how many of the first are made before."""
+"""Renderings of two clients on the real server: one client's many do not delay the other's."""
 
 import http.client
 import io
@@ -32,7 +32,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keyed_server(settings: Settings, log: Path) -> Iterator[Service]:
-    """One process that asks for keys."""
+    """One web process that requires keys."""
     port = services.free_ports(1)
     env = services.joining(settings, PORT=port, REQUIRE_KEYS=1, SESSION_SECRET=SECRET, KEY_CACHE_S=0)
     started = services.start(services.procfile("web"), env, port, log)
@@ -43,7 +43,7 @@ def keyed_server(settings: Settings, log: Path) -> Iterator[Service]:
 
 @dataclass
 class Client:
-    """With a key of its own, and a job that has its mask."""
+    """A client with its own key and a finished job."""
 
     port: int
     headers: dict[str, str]
@@ -66,7 +66,7 @@ class Client:
 
 @pytest.fixture
 def clients(connection: Storage, keyed_server: Service, work: Callable[[], None]) -> tuple[Client, Client]:
-    """One with the largest photo, one with a small one."""
+    """One client with the largest photo, and one with a small photo."""
     made = []
     app = guarded(connection).test_client()
     for tenant, photo in (("greedy", hostile.largest("jpeg CMYK")), ("modest", pictures.jpeg())):
@@ -79,17 +79,17 @@ def clients(connection: Storage, keyed_server: Service, work: Callable[[], None]
 
 
 def while_others_wait(ask: Callable[[int], Any], act: Callable[[], None]) -> int:
-    """→ how many of MANY answers had come when `act` was done"""
+    """Return how many of MANY responses had arrived when `act` was done."""
     with ThreadPoolExecutor(MANY) as pool:
         asked: list[Future[Any]] = [pool.submit(ask, number) for number in range(MANY)]
-        time.sleep(1)  # they are in line
+        time.sleep(1)  # they are queued
         act()
         done = sum(one.done() for one in asked)
         assert {one.result(PATIENCE_S)[0] for one in asked} <= {200, 201}
     return done
 
 
-def test_one_callers_overlays_delay_another_by_about_one(clients: tuple[Client, Client]) -> None:
+def test_one_callers_overlays_delay_another_by_about_one_rendering(clients: tuple[Client, Client]) -> None:
     greedy, modest = clients
     before: list[int] = []
 
@@ -98,7 +98,7 @@ def test_one_callers_overlays_delay_another_by_about_one(clients: tuple[Client, 
 
     done = while_others_wait(lambda number: greedy.get(greedy.overlay(number)), ask)
     assert before == [200]
-    assert done <= MANY - 3, "the other caller waited for nearly all of them"
+    assert done <= MANY - 3, "the other caller waited for nearly all renderings"
 
 
 def test_corrected_masks_take_turns_with_renderings(clients: tuple[Client, Client]) -> None:
@@ -116,7 +116,7 @@ def test_corrected_masks_take_turns_with_renderings(clients: tuple[Client, Clien
     assert while_others_wait(lambda _: greedy.send("POST", path, body, kind), ask) <= MANY - 3
 
 
-def test_a_client_that_has_left_is_not_served(clients: tuple[Client, Client], log: Path) -> None:
+def test_no_rendering_is_made_for_a_disconnected_client(clients: tuple[Client, Client], log: Path) -> None:
     greedy, modest = clients
     for number in range(MANY):
         lines = [f"GET {greedy.overlay(number)} HTTP/1.1", "Host: localhost"]

@@ -1,4 +1,4 @@
-"""Requests that are refused: one clear problem document each, nothing stored, nothing of ours shown."""
+"""Refused requests: each gets one clear problem document without internals, and stores nothing."""
 
 import io
 from typing import Any
@@ -72,7 +72,7 @@ DETAILS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", DETAILS)
-def test_a_refusal_says_what_was_wrong_with_this_request(client: FlaskClient, name: str) -> None:
+def test_a_refusal_names_the_error_of_the_request(client: FlaskClient, name: str) -> None:
     arguments, detail = DETAILS[name]
     assert detail in client.post("/v1/jobs", **arguments).get_json()["detail"]
 
@@ -87,7 +87,7 @@ def test_refused(client: FlaskClient, connection: Storage, name: str) -> None:
     assert sum(connection.jobs.queue().pending.values()) == 0
 
 
-def test_a_wrong_extension_on_a_right_image_is_fine(client: FlaskClient) -> None:
+def test_a_wrong_extension_on_a_valid_image_is_accepted(client: FlaskClient) -> None:
     assert client.post("/v1/jobs", data={"image": image(name="notes.txt")}).status_code == 202
 
 
@@ -95,7 +95,7 @@ def test_a_wrong_extension_on_a_right_image_is_fine(client: FlaskClient) -> None
     ("method", "path", "status", "code"),
     [("get", "/v1/nothing", 404, "not_found"), ("put", "/v1/jobs", 405, "method_not_allowed")],
 )
-def test_wrong_addresses(client: FlaskClient, method: str, path: str, status: int, code: str) -> None:
+def test_wrong_paths_and_methods(client: FlaskClient, method: str, path: str, status: int, code: str) -> None:
     answer = getattr(client, method)(path)
     assert (answer.status_code, answer.get_json()["code"]) == (status, code)
     assert status != 405 or "POST" in answer.headers["Allow"]
@@ -121,7 +121,7 @@ def test_wrong_addresses(client: FlaskClient, method: str, path: str, status: in
         ("", ""),
     ],
 )
-def test_a_filename_is_only_shown(given: str, kept: str) -> None:
+def test_a_filename_is_cleaned_for_display(given: str, kept: str) -> None:
     assert clean_filename(given) == kept
 
 
@@ -131,7 +131,7 @@ def test_request_ids_are_kept_if_harmless(client: FlaskClient) -> None:
         assert client.get("/healthz", headers={"X-Request-ID": evil}).headers["X-Request-ID"] != evil
 
 
-def test_a_bug_shows_nothing_of_itself(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_shows_no_details(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise RuntimeError("secret detail")
 
@@ -141,7 +141,7 @@ def test_a_bug_shows_nothing_of_itself(app: Flask, monkeypatch: pytest.MonkeyPat
     assert "secret" not in answer.text
 
 
-def test_every_answer_has_its_security_headers(client: FlaskClient) -> None:
+def test_responses_have_security_headers(client: FlaskClient) -> None:
     for path in ("/", "/healthz", "/v1/nothing", "/static/app.js"):
         answer = client.get(path)
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""Sessions by cookie: for a key, and for nobody in particular on a public page."""
+"""Cookie sessions: for a key, and for anonymous visitors of a public page."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def public(connection: Storage) -> FlaskClient:
 
 
 def cookies(answer: TestResponse) -> dict[str, str]:
-    """Name → the whole Set-Cookie line."""
+    """Map each cookie's name to its whole Set-Cookie header."""
     return {line.partition("=")[0]: line for line in answer.headers.getlist("Set-Cookie")}
 
 
@@ -67,10 +67,12 @@ def test_over_https_the_cookies_are_secure_and_bound_to_the_host(client: FlaskCl
     assert token
     planted = client.application.test_client()
     planted.set_cookie(SESSION, token.value)
-    assert planted.get("/v1/queue", base_url="https://localhost").status_code == 401, "the other name does not count"
+    assert planted.get("/v1/queue", base_url="https://localhost").status_code == 401, (
+        "a cookie without the __Host- prefix is ignored"
+    )
 
 
-def test_the_cookie_is_stored_nowhere(client: FlaskClient, connection: Storage) -> None:
+def test_the_cookies_value_is_stored_nowhere(client: FlaskClient, connection: Storage) -> None:
     client.post("/session", headers=bearer(new_key(connection)))
     cookie = client.get_cookie(SESSION)
     assert cookie
@@ -94,13 +96,13 @@ def test_signing_in_again_rotates_the_session(client: FlaskClient, connection: S
 
 
 def replayed(client: FlaskClient, cookie: str) -> int:
-    """The status of a request with this cookie from another browser."""
+    """Return the status of a request with this cookie from another browser."""
     thief = client.application.test_client()
     thief.set_cookie(SESSION, cookie)
     return thief.get("/v1/queue").status_code
 
 
-def test_a_key_may_come_as_json(client: FlaskClient, connection: Storage) -> None:
+def test_a_key_can_be_sent_as_json(client: FlaskClient, connection: Storage) -> None:
     key = new_key(connection)
     assert client.post("/session", json={"key": key}).status_code == 204
     for body in ({"key": "wrong"}, {"key": ""}):
@@ -111,7 +113,7 @@ def test_a_key_may_come_as_json(client: FlaskClient, connection: Storage) -> Non
     assert client.post("/session").status_code == 401
 
 
-def test_a_change_needs_the_token(client: FlaskClient, connection: Storage) -> None:
+def test_a_change_needs_the_csrf_token(client: FlaskClient, connection: Storage) -> None:
     client.post("/session", headers=bearer(new_key(connection)))
     for headers in ({}, {"X-CSRF-Token": ""}, {"X-CSRF-Token": "x"}, {"X-CSRF-Token": "\xff"}):
         answer = client.post("/v1/jobs", headers=headers, **PHOTO)
@@ -123,7 +125,9 @@ def test_a_change_needs_the_token(client: FlaskClient, connection: Storage) -> N
 @pytest.mark.parametrize(
     "foreign", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}]
 )
-def test_a_change_comes_from_our_own_page(client: FlaskClient, connection: Storage, foreign: dict[str, str]) -> None:
+def test_a_change_must_come_from_our_own_page(
+    client: FlaskClient, connection: Storage, foreign: dict[str, str]
+) -> None:
     key = bearer(new_key(connection))
     client.post("/session", headers=key)
     own = {**csrf(client), "Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}
@@ -131,11 +135,13 @@ def test_a_change_comes_from_our_own_page(client: FlaskClient, connection: Stora
         answer = client.open(path, method=method, headers={**csrf(client), **foreign}, **PHOTO)
         assert (answer.status_code, answer.get_json()["code"]) == (403, "forbidden"), path
     assert client.post("/v1/jobs", headers=own, **PHOTO).status_code == 202
-    assert client.post("/v1/jobs", headers={**key, **foreign}, **PHOTO).status_code == 202, "a key is no cookie"
+    assert client.post("/v1/jobs", headers={**key, **foreign}, **PHOTO).status_code == 202, (
+        "a request with a key is exempt"
+    )
 
 
-def test_the_token_is_the_sessions_own(client: FlaskClient, connection: Storage) -> None:
-    """A cookie that somebody planted does not make a token."""
+def test_the_csrf_token_belongs_to_its_session(client: FlaskClient, connection: Storage) -> None:
+    """A planted cookie does not produce a valid token."""
     client.post("/session", headers=bearer(new_key(connection)))
     client.set_cookie(CSRF, "planted")
     assert client.post("/v1/jobs", headers={"X-CSRF-Token": "planted"}, **PHOTO).status_code == 403
@@ -166,8 +172,8 @@ def test_signing_out(client: FlaskClient, connection: Storage) -> None:
 
 
 @pytest.mark.parametrize("column", ["seen_ms", "expires_ms"])
-def test_a_session_ends_unused_and_after_its_time(client: FlaskClient, connection: Storage, column: str) -> None:
-    """Idle for a day, or seven days after its beginning, however much it is used."""
+def test_a_session_ends_when_idle_and_at_its_maximum_age(client: FlaskClient, connection: Storage, column: str) -> None:
+    """After a day without use, or seven days after its creation in any case."""
     client.post("/session", headers=bearer(new_key(connection)))
     times = {"seen_ms": connection.settings.session_idle_s * 1000, "expires_ms": 0}
 
@@ -183,7 +189,7 @@ def test_a_session_ends_unused_and_after_its_time(client: FlaskClient, connectio
     assert client.get("/v1/queue").status_code == 401
 
 
-def test_use_keeps_a_session_awake(client: FlaskClient, connection: Storage) -> None:
+def test_use_extends_a_session(client: FlaskClient, connection: Storage) -> None:
     client.post("/session", headers=bearer(new_key(connection)))
     with connection.database.begin() as sql:
         sql.execute(text(f"UPDATE sessions SET seen_ms = {now_ms() - 3600_000}"))
@@ -194,7 +200,7 @@ def test_use_keeps_a_session_awake(client: FlaskClient, connection: Storage) -> 
     assert seen > now_ms() - 60_000
 
 
-def test_a_keys_session_is_good_on_every_web_of_the_database(client: FlaskClient, connection: Storage) -> None:
+def test_a_session_is_valid_on_every_web_process_of_the_database(client: FlaskClient, connection: Storage) -> None:
     client.post("/session", headers=bearer(new_key(connection)))
     cookie = client.get_cookie(SESSION)
     assert cookie
@@ -236,7 +242,7 @@ def test_a_session_of_a_rotated_key_ends_with_the_old_secret(client: FlaskClient
     assert client.get("/v1/queue").status_code == 200
 
 
-def test_without_the_database_sessions_go_on(connection: Storage, tmp_path: Path) -> None:
+def test_sessions_continue_without_the_database(connection: Storage, tmp_path: Path) -> None:
     where = tmp_path / "records.db"
     made = connect(connection.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
     made.database.migrate()
@@ -251,7 +257,7 @@ def test_without_the_database_sessions_go_on(connection: Storage, tmp_path: Path
     web.extensions["storage"].database.dispose()
     for file in tmp_path.iterdir():
         file.unlink()
-    where.mkdir()  # nothing can be opened here
+    where.mkdir()  # SQLite cannot open a directory
     assert [one.get("/v1/queue").status_code for one in (signed_in, visitor)] == [200, 200]
     assert late.post("/session").status_code == 204, "a public page needs no database"
     assert late.get("/v1/queue").status_code == 200
@@ -268,13 +274,15 @@ def test_unknown_cookies_are_bounded_like_wrong_keys(connection: Storage) -> Non
     assert statuses == [401, 401, 401, 429, 429]
 
 
-def test_another_sites_page_makes_no_session(client: FlaskClient, public: FlaskClient, connection: Storage) -> None:
+def test_another_sites_page_cannot_create_a_session(
+    client: FlaskClient, public: FlaskClient, connection: Storage
+) -> None:
     for web in (client, public):
         headers = {**bearer(new_key(connection)), "Origin": "https://evil.example"}
         assert web.post("/session", headers=headers).status_code == 403
 
 
-def test_a_public_page_gives_each_browser_a_tenant_of_its_own(public: FlaskClient, connection: Storage) -> None:
+def test_a_public_page_gives_each_browser_its_own_tenant(public: FlaskClient, connection: Storage) -> None:
     second = public.application.test_client()
     jobs = []
     for browser in (public, second):
@@ -298,9 +306,7 @@ def test_a_second_tab_keeps_the_first_ones_tenant(public: FlaskClient) -> None:
     assert public.post("/v1/jobs", headers=csrf(public), **PHOTO).status_code == 202
 
 
-def test_an_anonymous_session_is_worth_nothing_where_the_page_is_not_public(
-    public: FlaskClient, client: FlaskClient
-) -> None:
+def test_an_anonymous_session_is_invalid_if_the_page_is_not_public(public: FlaskClient, client: FlaskClient) -> None:
     public.post("/session")
     cookie = public.get_cookie(SESSION)
     assert cookie
@@ -308,7 +314,7 @@ def test_an_anonymous_session_is_worth_nothing_where_the_page_is_not_public(
     assert client.get("/v1/queue").status_code == 401
 
 
-def test_the_page_drops_a_session_that_is_none(client: FlaskClient) -> None:
+def test_the_page_deletes_the_cookies_of_an_invalid_session(client: FlaskClient) -> None:
     client.set_cookie(SESSION, "of an earlier secret")
     assert client.get("/").status_code == 200
     assert client.get_cookie(SESSION) is None

@@ -1,4 +1,4 @@
-"""Listing and ending sessions: a key's own, and a tenant's by an admin."""
+"""Listing and ending sessions: by their own key, and by an admin of the tenant."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def statuses(*clients: FlaskClient) -> list[int]:
     return [client.get("/v1/queue").status_code for client in clients]
 
 
-def test_a_key_sees_and_ends_its_own_sessions_only(web: Flask, own_store: Storage) -> None:
+def test_a_key_sees_and_ends_only_its_own_sessions(web: Flask, own_store: Storage) -> None:
     key, same_tenant, other = new_key(own_store), new_key(own_store), new_key(own_store, "other")
     first, second = entered(web, key, "one"), entered(web, key, "two\u0007 <b>")
     strangers = [entered(web, same_tenant), entered(web, other)]
@@ -50,7 +50,7 @@ def test_a_key_sees_and_ends_its_own_sessions_only(web: Flask, own_store: Storag
     assert [found[agent]["current"] for agent in ("one", "two <b>")] == [True, False]
     for stranger in strangers:
         assert stranger.delete(f"/sessions/{found['one']['id']}", headers=token(stranger)).status_code == 404
-    assert first.delete(f"/sessions/{found['two <b>']['id']}").status_code == 403, "the token is needed"
+    assert first.delete(f"/sessions/{found['two <b>']['id']}").status_code == 403, "the CSRF token is required"
     assert first.delete(f"/sessions/{found['two <b>']['id']}", headers=token(first)).status_code == 204
     assert statuses(first, second, *strangers) == [200, 401, 200, 200]
     assert first.delete(f"/sessions/{found['one']['id']}", headers=token(first)).status_code == 204

@@ -1,4 +1,4 @@
-"""Another tenant's ids are unknown ids, in every route that takes one."""
+"""Another tenant's ids are answered like unknown ids, in every route that takes an id."""
 
 import io
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def parts() -> dict[str, Any]:
 
 @pytest.fixture
 def owned(client: FlaskClient, acme: Headers, connection: Storage, work: Callable[[], None]) -> dict[str, str]:
-    """What acme has, by what became of it."""
+    """The ids of acme's jobs and batch, by their state."""
     finished, erased, lost = (submit(client, acme, seed).get_json()["id"] for seed in range(3))
     batch = client.post("/v1/batches", json={"name": "holidays"}, headers=acme).get_json()["id"]
     client.post(f"/v1/batches/{batch}/jobs", headers=acme, **parts())
@@ -59,7 +59,7 @@ def owned(client: FlaskClient, acme: Headers, connection: Storage, work: Callabl
 
 
 def seen(client: FlaskClient, who: Headers, method: str, path: str, identifier: str, **more: Any) -> tuple[Any, ...]:
-    """Status, body and headers, without the id itself."""
+    """Return the response's status, body and headers, without the id itself."""
     headers = {**who, "X-Request-ID": "one-for-all"}
     answer = client.open(path.replace("<id>", identifier), method=method, headers=headers, **more)
     found = (answer.status_code, answer.get_data(as_text=True).replace(identifier, "<id>"), list(answer.headers))
@@ -77,7 +77,7 @@ def test_another_tenants_ids_look_like_unknown_ones(
         for argument, kinds in (("job_id", ("finished", "erased", "lost", "queued")), ("batch_id", ("batch",))):
             if argument not in rule.arguments:
                 continue
-            assert rule.arguments == {argument}, "teach this walk the new argument"
+            assert rule.arguments == {argument}, "add the new argument to this test"
             path = rule.rule.replace(f"<{argument}>", "<id>")
             unknown = keys.new_job_id() if argument == "job_id" else keys.new_batch_id()
             for method in rule.methods or ():
@@ -96,7 +96,7 @@ def test_another_tenants_ids_look_like_unknown_ones(
     assert connection.jobs.get(owned["lost"]) is None
 
 
-def test_a_lost_record_is_brought_back_for_its_owner_only(
+def test_a_lost_job_hash_is_restored_only_for_its_owner(
     client: FlaskClient, acme: Headers, other: Headers, owned: dict[str, str], connection: Storage
 ) -> None:
     path = f"/v1/jobs/{owned['lost']}"
@@ -105,7 +105,7 @@ def test_a_lost_record_is_brought_back_for_its_owner_only(
     assert client.get(path, headers=acme).get_json()["status"] == "succeeded"
 
 
-def test_an_idempotency_key_is_its_tenants(client: FlaskClient, acme: Headers, other: Headers) -> None:
+def test_idempotency_keys_are_separate_per_tenant(client: FlaskClient, acme: Headers, other: Headers) -> None:
     key = {"Idempotency-Key": "one"}
     mine = submit(client, acme, **key)
     theirs = submit(client, other, seed=1, **key)
@@ -122,7 +122,7 @@ def test_the_keys_of_one_tenant_see_the_same(client: FlaskClient, acme: Headers,
     assert client.get(job["links"]["self"], headers=second).status_code == 200
 
 
-def test_a_list_has_the_callers_jobs_only(recording: Storage) -> None:
+def test_a_list_has_only_the_callers_jobs(recording: Storage) -> None:
     recording.models.publish(SHIPPED_MODEL)
     app = guarded(recording)
     client = app.test_client()

@@ -1,4 +1,4 @@
-"""Who renders next, in greenlets of one thread as the server has them."""
+"""The order of renderings, in greenlets of one thread as in the server."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ PATIENCE_S = 30
 
 
 class Room:
-    """Renderings that end when a test says so."""
+    """Renderings that run until a test ends them."""
 
     def __init__(self, most_bytes: int = 100) -> None:
         self.turns, self.running, self.ended = Turns(most_bytes), list[str](), dict[str, Event]()
@@ -76,7 +76,7 @@ def test_callers_take_turns(room: Room) -> None:
     assert begun == ["a0", "a1", "b0", "c0", "a2", "b1", "c1", "a3"]
 
 
-def test_a_large_one_waits_for_room_and_is_not_overtaken(room: Room) -> None:
+def test_a_large_rendering_waits_for_memory_and_is_not_overtaken(room: Room) -> None:
     room.ask("a0", 60)
     room.ask("b0", 60)
     room.ask("c0", 10)
@@ -85,7 +85,7 @@ def test_a_large_one_waits_for_room_and_is_not_overtaken(room: Room) -> None:
     assert room.running == ["b0", "c0"]
 
 
-def test_what_is_larger_than_all_the_room_runs_alone(room: Room) -> None:
+def test_a_rendering_larger_than_the_memory_runs_alone(room: Room) -> None:
     room.ask("a0", 1000)
     room.ask("b0", 1)
     assert room.running == ["a0"]
@@ -93,7 +93,7 @@ def test_what_is_larger_than_all_the_room_runs_alone(room: Room) -> None:
     assert room.running == ["b0"]
 
 
-def test_who_has_left_is_passed_over(room: Room) -> None:
+def test_a_disconnected_caller_is_skipped(room: Room) -> None:
     gone: list[bool] = []
     room.ask("a0")
     room.ask("a1")
@@ -106,7 +106,7 @@ def test_who_has_left_is_passed_over(room: Room) -> None:
     assert all(isinstance(one.exception, ClientLeft) for one in left)
 
 
-def test_who_leaves_gives_its_place_back_although_nothing_ends(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disconnected_caller_leaves_the_queue_at_once(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_S", 0.01)
     gone: list[bool] = []
     room.ask("a0")
@@ -117,14 +117,14 @@ def test_who_leaves_gives_its_place_back_although_nothing_ends(room: Room, monke
     assert room.turns.waiting == 0
 
 
-def test_what_fails_gives_its_room_back(room: Room) -> None:
+def test_a_failure_releases_its_reservation(room: Room) -> None:
     with pytest.raises(ZeroDivisionError), room.turns.turn("a", 100, lambda: False):
         1 / 0  # noqa: B018
     room.ask("b0", 100)
     assert room.running == ["b0"]
 
 
-def test_a_line_that_is_too_long_is_refused(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_that_is_too_long_is_refused(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_WAITING", MOST_WAITING_PER_CALLER + 2)
     for number in range(AT_ONCE + MOST_WAITING_PER_CALLER):
         room.ask(f"a{number}")
@@ -136,12 +136,12 @@ def test_a_line_that_is_too_long_is_refused(room: Room, monkeypatch: pytest.Monk
             pass
         assert caught.value.code == code
         assert caught.value.retry_after_s
-    room.ask("a999")  # refused too: nothing of it stays behind
+    room.ask("a999")  # refused too, and leaves no entry behind
     while room.running:
         room.end(room.running[0])
 
 
-def test_a_closed_socket_is_seen_and_an_open_one_is_not() -> None:
+def test_a_closed_socket_is_detected() -> None:
     server = socket.create_server(("127.0.0.1", 0))
     with ExitStack() as stack:
         stack.enter_context(server)

@@ -1,4 +1,4 @@
-"""Run lengths and polygons: whatever the mask, they tell it exactly."""
+"""Run lengths and polygons represent any mask exactly."""
 
 import itertools
 import json
@@ -62,7 +62,7 @@ def classes(mask: Mask, count: int = 4) -> list[dict[str, Any]]:
 
 
 def rasterised(polygon: list[list[list[int]]], height: int, width: int) -> NDArray[np.bool_]:
-    """Even-odd at the pixels' centres: a ray to the left crosses an odd number of sides."""
+    """Fill by the even-odd rule at the pixel centres, with a ray to the left."""
     inside = np.zeros((height, width), bool)
     y, x = np.mgrid[:height, :width] + 0.5
     for ring in polygon:
@@ -75,12 +75,12 @@ def rasterised(polygon: list[list[list[int]]], height: int, width: int) -> NDArr
 
 
 def area(ring: list[list[int]]) -> int:
-    """Signed (the shoelace formula): above 0 where it turns from x to y."""
+    """The signed area (shoelace formula): positive if the ring turns from x to y."""
     return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in itertools.pairwise(ring)) // 2
 
 
 def check_valid(coordinates: list[Any], pixels: int) -> None:
-    """By OGC Simple Features, which PostGIS, QGIS and every other reader of GeoJSON holds to."""
+    """Check OGC Simple Features, which PostGIS, QGIS and other GeoJSON readers require."""
     whole = shape({"type": "MultiPolygon", "coordinates": coordinates})
     assert whole.is_valid, explain_validity(whole)
     assert whole.area == pixels
@@ -101,7 +101,7 @@ def check_polygons(mask: Mask) -> None:
             assert outline > 0
             assert all(hole < 0 for hole in holes)
             assert outline + sum(holes) == rasterised(polygon, *mask.shape).sum()
-        np.testing.assert_array_equal(seen, mask == entry["id"])  # and no two polygons overlap
+        np.testing.assert_array_equal(seen, mask == entry["id"])  # this also fails if two polygons overlap
 
 
 @pytest.mark.parametrize("name", SPOTS)
@@ -112,7 +112,7 @@ def test_polygons_of_spots(name: str) -> None:
 
 @given(masks)
 @settings(derandomize=True, deadline=None, max_examples=300)
-def test_polygons_tell_any_mask(mask: Mask) -> None:
+def test_polygons_represent_any_mask(mask: Mask) -> None:
     check_polygons(mask)
 
 
@@ -136,7 +136,7 @@ def test_a_ring_that_touches_itself_is_an_outline_and_a_hole() -> None:
 
 
 def test_polygons_of_a_mask_of_many_bands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The seams of the bands leave no trace."""
+    """The seams between bands do not show in the polygons."""
     import web.rendering.polygons as module
 
     mask = np.asarray(pictures.photo(90, 120).convert("L")) // 64
@@ -146,7 +146,7 @@ def test_polygons_of_a_mask_of_many_bands(monkeypatch: pytest.MonkeyPatch) -> No
     check_polygons(mask)
 
 
-def test_pieces_and_holes_are_counted_right() -> None:
+def test_pieces_and_holes_are_counted() -> None:
     document = json.loads(geojson(png(SPOTS["an island in a hole"]), classes(SPOTS["an island in a hole"])))
     ring, island = document["features"][1]["geometry"]["coordinates"]
     assert ring == [[[0, 0], [5, 0], [5, 5], [0, 5], [0, 0]], [[1, 1], [1, 4], [4, 4], [4, 1], [1, 1]]]
@@ -170,11 +170,11 @@ def test_too_many_corners_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.code == "mask_too_detailed"
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' decoder
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # raised in pycocotools' decoder
 @given(masks)
 @example(drawn("0"))
 @settings(derandomize=True, deadline=None, max_examples=200)
-def test_run_lengths_tell_any_mask(mask: Mask) -> None:
+def test_run_lengths_represent_any_mask(mask: Mask) -> None:
     document = json.loads(rle(png(mask), classes(mask)))
     assert document["size"] == list(mask.shape)
     for entry, told in zip(classes(mask), document["classes"], strict=True):

@@ -1,4 +1,4 @@
-"""`segue doctor` sees each kind of damage, and repairs it."""
+"""`segue doctor` detects each kind of damage and repairs it."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ def test_what_redis_lost_is_adopted_and_restored(well: Storage) -> None:
     assert [well.jobs.get(one.id).status for one in (done, lost)] == ["succeeded", "queued"]  # type: ignore[union-attr]
 
 
-def test_a_record_that_is_behind_its_result(well: Storage) -> None:
+def test_a_job_hash_that_is_older_than_its_result(well: Storage) -> None:
     made = submit(well)
     well.jobs.claim("token", "drainer", "worker")
     stored(well, made, "token")
@@ -77,7 +77,7 @@ def test_an_open_job_whose_photo_is_gone(well: Storage) -> None:
     assert well.jobs.get(made.id) is None
 
 
-def test_a_job_in_no_line(well: Storage) -> None:
+def test_an_open_job_missing_from_the_pending_set(well: Storage) -> None:
     made = submit(well)
     well.jobs.client.delete(keys.lane(made.lane))
     assert set(wrong(well)) == {"open jobs missing from the pending set"}
@@ -94,7 +94,7 @@ def test_results_that_nothing_points_at(well: Storage) -> None:
     assert well.objects.get(RESULTS, loser.result_key) is None
 
 
-def test_a_mask_that_somebody_deleted_is_told_and_stays_so(well: Storage) -> None:
+def test_a_deleted_mask_is_reported_and_cannot_be_repaired(well: Storage) -> None:
     made = ended(well)
     well.objects.remove(RESULTS, well.objects.results("local", made.id)[0].key)
     doctor.repair(well)

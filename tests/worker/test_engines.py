@@ -1,4 +1,4 @@
-"""Versions on a worker: loaded beside each other, swapped, refused with their reason, and no job fails for it."""
+"""Model versions on a worker: loading several, swapping, and refusing broken ones without failing jobs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,7 +66,7 @@ def version_of(storage: Storage, job_id: str) -> str:
 
 
 def damage(storage: Storage, version: str, kind: str, tmp_path: Path) -> str:
-    """→ a part of the reason that is to be expected"""
+    """Damage a version. Returns a part of the reason for the refusal."""
     key, good = f"{version}/{FILE}", storage.objects.get(MODELS, f"{version}/{FILE}") or b""
     if kind == "missing":
         storage.objects.remove(MODELS, key)
@@ -92,14 +92,12 @@ def damage(storage: Storage, version: str, kind: str, tmp_path: Path) -> str:
 DAMAGES = ("missing", "truncated", "altered", "wrong classes", "wrong size", "no model")
 
 
-def test_an_alias_that_moves_is_followed_without_a_pause(
-    storage: Storage, engines: Engines, run: Callable[[], None]
-) -> None:
+def test_a_moved_alias_is_followed_without_a_pause(storage: Storage, engines: Engines, run: Callable[[], None]) -> None:
     first = submit(storage)
     run()
     storage.models.point(Alias.STABLE, "pets/9")
     meanwhile = submit(storage)
-    run()  # the old one serves while the new one is loaded
+    run()  # the old version serves while the new one is loading
     services.wait_until(lambda: engines.offer().version("stable") == "pets/9", "pets/9 to be loaded")
     after = submit(storage)
     run()
@@ -108,14 +106,14 @@ def test_an_alias_that_moves_is_followed_without_a_pause(
 
 
 def is_refused(storage: Storage, version: str) -> bool:
-    """Whether the worker's last report says so: between two tries it says nothing."""
+    """Whether the worker's last report says that the version is refused."""
     [report] = storage.jobs.workers.reports().values()
     return version in report.refused
 
 
 @pytest.fixture
 def _long_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the next try the reason of a refusal is kept."""
+    """Postpone the next try, so that the worker keeps reporting the refusal."""
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 60)
 
 
@@ -140,7 +138,7 @@ def test_a_broken_version_is_refused_and_the_last_good_one_serves(
 
 
 @pytest.mark.parametrize("kind", ["altered", "missing"])
-def test_without_a_good_version_nothing_fails_and_a_repaired_one_is_taken(
+def test_without_a_good_version_no_job_fails_and_a_repaired_one_is_used(
     storage: Storage, run: Callable[[], None], tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.3)
@@ -158,10 +156,10 @@ def test_without_a_good_version_nothing_fails_and_a_repaired_one_is_taken(
     assert storage.jobs.outlook(submit(storage).id).waiting_reason != "model_loading"
 
 
-def test_jobs_of_a_broken_version_hold_up_nobody_elses(
+def test_jobs_of_a_broken_version_do_not_delay_other_jobs(
     storage: Storage, run: Callable[[], None], tmp_path: Path
 ) -> None:
-    """Forty wait at the head of the line for a version that cannot be loaded; what comes behind them is served."""
+    """Forty jobs at the head of the queue need a version that cannot be loaded; the rest is served."""
     damage(storage, "pets/9", "altered", tmp_path)
     pinned = [submit(storage, model="pets/9") for _ in range(40)]
     others = [submit(storage) for _ in range(20)]
@@ -175,7 +173,7 @@ def test_pinned_jobs_get_their_version_whatever_is_stable(storage: Storage, run:
     made = [submit(storage, model="pets/9" if i % 2 else "stable") for i in range(40)]
     run()
     assert [version_of(storage, one.id) for one in made] == ["pets/8", "pets/9"] * 20
-    # Not one by one: each micro-batch collects its version's jobs from the whole line.
+    # Each micro-batch collects the jobs of its version from the whole queue.
     assert [job(storage, one.id).micro_batch for one in made] == [16] * 32 + [4] * 8
 
 
@@ -209,7 +207,9 @@ def test_jobs_of_an_alias_whose_version_has_vanished_wait(storage: Storage, run:
     assert version_of(storage, made.id) == "pets/9"
 
 
-def test_at_most_two_are_loaded(storage: Storage, engines: Engines, run: Callable[[], None], tmp_path: Path) -> None:
+def test_at_most_two_versions_are_loaded(
+    storage: Storage, engines: Engines, run: Callable[[], None], tmp_path: Path
+) -> None:
     for version in ("10", "11"):
         storage.models.publish(version_folder(tmp_path / "source", version))
     for model in ("stable", "pets/9", "pets/10", "pets/11", "stable"):
@@ -220,7 +220,7 @@ def test_at_most_two_are_loaded(storage: Storage, engines: Engines, run: Callabl
     assert engines.loaded == ["pets/11", "pets/8"]
 
 
-def test_an_outage_while_loading_is_no_refusal(
+def test_an_outage_while_loading_is_not_a_refusal(
     storage: Storage, engines: Engines, run: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def down(*_: object) -> None:
@@ -235,7 +235,9 @@ def test_an_outage_while_loading_is_no_refusal(
     assert job(storage, made.id).status is Status.SUCCEEDED
 
 
-def test_each_mask_is_its_versions_and_names_it(storage: Storage, run: Callable[[], None], tmp_path: Path) -> None:
+def test_each_mask_is_computed_by_the_version_it_names(
+    storage: Storage, run: Callable[[], None], tmp_path: Path
+) -> None:
     content = pictures.encoded(pictures.photo(128, 128), "PNG")
     made = submit(storage, content, model="pets/9")
     run()

@@ -1,4 +1,4 @@
-"""Sweep, reconcile and adopt, over real Redis and a real object store."""
+"""Sweep, reconcile and adopt, with a real Redis and a real object store."""
 
 import threading
 from datetime import timedelta
@@ -42,7 +42,7 @@ def test_a_sweep_sends_missing_tickets(connection: Storage) -> None:
         ("losses_alone", "3", Status.FAILED, "poisoned"),
     ],
 )
-def test_a_lost_job_that_has_to_end_is_ended(
+def test_a_lost_job_that_must_end_is_ended(
     connection: Storage, field: str, value: str, expected: Status, code: str
 ) -> None:
     made = submit(connection)
@@ -59,7 +59,7 @@ def test_a_lost_job_that_has_to_end_is_ended(
     assert connection.objects.outcome(job.result_key) == job.outcome
 
 
-def test_reconcile_puts_back_what_lost_its_place(connection: Storage) -> None:
+def test_reconcile_puts_open_jobs_back_into_the_pending_set(connection: Storage) -> None:
     made = [submit(connection).id for _ in range(30)]
     connection.jobs.client.delete(keys.lane(Lane.INTERACTIVE), f"{keys.lane(Lane.INTERACTIVE)}:local:stable")
     assert reconcile(connection) == 30
@@ -79,12 +79,12 @@ def test_uploads_without_record_or_result_are_adopted(empty_store: Storage) -> N
         job = empty_store.jobs.get(one.id)
         assert job is not None
         assert (job.spec, job.status) == (one, Status.QUEUED)
-    assert status(empty_store, ended.id) is None  # ended: a GET restores it
+    assert status(empty_store, ended.id) is None  # an ended job is restored by a GET
     assert empty_store.jobs.client.llen(SEGMENT_QUEUE) == 2
 
 
 def test_the_window_bounds_what_is_listed(empty_store: Storage) -> None:
-    """An upload of five hours ago is found by a wide look only."""
+    """Only a wide listing finds an upload of five hours ago."""
     made = spec(b"x")
     five_hours_ms = 5 * 3600 * 1000
     old_id = f"job_{int(made.id[4:16], 16) - five_hours_ms:012x}{made.id[16:]}"
@@ -117,10 +117,10 @@ def test_an_idempotency_key_comes_back_with_its_job(empty_store: Storage) -> Non
     assert empty_store.jobs.idempotency.reserve(again) == ("done", made.id)
 
 
-def test_work_goes_on_before_the_keys_of_ended_jobs_are_read_again(
+def test_work_continues_before_the_keys_of_ended_jobs_are_restored(
     empty_store: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And who dies over them is followed by somebody else."""
+    """If a housekeeper dies while it restores the keys, another one continues."""
     made = submit(empty_store, key_hash="k" * 32, fingerprint="f" * 32)
     job = empty_store.jobs.get(made.id)
     assert job
@@ -137,8 +137,8 @@ def test_work_goes_on_before_the_keys_of_ended_jobs_are_read_again(
     assert empty_store.jobs.idempotency.reserve(again) == ("done", made.id)
 
 
-def test_what_an_older_state_of_redis_forgot_is_put_right_before_anything_is_claimed(empty_store: Storage) -> None:
-    """Ended, accepted, cancelled and erased meanwhile: each is so again, and nothing runs twice."""
+def test_an_older_state_of_redis_is_corrected_before_any_claim(empty_store: Storage) -> None:
+    """Jobs that had ended, or been accepted, cancelled or erased, are so again; none runs twice."""
     empty_store.models.publish(SHIPPED_MODEL)
     pipeline = Pipeline(empty_store, Engines(empty_store.models, empty_store.settings.model_cache), "worker")
     ended, canceled, erased, waiting = [submit(empty_store, pictures.jpeg(seed=i), created_ms=i + 1) for i in range(4)]
@@ -158,7 +158,7 @@ def test_what_an_older_state_of_redis_forgot_is_put_right_before_anything_is_cla
     accepted = older_state(empty_store, meanwhile)
     before = {listed.key for listed in objects.listing(RESULTS, "")}
     pipeline.run("drainer")
-    assert status(empty_store, ended.id) is Status.QUEUED, "nothing may be claimed from an older state"
+    assert status(empty_store, ended.id) is Status.QUEUED, "no job may be claimed from an older state"
     assert adopt_after_loss(empty_store)
     assert status(empty_store, ended.id) is Status.SUCCEEDED
     assert status(empty_store, canceled.id) is Status.CANCELED
@@ -171,7 +171,7 @@ def test_what_an_older_state_of_redis_forgot_is_put_right_before_anything_is_cla
     assert {listed.key for listed in objects.listing(RESULTS, "")} - before == {found(accepted.id).result_key}
 
 
-def test_strange_objects_are_left_alone(empty_store: Storage) -> None:
+def test_foreign_objects_are_left_alone(empty_store: Storage) -> None:
     hour = keys.hour(keys.new_job_id())
     empty_store.objects.put(UPLOADS, f"{hour}/local/not-a-job", b"?", "text/plain")
     foreign = keys.upload("local", keys.new_job_id())
@@ -182,8 +182,8 @@ def test_strange_objects_are_left_alone(empty_store: Storage) -> None:
     assert status(empty_store, made.id) is Status.QUEUED
 
 
-def test_workers_go_on_before_the_batches_are_rebuilt(empty_store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty batches cost an attacker next to nothing, so their number must not delay anything."""
+def test_workers_continue_before_the_batches_are_rebuilt(empty_store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty batches cost an attacker almost nothing, so their number must not delay work."""
     opened = [BatchSpec(keys.new_batch_id(), "local", "", Lane.BULK, "stable", 60, clock.now_ms()) for _ in range(5)]
     for one in opened:
         empty_store.batches.open(one)
@@ -210,8 +210,8 @@ def test_workers_go_on_before_the_batches_are_rebuilt(empty_store: Storage, monk
     assert empty_store.jobs.epoch.intact(keys.KEYED)
 
 
-def test_a_batch_that_is_asked_for_first_is_rebuilt_by_itself(empty_store: Storage) -> None:
-    """Its ended items too, although the housekeeper has not come to them yet."""
+def test_a_request_for_a_batch_rebuilds_it_at_once(empty_store: Storage) -> None:
+    """This includes ended items that the housekeeper has not restored yet."""
     one = BatchSpec(keys.new_batch_id(), "local", "", Lane.BULK, "stable", 60, clock.now_ms())
     empty_store.batches.open(one)
     items = [submit(empty_store, batch_id=one.id, custom_id=f"{i}.jpg") for i in range(3)]
@@ -228,8 +228,8 @@ def test_a_batch_that_is_asked_for_first_is_rebuilt_by_itself(empty_store: Stora
     assert empty_store.batches.get("another", one.id) is None
 
 
-def test_a_batch_of_an_older_state_is_completed_when_it_is_asked_for(empty_store: Storage) -> None:
-    """Its hash is there, and so it looks complete; what was appended later is not."""
+def test_a_request_completes_a_batch_of_an_older_state(empty_store: Storage) -> None:
+    """The hash of the batch exists, so it looks complete, but later items are missing."""
     one = BatchSpec(keys.new_batch_id(), "local", "", Lane.BULK, "stable", 60, clock.now_ms())
     empty_store.batches.open(one)
 

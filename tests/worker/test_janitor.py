@@ -1,4 +1,4 @@
-"""What is past its retention goes, and nothing else."""
+"""The janitor deletes what is past its retention, and nothing else."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +33,7 @@ def stored(storage: Storage) -> int:
 
 @pytest.fixture
 def brief(empty_store: Storage) -> Storage:
-    """Keeps what has ended for no time at all."""
+    """Storage with a retention of zero for ended jobs."""
     return connect(empty_store.settings.model_copy(update={"retention_s": 0}))
 
 
@@ -44,7 +44,7 @@ def test_ended_jobs_are_kept_for_the_retention(empty_store: Storage) -> None:
     assert stored(empty_store) == 2
 
 
-def test_after_it_they_are_erased(brief: Storage) -> None:
+def test_ended_jobs_are_erased_after_the_retention(brief: Storage) -> None:
     jobs, waiting = [ended(brief) for _ in range(5)], submit(brief)
     assert clean(brief) == 5
     assert [brief.jobs.ids.tenant_of_erased(job.id) for job in jobs] == ["local"] * 5
@@ -53,7 +53,7 @@ def test_after_it_they_are_erased(brief: Storage) -> None:
     assert clean(brief) == 0
 
 
-def test_also_when_redis_does_not_know_them_any_more(brief: Storage) -> None:
+def test_ended_jobs_unknown_to_redis_are_erased_too(brief: Storage) -> None:
     gone, waiting = ended(brief), submit(brief)
     brief.jobs.client.flushall()
     assert clean(brief) == 1
@@ -62,8 +62,8 @@ def test_also_when_redis_does_not_know_them_any_more(brief: Storage) -> None:
 
 
 @pytest.mark.parametrize("done", [lambda storage: None, lambda storage: storage.jobs.client.flushall()])
-def test_a_deadline_ago_nothing_can_be_open(brief: Storage, done: Callable[[Storage], None]) -> None:
-    """Ids two weeks old: an upload that nobody ever finished."""
+def test_objects_older_than_every_deadline_are_erased(brief: Storage, done: Callable[[Storage], None]) -> None:
+    """The ids are two weeks old; the upload never became a finished job."""
     old = f"job_{(spec().created_ms - 15 * DAY_MS):012x}{keys.new_job_id()[16:]}"
     made = submit(brief, id=old)
     brief.jobs.client.delete(keys.job(old))
@@ -72,7 +72,7 @@ def test_a_deadline_ago_nothing_can_be_open(brief: Storage, done: Callable[[Stor
     assert brief.objects.spec("local", made.id) is None
 
 
-def test_a_retried_job_is_not_due(brief: Storage) -> None:
+def test_a_retried_job_is_not_erased(brief: Storage) -> None:
     job = ended(brief)
     brief.objects.remove(RESULTS, job.result_key)
     assert brief.jobs.retry(job.id, job.spec.deadline_ms)
@@ -82,7 +82,7 @@ def test_a_retried_job_is_not_due(brief: Storage) -> None:
     assert (again.status, again.retained_until_ms) == (Status.QUEUED, 0)
 
 
-def test_old_empty_batches_go(brief: Storage) -> None:
+def test_old_empty_batches_are_deleted(brief: Storage) -> None:
     def opened(age_ms: int) -> str:
         batch_id = f"bat_{(spec().created_ms - age_ms):012x}{keys.new_batch_id()[16:]}"
         brief.batches.open(BatchSpec(batch_id, "local", "", Lane.BULK, "stable", 60, 0))

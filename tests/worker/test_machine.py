@@ -1,8 +1,8 @@
-"""Jobs against everything at once: submits, claims, zombies, cancels, retries, erasures, crashes and losses of Redis.
+"""A state machine test of jobs: submits, claims, zombies, cancels, retries, erasures, crashes, losses.
 
-Hypothesis chooses the order. What must hold: a status that somebody has seen as ended never changes; what succeeded has
-its mask; one key makes one job; in the end, after everything has been healed, every accepted job has ended and nothing
-is left in a line.
+Hypothesis chooses the order. The invariants: a final status that a client has seen never changes;
+a succeeded job has its mask; one idempotency key makes one job. At the end, after all repairs, every
+accepted job has ended and no queue holds a job.
 """
 
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ class Jobs(RuleBasedStateMachine):
         self.accepted: list[str] = []
         self.erased: set[str] = set()
         self.by_key: dict[str, str] = {}
-        self.seen: dict[str, tuple[Status, str]] = {}  # what a client was told of an ended job
+        self.seen: dict[str, tuple[Status, str]] = {}  # the end that a client has seen
         self.claims: list[Claim] = []
         self.raw = redis.Redis.from_url(storage.settings.redis_url)
 
@@ -70,7 +70,7 @@ class Jobs(RuleBasedStateMachine):
         self.objects.put_upload(made, pictures.jpeg())
         if key:
             self.by_key[key] = made.id
-        self.accepted.append(made.id)  # durable from here on, whether the client hears of it or not
+        self.accepted.append(made.id)  # durable from here on, even if the response is lost
         if crash == "upload":
             return
         missing = self.jobs.enqueue(made)
@@ -109,14 +109,14 @@ class Jobs(RuleBasedStateMachine):
     def claim(self, repeat: bool) -> None:
         token = keys.new_token()
         jobs = self.jobs.claim(token, "drainer", "worker")
-        if repeat:  # the first answer was lost on its way
+        if repeat:  # the first response was lost
             assert [job.id for job in self.jobs.claim(token, "drainer", "worker")] == [job.id for job in jobs]
         if jobs:
             self.claims.append(Claim(token, jobs))
 
     @rule(pick=PICK, share=st.integers(1, 16), crash=st.booleans(), repeat=st.booleans())
     def finish(self, pick: int, share: int, crash: bool, repeat: bool) -> None:
-        """Also by a holder that lost its lease long ago; or it stores the results and dies."""
+        """Finish a claim: maybe with a lost lease, or crash after the results are stored."""
         if not self.claims:
             return
         claim = self.claims[pick % len(self.claims)]
@@ -135,7 +135,7 @@ class Jobs(RuleBasedStateMachine):
 
     @rule()
     def work(self) -> None:
-        """A worker for whom all goes well, and a client who asks afterwards."""
+        """A worker processes a claim without a fault, and then a client asks for the jobs."""
         jobs = self.jobs.claim(token := keys.new_token(), "drainer", "worker")
         if jobs:
             self.jobs.finish(token, "worker", 5, [self._store(job, token) for job in jobs])
@@ -179,12 +179,12 @@ class Jobs(RuleBasedStateMachine):
         pattern = "segment" if what == "segment" else f"segue:{what}*"
         for key in self.jobs.client.scan_iter(pattern):
             self.jobs.client.delete(key)
-        if what == "open":  # only a whole look finds them then
+        if what == "open":  # only a full adoption finds the jobs then
             self.jobs.client.delete(keys.EPOCH)
 
     @rule(acts=st.lists(st.tuples(st.sampled_from(ACTS), PICK), min_size=1, max_size=6))
     def redis_falls_back(self, acts: list[tuple[str, int]]) -> None:
-        """To its state before the acts, as after a restart from an older file."""
+        """Redis falls back to its state before the acts, as after a restart from an older file."""
         snapshot = {key: self.raw.dump(key) for key in self.raw.scan_iter("segue:*")}
         for name, pick in acts:
             if name == "submit":
@@ -221,7 +221,7 @@ class Jobs(RuleBasedStateMachine):
         assert self.jobs.client.zcard(keys.OPEN) <= len(self.accepted)
 
     def teardown(self) -> None:
-        """Everything is healed: then every accepted job ends, as it was told before."""
+        """After all repairs, every accepted job must end, as a client may have seen it before."""
         housekeeping.adopt_after_loss(self.storage)
         for _ in range(12):
             housekeeping.adopt(self.storage, housekeeping.NARROW, older_than_s=0)
@@ -249,11 +249,11 @@ class Jobs(RuleBasedStateMachine):
         return Finished(job.id, self.objects.put_result(job.spec, token, outcome, mask), outcome)
 
     def _told(self, job_id: str) -> Job | None:
-        """What a GET answers, held against what it answered before."""
+        """Return what a GET finds, after comparing it with what earlier GETs found."""
         job = find(self.objects, self.jobs, "local", job_id)
         if job_id in self.erased:
             back = job is not None and job.status.final and self.objects.results("local", job_id)
-            assert not back, "an erased job came back with its mask"
+            assert not back, "an erased job was restored with its mask"
             return None
         assert job is not None, f"{job_id} was accepted and is unknown"
         if job.status.final:

@@ -1,4 +1,4 @@
-"""The memory of a worker's threads: reservations in order, and what an encoding is said to take."""
+"""The memory of a worker's threads: the order of reservations, and the reservation for an encode."""
 
 import multiprocessing
 import threading
@@ -23,7 +23,7 @@ MIB = 1024 * 1024
 
 
 class Room:
-    """Threads that hold a reservation until a test lets them go."""
+    """Threads that hold a reservation until a test releases it."""
 
     def __init__(self, most_bytes: int) -> None:
         self.memory, self.pool = Memory(most_bytes), ThreadPoolExecutor(8)
@@ -61,12 +61,12 @@ def test_reservations_stay_within_the_memory_and_in_order(room: Room) -> None:
     assert room.inside == ["a"]  # c would fit, but it came after b
     room.end("a", ["b", "c"])
     room.end("b", ["c"])
-    room.end("c", ["d"])  # more than there is: alone
+    room.end("c", ["d"])  # larger than the whole memory: runs alone
     room.end("d", [])
     assert room.memory._free_bytes == 100
 
 
-def test_what_is_given_up_leaves_the_line(room: Room) -> None:
+def test_a_cancelled_reservation_leaves_the_queue(room: Room) -> None:
     room.ask("a", 100)
     given_up, behind = room.ask("b", 100), room.ask("c", 1)
     room.given_up.add("b")
@@ -78,7 +78,7 @@ def test_what_is_given_up_leaves_the_line(room: Room) -> None:
     assert room.memory._free_bytes == 100
 
 
-def test_what_fails_gives_its_room_back(room: Room) -> None:
+def test_a_failure_releases_its_reservation(room: Room) -> None:
     with pytest.raises(ZeroDivisionError), room.memory.reserved(100):
         1 / 0  # noqa: B018
     assert room.memory._free_bytes == 100

@@ -1,4 +1,4 @@
-"""One drainer's run over real Redis, a real object store and the shipped model."""
+"""One drainer's run with a real Redis, a real object store and the shipped model."""
 
 import io
 import threading
@@ -89,7 +89,7 @@ def test_a_job_becomes_the_mask_the_model_makes_offline(published: Storage, pipe
     assert published.objects.outcome(done.result_key) is not None
 
 
-def test_a_mask_carries_how_sure_the_model_was(published: Storage, pipeline: Pipeline) -> None:
+def test_a_mask_carries_the_models_confidence(published: Storage, pipeline: Pipeline) -> None:
     made = submit(published, pictures.encoded(pictures.photo(130, 90), "PNG"))
     pipeline.run("drainer")
     done = job(published, made.id)
@@ -156,7 +156,7 @@ def test_an_upload_that_is_gone_fails_its_job(published: Storage, pipeline: Pipe
 
 
 class Breaking:
-    """An engine that raises where `bad` says so, else the real one."""
+    """An engine that raises for images for which `bad` is true, and otherwise delegates."""
 
     def __init__(self, engine: Any, bad: Callable[[NDArray[np.uint8]], bool]) -> None:
         self.engine, self.bad, self.passes = engine, bad, 0
@@ -237,7 +237,7 @@ def test_a_job_cancelled_while_it_runs_ends_cancelled(published: Storage, engine
 
 
 def test_a_zombie_neither_wins_nor_leaves_its_mask(published: Storage, engines: Engines, pipeline: Pipeline) -> None:
-    """The lease runs out during the forward pass and another worker is faster."""
+    """The lease expires during the forward pass, and another worker finishes the job first."""
     made = submit(published)
     segmenter = loaded(engines)
     real, other = segmenter.engine, Pipeline(published, Engines(published.models, published.settings.model_cache), "2")
@@ -255,7 +255,7 @@ def test_a_zombie_neither_wins_nor_leaves_its_mask(published: Storage, engines: 
     assert [listed.key for listed in published.objects.results(made.tenant, made.id)] == [done.result_key]
 
 
-def test_a_drainer_whose_time_is_spent_sends_the_next_ticket(published: Storage) -> None:
+def test_a_drainer_at_its_time_limit_sends_the_next_ticket(published: Storage) -> None:
     hurried = connect(published.settings.replace(ticket_s=0.001))
     made = [submit(published, pictures.jpeg(seed=i)) for i in range(20)]
     Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker").run("drainer")
@@ -264,7 +264,7 @@ def test_a_drainer_whose_time_is_spent_sends_the_next_ticket(published: Storage)
     assert published.jobs.client.llen(SEGMENT_QUEUE) == 1
 
 
-def test_redis_lost_in_the_middle_loses_no_result(
+def test_a_loss_of_redis_during_a_run_loses_no_result(
     published: Storage, engines: Engines, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from storage.recovery import recover
@@ -285,7 +285,9 @@ def test_redis_lost_in_the_middle_loses_no_result(
     assert back.status is Status.SUCCEEDED
 
 
-def test_redis_down_is_no_crash(published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_redis_does_not_crash_the_pipeline(
+    published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def down(*_: object) -> None:
         raise redis.ConnectionError("down")
 
@@ -366,7 +368,7 @@ def test_nothing_is_claimed_while_the_store_does_not_answer(
 def test_a_suspect_runs_while_its_process_holds_nothing_else(
     published: Storage, engines: Engines, pipeline: Pipeline
 ) -> None:
-    """Or its neighbours in the next or the last micro-batch would be lost with it, time after time."""
+    """Otherwise each crash would also lose the jobs of the next or previous micro-batch."""
     made = [submit(published, pictures.jpeg(seed=i), created_ms=i + 1) for i in range(50)]
     published.jobs.client.hset(keys.job(made[20].id), "losses", 2)
     held: list[int] = []
@@ -384,7 +386,7 @@ def test_a_suspect_runs_while_its_process_holds_nothing_else(
     assert {job(published, one.id).attempt for one in made} == {1}
 
 
-def test_a_store_that_hangs_is_an_outage_and_no_hung_photo(published: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_store_is_an_outage_and_not_a_hung_photo(published: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     hurried = connect(published.settings.replace(lease_s=1))
     made = [submit(hurried, pictures.jpeg(seed=i)) for i in range(12)]
     pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")
@@ -402,14 +404,14 @@ def test_a_store_that_hangs_is_an_outage_and_no_hung_photo(published: Storage, m
     assert {hurried.jobs.client.hget(keys.job(one.id), "losses") for one in made} == {"0"}
 
 
-def test_what_waits_for_memory_behind_a_hung_decode_is_given_back(
+def test_a_job_waiting_for_memory_behind_a_hung_decode_is_released(
     published: Storage,
     hanging: threading.Event,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It does not lose a lease: no decoder has begun with it."""
-    monkeypatch.setattr("worker.pipeline.preparing.MOST_HUNG_SHARE", 10)  # or the process would end itself
+    """The job does not count a lost lease, because no decoder has started on it."""
+    monkeypatch.setattr("worker.pipeline.preparing.MOST_HUNG_SHARE", 10)  # otherwise the process would exit
     hurried = connect(published.settings.replace(lease_s=1, picture_bytes=4000))
     made = [submit(hurried, pictures.jpeg(20, 13 if i == 0 else 20, i), created_ms=i + 1) for i in range(3)]
     pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")

@@ -1,4 +1,4 @@
-"""The records follow what happens in Redis, and the backfill what Redis has lost; in each kind of database."""
+"""The recorder follows Redis, and the backfill restores what Redis has lost; in each database."""
 
 import json
 from collections.abc import Iterator
@@ -92,7 +92,7 @@ def test_a_finished_job_is_recorded_as_redis_has_it(recording: Storage) -> None:
     assert (attempt["worker"], attempt["micro_batch_id"]) == ("host-1", job.token)
 
 
-def test_a_lost_lease_and_a_retry_are_part_of_the_story(recording: Storage) -> None:
+def test_a_lost_lease_and_a_retry_are_recorded(recording: Storage) -> None:
     spec = submit(recording)
     recording.jobs.claim(uuid4().hex, "drainer", "host-0")
     recording.jobs.client.zadd(keys.leases(Lane.INTERACTIVE), {spec.id: 1})
@@ -109,7 +109,9 @@ def test_a_lost_lease_and_a_retry_are_part_of_the_story(recording: Storage) -> N
     assert (second["status"], second["lost"]) == ("succeeded", [])
 
 
-def test_what_changes_while_it_is_written_is_written_again(recording: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_changes_during_a_write_is_written_again(
+    recording: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = submit(recording)
     write = type(recording.records).write
 
@@ -134,7 +136,9 @@ def test_while_sql_is_down_the_changes_wait(recording: Storage) -> None:
     assert listed(recording) == {job.id: Status.SUCCEEDED for job in jobs}
 
 
-def test_a_row_that_cannot_be_stored_holds_up_no_other(recording: Storage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_row_that_cannot_be_stored_does_not_delay_others(
+    recording: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
     good, bad = submit(recording), submit(recording, filename="a.jpg")
     recording.jobs.client.hset(keys.job(bad.id), "outcome", '{"status": "failed", "error": {"a": "\\u0000"}}')
     recording.jobs.client.hset(keys.job(bad.id), "width", "9" * 30)
@@ -158,7 +162,7 @@ def test_erased_jobs_are_forgotten(recording: Storage) -> None:
     assert not list(recording.objects.listing("feedback", ""))
 
 
-def test_a_lost_redis_makes_nobody_forget(recording: Storage) -> None:
+def test_a_loss_of_redis_erases_no_record(recording: Storage) -> None:
     job = end(recording, submit(recording))
     recorder.record(recording)
     recording.jobs.outbox.note(job.id)
@@ -167,7 +171,7 @@ def test_a_lost_redis_makes_nobody_forget(recording: Storage) -> None:
     assert listed(recording) == {job.id: Status.SUCCEEDED}
 
 
-def test_an_older_state_of_redis_changes_no_record_back(recording: Storage) -> None:
+def test_an_older_state_of_redis_does_not_revert_records(recording: Storage) -> None:
     spec = submit(recording)
     older_state(recording, lambda: (end(recording, spec), recorder.record(recording)))
     assert one(recording, spec.id).status is Status.QUEUED
@@ -199,7 +203,7 @@ def test_feedback_is_recorded_with_the_consent_and_its_wording(recording: Storag
 
 @pytest.fixture
 def recorded_and_lost(recording: Storage) -> Iterator[tuple[Storage, dict[str, Status]]]:
-    """Jobs that were recorded, jobs that were not, and one of which only the records know: its erasure was lost."""
+    """Recorded jobs, unrecorded jobs, and a job that only SQL still has because its erasure was lost."""
     known, erased = end(recording, submit(recording)), end(recording, submit(recording, filename="passport.jpg"))
     recorder.record(recording)
     unknown, failed = end(recording, submit(recording)), end(recording, submit(recording), "image_decode_failed")
@@ -209,12 +213,12 @@ def recorded_and_lost(recording: Storage) -> Iterator[tuple[Storage, dict[str, S
     return recording, {known.id: Status.SUCCEEDED, unknown.id: Status.SUCCEEDED, failed.id: Status.FAILED}
 
 
-def test_the_backfill_brings_the_records_to_what_the_objects_tell(
+def test_the_backfill_makes_the_records_match_the_objects(
     recorded_and_lost: tuple[Storage, dict[str, Status]],
 ) -> None:
     recording, expected = recorded_and_lost
     recording.jobs.epoch.mark_intact()
-    assert recorder.backfill(recording) == 4  # one of them is a remark
+    assert recorder.backfill(recording) == 4  # one of them is feedback
     recorder.record(recording)
     assert listed(recording) == expected
     assert "passport" not in all_text(recording.database)
@@ -222,7 +226,7 @@ def test_the_backfill_brings_the_records_to_what_the_objects_tell(
     assert recorder.backfill(recording) == 0
 
 
-def test_an_older_state_brings_no_ended_job_back_that_was_erased(recording: Storage) -> None:
+def test_an_older_state_does_not_restore_an_erased_job(recording: Storage) -> None:
     job = end(recording, submit(recording, filename="passport.jpg"))
     older_state(recording, lambda: lifecycle.erase(recording.objects, recording.jobs, "local", job.id))
     assert housekeeping.adopt_after_loss(recording)
@@ -246,14 +250,14 @@ def test_the_doctor_backfills(recorded_and_lost: tuple[Storage, dict[str, Status
     assert findings["records"].ok, findings["records"].detail
 
 
-def test_a_loss_of_redis_asks_for_a_backfill(recording: Storage) -> None:
+def test_a_loss_of_redis_triggers_a_backfill(recording: Storage) -> None:
     recording.jobs.client.flushall()
     assert housekeeping.adopt_after_loss(recording)
     messages = recording.jobs.client.lrange(keys.RECORDS_QUEUE, 0, -1)
     assert [json.loads(message)["headers"]["task"] for message in messages] == ["worker.backfill"]
 
 
-def test_model_versions_are_noted(recording: Storage) -> None:
+def test_model_versions_are_recorded(recording: Storage) -> None:
     recording.models.publish(SHIPPED_MODEL)
     recorder.tidy(recording)
     recorder.tidy(recording)

@@ -1,4 +1,4 @@
-"""What was erased is in no file any more: searched byte by byte."""
+"""Erased data is in no file any more: the tests search the files byte by byte."""
 
 import os
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def files_with(folder: Path, text: str) -> list[str]:
 
 @pytest.fixture
 def own(settings: Settings, tmp_path: Path) -> Iterator[Storage]:
-    """Redis and SQLite over a folder of their own."""
+    """Redis and SQLite with their files in a folder of this test."""
     service = services.start_redis(tmp_path)
     url, sql_url = f"redis://127.0.0.1:{service.port}/0", SecretStr(f"sqlite:///{tmp_path}/records.db")
     made = connect(settings.replace(redis_url=url, sql_url=sql_url))
@@ -58,7 +58,7 @@ def test_an_erased_name_leaves_redis_and_sqlite(own: Storage, tmp_path: Path) ->
 
 
 def test_an_erased_photo_leaves_the_volumes(tmp_path: Path) -> None:
-    """SeaweedFS sweeps by itself; here every few seconds."""
+    """SeaweedFS vacuums its volumes periodically; in this test every few seconds."""
     service = services.start_s3(tmp_path, "a secret of the tests", S3_VACUUM_S=2)
     try:
         settings = Settings(s3_url=f"http://127.0.0.1:{service.port}", s3_secret_key="a secret of the tests")

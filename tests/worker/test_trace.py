@@ -1,4 +1,4 @@
-"""`segue trace`: what happened to one job, from whoever knows."""
+"""`segue trace`: the history of one job, from the records or from Redis."""
 
 import json
 import subprocess
@@ -65,7 +65,7 @@ def test_the_whole_story(recording: Storage, eventful: str) -> None:
     assert (story.status, story.tenant, story.silent) == ("succeeded", "local", [])
 
 
-def test_the_records_alone_know_it_too(recording: Storage, eventful: str) -> None:
+def test_the_whole_story_without_redis(recording: Storage, eventful: str) -> None:
     whole = told(trace(recording, eventful))
     recorder.record(recording)
     recording.jobs.client.flushall()

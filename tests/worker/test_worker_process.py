@@ -17,13 +17,13 @@ from storage.job import Status
 from storage.keys import SEGMENT_QUEUE
 from storage.queue.tickets import celery_app
 
-SLOW, LOG = "tests.slow", "tests:log"  # as in support/slow_tickets.py, which would make an app of its own here
+SLOW, LOG = "tests.slow", "tests:log"  # as in support/slow_tickets.py; importing it would create another app
 RUNTIMES = ("litert", "tensorflow")
 
 
 @pytest.fixture
 def worker(connection: Storage, tmp_path: Path) -> Iterator[Service]:
-    """The line of the Procfile with one more task."""
+    """The worker of the Procfile with one more task."""
     connection.models.publish(SHIPPED_MODEL)
     command = services.procfile("worker")
     command[-1] += " -I slow_tickets"
@@ -42,7 +42,7 @@ def send(connection: Storage, *names: str, seconds: float = 2.0) -> None:
 
 
 def told(connection: Storage) -> list[str]:
-    """Names and what they did, in order."""
+    """The lines that the slow tasks have logged, in order."""
     return [" ".join(line.split()[:2]) for line in connection.jobs.client.lrange(LOG, 0, -1)]
 
 
@@ -54,14 +54,14 @@ def test_one_ticket_runs_and_the_others_stay_in_the_list(connection: Storage, wo
     send(connection, "a", "b", "c", seconds=1.0)
     for done, name in enumerate("abc"):
         services.wait_until(lambda: told(connection)[-1:] == [f"{name} begins"], name)  # noqa: B023
-        time.sleep(0.3)  # in which a second one would be fetched
+        time.sleep(0.3)  # time in which a second ticket would be fetched
         assert depth(connection) == 2 - done
         assert told(connection)[-1] == f"{name} begins"
     services.wait_until(lambda: len(told(connection)) == 6, "the last")
     assert told(connection) == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
 
 
-def test_a_worker_that_is_told_to_end_finishes_its_ticket_only(connection: Storage, worker: Service) -> None:
+def test_a_worker_finishes_only_its_current_ticket_on_sigterm(connection: Storage, worker: Service) -> None:
     send(connection, "a", "b", "c")
     services.wait_until(lambda: told(connection), "the first")
     child = int(connection.jobs.client.lrange(LOG, 0, 0)[0].split()[-1])
@@ -73,7 +73,7 @@ def test_a_worker_that_is_told_to_end_finishes_its_ticket_only(connection: Stora
 
 
 class Evil:
-    """Unpickled, it makes a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,7 +92,7 @@ def test_a_pickled_message_is_refused_and_runs_no_code(connection: Storage, work
     assert worker.process.poll() is None
 
 
-def test_a_message_that_cannot_be_decoded_stops_no_worker(connection: Storage, worker: Service, tmp_path: Path) -> None:
+def test_an_undecodable_message_does_not_stop_the_worker(connection: Storage, worker: Service, tmp_path: Path) -> None:
     connection.jobs.client.lpush(SEGMENT_QUEUE, b"\xff{")
     send(connection, "after", seconds=0)
     services.wait_until(lambda: told(connection) == ["after begins", "after ends"], "the one after it")
@@ -111,6 +111,6 @@ def test_the_engine_lives_in_a_spawned_child_only(connection: Storage, worker: S
 
 
 def loaded(pid: int) -> set[str]:
-    """The runtimes whose libraries a process has in its memory."""
+    """The inference runtimes whose libraries the process has loaded."""
     maps = Path(f"/proc/{pid}/maps").read_text()
     return {name for name in RUNTIMES if f"{name}/" in maps}
