@@ -1,4 +1,4 @@
-# Targets `web` and `worker`: the same code, each with its own dependencies, as a user without rights.
+# Targets `web` and `worker`, each with its own code and dependencies. Both run as an unprivileged user.
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS base
@@ -17,7 +17,7 @@ EXPOSE 8000
 CMD ["sh", "-c", "exec gunicorn -c deploy/gunicorn.py 'web.app:create_app()'"]
 
 FROM base AS worker
-# gpu: TensorFlow with CUDA from pip, instead of LiteRT alone (compose.gpu.yml).
+# REQUIREMENTS=gpu installs TensorFlow with CUDA instead of LiteRT alone (compose.gpu.yml).
 ARG REQUIREMENTS=worker
 COPY requirements/${REQUIREMENTS}.txt requirements.txt
 RUN pip install --no-cache-dir --require-hashes -r requirements.txt

@@ -1,4 +1,4 @@
-# `make` or `make help` lists what there is.
+# `make` or `make help` lists the targets.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,12 +6,12 @@ PORT ?= 8000
 WORKERS ?= 1
 SEGUE_DATA ?= ../shared/data/pets160
 ENCODER ?= pack
-# Tests mostly wait: three processes keep two cores busy.
+# Tests spend most of their time waiting, so three processes keep two cores busy.
 PROCESSES ?= 3
 COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-package segue-client
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
-# setuptools warns of every editable installation.
+# PYTHONWARNINGS hides a warning that setuptools prints for every editable installation.
 INSTALL_OURS = PYTHONWARNINGS=ignore $(INSTALL) --no-deps --no-build-isolation -e . -e ./client
 ADVISORIES := https://pypi.org/pypi/pip/json
 export PORT WORKERS SEGUE_DATA
@@ -22,60 +22,60 @@ export PORT WORKERS SEGUE_DATA
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/.run ## Start everything on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=1 VAR=var
+run: $(VENV)/.run ## Run all processes on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=1 VAR=var
 	@exec $(BIN)/python scripts/run.py
 
-test: $(VENV)/.dev ## Run all tests over real services: ARGS="-k mask" chooses some, PROCESSES=3 run side by side
+test: $(VENV)/.dev ## Run all tests against real services: ARGS="-k mask" selects some, PROCESSES=3 in parallel
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope $(ARGS)
 
-test-fast: $(VENV)/.dev ## Only the tests that start no service (a minute)
+test-fast: $(VENV)/.dev ## Run only the tests that start no service (a minute)
 	@$(BIN)/python -m pytest -n 2 --dist loadscope -m fast $(ARGS)
 
-test-faults: $(VENV)/.dev ## Every fault done to a running stack, with a table of recoveries (15 minutes)
+test-faults: $(VENV)/.dev ## Inject every fault into a running stack, and print a table of recoveries (15 minutes)
 	@$(BIN)/python -m pytest tests/faults -m "" --show-capture=no $(ARGS)
 
-check: lint types test-fast ## Before a commit: style, types and the fast tests (3 minutes)
+check: lint types test-fast ## Run before a commit: style, types and the fast tests (3 minutes)
 
-format: $(VENV)/.dev ## Format the code and mend what ruff can mend
+format: $(VENV)/.dev ## Format the code and apply ruff's fixes
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format .
 
-lint: $(VENV)/.dev ## Style, shell scripts' syntax, Dockerfile, compose file
+lint: $(VENV)/.dev ## Check style, shell scripts, Dockerfile and compose files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@for script in deploy/*.sh examples/*.sh .ci/run; do sh -n $$script || exit 1; done
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/docker-compose config -q
 	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q
 
-types: $(VENV)/.dev ## mypy, strict
+types: $(VENV)/.dev ## Check types with mypy, strict
 	@$(BIN)/mypy
 
-audit: $(VENV)/.dev ## Known vulnerabilities of the locked dependencies, if an advisory service can be reached
+audit: $(VENV)/.dev ## Look up known vulnerabilities of the locked dependencies, if the advisory service is reachable
 	@if $(BIN)/python -c 'import urllib.request; urllib.request.urlopen("$(ADVISORIES)", timeout=20)' 2> /dev/null; \
 	then $(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/dev.txt; \
-	else echo "skipped: pip-audit, because $(ADVISORIES) cannot be reached"; fi
+	else echo "skipped: pip-audit, because $(ADVISORIES) is not reachable"; fi
 
-bench: $(VENV)/.dev ## Speed, as ratios measured side by side in one run
+bench: $(VENV)/.dev ## Measure speed, as ratios within one run
 	@$(BIN)/python scripts/bench/bench.py
 
-bench-web: $(VENV)/.dev ## The web server's worker classes compared, a thousand who wait, hostile requests, attackers
+bench-web: $(VENV)/.dev ## Measure worker classes of the web server, a thousand waiting clients, hostile requests, attackers
 	@$(BIN)/python scripts/bench/web_servers.py
 	@$(BIN)/python scripts/bench/waiters.py
 	@$(BIN)/python scripts/bench/hostile.py
 	@$(BIN)/python scripts/bench/attackers.py
 
-bench-model: $(VENV)/.dev ## The engines compared, cold start and memory
+bench-model: $(VENV)/.dev ## Compare the engines; measure cold start and memory
 	@$(BIN)/python scripts/bench/engines.py
 
 train: $(VENV)/.dev ## Train the network (40 minutes on 2 cores): ENCODER=pack|imagenet|none|FILE|VERSION
 	@$(BIN)/python -m model.train --encoder $(ENCODER)
 
-export: $(VENV)/.dev ## Make a model version of the trained weights
+export: $(VENV)/.dev ## Build a model version from the trained weights
 	@$(BIN)/python -m model.export
 
-evaluate: $(VENV)/.dev ## Measure the shipped model through each of its engines
+evaluate: $(VENV)/.dev ## Measure the shipped model with each of its engines
 	@$(BIN)/python -m model.evaluate
 
-lock: | $(BIN)/python ## Resolve the dependencies anew into requirements/
+lock: | $(BIN)/python ## Resolve the dependencies again and write requirements/
 	@$(INSTALL) uv
 	@$(COMPILE) --upgrade --extra dev --extra lock pyproject.toml -o requirements/dev.txt
 	@for part in web worker gpu local; do \
@@ -90,13 +90,13 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements/local.txt pyproject.toml client/pyproject.toml | $(BIN)/python
-	@echo "Installing what serving needs into $(VENV) (a minute or two)"
+	@echo "Installing the server's dependencies into $(VENV) (a minute or two)"
 	@$(INSTALL) --require-hashes -r requirements/local.txt
 	@$(INSTALL_OURS)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml client/pyproject.toml | $(BIN)/python
-	@echo "Installing what the tests need into $(VENV) (a few minutes)"
+	@echo "Installing the development dependencies into $(VENV) (a few minutes)"
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(INSTALL_OURS)
 	@touch $@ $(VENV)/.run

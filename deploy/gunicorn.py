@@ -1,4 +1,4 @@
-"""gunicorn's settings: `gunicorn -c deploy/gunicorn.py 'web.app:create_app()'`."""
+"""Configuration of gunicorn: `gunicorn -c deploy/gunicorn.py 'web.app:create_app()'`."""
 
 # ruff: noqa: E402
 import gevent
@@ -19,25 +19,28 @@ bind = f"{_host}:{_settings.port}"
 workers = _settings.web_processes
 worker_class = "web.http.worker.Worker"  # gevent with limits: docs/decisions/0003 and 0016
 worker_connections = _settings.max_connections
-keepalive = 75  # longer than a polite client's pause between two polls
+keepalive = 75  # seconds; longer than a client usually pauses between two polls
 graceful_timeout = 8  # idle keep-alive connections count as busy: longer would only delay every restart
 timeout = 60
 limit_request_line = 8190
 limit_request_fields = 100
 control_socket_disable = True
 logger_class = "web.http.log_lines.GunicornLogger"
-# By default gunicorn believes any client on this machine; web/access/proxy.py decides instead.
+# By default gunicorn trusts the forwarded headers of any client on this machine. web/access/proxy.py decides instead.
 forwarded_allow_ips = ""
 
 
 def on_starting(_: Any) -> None:
-    """In the master, before it listens: a worker that ends would be started again and again."""
+    """Refuse unsafe settings. Runs in the master, which would restart a worker that exits again and again."""
     if reason := refusal(_settings):
         sys.exit(reason)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Told to end, a worker answers those who wait; their clients ask again, and somebody else."""
+    """When the worker stops, end its waiting requests and flush the journal.
+
+    The clients of these requests retry, and reach another worker.
+    """
 
     def watch() -> None:
         while worker.alive:

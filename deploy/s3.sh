@@ -1,9 +1,10 @@
 #!/bin/sh
-# SeaweedFS as the S3 server of one machine, on loopback. It needs the four ports from S3_PORT on, and each + 10000.
-# S3_VACUUM_S: seconds between two sweeps that remove the bytes of erased objects from the volumes.
-# S3_IDENTITIES: a file of identities; without one S3_ACCESS_KEY may do everything.
-# Only the S3 port serves a client without a certificate (storage/roles/seaweedfs_tls.py). The other side listeners are off: a
-# second server on the machine would die of them.
+# Starts SeaweedFS as the S3 server of one machine, on loopback. Needs four ports, starting with S3_PORT, and each of
+# these + 10000.
+# S3_VACUUM_S: seconds between two vacuums, which remove the data of erased objects from the volumes.
+# S3_IDENTITIES: a file of identities. Without one, S3_ACCESS_KEY may do everything.
+# Only the S3 port accepts clients without a certificate (storage/roles/seaweedfs_tls.py). Listeners that are not needed
+# are off: their fixed ports would keep a second server on the machine from starting.
 set -eu
 umask 077
 var="${VAR:-var}"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The HTTP API with nothing but curl: one photo to its mask, then two photos as a batch.
+# The HTTP API with curl alone: fetches the mask of one photo, then runs two photos as a batch.
 #
 #     sh examples/curl.sh cat.jpg dog.jpg        # writes mask.png and results.ndjson here
 #
@@ -8,7 +8,7 @@ set -eu
 first=$1 second=$2
 url=${SEGUE_URL:-http://127.0.0.1:8000}
 
-call() { # curl that fails, and shows the problem, if the server refuses
+call() { # curl; if the server refuses the request, fails and shows the problem
     if [ -n "${SEGUE_KEY:-}" ]; then
         curl -sS --fail-with-body -H "Authorization: Bearer $SEGUE_KEY" "$@"
     else
@@ -20,12 +20,12 @@ member() { # NAME: prints the string member NAME of the JSON on stdin
     tr -d '\n' | sed "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/"
 }
 
-# Submit: the server answers at once, with the job's links.
+# Submit: the server responds at once, with the job's links.
 job=$(call -F "image=@$first" "$url/v1/jobs")
 self=$(echo "$job" | member self)
 echo "submitted: $self"
 
-# Wait: the server answers when the job has ended, or after 30 s; then ask again.
+# Wait: the server responds when the job has ended, or after 30 s; in that case, ask again.
 status=queued
 while [ "$status" = queued ] || [ "$status" = running ]; do
     job=$(call -H 'Prefer: wait=30' "$url$self")

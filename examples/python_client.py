@@ -1,4 +1,4 @@
-"""The Python client: one photo to its mask, then two photos as a batch.
+"""The Python client: fetches the mask of one photo, then runs two photos as a batch.
 
     python examples/python_client.py cat.jpg dog.jpg        # writes mask.png and batch/ here
 

@@ -1,8 +1,8 @@
 """Runs everything on one machine: `make run`.
 
-Starts the Procfile's processes under a supervisor that restarts a dead one, prepares the object store, waits until
-uploads are accepted, and prints the address. State lies under $VAR; the next run resumes from it. SIGTERM or Ctrl-C
-stops all processes.
+Starts the Procfile's processes under a supervisor that restarts a dead one, runs `segue setup`, waits
+until the web server accepts uploads and a worker is live, and prints the address. The state is under
+$VAR; the next run resumes from it. SIGTERM or Ctrl-C stops all processes.
 """
 
 import json
@@ -27,9 +27,9 @@ PATIENCE_S = 90
 # Servers that store data start first and stop last.
 PRIORITIES = {"redis": 1, "s3": 1}
 OWN_PORTS = {"REDIS_PORT": "redis", "S3_PORT": "s3"}
-# If set by the caller, these name a server that already runs.
+# If one of these is set by the caller, it names a running server, which is used instead.
 GIVEN = {"redis": "REDIS_URL", "s3": "S3_URL"}
-# Credential variables; at the servers started here, each role has its own.
+# Credential variables. For a server that is started here, each role has its own.
 CREDENTIALS = {"redis": ("REDIS_URL",), "s3": ("S3_ACCESS_KEY", "S3_SECRET_KEY")}
 PROGRAM = """
 [program:{name}]
@@ -49,7 +49,7 @@ stdout_logfile={logs}/%(program_name)s_%(process_num)d.log
 
 
 def main() -> int:
-    os.umask(0o077)  # of everything that is started here
+    os.umask(0o077)  # inherited by all processes started here
     var = Path(os.environ.get("VAR") or ROOT / "var").resolve()
     env = environment(var)
     ours = procfile()
@@ -62,7 +62,7 @@ def main() -> int:
     config = var / "supervisord.conf"
     config.write_text(supervisor_config(var, int(env["WORKERS"]), own))
     operator = {**env, **own[Role.OPERATOR]}
-    leave_settings(var, operator)
+    write_settings(var, operator)
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)],
         env=env,
@@ -83,7 +83,7 @@ def main() -> int:
 
 
 def environment(var: Path) -> dict[str, str]:
-    """The environment of all Procfile lines; the caller's settings override ours.
+    """The environment of all processes; the caller's settings override the defaults. Creates folders in `var`.
 
     It contains credentials only for a server that the caller named, because every process inherits it.
     """
@@ -105,7 +105,10 @@ def environment(var: Path) -> dict[str, str]:
 
 
 def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Role or server → the variables that only it receives: the files with its secrets at the servers started here."""
+    """Create secrets, and return role or server → the variables that only it receives.
+
+    They name the files with its secrets, for the servers started here.
+    """
     kept, ours = credentials.kept(folder), procfile()
     own: dict[str, dict[str, str]] = {name: {} for name in (*Role, *CREDENTIALS)}
     if not env.keys() & {"SESSION_SECRET", "SESSION_SECRET_FILE"}:
@@ -116,7 +119,7 @@ def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, s
         for role, secrets in kept.items():
             url = secrets.redis_url(role, f"127.0.0.1:{env['REDIS_PORT']}")
             own[role]["REDIS_URL_FILE"] = str(credentials.write(folder / role / "redis_url", url))
-        own["redis"]["REDIS_URL_FILE"] = own[Role.OPERATOR]["REDIS_URL_FILE"]  # who starts it loads its functions
+        own["redis"]["REDIS_URL_FILE"] = own[Role.OPERATOR]["REDIS_URL_FILE"]  # deploy/redis.sh loads the functions
     if "s3" in ours:
         secret_keys = {role: secrets.s3_secret_key for role, secrets in kept.items()}
         identities = seaweedfs_identities(secret_keys, Settings().bucket_prefix)
@@ -126,8 +129,8 @@ def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, s
     return own
 
 
-def leave_settings(var: Path, operator: Mapping[str, str]) -> None:
-    """Write the settings for `segue models` and other commands, which then need no environment of their own."""
+def write_settings(var: Path, operator: Mapping[str, str]) -> None:
+    """Write the operator's settings to $VAR/env, where `segue models` and other commands find them."""
     names = ("S3_URL", "SQL_URL", *CREDENTIALS["redis"], *CREDENTIALS["s3"])
     settings = {name: operator.get(name) or in_file(operator, name) for name in names}
     credentials.write(var / "env", "".join(f"{name}={value}\n" for name, value in settings.items() if value))
@@ -156,7 +159,7 @@ def supervisor_config(var: Path, workers: int, own: Mapping[str, Mapping[str, st
 
 
 def procfile() -> dict[str, str]:
-    """Name → command of each process to start."""
+    """Name → command of each process to start, without the servers that the caller named."""
     lines = (ROOT / "Procfile").read_text().splitlines()
     pairs = (line.partition(":") for line in lines if line and not line.startswith("#"))
     commands = {name.strip(): command.strip() for name, _, command in pairs}

@@ -1,4 +1,4 @@
-"""`segue folder` as a script: masks for a folder of photos. It needs segue-client and nothing of the server."""
+"""`segue folder` as a script: masks for a folder of photos. Needs segue-client, but not the server."""
 
 import sys
 

@@ -1,9 +1,9 @@
 """What one attacker costs another client: part of `make bench-web`.
 
-A victim submits a photo, asks for its status, and reads the mask and the overlay of a job that has ended; first in
-peace, then beside each attack. Attacker and victim have a key and an address each. Prints the victim's p99 of each
-step, beside the p99 in peace, and the peak of memory of the web process and of the worker's child. Everything is as
-`make run` starts it; the attacker runs on the same cores.
+A victim submits a photo, reads its status, and fetches the mask and the overlay of an ended job: first
+without an attack, then during each attack. Attacker and victim have a key and an address each. Prints
+the victim's p99 of each step, its ratio to the p99 without an attack, and the peak memory of the web
+process and of the worker's child. The stack is the one of `make run`; the attacker runs on the same cores.
 """
 
 import http.client
@@ -49,7 +49,7 @@ class Measured:
 
 
 class Client:
-    """Of the web server, with a key of its own, from an address of its own. Raises RuntimeError for a refusal."""
+    """A client with its own key and address. Raises RuntimeError if the server refuses a request."""
 
     def __init__(self, port: int, key: str) -> None:
         self.port, self.key = port, key
@@ -74,7 +74,7 @@ class Client:
         while (status := json.loads(self.ask("GET", f"/v1/jobs/{job_id}"))["status"]) in ("queued", "running"):
             time.sleep(0.2)
         if status != "succeeded":
-            raise RuntimeError(f"{job_id} has {status}")
+            raise RuntimeError(f"{job_id} ended as {status}")
 
 
 def main() -> None:
@@ -87,13 +87,13 @@ def main() -> None:
         done = victim.submit()
         victim.finish(done)
         peace = measured(made, victim, done)
-        print(f"{'':42} {'p99 ms, times that in peace':^58} {'peak MiB':>16}")
+        print(f"{'':42} {'p99 ms, ratio to no attack':^58} {'peak MiB':>16}")
         print(f"{'':42}" + "".join(f"{step:>15}" for step in STEPS) + f"{'web':>8}{'worker':>8}{'failed':>8}")
-        report("in peace", peace, peace)
+        report("no attack", peace, peace)
         for name, attack in ATTACKS.items():
             with attacking(attack, target):
                 report(name, measured(made, victim, done, lambda: time.sleep(WARM_S)), peace)
-        report("in peace again", measured(made, victim, done), peace)
+        report("no attack, again", measured(made, victim, done), peace)
         print(f"limits of docker-compose.yml: {limits()}")
 
 
@@ -121,10 +121,10 @@ def attacking(attack: Callable[[Target], None], target: Target) -> Iterator[None
 
 
 def measured(made: Stack, victim: Client, done: str, begin: Callable[[], None] = lambda: None) -> Measured:
-    """`done`: a job of the victim that has succeeded."""
+    """Measure ROUNDS rounds of the victim. `done`: one of its jobs that has succeeded; `begin`: warms up."""
     watched = {"web": web_process(made), "worker": damage.pool_children(made)[0]}
     for pid in watched.values():
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is from now on
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the peak
     begin()
     times: Times = {step: [] for step in STEPS}
     give_up = time.monotonic() + GIVE_UP_S
@@ -139,7 +139,7 @@ def measured(made: Stack, victim: Client, done: str, begin: Callable[[], None] =
 
 
 def one_round(victim: Client, previous: str, times: Times) -> str:
-    """`previous`: a job that has succeeded. → another one"""
+    """Run all steps once. `previous`: a job that has succeeded. Returns the id of another one."""
     mask = f"/v1/jobs/{previous}/mask"
     job_id = str(timed(times["submit"], victim.submit))
     timed(times["status"], lambda: victim.ask("GET", f"/v1/jobs/{job_id}"))

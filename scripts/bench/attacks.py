@@ -1,4 +1,4 @@
-"""What one client does to a web server that has other clients: each attack goes on until its process is ended."""
+"""Attacks of one client on a web server that has other clients. Each runs until its process is killed."""
 
 import contextlib
 import http.client
@@ -21,13 +21,13 @@ from PIL import Image
 MIB = 1024 * 1024
 HELD_SESSIONS, HELD_UPLOADS, HELD_APPENDS, PREAMBLES, OVERLAYS, MASKS = 4050, 60, 40, 6, 20, 20
 PREAMBLE = b"\r\n--" * (9 * MIB)
-SIDE = 5000  # pixels: a photo of the most that are accepted
+SIDE = 5000  # pixels: a square photo of the largest accepted size
 PATIENCE_S = 600
 
 
 @dataclass(frozen=True)
 class Target:
-    """A web server, and what the attacker has there: a key, and the id of a job that has a mask."""
+    """A web server, with the attacker's key and the id of a job of the attacker that has a mask."""
 
     port: int
     key: str
@@ -35,7 +35,7 @@ class Target:
 
 
 def worst_photo() -> bytes:
-    """25 megapixels, as slow to decode as a photo that is accepted can be made."""
+    """25 megapixels, and as slow to decode as an accepted photo can be."""
     return hostile.largest()["jpeg CMYK"]
 
 
@@ -46,7 +46,7 @@ def head(target: Target, method: str, path: str, content_type: str = "", length:
 
 
 def held(target: Target, count: int, request: bytes) -> None:
-    """`count` connections on which an unfinished request was sent; one that the server closes is opened again."""
+    """Keep `count` connections with an unfinished request open. Reopen those that the server closes."""
     open_files = count + 200
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (open_files, max(open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -69,7 +69,7 @@ def sent(target: Target, request: bytes) -> socket.socket | None:
 
 
 def alive(sender: socket.socket | None) -> bool:
-    """Neither answered nor closed by the server."""
+    """Whether the server has neither responded nor closed the connection."""
     if sender is None:
         return False
     sender.setblocking(False)
@@ -105,7 +105,7 @@ def preambles(target: Target) -> None:
 
 
 def abandoned_overlays(target: Target) -> None:
-    """Each asks for another opacity, so that no two are the same, and leaves at once."""
+    """Request overlays and disconnect at once. Each has a different opacity, so that none is cached."""
 
     def ask() -> None:
         alpha = time.time_ns() % 900 / 1000 + 0.05
@@ -135,7 +135,7 @@ def worst_uploads(target: Target) -> None:
 
 
 def answer(target: Target, request: bytes) -> bytes:
-    """→ the body of the answer; empty where there was none"""
+    """Send a request and return the response's body; empty if there was no response."""
     sender = sent(target, request)
     if sender is None:
         return b""
@@ -148,15 +148,15 @@ def answer(target: Target, request: bytes) -> bytes:
 
 
 def repeated(clients: int, act: Callable[[], object]) -> None:
-    """By so many clients at once, for ever. One that is refused waits a moment: it is to hurt others, not itself."""
+    """Call `act` in `clients` threads, forever, with a short pause, so that refusals do not busy the attacker."""
 
-    def go_on(_: int) -> None:
+    def repeat(_: int) -> None:
         while True:
             act()
             time.sleep(0.05)
 
     with ThreadPoolExecutor(clients) as pool:
-        list(pool.map(go_on, range(clients)))
+        list(pool.map(repeat, range(clients)))
 
 
 ATTACKS: dict[str, Callable[[Target], None]] = {

@@ -1,6 +1,6 @@
-"""What a job costs, beside what its bare work costs, in one run: `make bench`
+"""Compares the cost of a job with the cost of its bare work, in one run: `make bench`.
 
-Wall times on shared machines swing; the ratios and the CPU milliseconds are what to compare.
+Wall times vary on shared machines: compare the ratios and the CPU milliseconds.
 """
 
 import http.client
@@ -45,7 +45,7 @@ PROCESSES = {"web": "gunicorn", "workers": "-Q segment", "housekeeper": "-Q cont
 
 
 def photos() -> list[bytes]:
-    """640x480 JPEGs: the data pack's full-size photos where they are there, else made-up ones."""
+    """640x480 JPEGs: full-size photos of the data pack if it is installed, otherwise synthetic ones."""
     root = Path(os.environ.get("SEGUE_DATA") or ROOT / "../shared/data/pets160")
     if not root.is_dir():
         return [pictures.jpeg(*SIZE, seed) for seed in range(36)]
@@ -54,7 +54,7 @@ def photos() -> list[bytes]:
 
 
 def bare_work(contents: list[bytes]) -> tuple[float, float]:
-    """Decode, infer in micro-batches, encode, in one thread of this process. → images a second, CPU ms an image."""
+    """Decode, infer in micro-batches and encode, in one thread. Returns images per second, CPU ms per image."""
     segmenter, settings = Segmenter(SHIPPED_MODEL), Settings()
     size = 2 * segmenter.card.input_size
     wall, cpu = time.perf_counter(), time.process_time()
@@ -96,7 +96,7 @@ class Client:
 
 
 def idle_latency_ms(stack: Stack, content: bytes) -> list[float]:
-    """POST until the mask's bytes are here, nothing else under way."""
+    """Times from the POST until the mask has been received, on an idle stack."""
     client, times = Client(stack.port), []
     for _ in range(IDLE_JOBS):
         started = time.perf_counter()
@@ -109,7 +109,10 @@ def idle_latency_ms(stack: Stack, content: bytes) -> list[float]:
 
 
 def throughput(stack: Stack, contents: list[bytes]) -> tuple[float, float]:
-    """JOBS single uploads by CLIENTS connections. → images a second until the last is done, uploads a second."""
+    """Send JOBS single uploads on CLIENTS connections.
+
+    Returns images per second until the last one has ended, and uploads per second.
+    """
 
     def submit_some(number: int) -> list[str]:
         client = Client(stack.port)
@@ -126,28 +129,31 @@ def throughput(stack: Stack, contents: list[bytes]) -> tuple[float, float]:
 
 
 def one_throughput(stack: Stack, contents: list[bytes]) -> int:
-    """→ how many jobs it was."""
+    """Run `throughput` once and return the number of jobs."""
     throughput(stack, contents)
     return JOBS
 
 
 def eta_errors(stack: Stack, contents: list[bytes], meanwhile: Callable[[], None]) -> str:
-    """ETA_JOBS single uploads; what each was told at its submission against what came true."""
+    """Send ETA_JOBS single uploads, and compare each ETA at submission with the time that the job took.
+
+    `meanwhile`: runs in parallel to the uploads.
+    """
 
     def submit_some(number: int) -> list[dict[str, Any]]:
-        client, told = Client(stack.port), []
+        client, accepted = Client(stack.port), []
         for i in range(number, ETA_JOBS, CLIENTS):
             _, body, _ = client.request("POST", "/v1/jobs", contents[i % len(contents)], Content_Type="image/jpeg")
-            told.append(json.loads(body))
-        return told
+            accepted.append(json.loads(body))
+        return accepted
 
     with ThreadPoolExecutor(CLIENTS + 1) as pool:
         changing = pool.submit(meanwhile)
-        told = [job for part in pool.map(submit_some, range(CLIENTS)) for job in part]
+        jobs = [job for part in pool.map(submit_some, range(CLIENTS)) for job in part]
         changing.result()
     client = Client(stack.port)
     pairs, inside = [], 0
-    for job in sorted(told, key=lambda job: str(job["id"]), reverse=True):
+    for job in sorted(jobs, key=lambda job: str(job["id"]), reverse=True):
         client.wait(job["links"]["self"])
         actual = json.loads(client.request("GET", job["links"]["self"])[1])["timings_ms"]["total"] / 1000
         if job["queue"] and job["queue"]["eta_s"] is not None:
@@ -158,13 +164,13 @@ def eta_errors(stack: Stack, contents: list[bytes], meanwhile: Callable[[], None
     return (
         f"ETA error of {len(pairs)} submissions: median {statistics.median(errors):.1f} s "
         f"({statistics.median(relative):.0%}), p90 {statistics.quantiles(errors, n=10)[-1]:.1f} s "
-        f"({statistics.quantiles(relative, n=10)[-1]:.0%}); {inside / len(pairs):.0%} within the range told; "
+        f"({statistics.quantiles(relative, n=10)[-1]:.0%}); {inside / len(pairs):.0%} within the predicted range; "
         f"waits up to {max(actual for _, actual in pairs):.0f} s"
     )
 
 
 def folder_rate(stack: Stack, contents: list[bytes], folder: Path) -> str:
-    """The folder script over JOBS photos, from its start to its end."""
+    """Time the folder script for JOBS photos, from its start to its exit."""
     source = folder / "photos"
     for number in range(JOBS):
         path = source / f"{number % 10}" / f"{number}.jpg"
@@ -177,11 +183,11 @@ def folder_rate(stack: Stack, contents: list[bytes], folder: Path) -> str:
     spent = {name: (now - before[name]) / JOBS for name, now in cpu_ms(stack).items()}
     spent["script"] = (after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime) * 1000 / JOBS
     each = ", ".join(f"{name} {ms:.1f}" for name, ms in spent.items())
-    return f"folder script, {JOBS} photos: {JOBS / wall:.0f} images/s; CPU ms an image: {each}"
+    return f"folder script, {JOBS} photos: {JOBS / wall:.0f} images/s; CPU ms per image: {each}"
 
 
-def come_and_go(stack: Stack) -> None:
-    """A second worker comes, works for a while and is killed."""
+def add_and_kill_worker(stack: Stack) -> None:
+    """Start a second worker, let it work for a while and kill it."""
     time.sleep(4)
     second = stack.run_line("worker", stack.var / "second.log")
     time.sleep(9)
@@ -190,7 +196,7 @@ def come_and_go(stack: Stack) -> None:
 
 
 def cpu_ms(stack: Stack) -> dict[str, float]:
-    """CPU milliseconds so far, by process type with its children."""
+    """CPU milliseconds so far, per process type, children included."""
     return {name: sum(tree_ms(pid) for pid in stack.pids(mark)) for name, mark in PROCESSES.items()}
 
 
@@ -217,18 +223,22 @@ def running(workers: int) -> Iterator[Stack]:
 def report(stack: Stack, workers: int, contents: list[bytes], bare: float) -> None:
     throughput(stack, contents[:1])  # warms engines and connections
     idle = idle_latency_ms(stack, contents[0])
-    who = f"{workers} worker(s)"
-    print(f"{who}, idle: POST to mask {statistics.median(idle):.0f} ms median, {max(idle):.0f} ms worst of {len(idle)}")
+    name = f"{workers} worker(s)"
+    print(
+        f"{name}, idle: POST to mask {statistics.median(idle):.0f} ms median, {max(idle):.0f} ms worst of {len(idle)}"
+    )
     before = cpu_ms(stack)
     done, submitted = throughput(stack, contents)
     spent = {name: (after - before[name]) / JOBS for name, after in cpu_ms(stack).items()}
     share, mean = done / (bare * min(workers, os.cpu_count() or 1)), stack.queue()["mean_micro_batch"]
-    print(f"{who}, {JOBS} jobs: {done:.0f} images/s, {share:.2f} of {workers} x bare work; accepted {submitted:.0f}/s")
-    print(f"  mean micro-batch {mean}; CPU ms an image: " + ", ".join(f"{name} {ms:.1f}" for name, ms in spent.items()))
+    print(f"{name}, {JOBS} jobs: {done:.0f} images/s, {share:.2f} of {workers} x bare work; accepted {submitted:.0f}/s")
+    print(
+        f"  mean micro-batch {mean}; CPU ms per image: " + ", ".join(f"{name} {ms:.1f}" for name, ms in spent.items())
+    )
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.ERROR)  # thousands of jobs are adopted, each with a line
+    logging.basicConfig(level=logging.ERROR)  # each of thousands of adopted jobs would log a line
     contents = photos()
     bare, cpu = bare_work(contents)
     print(f"bare work at {SIZE[0]}x{SIZE[1]} (decode, infer, encode): {bare:.0f} images/s, {cpu:.1f} CPU ms each")
@@ -239,7 +249,9 @@ def main() -> None:
             print(f"{workers} worker(s): {eta_errors(stack, contents, lambda: None)}")
     with running(1) as stack:
         throughput(stack, contents[:1])
-        print(f"1 worker, a second comes and is killed: {eta_errors(stack, contents, lambda: come_and_go(stack))}")
+        print(
+            f"1 worker, a second joins and is killed: {eta_errors(stack, contents, lambda: add_and_kill_worker(stack))}"
+        )
     with running(1) as stack:
         records.hot_path(stack, lambda: one_throughput(stack, contents), cpu_ms)
     records.main()

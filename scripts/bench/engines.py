@@ -1,7 +1,7 @@
-"""The engines side by side in one run: `make bench-model`
+"""Compares the engines in one run: `make bench-model`.
 
-Each engine with its number of threads is a process of its own, which runs one round when it is told to while the others
-wait: what else the machine does hits all alike. CPU seconds count, not wall.
+Each engine and number of threads has its own process. They take turns, one round each, so that other
+load on the machine affects all alike. CPU seconds count, not wall time.
 """
 
 # ruff: noqa: PLC0415 - each process imports its own engine and no other
@@ -40,18 +40,18 @@ def main() -> None:
 
 
 def run_alone(function: Callable[..., None], *arguments: Any) -> Any:
-    """What `function` sends, from a process of its own: this one stays without TensorFlow."""
+    """Run `function` in a new process and return what it sends: TensorFlow must not be loaded in this one."""
     here, there = multiprocessing.get_context("spawn").Pipe()
     process = multiprocessing.get_context("spawn").Process(target=function, args=(there, *arguments))
     process.start()
-    there.close()  # so that its death ends the waiting
+    there.close()  # so that recv() ends if the process dies
     answer = here.recv()
     process.join()
     return answer
 
 
 def build(pipe: Connection, scratch: Path) -> None:
-    """The SavedModel, the tiles, and the network's multiplications."""
+    """Save the SavedModel and the tiles, and send the network's number of multiplications."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
@@ -72,7 +72,7 @@ def build(pipe: Connection, scratch: Path) -> None:
 
 
 def serve(pipe: Connection, engine: str, threads: int, scratch: Path) -> None:
-    """Answers each batch size with (CPU, wall) seconds an image of one round."""
+    """For each batch size received, run one round and send (CPU, wall) seconds per image. 0 ends."""
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(threads)
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -91,7 +91,7 @@ def serve(pipe: Connection, engine: str, threads: int, scratch: Path) -> None:
 
 
 def load(engine: str, threads: int, scratch: Path) -> Forward:
-    """uint8[n,128,128,3] → logits, each with the bytes' scaling in it."""
+    """Load an engine as a function uint8[n,128,128,3] → logits, which includes the scaling of the bytes."""
     if engine == "LiteRT int8 engine":
         from model.litert import LiteRTEngine
 
@@ -158,7 +158,7 @@ def print_table(times: dict[Any, tuple[float, float]]) -> None:
 
 
 def print_cold_start() -> None:
-    """A new process with what a worker's child imports, to its first mask; then a micro-batch of 16."""
+    """Measure a new process with the imports of a worker's child: time to its first mask, then its memory."""
     code = (
         "import sys, time; started = time.perf_counter(); sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; import numpy as np; from PIL import Image; import worker.pipeline.pipeline\n"

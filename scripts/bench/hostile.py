@@ -1,4 +1,4 @@
-"""How long the web takes to answer requests that were made to hurt, one after the other: part of `make bench-web`."""
+"""Measures how long the web server takes to refuse hostile requests, sent in sequence: part of `make bench-web`."""
 
 import http.client
 import statistics
@@ -44,7 +44,7 @@ def answered_ms(port: int, request: Request) -> float:
         if answer.status >= 500:
             raise RuntimeError(f"{method} {path[:60]}: {answer.status}")
     except (BrokenPipeError, ConnectionResetError):
-        pass  # refused before all of it was sent
+        pass  # the server refused it before the whole body was sent
     finally:
         connection.close()
     return (time.perf_counter() - started) * 1000

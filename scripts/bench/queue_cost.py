@@ -1,4 +1,4 @@
-"""What the queue itself costs in Redis, short and long: part of `make bench`."""
+"""Measures the cost of the queue in Redis at several lengths: part of `make bench`."""
 
 import sys
 import tempfile
@@ -22,7 +22,7 @@ LENGTHS, TENANTS, REPEATS = (100, 10_000, 100_000), 10, 200
 
 
 def fill(jobs: RedisJobs, upto: int) -> list[str]:
-    """`upto` waiting jobs with names and digests as they are in life. → some of their ids"""
+    """Enqueue `upto` jobs with realistic names and digests. Returns up to REPEATS of their ids."""
     ids = []
     for number in range(upto):
         made = spec(lane=Lane.BULK, tenant=f"tenant-{number % TENANTS}", filename=f"IMG_{number:06}.jpg")
@@ -56,7 +56,9 @@ def measure(jobs: RedisJobs, length: int) -> str:
     token = uuid4().hex
     held = [job.id for job in jobs.claim(token, "drainer", "worker")]
     done = [Finished(job_id, "key", Outcome(Status.SUCCEEDED)) for job_id in held]
-    finish_us = mean_us(lambda: jobs.finish(token, "worker", 1, done))  # repeated by the winner: the same path
+    finish_us = mean_us(
+        lambda: jobs.finish(token, "worker", 1, done)
+    )  # the winner repeats it, which takes the same path
     return (
         f"{length:>7} waiting: {megabytes:6.1f} MB; status {status:4.0f} µs, position {place:4.0f} µs, "
         f"claim and release of 16 {claim_us:5.0f} µs, finish of 16 {finish_us:4.0f} µs"

@@ -1,4 +1,4 @@
-"""How long it takes to make all records again from the object store, and whether new work is accepted meanwhile."""
+"""Measures how long Redis takes to be rebuilt from the object store, and whether uploads are accepted meanwhile."""
 
 import secrets
 import sys
@@ -52,8 +52,8 @@ def measure(connection: Storage) -> None:
     seconds = time.monotonic() - started
     over.set()
     submitter.join()
-    there = sum(connection.jobs.queue().pending.values())
-    print(f"{JOBS} jobs rebuilt after FLUSHALL in {seconds:.1f} s, {len(accepted)} accepted meanwhile; {there} in line")
+    queued = sum(connection.jobs.queue().pending.values())
+    print(f"{JOBS} jobs rebuilt after FLUSHALL in {seconds:.1f} s, {len(accepted)} accepted meanwhile; {queued} queued")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the records cost, and how fast a page of them is: part of `make bench`."""
+"""Measures the cost of the records and the time for a page of them: part of `make bench`."""
 
 import shutil
 import statistics
@@ -51,7 +51,7 @@ def databases() -> Iterator[dict[str, str]]:
 
 
 def lists() -> None:
-    """GET /v1/jobs over RECORDED jobs of one tenant, through the web app."""
+    """Time GET /v1/jobs for a tenant with RECORDED jobs, through the web app."""
     with databases() as urls:
         for name, url in urls.items():
             settings = Settings(s3_secret_key=SecretStr("x"), sql_url=SecretStr(url))
@@ -60,7 +60,7 @@ def lists() -> None:
             for start in range(0, RECORDED, 500):
                 connection.records.write([ended(number) for number in range(start, start + 500)])
             with connection.database.begin() as sql:
-                sql.exec_driver_sql("ANALYZE")  # as PostgreSQL does by itself within a minute
+                sql.exec_driver_sql("ANALYZE")  # PostgreSQL would run it within a minute
             written = (time.perf_counter() - started) / RECORDED * 1e6
             first, deep, failed = (page_ms(settings, query) for query in ({}, {"deep": True}, {"status": "failed"}))
             print(
@@ -90,10 +90,10 @@ def page_ms(settings: Settings, query: dict[str, object]) -> str:
 
 
 def hot_path(stack: Stack, work: Callable[[], int], cpu_ms: Callable[[Stack], dict[str, float]]) -> None:
-    """CPU of web, worker and Redis while the housekeeper records, beside the same while it stands still.
+    """Compare the CPU time of web, worker and Redis while the housekeeper records and while it is stopped.
 
-    Whoever is at work slows down everybody else on a machine that is full: what the object store spends more, which
-    has nothing to do with the records, tells how much of the rise is that.
+    On a busy machine every process slows down the others. The object store does not depend on the
+    records, so its increase shows how much of the total is due to that.
     """
 
     def spent() -> dict[str, float]:
@@ -111,14 +111,13 @@ def hot_path(stack: Stack, work: Callable[[], int], cpu_ms: Callable[[Stack], di
         rises["hot"].append(sum(recording[name] for name in HOT) / sum(without[name] for name in HOT))
     hot, store = (f"{statistics.median(rises[name]) * 100 - 100:+.1f} %" for name in ("hot", "s3"))
     print(
-        f"records: CPU of web, worker and Redis {hot} beside a housekeeper that stands still, "
-        f"of the object store {store}",
+        f"records: CPU of web, worker and Redis {hot} compared with a stopped housekeeper, of the object store {store}",
         flush=True,
     )
 
 
 def own_costs() -> None:
-    """What each step costs that is taken on the way of an image for the records' sake, by itself."""
+    """Measure alone each step on an image's path that exists only for the records."""
     with tempfile.TemporaryDirectory() as folder:
         redis = services.start_redis(Path(folder))
         try:
@@ -130,14 +129,14 @@ def own_costs() -> None:
         finally:
             redis.stop()
     print(
-        f"records, CPU ms an image: the worker tells that there is something to write {telling:.3f}, Redis notes what "
-        f"{noting:.3f} and gives it to the housekeeper {reading:.3f}: {telling + noting + reading:.2f} in all",
+        f"records, CPU ms per image: the worker sends a message {telling:.3f}, Redis notes the change {noting:.3f}, "
+        f"the housekeeper reads it {reading:.3f}: {telling + noting + reading:.2f} in total",
         flush=True,
     )
 
 
 def telling_ms(made: Storage) -> float:
-    """Once a micro-batch of 16; here nobody has told before."""
+    """Once per micro-batch of 16. Here no message is queued yet, which is the expensive case."""
     started = time.process_time()
     for _ in range(TOLD):
         made.jobs.outbox.needs_message()
@@ -146,13 +145,13 @@ def telling_ms(made: Storage) -> float:
 
 
 def noting_ms(made: Storage) -> float:
-    """Each of a job's three changes, inside of the script that changes it."""
+    """For each of a job's three changes, inside the function that makes it."""
     notes = "for i = 1, ARGV[1] do redis.call('ZADD', KEYS[1], i, 'job_' .. i) end"
     return redis_ms(made, lambda: made.jobs.client.eval(notes, 1, "noted", 3 * TOLD)) / TOLD
 
 
 def reading_ms(made: Storage) -> float:
-    """After each of a job's three changes; under load most changes are read together with a later one."""
+    """Read after each of a job's three changes. Under load, most changes are read together with a later one."""
     specs = [spec(created_ms=1_790_000_000_000 + number) for number in range(TOLD)]
     for one in specs:
         made.jobs.enqueue(one)

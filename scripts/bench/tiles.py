@@ -1,6 +1,6 @@
-"""How much of LiteRT's own speed the network reaches: against dense int8 3x3 convolutions of its layers' shapes."""
+"""Compares the network's speed in LiteRT with that of dense int8 3x3 convolutions of its layers' shapes."""
 
-# ruff: noqa: PLC0415 - TensorFlow is for the process that builds, LiteRT for the one that runs
+# ruff: noqa: PLC0415 - the process that builds imports TensorFlow, the one that measures imports LiteRT
 
 import statistics
 import time
@@ -18,7 +18,7 @@ def build(folder: Path) -> None:
 
 
 def tile(side: int, inner: int, outer: int) -> bytes:
-    """An int8 file of one 3x3 convolution with bias and ReLU."""
+    """Build the int8 file of one 3x3 convolution with bias and ReLU."""
     import numpy as np
     import tensorflow as tf
 
@@ -36,7 +36,7 @@ def tile(side: int, inner: int, outer: int) -> bytes:
 
 
 def count_macs(network: Any) -> int:
-    """Multiplications of one image, from the layers; a transposed convolution's fall on its inputs."""
+    """Count the multiplications per image from the layers. A transposed convolution multiplies per input pixel."""
     from model.unet import layers
 
     macs = 0
@@ -51,20 +51,20 @@ def count_macs(network: Any) -> int:
 
 
 def print_efficiency(int8: Path, folder: Path, macs: int) -> None:
-    """`macs`: of one image of the network in the file `int8`."""
+    """`macs`: multiplications per image of the network in the file `int8`."""
     work = {str(int8): macs} | {
         str(folder / f"{side}.tflite"): side * side * 9 * inner * outer for side, inner, outer in SHAPES
     }
     speeds = operations_per_second(work)
     network, best = speeds[str(int8)], max(speeds[str(folder / f"{side}.tflite")] for side, _, _ in SHAPES)
     print(
-        f"{2 * macs / 1e9:.2f} GFLOP an image at {network / 1e9:.0f} G/s of CPU; best dense 3x3 of its shapes "
+        f"{2 * macs / 1e9:.2f} GFLOP per image at {network / 1e9:.0f} G/s of CPU; best dense 3x3 of its shapes "
         f"{best / 1e9:.0f} G/s: aim 60 %, measured {network / best:.0%}"
     )
 
 
 def operations_per_second(work: dict[str, int]) -> dict[str, float]:
-    """File → 2 x MACs per CPU second in batches of 16, one thread, interleaved; medians."""
+    """Return file → 2 x MACs per CPU second: medians of interleaved runs, batches of 16, one thread."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreters, times = {}, {path: [] for path in work}

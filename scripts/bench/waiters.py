@@ -1,7 +1,7 @@
-"""A thousand who wait on one web process, half by `Prefer: wait`, half by server-sent events: part of `make bench-web`.
+"""A thousand clients wait on one web process, half with `Prefer: wait`, half with server-sent events.
 
-Prints how long others' submits take meanwhile, how long after a job's end its waiter hears of it, and how many times a
-second one process tells a job's status.
+Part of `make bench-web`. Prints how long submits take meanwhile, how long after a job's end its waiter
+is notified, and how many status requests per second one process serves.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from storage.job import Finished, Outcome, Status
 from storage.settings import Settings
 
 WAITERS, SUBMITS, READERS, READS = 1000, 200, 8, 4000
-PAUSE_S = 0.02  # between two ends: what about fifty images a second do to the events
+PAUSE_S = 0.02  # between the ends of two jobs: the events of about fifty images per second
 
 
 @dataclass
 class Web:
-    """One process of the web over its own Redis and object store."""
+    """A web process with its own Redis and object store."""
 
     port: int
     pid: int
@@ -55,7 +55,7 @@ def web() -> Iterator[Web]:
         env = services.joining(settings, PORT=port, LOG_LEVEL="ERROR")
         server = services.start(services.procfile("web"), env, port, folder / "web.log")
         try:
-            services.wait_until(lambda: post(port) != float("inf"), "the web")
+            services.wait_until(lambda: post(port) != float("inf"), "the web process")
             made.jobs.client.flushall()
             made.jobs.epoch.mark_intact()
             yield Web(port, server.process.pid, made)
@@ -66,7 +66,7 @@ def web() -> Iterator[Web]:
 
 
 async def wait_for(port: int, job_id: str, heard: dict[str, float], events: bool) -> None:
-    """Until the job has succeeded, asking again as often as it takes."""
+    """Wait until the job has succeeded, repeating the request as often as needed."""
     path, prefer = (f"/v1/jobs/{job_id}/events", "") if events else (f"/v1/jobs/{job_id}", "Prefer: wait=60\r\n")
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{prefer}Connection: close\r\n\r\n".encode()
     while job_id not in heard:
@@ -98,13 +98,13 @@ def waiting(one: Web) -> None:
     ended: dict[str, float] = {}
     heard: dict[str, float] = {}
 
-    async def everybody() -> None:
+    async def wait_for_all() -> None:
         waits = [wait_for(one.port, job_id, heard, number % 2 == 0) for number, job_id in enumerate(ids)]
         await asyncio.gather(*waits)
 
-    crowd = threading.Thread(target=lambda: asyncio.run(everybody()))
+    crowd = threading.Thread(target=lambda: asyncio.run(wait_for_all()))
     crowd.start()
-    time.sleep(8)  # all of them are connected, and wait
+    time.sleep(8)  # until all are connected and waiting
     beside = submits_ms(one.port)
     before = cpu_s(one.pid)
     started = time.monotonic()
@@ -137,7 +137,7 @@ def statuses(one: Web, job_id: str, what: str) -> None:
     with ThreadPoolExecutor(READERS) as pool:
         list(pool.map(read, range(READERS)))
     rate, cpu_ms = READS / (time.monotonic() - started), (cpu_s(one.pid) - before) * 1000 / READS
-    print(f"GET of {what} job: {rate:.0f} a second by one process, {cpu_ms:.2f} CPU ms each", flush=True)
+    print(f"GET of {what} job: {rate:.0f} per second by one process, {cpu_ms:.2f} CPU ms each", flush=True)
 
 
 def main() -> None:

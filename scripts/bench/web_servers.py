@@ -1,7 +1,7 @@
-"""Which gunicorn worker class should serve the web? `make bench-web`
+"""Compares gunicorn's worker classes for the web server: part of `make bench-web`.
 
-Real Redis and S3, one web process, no worker: what it costs to accept a POST alone, then while 200 sockets dribble a
-request in and 400 requests wait for jobs that never end.
+Real Redis and S3, one web process, no worker. Measures the cost of accepting a POST: first alone, then
+while 200 sockets send a request byte by byte, then while 400 requests wait for jobs that never end.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ CLASSES = {"gevent": [], "gthread, 16 threads": ["--threads", "16"], "sync": []}
 
 
 def post(port: int) -> float:
-    """→ seconds one POST took; infinite where it failed."""
+    """Return the seconds that one POST took; infinity if it failed."""
     started = time.perf_counter()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -99,7 +99,7 @@ def cpu_s(pid: int) -> float:
 
 
 def measure(port: int) -> tuple[float, float, int, float]:
-    """→ posts a second, p95 in ms, failures, wall seconds of POSTS posts by THREADS clients."""
+    """Send POSTS posts from THREADS clients. Returns posts per second, p95 in ms, failures, wall seconds."""
     started = time.perf_counter()
     with ThreadPoolExecutor(THREADS) as pool:
         times = list(pool.map(lambda _: post(port), range(POSTS)))
@@ -119,7 +119,7 @@ def main() -> None:
         }  # fmt: skip
         objects = connect(Settings(s3_url=shared["S3_URL"], s3_secret_key="secret")).objects
         services.wait_until(lambda: services.prepared(objects), "the object store")
-        print(f"{'worker class':22} {'load':34} {'POST/s':>7} {'p95 ms':>8} {'failed':>7} {'CPU ms a POST':>14}")
+        print(f"{'worker class':22} {'load':34} {'POST/s':>7} {'p95 ms':>8} {'failed':>7} {'CPU ms/POST':>14}")
         try:
             for name, options in CLASSES.items():
                 run_class(name, options, shared, folder)
@@ -161,7 +161,7 @@ def run_class(name: str, options: list[str], shared: dict[str, str], folder: Pat
 
 
 def brief(port: int) -> tuple[float, float, int, float]:
-    """As `measure`, but stops after a first post that fails: a stalled server would cost minutes."""
+    """Like `measure`, but stops if the first post fails: a stalled server would cost minutes."""
     return measure(port) if post(port) != float("inf") else (0.0, float("inf"), 1, 10.0)
 
 
