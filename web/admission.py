@@ -1,4 +1,4 @@
-"""Whether more can be taken: the queue is as long as the seconds that it will take, not as the jobs that are in it."""
+"""Admission of new jobs. The limit is the queue's expected duration in seconds, not its length."""
 
 import math
 import time
@@ -12,7 +12,7 @@ FRESH_S = 1.0
 
 
 class Admission:
-    """Looks at the queue once a second at most; what this process has taken since then counts too."""
+    """Reads the queue's state at most once a second and adds the images this process admitted since."""
 
     def __init__(self, jobs: RedisJobs, settings: Settings) -> None:
         self._jobs, self._settings = jobs, settings
@@ -21,9 +21,10 @@ class Admission:
         self._since = 0
 
     def check(self, images: int = 1) -> None:
-        """Raises Problem `queue_full` where they would have to wait longer than MAX_BACKLOG_S.
+        """Raise Problem `queue_full` if `images` more would wait longer than MAX_BACKLOG_S.
 
-        Its Retry-After is when there will be room, at the measured pace and if nobody else comes.
+        Retry-After is the time until there is room, at the measured throughput and if no other jobs
+        arrive.
         """
         most_s = self._settings.max_backlog_s
         backlog_s = self._state().backlog_s(self._settings.workers, self._since + images)

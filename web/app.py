@@ -28,7 +28,7 @@ from web.http.body import GatedRequest, close_unless_read, release_body
 from web.http.gate import Gate
 from web.openapi import views as openapi
 from web.rendering.turns import Turns
-from web.sql_timeout import answered
+from web.sql_timeout import within_timeout
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
 
@@ -44,13 +44,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     most = settings.max_upload_bytes + ENVELOPE_BYTES
     app.config.update(MAX_CONTENT_LENGTH=most, MAX_FORM_PARTS=20)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    connection = app.extensions["storage"] = connect(settings, online=True)
-    app.extensions["waiting"] = Waiting(connection.jobs, settings.max_waiters)
+    storage = app.extensions["storage"] = connect(settings, online=True)
+    app.extensions["waiting"] = Waiting(storage.jobs, settings.max_waiters)
     app.extensions["gate"] = Gate(settings)
-    app.extensions["admission"] = Admission(connection.jobs, settings)
+    app.extensions["admission"] = Admission(storage.jobs, settings)
     app.extensions["cors"] = Cors(settings)
     app.extensions["turns"] = Turns(settings.picture_bytes)
-    _let_in(app, connection)
+    _add_access_control(app, storage)
     for part in (
         jobs,
         masks,
@@ -77,32 +77,35 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _let_in(app: Flask, connection: Storage) -> None:
-    """What tells callers apart: keys, sessions, limits, and the proxy that says where they are."""
-    settings = connection.settings
+def _add_access_control(app: Flask, storage: Storage) -> None:
+    """Add keys, sessions, rate limits, and the middleware that trusts a declared proxy's headers."""
+    settings = storage.settings
 
     def find_key(key_id: str) -> ApiKey | None:
-        return answered(lambda: connection.api_keys.find(key_id))
+        return within_timeout(lambda: storage.api_keys.find(key_id))
 
     def find_session(digest: str) -> Session | None:
-        return answered(lambda: connection.sessions.find(digest))
+        return within_timeout(lambda: storage.sessions.find(digest))
 
     if not is_open(settings):
-        _ = connection.api_keys  # SQLAlchemy is loaded now, and not while somebody waits
-    fresh_s, journal = settings.key_cache_s, Journal(connection)
+        _ = storage.api_keys  # imports SQLAlchemy at start, so that the first request does not wait for it
+    fresh_s, journal = settings.key_cache_s, Journal(storage)
     app.extensions["journal"] = journal
     app.extensions["known_keys"] = KnownKeys(find_key, fresh_s)
     app.extensions["known_sessions"] = KnownSessions(
         find_session, fresh_s, settings.session_idle_s, journal.use_session
     )
-    app.extensions["rate_limits"] = RateLimits(connection.jobs.client, settings)
+    app.extensions["rate_limits"] = RateLimits(storage.jobs.client, settings)
     app.extensions["signer"] = make_signer(settings.session_secret.get_secret_value() or secrets.token_hex(32))
     below = RootPath(app.wsgi_app, settings.root_path)
     app.wsgi_app = TrustedProxy(below, settings.trusted_proxy)  # type: ignore[method-assign]
 
 
 def _name_request() -> None:
-    """The caller's X-Request-ID if it is harmless, else a new one: in the answer, in problems and in the log."""
+    """Use the caller's X-Request-ID if it is short and plain, or generate one.
+
+    Responses, problem documents and the log carry it.
+    """
     given = request.headers.get("X-Request-ID", "")
     harmless = 0 < len(given) <= 64 and REQUEST_ID_CHARACTERS.issuperset(given)
     g.request_id = given if harmless else secrets.token_hex(8)

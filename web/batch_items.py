@@ -1,4 +1,4 @@
-"""The images of one append: each is checked, bound to its custom_id and stored."""
+"""The images of one append request: check each, bind it to its custom_id, and store it."""
 
 import json
 from collections.abc import Sequence
@@ -22,15 +22,19 @@ UPLOADERS = 4
 
 @dataclass(frozen=True)
 class Item:
-    """`spec`: of an image that this request stored, None where it stored nothing. `document`: the item's answer."""
+    """`spec`: the stored image's spec, or None if this request stored nothing.
+
+    `document`: the item as the response lists it.
+    """
 
     spec: Spec | None
     document: dict[str, Any]
 
 
 def store_items(storage: Storage, batch: BatchSpec, party: str, files: Sequence[FileStorage], path: str) -> list[Item]:
-    """In the order of `files`, all of one `party`. A refused image refuses none of the others; its problem's instance
-    is `path`.
+    """Store `files` for one `party`; return the items in the same order.
+
+    A refused image does not affect the others. `path`: the `instance` of its problem.
     """
     with ThreadPoolExecutor(UPLOADERS) as pool:
         sent = enumerate(files)
@@ -48,7 +52,8 @@ def _store(storage: Storage, batch: BatchSpec, place: int, file: FileStorage, *,
         return Item(None, {"custom_id": custom_id, "job_id": None, "outcome": "refused", "error": error})
     finally:
         file.close()
-    # A repeated image is stored again: the request that bound the name may have died before it stored anything.
+    # If the binding is repeated, store the image again: the request that created the binding may have
+    # died before it stored anything.
     stored = binding is not Binding.KNOWN
     if stored:
         storage.objects.put_upload(spec, content)
@@ -66,7 +71,7 @@ def _spec(storage: Storage, batch: BatchSpec, custom_id: str, content: bytes, pl
         tenant=batch.tenant,
         lane=batch.lane,
         model=batch.model,
-        created_ms=spec.created_ms + place,  # so that they stand in line as they were sent
+        created_ms=spec.created_ms + place,  # keeps the order of the request in the queue
         deadline_ms=spec.created_ms + batch.deadline_s * 1000,
         batch_id=batch.id,
         custom_id=custom_id,
@@ -74,7 +79,7 @@ def _spec(storage: Storage, batch: BatchSpec, custom_id: str, content: bytes, pl
 
 
 def _bind(storage: Storage, spec: Spec) -> Binding:
-    """Raises Problem for a name that belongs to another image."""
+    """Bind the custom_id to this image. Raises Problem if the custom_id belongs to another image."""
     binding = storage.jobs.bind(spec)
     if binding is Binding.OTHER:
         name = json.dumps(spec.custom_id, ensure_ascii=False)

@@ -1,4 +1,7 @@
-"""Which pages of other origins may read what this server answers (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+"""Cross-origin resource sharing: which other origins' pages may read this server's responses.
+
+https://fetch.spec.whatwg.org/#http-cors-protocol
+"""
 
 import re
 from typing import Protocol
@@ -27,7 +30,7 @@ class CorsSettings(Protocol):
 
 
 def origins(settings: CorsSettings) -> frozenset[str]:
-    """Raises ValueError for what is not an origin as browsers send it."""
+    """Parse CORS_ORIGINS. Raises ValueError for an entry that browsers do not send as an origin."""
     names = frozenset(name.strip() for name in settings.cors_origins.split(",") if name.strip())
     for name in names - {ANY}:
         if not _ORIGIN.fullmatch(name):
@@ -42,7 +45,7 @@ def refusal(settings: CorsSettings, needs_no_key: bool) -> str:
     except ValueError as error:
         return f"CORS_ORIGINS: {error}."
     if ANY in allowed and settings.cors_credentials:
-        return "CORS_ORIGINS=* with CORS_CREDENTIALS lets every page act as whoever is signed in: name the origins."
+        return "CORS_ORIGINS=* with CORS_CREDENTIALS lets every page act for a signed-in user: name the origins."
     if ANY in allowed and needs_no_key:
         return (
             "CORS_ORIGINS=* opens a server that requires no key to every page: name the origins or set REQUIRE_KEYS=1."
@@ -51,13 +54,13 @@ def refusal(settings: CorsSettings, needs_no_key: bool) -> str:
 
 
 class Cors:
-    """Nothing happens without CORS_ORIGINS: then no page of another origin can read an answer."""
+    """Adds the CORS headers. Without CORS_ORIGINS it adds none: other origins' pages read nothing."""
 
     def __init__(self, settings: CorsSettings) -> None:
         self._origins, self._credentials = origins(settings), settings.cors_credentials
 
     def register(self, app: Flask) -> None:
-        """Before authentication: a preflight carries no credentials."""
+        """Call this before registering authentication: a preflight request carries no credentials."""
         if self._origins:
             app.before_request(self._answer_preflight)
             app.after_request(self._allow)

@@ -12,12 +12,12 @@ _WHITESPACE = str.maketrans("", "", " \t\r\n")
 
 
 def longest_body(settings: Settings) -> int:
-    """Bytes of a JSON body whose image is as large as it may be, without the options: base64 adds a third."""
+    """Return the bytes that the largest allowed image takes in a JSON body: base64 adds a third."""
     return settings.max_upload_bytes * 4 // 3 + 4
 
 
 def decode(text: str, settings: Settings) -> bytes:
-    """Raises Problem."""
+    """Return the image's bytes. Raises Problem if `text` is not a data URL or the image is too large."""
     if re.match(r"https?:", text, re.IGNORECASE):
         raise Problem("invalid_request", "image: the server fetches no URL; send the image itself, as a data URL.")
     head = _HEAD.match(text)

@@ -1,4 +1,4 @@
-"""The job document of the API."""
+"""The JSON documents of jobs, batches and batch items."""
 
 import math
 import random
@@ -14,7 +14,7 @@ SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 
 
 def job_document(job: Job, root: str) -> dict[str, Any]:
-    """`root`: the path below which clients reach this server, the request's `script_root`."""
+    """`root`: the path prefix under which clients reach this server (the request's `script_root`)."""
     spec, outcome, outlook = job.spec, job.outcome, job.outlook
     return {
         "id": job.id,
@@ -110,7 +110,7 @@ def _links(job: Job, root: str) -> dict[str, str]:
 
 
 def _timings(job: Job) -> dict[str, int]:
-    """Milliseconds by stage; `queued` until a worker took it, `total` from accepted to finished."""
+    """Milliseconds per stage; `queued`: from acceptance to the claim; `total`: from acceptance to the end."""
     timings = dict(job.outcome.timings_ms) if job.outcome else {}
     if job.started_ms:
         timings = {"queued": max(0, job.started_ms - job.spec.created_ms), **timings}
@@ -127,6 +127,6 @@ def timestamp(ms: int) -> str | None:
 
 
 def polite_pause_s(expected_s: float | None) -> int:
-    """How long a client waits before it asks again: half of what is expected, spread a little, 1 to 30 s."""
+    """Return the Retry-After of an unfinished job: half the expected time with some jitter, 1 to 30 s."""
     spread = (LONGEST_RETRY_S if expected_s is None else expected_s) / 2 * random.uniform(0.8, 1.2)
     return min(LONGEST_RETRY_S, max(SHORTEST_RETRY_S, math.ceil(spread)))

@@ -1,4 +1,4 @@
-"""Every error leaves as application/problem+json (RFC 9457), and tells nothing of our insides."""
+"""Error handlers: every error becomes application/problem+json (RFC 9457) without internal details."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from storage.problems import KINDS, Problem, Unavailable
 
 OUTAGE_RETRY_S = 2
-# What Flask and Werkzeug raise by themselves.
+# For the exceptions that Flask and Werkzeug raise themselves.
 CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def register(app: Flask) -> None:
 
 
 def invalid(error: ValidationError) -> Problem:
-    """The first thing wrong, by the field's name and without what was sent."""
+    """Return a Problem that names the first invalid field and does not repeat the sent value."""
     first = error.errors(include_url=False, include_input=False)[0]
     where, message = ".".join(str(part) for part in first["loc"])[:64], first["msg"].removeprefix("Value error, ")
     return Problem("invalid_request", f"{where}: {message}" if where else message)
@@ -57,7 +57,7 @@ def _outage(error: Exception) -> Response:
 
 
 def _broken_body(error: Exception) -> Response:
-    """The server raises it where we read on: chunks that are none, or a client that went away in the middle."""
+    """gunicorn raises `error` while we read: a malformed chunk, or a client that disconnected."""
     log.info("%s %s: %s", request.method, request.path, type(error).__name__)
     return answer(Problem("invalid_request", "The body is malformed or incomplete."))
 

@@ -1,4 +1,4 @@
-"""Names of files: as a client sends them, as they are shown, and as a download gets one."""
+"""File names: decode those that clients send, clean them for display, and name downloads."""
 
 import re
 import unicodedata
@@ -9,8 +9,8 @@ from werkzeug.datastructures import FileStorage
 from storage.problems import Problem
 
 LONGEST_FILENAME_BYTES = 255  # as in a file system
-LONGEST_STEM_BYTES = 200  # of a download, so that its extension fits as well
-# They reorder or break the text around them (Unicode, UAX 9 and 14).
+LONGEST_STEM_BYTES = 200  # of a download; leaves room for its extension
+# These characters reorder or break the text around them (Unicode, UAX 9 and 14).
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 BREAKS = "\u2028\u2029"
 ESCAPES = {"%22": '"', "%0A": "\n", "%0D": "\r", '\\"': '"', "\\\\": "\\"}
@@ -21,16 +21,17 @@ _UNSAFE_IN_QUOTES = re.compile(r'[^\x20-\x7e]|["\\%]')
 
 
 def visible(text: str) -> str:
-    """Without control and bidirectional characters, and without halves of surrogate pairs, which no encoding has."""
+    """Remove control and bidirectional characters, and lone surrogates, which cannot be encoded."""
     return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cs") and c not in BIDI + BREAKS)
 
 
 def sent_name(file: FileStorage) -> str:
-    """The name of a multipart part's file, as it is on the client's disk.
+    """Return the file name of a multipart part as it is on the client's disk.
 
-    Browsers and curl write a quote, a line feed and a carriage return as %22, %0A and %0D (HTML standard, "multipart
-    form data"); older versions of curl write a quote and a backslash behind a backslash. Each is decoded once, and
-    nothing else is: browsers encode neither a percent sign nor a backslash.
+    Browsers and curl write a quote, a line feed and a carriage return as %22, %0A and %0D (HTML
+    standard, "multipart form data"). Older versions of curl put a backslash before a quote and
+    before a backslash. This function decodes these escapes once and nothing else: browsers encode
+    neither a percent sign nor a backslash.
     """
     header = file.headers.get("Content-Disposition", "")
     quoted = _QUOTED.search(header)
@@ -40,12 +41,15 @@ def sent_name(file: FileStorage) -> str:
 
 
 def clean_filename(name: str) -> str:
-    """A name is only ever shown: without control and bidirectional characters, at most 255 bytes, never a path."""
+    """Return the last path segment for display: no control or bidirectional characters, 255 bytes at most."""
     return _cut(visible(name.replace("\\", "/").rpartition("/")[2]), LONGEST_FILENAME_BYTES)
 
 
 def checked_custom_id(name: str) -> str:
-    """A batch item's name, kept as it is. Raises Problem unless it is a relative path that stays inside its folder."""
+    """Return a batch item's name unchanged.
+
+    Raises Problem unless it is a relative path that stays inside its folder.
+    """
     size = len(name.encode(errors="replace"))
     if not 0 < size <= LONGEST_FILENAME_BYTES:
         raise Problem("invalid_request", f"The file name has {size} bytes; 1 to {LONGEST_FILENAME_BYTES} are accepted.")
@@ -57,9 +61,10 @@ def checked_custom_id(name: str) -> str:
 
 
 def content_disposition(kind: str, name: str, extension: str) -> str:
-    """Of an answer that is saved under the name of a photo or a batch (RFC 6266). `kind`: inline or attachment.
+    """Return the Content-Disposition (RFC 6266) that saves a response under a photo's or batch's name.
 
-    `filename` is for clients that know no `filename*`; it has none of the characters that clients disagree about.
+    `kind`: inline or attachment. `filename` is for clients that do not support `filename*`; it
+    contains none of the characters that clients interpret differently.
     """
     stem = _cut(visible(name).rpartition("/")[2], LONGEST_STEM_BYTES)
     whole = f"{stem}.{extension}"

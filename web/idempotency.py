@@ -1,4 +1,7 @@
-"""A repeated request with the same Idempotency-Key finds what the first made (draft-ietf-httpapi-idempotency-key)."""
+"""Idempotency keys: a repeated request returns the job or batch that the first one created.
+
+draft-ietf-httpapi-idempotency-key
+"""
 
 import hashlib
 from dataclasses import replace
@@ -17,16 +20,24 @@ RECOVERING_RETRY_S = 2
 S = TypeVar("S", Spec, BatchSpec)
 
 
-def keyed(spec: S, body: str) -> S:
-    """With the request's key, scoped by its method and path, and what tells whether the same `body` comes again."""
+def with_key(spec: S, body: str) -> S:
+    """Return `spec` with the hash of the request's Idempotency-Key and a fingerprint of `body`.
+
+    The hash covers the method and the path. Without a key, return `spec` unchanged.
+    """
     key = request.headers.get("Idempotency-Key", "")
     if not key:
         return spec
     return replace(spec, key_hash=_short(f"{request.method} {request.path} {key}"), fingerprint=_short(body))
 
 
-def reserved(jobs: RedisJobs, spec: S) -> tuple[S, bool]:
-    """→ the spec under its key's id, and whether that was accepted before. Raises Problem where it cannot go on."""
+def reserve(jobs: RedisJobs, spec: S) -> tuple[S, bool]:
+    """Reserve the spec's idempotency key in Redis.
+
+    Return the spec with the id that belongs to the key, and whether an earlier request with the key
+    was accepted. Raises Problem if the first request still runs, if it had another body, or while
+    keys are being restored.
+    """
     if not spec.key_hash:
         return spec, False
     state, known_id = jobs.idempotency.reserve(spec)

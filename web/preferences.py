@@ -1,4 +1,4 @@
-"""What a client asks of the answer: how long to wait, and what it has seen already."""
+"""Conditional and long-poll requests: `Prefer: wait=n` and `If-None-Match`."""
 
 import re
 
@@ -9,13 +9,16 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait=(\d{1,4})(?=$|[,;\s])")
 
 
 def preferred_wait() -> int:
-    """Seconds of `Prefer: wait=n` (RFC 7240), at most a minute; 0 without."""
+    """Return the seconds of `Prefer: wait=n` (RFC 7240), at most 60; 0 without the header."""
     found = _WAIT.search(request.headers.get("Prefer", ""))
     return min(LONGEST_WAIT_S, int(found.group(1))) if found else 0
 
 
 def with_state(response: Response, etag: str, wait_s: int) -> Response:
-    """Marks the answer with its state; 304 without a body where the client has seen just this one."""
+    """Add the ETag; make it a 304 without a body if `If-None-Match` already names this state.
+
+    `wait_s`: the wait in effect, for `Preference-Applied`; 0 adds no such header.
+    """
     response.set_etag(etag)
     if wait_s:
         response.headers["Preference-Applied"] = f"wait={wait_s}"

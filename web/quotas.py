@@ -1,4 +1,4 @@
-"""How much is kept for one party: a tenant, or all anonymous tenants at one address."""
+"""Storage quotas per party: a tenant, or all anonymous tenants at one address together."""
 
 from storage.job import Usage
 from storage.problems import Problem
@@ -8,20 +8,20 @@ from web.services import connected
 
 
 def usage() -> Usage:
-    """What is kept for the caller's party."""
+    """Return the jobs and bytes that are stored for the caller's party."""
     return connected().jobs.usage(party() or caller().tenant)
 
 
 def check_quota(images: int, size: int) -> None:
-    """Raises Problem `quota_exceeded` where the caller's party would keep more than its quota.
+    """Raise Problem `quota_exceeded` if `images` of `size` bytes would exceed the party's quota.
 
-    Requests that are handled at the same moment do not see each other, so a party may keep as much more as it has
-    requests in flight.
+    Concurrent requests do not see each other's images: a party may exceed its quota by what it has
+    in flight.
     """
     if caller() is LOCAL:
         return
-    settings, kept = connected().settings, usage()
-    if kept.jobs + images > settings.quota_jobs:
-        raise Problem("quota_exceeded", f"{kept.jobs} of {settings.quota_jobs} jobs are kept: erase some.")
-    if kept.bytes + size > settings.quota_bytes:
-        raise Problem("quota_exceeded", f"{kept.bytes} of {settings.quota_bytes} bytes are kept: erase some jobs.")
+    settings, stored = connected().settings, usage()
+    if stored.jobs + images > settings.quota_jobs:
+        raise Problem("quota_exceeded", f"{stored.jobs} of {settings.quota_jobs} jobs are stored: erase some.")
+    if stored.bytes + size > settings.quota_bytes:
+        raise Problem("quota_exceeded", f"{stored.bytes} of {settings.quota_bytes} bytes are stored: erase some jobs.")

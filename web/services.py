@@ -1,4 +1,4 @@
-"""What a request handler reaches for: this app's storage, its waiting room, the keys it knows, the limits."""
+"""Accessors for the services that `web/app.py` attaches to the current Flask app."""
 
 from flask import current_app
 from itsdangerous import URLSafeTimedSerializer
@@ -16,18 +16,18 @@ from web.waiting import Waiting
 
 
 def connected() -> Storage:
-    connection: Storage = current_app.extensions["storage"]
-    return connection
+    storage: Storage = current_app.extensions["storage"]
+    return storage
 
 
 def waiting() -> Waiting:
-    room: Waiting = current_app.extensions["waiting"]
-    return room
+    found: Waiting = current_app.extensions["waiting"]
+    return found
 
 
 def admission() -> Admission:
-    door: Admission = current_app.extensions["admission"]
-    return door
+    found: Admission = current_app.extensions["admission"]
+    return found
 
 
 def cors() -> Cors:
@@ -51,7 +51,7 @@ def journal() -> Journal:
 
 
 def signer() -> URLSafeTimedSerializer:
-    """Of anonymous sessions."""
+    """Signs and verifies the tokens of anonymous sessions."""
     found: URLSafeTimedSerializer = current_app.extensions["signer"]
     return found
 
@@ -62,10 +62,10 @@ def rate_limits() -> RateLimits:
 
 
 def turns() -> Turns:
-    taken: Turns = current_app.extensions["turns"]
-    return taken
+    found: Turns = current_app.extensions["turns"]
+    return found
 
 
 def gate() -> Gate:
-    bodies: Gate = current_app.extensions["gate"]
-    return bodies
+    found: Gate = current_app.extensions["gate"]
+    return found

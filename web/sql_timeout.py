@@ -1,4 +1,4 @@
-"""A bound on how long a request waits for the SQL database, which may accept a question and then stand still."""
+"""A time limit for SQL queries, because a database may accept a query and never reply."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,13 +12,14 @@ PATIENCE_S = 4.0
 T = TypeVar("T")
 
 
-def answered(ask: Callable[[], T]) -> T:
-    """Raises Unavailable where there is no answer in time.
+def within_timeout(query: Callable[[], T]) -> T:
+    """Return the result of `query`. Raises Unavailable if it takes longer than PATIENCE_S.
 
-    gevent's timeout is no Exception, so SQLAlchemy throws the connection away instead of waiting for its rollback.
+    gevent.Timeout is not a subclass of Exception, so SQLAlchemy discards the connection instead of
+    waiting for a rollback.
     """
     try:
         with gevent.Timeout(PATIENCE_S):
-            return ask()
+            return query()
     except gevent.Timeout as error:
         raise Unavailable(f"records: no answer within {PATIENCE_S:.0f} s") from error

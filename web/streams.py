@@ -1,4 +1,4 @@
-"""Server-sent events of something that changes until it has ended."""
+"""Server-sent events about a job or a batch, until it has ended."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Event:
-    """`id` differs with every change; `last`: nothing comes after it."""
+    """`id` differs for every state; `last`: the stream ends after this event."""
 
     id: str
     name: str
@@ -27,32 +27,38 @@ class Event:
 
 @dataclass(frozen=True)
 class Source(Generic[T]):
-    """What is watched: the key of its changes, how it is read, what is told of it. `pause_s`: between two events."""
+    """What a stream reports. `key`: the job's or batch's id. `read`: returns its state, None once erased.
+
+    `to_event`: turns a state into an event. `pause_s`: the shortest time between two events.
+    """
 
     key: str
     read: Callable[[], T | None]
-    tell: Callable[[T], Event]
+    to_event: Callable[[T], Event]
     pause_s: float = 0.0
 
 
 def stream(room: Waiting, source: Source[T], now: T, allowed: Callable[[], bool]) -> Response:
-    """The state now, then every change, until the last; or until it is gone, or the caller's key is."""
+    """Send the state `now`, then each change.
+
+    The stream ends after the last event, once `source` is erased, or once `allowed` returns False.
+    """
     headers = {"X-Accel-Buffering": "no"}
     return Response(_events(room, source, now, allowed), content_type="text/event-stream", headers=headers)
 
 
 def _events(room: Waiting, source: Source[T], now: T, allowed: Callable[[], bool]) -> Iterator[str]:
-    seen: T | None = now
-    told = ""
-    while seen is not None and allowed():
-        event = source.tell(seen)
-        if event.id == told:
+    state: T | None = now
+    sent_id = ""
+    while state is not None and allowed():
+        event = source.to_event(state)
+        if event.id == sent_id:
             yield ": still here\n\n"
         else:
-            told = event.id
+            sent_id = event.id
             yield f"id: {event.id}\nevent: {event.name}\ndata: {event.data}\n\n"
         if event.last or room.closed:
             return
-        # In a room that is full a wait ends at once.
+        # When the room is full, `until` returns immediately: pause, to avoid a busy loop.
         time.sleep(CROWDED_PAUSE_S if room.full else source.pause_s)
-        seen = room.until(source.key, source.read, lambda value, told=told: source.tell(value).id != told, PING_S)  # type: ignore[misc]
+        state = room.until(source.key, source.read, lambda new, sent=sent_id: source.to_event(new).id != sent, PING_S)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""One upload out of a request: its bytes, its name, its options, checked before anything is stored."""
+"""Read one upload from a request: its bytes, file name and options, checked before anything is stored."""
 
 import hashlib
 from collections.abc import Iterable
@@ -28,9 +28,9 @@ Tag = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^,\x00-\x1f\
 
 
 def split(value: object) -> object:
-    """Of a form or a query, where a list is one text with commas. In JSON it may be a list."""
+    """Split the comma-separated list of a form or query field. JSON lists pass through."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        raise ValueError("send the words with commas between (cat,dog), not as a JSON list")
+        raise ValueError("send the words separated by commas (cat,dog), not as a JSON list")
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -42,7 +42,7 @@ class Options(BaseModel):
     priority: Lane = Lane.INTERACTIVE
     deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
     model: str = Field(default=Alias.STABLE, max_length=LONGEST_MODEL)
-    # Described as what is sent: one text.
+    # The JSON schema describes what clients send: one string.
     tags: Annotated[list[Tag], BeforeValidator(split), WithJsonSchema({"type": "string"})] = Field(
         default_factory=list, max_length=MOST_TAGS
     )
@@ -51,7 +51,7 @@ class Options(BaseModel):
 class JsonUpload(Options):
     """`image`: a data URL."""
 
-    image: str = Field(description="`data:image/jpeg;base64,…`; its type is told by its content.")
+    image: str = Field(description="`data:image/jpeg;base64,…`; the content determines the type.")
     filename: str = ""
 
 
@@ -63,14 +63,14 @@ class Upload:
 
 
 def read_upload(request: Request, settings: Settings) -> Upload:
-    """Multipart with one `image` part, JSON with a data URL, or the image itself. Raises Problem."""
+    """Read multipart with one `image` part, JSON with a data URL, or the image itself. Raises Problem."""
     if request.mimetype == "multipart/form-data":
         file = _only_image(request)
         content, filename = file.stream.read(), sent_name(file)
-        file.close()  # a large one lies in a temporary file
+        file.close()  # a large part occupies a temporary file
         return Upload(content, clean_filename(filename), _options(request, request.form.items(multi=True)))
     if request.mimetype == "application/json":
-        return _of_json(request, settings)
+        return _read_json(request, settings)
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
         return Upload(request.get_data(cache=False), "", _options(request, ()))
     raise Problem(
@@ -98,7 +98,7 @@ def _only_image(request: Request) -> FileStorage:
     return files[0][1]
 
 
-def _of_json(request: Request, settings: Settings) -> Upload:
+def _read_json(request: Request, settings: Settings) -> Upload:
     request.max_content_length = longest_body(settings) + ENVELOPE_BYTES
     try:
         document = JsonUpload.model_validate_json(request.get_data(cache=False))
@@ -121,7 +121,7 @@ def _options(request: Request, form: Iterable[tuple[str, str]]) -> Options:
 
 
 def to_spec(upload: Upload, tenant: str, party: str, settings: Settings) -> Spec:
-    """Checks the image's header and describes the job of a single upload. Raises Problem."""
+    """Check the image's header and return the spec of a single upload's job. Raises Problem."""
     spec = describe(upload.content, settings)
     return replace(
         spec,
@@ -136,7 +136,7 @@ def to_spec(upload: Upload, tenant: str, party: str, settings: Settings) -> Spec
 
 
 def describe(content: bytes, settings: Settings) -> Spec:
-    """What the image itself says, everything else at its default. Raises Problem."""
+    """Return a spec from the image's header, with defaults for the other fields. Raises Problem."""
     header = read_header(content, settings)
     now_ms = clock.now_ms()
     return Spec(

@@ -1,4 +1,4 @@
-"""Long polls: any number of waiting requests on one Redis subscription a process."""
+"""Long polls: all waiting requests of a process share one Redis subscription."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ import redis
 
 from storage.queue.jobs import RedisJobs
 
-REREAD_S = 5.0  # an event may be lost with its connection; the record cannot
+REREAD_S = 5.0  # a lost connection may lose an event, so waiters also reread the state
 RECONNECT_S = 0.5
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Waiting:
-    """At most `most` requests wait; past that a wait answers at once, which is right if less comfortable."""
+    """At most `most` requests wait. Beyond that, a wait returns the current state immediately."""
 
     def __init__(self, jobs: RedisJobs, most: int) -> None:
         self._jobs, self._most = jobs, most
@@ -33,9 +33,9 @@ class Waiting:
         self.closed = False
 
     def until(self, key: str, read: Callable[[], T | None], settled: Callable[[T], bool], timeout_s: float) -> T | None:
-        """What `read` gives as soon as `settled` says so, else as it is after `timeout_s`; None once it is gone.
+        """Call `read` until `settled` accepts its value or `timeout_s` has passed; return the last value.
 
-        `key`: the job's or batch's id whose events are a reason to read again.
+        Return None once `read` does. `key`: the id of the job or batch whose events trigger a read.
         """
         if timeout_s <= 0:
             return read()
@@ -43,7 +43,7 @@ class Waiting:
         with self._subscribed(key) as changed:
             while True:
                 changed.clear()
-                value = read()  # after subscribing: no change falls between
+                value = read()  # after subscribing, so that no change is missed
                 left = give_up - time.monotonic()
                 if value is None or settled(value) or left <= 0 or self._count > self._most or self.closed:
                     return value
@@ -54,7 +54,7 @@ class Waiting:
         return self._count >= self._most
 
     def close(self) -> None:
-        """The process is to end: everybody gets the present state now instead of a cut connection."""
+        """Shut down: every waiting request gets the current state now instead of a cut connection."""
         self.closed = True
         self._wake(None)
 
@@ -82,7 +82,7 @@ class Waiting:
             try:
                 with self._jobs.events() as channel:
                     self._listening.set()
-                    self._wake(None)  # whatever happened while nobody listened
+                    self._wake(None)  # the events before the subscription were missed
                     while True:
                         message = channel.get_message(timeout=REREAD_S)
                         if message:
@@ -94,7 +94,7 @@ class Waiting:
                 time.sleep(RECONNECT_S)
 
     def _wake(self, keys: list[str] | None) -> None:
-        """Those who wait for one of `keys`, or everybody."""
+        """Wake the waiters for `keys`, or all waiters if it is None."""
         with self._lock:
             chosen = list(self._waiters) if keys is None else [key for key in keys if key in self._waiters]
             for key in chosen:

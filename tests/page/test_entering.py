@@ -36,7 +36,7 @@ def test_signing_in_with_a_key_and_out(opened: Opened, guarded: Web, keys: ApiKe
         expect(page.locator("#drop")).to_have_count(0)
         page.get_by_label("API key").fill(key[:-1])
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("alert")).to_have_text("This is no API key.")
+        expect(page.get_by_role("alert")).to_have_text("This is not an API key.")
         page.get_by_label("API key").fill(f" {key} ")
         page.get_by_role("button", name="Sign in").click()
         expect(page.locator("#drop")).to_be_visible()

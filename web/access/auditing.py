@@ -1,4 +1,4 @@
-"""Audit events of the present request."""
+"""Audit events of the current request."""
 
 from flask import g, request
 
@@ -9,7 +9,7 @@ from web.services import journal
 
 
 def event(action: Action, target: str = "", detail: str = "") -> Event:
-    """By the caller, as far as one is known, from the network that its address belongs to."""
+    """Return an event with the caller, if authenticated, and the network of its address."""
     caller: Caller | None = g.get("caller")
     tenant, key_id = (caller.tenant, caller.key_id) if caller else ("", "")
     return Event(action, tenant, key_id, network(request.remote_addr or ""), target, detail)

@@ -1,4 +1,4 @@
-"""Before each request: who calls, and whether they may. A route that is not named here needs a credential."""
+"""Authentication and authorization before each request. Every route outside PUBLIC needs a credential."""
 
 import re
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from flask import g, request
 from storage.problems import Problem, Unavailable
 from storage.records.api_key import Scope
 from web.access.caller import LOCAL, Caller, caller
-from web.access.credentials import address, given_key, verified
+from web.access.credentials import address, given_key, verify
 from web.access.exposure import is_loopback, is_open
 from web.access.proxy import DECLARED, FORWARDING
 from web.access.sessions import by_session, check_csrf, held
@@ -24,17 +24,17 @@ PUBLIC = {
     "session.create",
     "session.remove",
 }
-ADMIN = {"models"}  # blueprints: what is changed there concerns everybody
-ANY_SCOPE = {"sessions"}  # blueprints: a key's own sessions
+ADMIN = {"models"}  # blueprints whose changes affect every tenant
+ANY_SCOPE = {"sessions"}  # blueprints that any valid key may use, for its own sessions
 SAFE = {"GET", "HEAD", "OPTIONS"}
-OWN_SITE = {"same-origin", "none"}  # of `Sec-Fetch-Site`; none: the user's own doing, not a page's
+OWN_SITE = {"same-origin", "none"}  # values of `Sec-Fetch-Site`; none: the user, not a page, made the request
 PORT = re.compile(r":\d+$")
 
 
 def authenticate() -> None:
-    """Raises Problem unless this request may go on; then `caller()` is who makes it."""
+    """Set `caller()` for all but the public routes. Raises Problem unless the request may continue."""
     if is_open(connected().settings):
-        _check_neighbour()
+        _check_local()
     if request.endpoint in PUBLIC:
         return
     g.caller = _caller()
@@ -48,22 +48,25 @@ def authenticate() -> None:
 
 
 def count_images(images: int) -> None:
-    """For a request that brings several images. One was counted before the body was read."""
+    """Count several images against the rate limit; `authenticate` has already counted one."""
     rate_limits().take(caller(), address(), images, g.pop("counted", 0))
 
 
 def count_read(items: int) -> None:
-    """For a GET that reads as many jobs as it names."""
+    """Count a GET that names `items` jobs against the rate limit."""
     rate_limits().take(caller(), address(), items)
 
 
 def most_images() -> int:
-    """How many one request may bring at most."""
+    """Return the most images that the rate limits allow in one request."""
     return rate_limits().most(caller(), address())
 
 
-def goes_on() -> Callable[[], bool]:
-    """For an answer that lasts: whether its caller's key and session are still valid, also outside of the request."""
+def still_authorized() -> Callable[[], bool]:
+    """Return a function that checks whether the caller's key and session are still valid.
+
+    A stream calls it after the request's context has ended.
+    """
     key_id, keys, sessions = caller().key_id, known_keys(), known_sessions()
     session = found.session if (found := g.get("held")) else None
 
@@ -79,9 +82,9 @@ def goes_on() -> Callable[[], bool]:
 
 
 def check_origin() -> None:
-    """Raises Problem for a request that a page of another origin made the browser send, unless CORS_ORIGINS names it.
+    """Raise Problem if a page of another origin sent this request, unless CORS_ORIGINS names it.
 
-    `Sec-Fetch-Site` is the browser's own word, which no page can change; older browsers send `Origin` only.
+    Browsers set `Sec-Fetch-Site`, and no page can change it. Older browsers send only `Origin`.
     """
     origin = request.headers.get("Origin")
     if cors().trusts(origin, by_cookie=not is_open(connected().settings)):
@@ -93,7 +96,7 @@ def check_origin() -> None:
 
 def _caller() -> Caller:
     if (text := given_key()) is not None:
-        return Caller.by_key(verified(text))
+        return Caller.by_key(verify(text))
     if (found := by_session()) and (session := held()):
         if request.method not in SAFE:
             check_origin()
@@ -110,9 +113,11 @@ def _scope() -> Scope:
     return Scope.ADMIN if request.blueprint in ADMIN else Scope.SUBMIT
 
 
-def _check_neighbour() -> None:
-    """An open web is for this machine. Any page that one looks at can send requests here, or give its own name this
-    machine's address and then read the answers too. A proxy on this machine would let in all of its clients.
+def _check_local() -> None:
+    """Raise Problem unless an open server's request comes from this machine and from our own page.
+
+    Any page in a local browser can send requests here; with DNS rebinding it can also read the
+    responses. A proxy on this machine would admit all of its clients.
     """
     if not request.environ.get(DECLARED) and any(name in request.headers for name in FORWARDING):
         raise Problem("forbidden", "This passed a proxy: declare it with TRUSTED_PROXY, or set REQUIRE_KEYS=1.")

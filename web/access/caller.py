@@ -1,4 +1,4 @@
-"""Who makes a request, and what they may do."""
+"""The caller of a request: its tenant and scopes."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from storage.records.api_key import ANONYMOUS, ApiKey, Scope
 
 @dataclass(frozen=True)
 class Caller:
-    """`key_id`: empty for those who came without a key."""
+    """`key_id`: empty for a caller without a key."""
 
     tenant: str
     scopes: frozenset[Scope]
@@ -31,11 +31,11 @@ class Caller:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-# Whoever calls an open web: docs/decisions/0014.
+# The caller of every request to an open server (docs/decisions/0014).
 LOCAL = Caller("local", frozenset(Scope))
 
 
 def caller() -> Caller:
-    """Of the present request, to any route but the public ones."""
+    """Return the caller of the current request. Public routes have none."""
     found: Caller = g.caller
     return found

@@ -1,4 +1,4 @@
-"""From the header `Authorization` to the API key that it holds."""
+"""Read and verify the API key in the `Authorization` header."""
 
 from flask import request
 
@@ -9,11 +9,11 @@ from storage.records.audit_event import Action
 from web.access.auditing import note
 from web.services import journal, known_keys, rate_limits
 
-USED_MS = 30 * 60 * 1000  # how exactly the last use of a key is noted
+USED_MS = 30 * 60 * 1000  # the resolution of a key's recorded last use
 
 
 def given_key() -> str | None:
-    """The bearer token of `Authorization`, None without one. Raises Problem for any other scheme."""
+    """Return the bearer token, None without `Authorization`. Raises Problem for any other scheme."""
     header = request.headers.get("Authorization")
     if header is None:
         return None
@@ -23,26 +23,30 @@ def given_key() -> str | None:
     return text.strip()
 
 
-def verified(text: str) -> ApiKey:
-    """The valid key that this is. Raises Problem; Unavailable for a new one while the database does not answer."""
+def verify(text: str) -> ApiKey:
+    """Return the valid API key for `text` and record its use.
+
+    A failure counts against the address's rate limit. Raises Problem; raises Unavailable if this
+    process does not know the key and the database does not respond.
+    """
     public = key_id(text)
     if public is None:
-        raise _invalid("This is no API key.")
+        raise _invalid("This is not an API key.")
     known = known_keys().knows(public)
     if not known:
-        rate_limits().check_failures(address())  # before the database is asked
+        rate_limits().check_failures(address())  # before the database query
     key = known_keys().valid(public)
     if known and key and not key.matches(text, now_ms()):
         rate_limits().check_failures(address())
-        known_keys().drop(public)  # its secret may have been rotated since
+        known_keys().drop(public)  # the secret may have been rotated: read it again
         key = known_keys().valid(public)
     if key is None or not key.matches(text, now_ms()):
         raise _invalid("The API key is not valid.", public)
-    return used(key)
+    return record_use(key)
 
 
-def used(key: ApiKey) -> ApiKey:
-    """Note its use, now and then."""
+def record_use(key: ApiKey) -> ApiKey:
+    """Record the key's last use, at most once per USED_MS; return the key."""
     now = now_ms()
     if now - key.last_used_ms > USED_MS:
         journal().use_key(key.id, now)

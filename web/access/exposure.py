@@ -1,4 +1,4 @@
-"""Whom this web can be reached by, and whether it may be."""
+"""Who can reach this server, and whether its settings allow that."""
 
 import ipaddress
 
@@ -12,12 +12,12 @@ SHORTEST_SECRET = 32
 
 
 def is_open(settings: Settings) -> bool:
-    """Nobody needs a key: only this machine can call, and nothing was said about somebody who stands between."""
+    """Return whether the server requires no keys: loopback only, no REQUIRE_KEYS, no PUBLIC_PAGE."""
     return is_loopback(settings.bind) and not settings.require_keys and not settings.public_page
 
 
 def is_loopback(name: str) -> bool:
-    """`localhost`, 127.0.0.0/8, ::1; the last one in brackets too, as in a URL."""
+    """Accept `localhost`, 127.0.0.0/8 and ::1, also in brackets as in a URL."""
     bare = name.removeprefix("[").removesuffix("]").lower()
     try:
         return bare == "localhost" or ipaddress.ip_address(bare).is_loopback
@@ -26,11 +26,14 @@ def is_loopback(name: str) -> bool:
 
 
 def refusal(settings: Settings) -> str:
-    """Why a web with these settings must not start, in one sentence; empty if it may."""
+    """Return why a server with these settings must not start, in one sentence; empty if it may."""
     if (reason := _malformed(settings)) or is_open(settings):
         return reason
     if len(settings.session_secret.get_secret_value()) < SHORTEST_SECRET:
-        return f"SESSION_SECRET must have at least {SHORTEST_SECRET} random characters where callers are to be known."
+        return (
+            f"SESSION_SECRET must have at least {SHORTEST_SECRET} random characters with REQUIRE_KEYS, PUBLIC_PAGE "
+            "or a BIND that is not loopback."
+        )
     if is_loopback(settings.bind) or settings.public_page:
         return ""
     return _without_keys(settings)
@@ -57,4 +60,4 @@ def _without_keys(settings: Settings) -> str:
             f"BIND={settings.bind} lets others call, and the API keys cannot be read ({error}): `segue setup`, SQL_URL."
         )
     finally:
-        connection.database.dispose()  # a connection must not be shared with the workers that are forked next
+        connection.database.dispose()  # gunicorn forks next, and processes must not share a connection

@@ -1,4 +1,4 @@
-"""Headers that protect every answer, errors included."""
+"""Security headers of every response, errors included."""
 
 from flask import Response, request
 
@@ -14,12 +14,12 @@ ALWAYS = {
     "X-Content-Type-Options": "nosniff",
 }
 STRICT_TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
-# What an answer depends on: a cached one must not outlive a sign-out.
+# For `Vary`: a cached response must not outlive a sign-out.
 CREDENTIALS = ("Authorization", "Cookie")
 
 
 def protect(response: Response) -> Response:
-    """Set the headers; a route's own `Cache-Control` is kept, and without one nothing is stored."""
+    """Set the headers. A response without its own `Cache-Control` gets `no-store`."""
     response.headers.update(ALWAYS)
     if request.is_secure:
         response.headers["Strict-Transport-Security"] = STRICT_TRANSPORT_SECURITY

@@ -1,7 +1,7 @@
-"""What a web process writes to SQL beside its requests: audit events, and when keys and sessions were used last.
+"""A buffer for what a web process writes to SQL: audit events, and the last use of keys and sessions.
 
-It waits in memory for some seconds, within bounds, so that an outage of the database delays no request and an attacker
-cannot fill the disk.
+A thread writes the buffer every few seconds, so a database outage delays no request. The buffer is
+bounded, so an attacker cannot fill memory or disk.
 """
 
 import logging
@@ -14,13 +14,14 @@ from storage.clock import now_ms
 from storage.connection import Storage
 from storage.problems import Unavailable
 from storage.records.audit_event import Action, Counted, Event
-from web.sql_timeout import answered
+from web.sql_timeout import within_timeout
 
 FLUSH_S = 5.0
-MOST = 10_000  # different events, keys and sessions that wait
-# Anybody can cause these: so many different ones a minute are told apart, all others are counted together.
+MOST = 10_000  # of the different events in the buffer, of the keys, and of the sessions
+# Any client can cause these. So many different ones per minute are written separately; the others
+# are counted together.
 UNTRUSTED = {Action.AUTH_FAILED, Action.REQUEST_REFUSED}
-TOLD_APART, MINUTE_S = 20, 60
+MOST_SEPARATE, MINUTE_S = 20, 60
 OTHERS = "others"
 
 log = logging.getLogger(__name__)
@@ -32,18 +33,18 @@ class Journal:
         self._events: OrderedDict[Event, Counted] = OrderedDict()
         self._keys: dict[str, int] = {}
         self._sessions: dict[str, int] = {}
-        self._told_apart: set[Event] = set()
+        self._separate: set[Event] = set()
         self._minute = 0.0
         self._running = False
 
     def note(self, event: Event) -> None:
         with self._lock:
-            told = self._bounded(event)
-            known = self._events.get(told)
+            event = self._bounded(event)
+            known = self._events.get(event)
             if known is None and len(self._events) >= MOST:
-                log.error("audit: lost, too many wait for the database: %s", told)
+                log.error("audit: lost, too many events wait for the database: %s", event)
                 return
-            self._events[told] = Counted(told, now_ms(), known.count + 1 if known else 1)
+            self._events[event] = Counted(event, now_ms(), known.count + 1 if known else 1)
         self._start()
 
     def use_key(self, key_id: str, at_ms: int) -> None:
@@ -53,29 +54,29 @@ class Journal:
         self._use(self._sessions, session_id, at_ms)
 
     def flush(self) -> None:
-        """Write what waits. What the database does not take now goes on waiting."""
+        """Write the buffer. Rows that the database does not accept now stay in it."""
         with self._lock:
             events, keys, sessions = list(self._events.values()), dict(self._keys), dict(self._sessions)
             self._events.clear()
             self._keys.clear()
             self._sessions.clear()
-        if events and not self._written(lambda: self._storage.audit.write(events)):
+        if events and not self._write(lambda: self._storage.audit.write(events)):
             self._put_back(events)
-        if keys and not self._written(lambda: self._storage.api_keys.used(keys)):
+        if keys and not self._write(lambda: self._storage.api_keys.used(keys)):
             self._merge(self._keys, keys)
-        if sessions and not self._written(lambda: self._storage.sessions.seen(sessions)):
+        if sessions and not self._write(lambda: self._storage.sessions.seen(sessions)):
             self._merge(self._sessions, sessions)
 
     def _bounded(self, event: Event) -> Event:
-        if event.action not in UNTRUSTED or event in self._told_apart:
+        if event.action not in UNTRUSTED or event in self._separate:
             return event
         now = time.monotonic()
         if now - self._minute > MINUTE_S:
             self._minute = now
-            self._told_apart.clear()
-        if len(self._told_apart) >= TOLD_APART:
+            self._separate.clear()
+        if len(self._separate) >= MOST_SEPARATE:
             return Event(event.action, source=OTHERS)
-        self._told_apart.add(event)
+        self._separate.add(event)
         return event
 
     def _use(self, last: dict[str, int], name: str, at_ms: int) -> None:
@@ -96,16 +97,19 @@ class Journal:
         with self._lock:
             last.update({name: ms for name, ms in waiting.items() if name not in last and len(last) < MOST})
 
-    def _written(self, write: Callable[[], None]) -> bool:
+    def _write(self, write: Callable[[], None]) -> bool:
         try:
-            answered(write)
+            within_timeout(write)
         except Unavailable as error:
-            log.warning("the audit log waits: %s", error)
+            log.warning("audit: not written yet: %s", error)
             return False
         return True
 
     def _start(self) -> None:
-        """A thread that ends when nothing waits: after a fork each process starts its own."""
+        """Start the writer thread unless it runs. It ends when the buffer is empty.
+
+        So no thread runs across a fork, and each process starts its own.
+        """
         with self._lock:
             if self._running:
                 return

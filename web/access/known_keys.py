@@ -1,4 +1,4 @@
-"""API keys as this process has seen them lately."""
+"""API keys that this process has read recently."""
 
 from storage.clock import now_ms
 from storage.records.api_key import ApiKey, KeyState
@@ -7,6 +7,6 @@ from web.access.remembered import Remembered
 
 class KnownKeys(Remembered[ApiKey]):
     def valid(self, key_id: str) -> ApiKey | None:
-        """None for a revoked or expired one as for an unknown one. Raises Unavailable as `get`."""
+        """Return the key, None if it is unknown, revoked or expired. Raises Unavailable as `get` does."""
         key = self.get(key_id)
         return key if key and key.state(now_ms()) is KeyState.VALID else None

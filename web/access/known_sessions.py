@@ -1,4 +1,4 @@
-"""Sessions as this process has seen them lately, and when they were used last."""
+"""Sessions that this process has read recently, and their last use."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,11 +10,14 @@ from storage.records.session import Session
 from web.access import remembered
 from web.access.remembered import Remembered
 
-NOTE_MS = 60_000  # how exactly the last use is noted, at least
+NOTE_MS = 60_000  # the longest interval between two records of a session's last use
 
 
 class KnownSessions:
-    """By the digests of their tokens. `note`: takes a session's id and the time of its last use, to be stored."""
+    """A cache of sessions by the digests of their tokens.
+
+    `note`: stores a session's id and the time of its last use (ms).
+    """
 
     def __init__(
         self, find: Callable[[str], Session | None], fresh_s: float, idle_s: int, note: Callable[[str, int], None]
@@ -31,12 +34,15 @@ class KnownSessions:
         return self._stored.knows(digest)
 
     def drop(self, digest: str) -> None:
-        """It ended: this process knows at once, the others when they ask again."""
+        """Forget a session that ended here. Other processes notice when their copy expires."""
         self._stored.drop(digest)
         self._ended.drop(digest)
 
     def active(self, digest: str, use: bool = True) -> Session | None:
-        """None for an unknown one, and for one that has ended. Raises Unavailable. `use`: it is used now."""
+        """Return the session, None if it is unknown or has ended. `use`: count this as a use.
+
+        Raises Unavailable.
+        """
         session, now = self._stored.get(digest), now_ms()
         if session is None:
             return None
@@ -48,7 +54,10 @@ class KnownSessions:
         return session
 
     def ended(self, digest: str) -> bool:
-        """Of an anonymous session, which has no row unless it ended early. An outage does not end it."""
+        """Return whether an anonymous session ended early; only then it has a row.
+
+        During an outage of the database, return False.
+        """
         try:
             return bool(self._ended.get(digest))
         except Unavailable:

@@ -1,6 +1,7 @@
-"""Who takes a turn in the queue and has a quota: a tenant, or all anonymous tenants at one address together.
+"""The party: the unit of turns in the queue and of quotas.
 
-A browser gets as many anonymous tenants as it asks for, so they cannot each have a turn.
+A party is a tenant, or all anonymous tenants at one address together. A browser can create any
+number of anonymous tenants, so they cannot each have a turn.
 """
 
 import hashlib
@@ -11,11 +12,15 @@ from web.access.credentials import address
 from web.access.rate_limits import network
 from web.services import connected
 
-PREFIX = "@"  # begins no tenant's name
+PREFIX = "@"  # tenants' names do not begin with it
 
 
 def party() -> str:
-    """Empty for the tenant itself. A digest stands for the address: without SESSION_SECRET it tells nothing of it."""
+    """Return the caller's party; empty if it is the tenant itself.
+
+    An anonymous party is a keyed digest of the address, which reveals nothing without
+    SESSION_SECRET.
+    """
     if not caller().anonymous:
         return ""
     secret = connected().settings.session_secret.get_secret_value().encode()

@@ -1,4 +1,4 @@
-"""Forwarding headers count only when a declared proxy sends them."""
+"""Middleware that accepts forwarding headers only from a declared proxy."""
 
 import ipaddress
 import re
@@ -24,7 +24,10 @@ _PATH = re.compile(r"(/[\w.~-]+)+", re.ASCII)
 
 
 class TrustedProxy:
-    """WSGI middleware: `proxies` (addresses or networks, by comma) may send X-Forwarded-For, -Proto, -Host, -Prefix."""
+    """WSGI middleware: accepts X-Forwarded-For, -Proto, -Host and -Prefix from `proxies`.
+
+    `proxies`: addresses or networks, separated by commas.
+    """
 
     def __init__(self, app: "WSGIApplication", proxies: str) -> None:
         self._app, self._forwarded = app, ProxyFix(app, x_for=1, x_proto=1, x_host=1, x_prefix=1)
@@ -34,7 +37,7 @@ class TrustedProxy:
         declared = within(environ.get("REMOTE_ADDR", ""), self._proxies)
         environ[DECLARED] = declared
         if not is_path(environ.get(PREFIX, "").removesuffix("/")):
-            environ.pop(PREFIX, None)  # links to another host could be made of it
+            environ.pop(PREFIX, None)  # such a prefix could turn our links into links to another host
         app = self._forwarded if declared else self._app
         return app(environ, start_response)
 
@@ -42,14 +45,14 @@ class TrustedProxy:
 def within(address: str, proxies: list[Network]) -> bool:
     try:
         parsed = ipaddress.ip_address(address)
-    except ValueError:  # a Unix socket has none
+    except ValueError:  # a Unix socket has no address
         return False
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
     return any((mapped or parsed) in proxy for proxy in proxies)
 
 
 class RootPath:
-    """WSGI middleware: clients reach the app below the path `root`, whether the proxy cuts it off or not."""
+    """WSGI middleware: serves the app under the path `root`, whether or not the proxy strips it."""
 
     def __init__(self, app: "WSGIApplication", root: str) -> None:
         self._app, self._root = app, root.rstrip("/")
@@ -64,10 +67,10 @@ class RootPath:
 
 
 def is_path(text: str) -> bool:
-    """`/segue`, `/a/b`: nothing that could name a host, and no empty segment."""
+    """Accept paths such as `/segue` and `/a/b`: no empty segment, and nothing that could name a host."""
     return _PATH.fullmatch(text) is not None
 
 
 def networks(names: str) -> list[Network]:
-    """Raises ValueError for what is neither an address nor a network."""
+    """Parse comma-separated addresses and networks. Raises ValueError."""
     return [ipaddress.ip_network(name.strip(), strict=False) for name in names.split(",") if name.strip()]

@@ -1,4 +1,4 @@
-"""How much one caller may change in a while, counted in Redis for all webs together."""
+"""Rate limits per caller and address, counted in Redis for all web processes together."""
 
 import ipaddress
 import math
@@ -16,17 +16,17 @@ from storage.queue.functions import Functions
 from storage.settings import Settings
 from web.access.caller import LOCAL, Caller
 
-# Bits of an IPv6 prefix: of one link, whose hosts can take any address of it, and of the usual largest assignment to
-# one customer, who has 65,536 such links.
+# IPv6 prefix lengths. A host can use any address of its link (/64). The usual largest assignment to
+# one customer (/48) has 65,536 links.
 IPV6_LINK, IPV6_SITE = 64, 48
 
 Limit = tuple[RateLimitItem, tuple[str, str]]
 
 
 class Counters(RedisStorage):
-    """The library's counters over our own connections, and so with their timeouts.
+    """The library's counters on our own Redis connections, with their timeouts.
 
-    The library would load a Lua script of its own, which no role but the operator may.
+    The library would load its own Lua script, which only the operator role may do.
     """
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
@@ -38,8 +38,9 @@ class Counters(RedisStorage):
 
 
 class RateLimits:
-    """Windows of fixed times: what was refused fits once the window is over, however many images it is, so that
-    `Retry-After` can be exact. Every method raises Problem `rate_limited`, or redis.RedisError in an outage.
+    """Fixed-window limits. A refused request fits into the next window, so `Retry-After` is exact.
+
+    The methods that take or check raise Problem `rate_limited`, or redis.RedisError in an outage.
     """
 
     def __init__(self, client: redis.Redis, settings: Settings) -> None:
@@ -48,23 +49,23 @@ class RateLimits:
         self._of_network = parse(settings.limit_network)
 
     def take(self, caller: Caller, address: str, images: int = 1, counted: int = 0) -> None:
-        """For images and other changes, of which `counted` were taken already."""
+        """Count images or other changes; `counted` of them were counted already."""
         for limit, who in self._limits(caller, address):
             if images > limit.amount:
                 raise Problem("payload_too_large", f"At most {limit}: send fewer images at a time.")
             self._take(limit, who, images - counted)
 
     def take_rendering(self, caller: Caller, address: str) -> None:
-        """For a picture that is made for one request. As many as changes, and counted beside them."""
+        """Count one rendering. Renderings have the same limits as changes, but separate counters."""
         for limit, (kind, name) in self._limits(caller, address):
             self._take(limit, (f"renderings-{kind}", name), 1)
 
     def most(self, caller: Caller, address: str) -> int:
-        """How many images one request may bring at most."""
+        """Return the most images that one request may contain."""
         return min((limit.amount for limit, _ in self._limits(caller, address)), default=sys.maxsize)
 
     def take_body(self, address: str) -> None:
-        """For a body that a caller without a credential sends."""
+        """Count a body sent without a credential."""
         for limit, who in self._places("bodies", address):
             self._take(limit, who, 1)
 
@@ -73,7 +74,7 @@ class RateLimits:
             self._take(limit, who, 1)
 
     def take_failure(self, address: str) -> None:
-        """For a credential that is not valid."""
+        """Count an invalid credential."""
         for limit, who in self._places("failures", address):
             self._take(limit, who, 1)
 
@@ -90,7 +91,7 @@ class RateLimits:
         return limits
 
     def _places(self, what: str, address: str) -> list[Limit]:
-        """The counters of a client that is known by its address only."""
+        """Return the counters of an address and, for IPv6, of the network around it."""
         places: list[Limit] = [(self._of_address, (what, network(address)))]
         if around := site(address):
             places.append((self._of_network, (what, around)))
@@ -106,13 +107,13 @@ class RateLimits:
 
     def _refusal(self, limit: RateLimitItem, who: tuple[str, str]) -> Problem:
         reset_at = self._window.get_window_stats(limit, *who).reset_time
-        # Redis tells whole seconds, rounded: one more, so that nobody comes too early.
+        # Redis returns rounded seconds. Add one, so that no client retries too early.
         pause_s = max(0, math.ceil(reset_at - time.time())) + 1
         return Problem("rate_limited", f"The limit is {limit}.", pause_s)
 
 
 def network(address: str) -> str:
-    """The counter of one client: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return what identifies one client: its IPv4 address, or the /64 of its IPv6 address."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, IPV6_LINK), strict=False))
@@ -120,7 +121,7 @@ def network(address: str) -> str:
 
 
 def site(address: str) -> str:
-    """The counter of the network around an IPv6 address, its /48; empty for all others."""
+    """Return the /48 around an IPv6 address; empty for any other address."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, IPV6_SITE), strict=False))
@@ -128,12 +129,12 @@ def site(address: str) -> str:
 
 
 def places(address: str) -> tuple[str, ...]:
-    """Whose shares a client at this address uses: its own, and its site's."""
+    """Return the owners whose shares a client at this address uses: itself and its site."""
     return tuple(filter(None, (network(address), site(address))))
 
 
 def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """An IPv4 address in IPv6 notation is the IPv4 address; None for what is not an address."""
+    """Parse an address; None if it is not one. An IPv4-mapped IPv6 address becomes IPv4."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Rows of the database as this process has seen them lately: few questions, and none that an outage must answer."""
+"""A cache of database rows: it saves queries and bridges an outage of the database."""
 
 import threading
 import time
@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 from storage.problems import Unavailable
 
 MOST = 10_000
-STALE_S = 3600  # for how long a row is believed while the database does not answer
-RETRY_S = 5  # after which a database that did not answer is asked again
+STALE_S = 3600  # during an outage, the longest time for which a cached row is used
+RETRY_S = 5  # after a failed query, the pause before the next one
 
 T = TypeVar("T")
 
@@ -23,42 +23,46 @@ class _Seen(Generic[T]):
 
 
 class Remembered(Generic[T]):
-    """A change in the database counts `fresh_s` later. Unknown names are not remembered: they would drive out the
-    known.
+    """Caches rows by name. A change in the database takes effect within `fresh_s`.
+
+    Names without a row are not cached: they would evict the others.
     """
 
-    def __init__(self, ask: Callable[[str], T | None], fresh_s: float) -> None:
-        self._ask, self._fresh_s = ask, fresh_s
+    def __init__(self, query: Callable[[str], T | None], fresh_s: float) -> None:
+        self._query, self._fresh_s = query, fresh_s
         self._seen: OrderedDict[str, _Seen[T]] = OrderedDict()
-        self._asking = threading.Lock()
-        self._failed_at: float | None = None  # of the last question, if the database did not answer it
+        self._querying = threading.Lock()
+        self._failed_at: float | None = None  # set if the last query failed
 
     def knows(self, name: str) -> bool:
-        """Whether it was seen before, so that only real names cost questions without limit."""
+        """Return whether the name is cached. Callers limit the queries for unknown names only."""
         return name in self._seen
 
     def drop(self, name: str) -> None:
-        """It was changed here: ask anew."""
+        """Forget a row that this process changed, so that the next `get` queries the database."""
         self._seen.pop(name, None)
 
     def get(self, name: str) -> T | None:
-        """None for an unknown one. Raises Unavailable in an outage, for one not seen for an hour."""
+        """Return the row, None if there is none.
+
+        During an outage, return the cached row; raises Unavailable if it is older than STALE_S.
+        """
         if seen := self._fresh(name):
             return seen.row
-        if self._failed_at is not None and (time.monotonic() < self._failed_at + RETRY_S or self._asking.locked()):
+        if self._failed_at is not None and (time.monotonic() < self._failed_at + RETRY_S or self._querying.locked()):
             return self._stale(name)
-        # One question at a time: the many who come with the same name wait for one answer.
-        with self._asking:
+        # One query at a time: concurrent requests with the same name wait for one result.
+        with self._querying:
             if seen := self._fresh(name):
                 return seen.row
             if self._failed_at is not None and time.monotonic() < self._failed_at + RETRY_S:
                 return self._stale(name)
-            return self._asked(name)
+            return self._fetch(name)
 
-    def _asked(self, name: str) -> T | None:
+    def _fetch(self, name: str) -> T | None:
         now = time.monotonic()
         try:
-            row = self._ask(name)
+            row = self._query(name)
         except Unavailable:
             self._failed_at = time.monotonic()
             return self._stale(name)

@@ -1,4 +1,7 @@
-"""Sessions by cookie: for a key with a row in the database, for an anonymous tenant signed (docs/decisions/0024)."""
+"""Cookie sessions (docs/decisions/0024).
+
+The session of a key has a row in the database. That of an anonymous tenant is a signed token.
+"""
 
 import hashlib
 import hmac
@@ -16,19 +19,19 @@ from storage.records.audit_event import Action
 from storage.records.session import Session, token_digest
 from web.access.auditing import event, note
 from web.access.caller import Caller
-from web.access.credentials import address, used
+from web.access.credentials import address, record_use
 from web.access.rate_limits import network
 from web.services import connected, known_keys, known_sessions, rate_limits, signer
-from web.sql_timeout import answered
+from web.sql_timeout import within_timeout
 
 SESSION_COOKIE, CSRF_COOKIE, CSRF_HEADER = "segue_session", "segue_csrf", "X-CSRF-Token"
-HOST_ONLY = "__Host-"  # the browser takes such a cookie over https only, for this host and every path
+HOST_ONLY = "__Host-"  # browsers accept such a cookie only over https, for this host and all paths
 LONGEST_AGENT = 120
 
 
 @dataclass(frozen=True)
 class Held:
-    """The session whose token the request's cookie holds, and the caller that it stands for."""
+    """The session of the request's cookie, and the caller that it authenticates."""
 
     session: Session
     caller: Caller
@@ -36,7 +39,7 @@ class Held:
 
     @property
     def csrf(self) -> str:
-        """What a change has to bring besides the cookie: it follows from the token, which does not follow from it."""
+        """The CSRF token that a change must send besides the cookie: a one-way digest of `token`."""
         return token_digest(f"csrf {self.token}")
 
 
@@ -49,7 +52,7 @@ def has_cookie() -> bool:
 
 
 def held() -> Held | None:
-    """None without a cookie, and for a session that has ended. Raises Unavailable."""
+    """Return the request's session; None without a cookie or if it has ended. Raises Unavailable."""
     if "held" not in g:
         token = request.cookies.get(cookie_name(SESSION_COOKIE), "")
         g.held = _anonymous(token) if "." in token else _of_key(token) if token else None
@@ -58,7 +61,10 @@ def held() -> Held | None:
 
 
 def by_session() -> Caller | None:
-    """The caller of the request's session, None without a cookie. Raises Problem for a session that has ended."""
+    """Return the caller of the request's session, None without a cookie.
+
+    Raises Problem and drops the cookies if the session has ended.
+    """
     if not has_cookie():
         return None
     if found := held():
@@ -70,14 +76,14 @@ def by_session() -> Caller | None:
 def _of_key(token: str) -> Held | None:
     digest = token_digest(token)
     if not known_sessions().knows(digest):
-        rate_limits().check_failures(address())  # before the database is asked
+        rate_limits().check_failures(address())  # before the database query
     session = known_sessions().active(digest)
     key = known_keys().valid(session.key_id) if session else None
     if session is None or key is None or not key.carries(session.created_ms, now_ms()):
         note(Action.AUTH_FAILED, session.id if session else "", "session")
         rate_limits().take_failure(address())
         return None
-    return Held(session, Caller.by_key(used(key)), token)
+    return Held(session, Caller.by_key(record_use(key)), token)
 
 
 def _anonymous(token: str) -> Held | None:
@@ -96,17 +102,20 @@ def _anonymous(token: str) -> Held | None:
 
 
 def begin_for_key(key: ApiKey) -> None:
-    """A new token at every sign-in; the session that the browser had before ends."""
+    """Begin a session with a new token, and end the browser's previous session."""
     if before := held():
         end(before)
     token = secrets.token_urlsafe(32)
     session = _session(new_session_id(), token_digest(token), key.tenant, key.id, now_ms())
-    answered(lambda: connected().sessions.begin(session, network(address())))
+    within_timeout(lambda: connected().sessions.begin(session, network(address())))
     _give(Held(session, Caller.by_key(key), token))
 
 
 def begin_anonymous() -> None:
-    """It needs no database, and so no outage keeps a visitor of a public page away."""
+    """Begin a session for a new anonymous tenant.
+
+    It needs no database, so a public page works during an outage.
+    """
     tenant = f"{ANONYMOUS}{secrets.token_hex(16)}"
     token = signer().dumps(tenant)
     session = _session("", token_digest(tenant), tenant, "", now_ms())
@@ -120,18 +129,18 @@ def _session(session_id: str, digest: str, tenant: str, key_id: str, began_ms: i
 
 
 def end(found: Held) -> None:
-    """On the server: the same cookie, sent again, is refused. Raises Unavailable."""
+    """End the session on the server, which then refuses its cookie. Raises Unavailable."""
     session, sessions = found.session, connected().sessions
     by = event(Action.SESSION_ENDED, session.id)
     if session.key_id:
-        answered(lambda: sessions.end_one(session.id, session.key_id, by))
+        within_timeout(lambda: sessions.end_one(session.id, session.key_id, by))
     else:
-        answered(lambda: sessions.end_unstored(session, by))
+        within_timeout(lambda: sessions.end_unstored(session, by))
     known_sessions().drop(session.digest)
 
 
 def check_csrf(found: Held) -> None:
-    """Raises Problem unless the sender of the session's cookie can also read the other one."""
+    """Raise Problem unless the request repeats the CSRF cookie's value in its header."""
     sent = request.headers.get(CSRF_HEADER, "")
     if not hmac.compare_digest(sent.encode(), found.csrf.encode()):
         raise Problem("forbidden", f"Send the cookie {cookie_name(CSRF_COOKIE)} as {CSRF_HEADER} too.")
@@ -149,7 +158,7 @@ def _give(found: Held) -> None:
 
 
 def give_csrf(found: Held) -> None:
-    """Readable by our own page only, which proves by it that a request is its own."""
+    """Set the CSRF cookie. Only our own page can read it, and so prove that a request is its own."""
 
     @after_this_request
     def with_csrf(response: Response) -> Response:

@@ -20,14 +20,14 @@ from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import Problem, Unavailable
 from storage.queue.batches import CANCELED
-from web.access.auth import count_images, goes_on, most_images
+from web.access.auth import count_images, most_images, still_authorized
 from web.access.caller import caller
 from web.access.party import party
 from web.batch_items import UPLOADERS, store_items
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
 from web.filenames import content_disposition, visible
-from web.idempotency import keyed, reserved
+from web.idempotency import reserve, with_key
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
 from web.rendering.archive import archive
@@ -71,7 +71,7 @@ def create() -> Response:
     now_ms = clock.now_ms()
     tenant, name = caller().tenant, visible(opening.name)
     new = BatchSpec(keys.new_batch_id(), tenant, name, options.priority, options.model, deadline_s, now_ms)
-    spec, replayed = reserved(storage.jobs, keyed(new, opening.model_dump_json()))
+    spec, replayed = reserve(storage.jobs, with_key(new, opening.model_dump_json()))
     if not replayed:
         _open(storage, spec)
     response = jsonify(batch_document(_find(spec.id), request.script_root))
@@ -188,7 +188,7 @@ def status(batch_id: str) -> Response:
 def events(batch_id: str) -> Response:
     """Server-sent events: the batch now, then after changes, at most one a second; ends with the terminal one."""
     source = Source(batch_id, _reader(batch_id), partial(_event, request.script_root), EVENT_PAUSE_S)
-    return stream(waiting(), source, _find(batch_id), goes_on())
+    return stream(waiting(), source, _find(batch_id), still_authorized())
 
 
 def _event(root: str, batch: Batch) -> Event:

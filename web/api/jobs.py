@@ -14,12 +14,12 @@ from storage.queue.answers import Cancellation
 from storage.records.audit_event import Action
 from storage.recovery import find
 from web.access.auditing import note
-from web.access.auth import goes_on
+from web.access.auth import still_authorized
 from web.access.caller import caller
 from web.access.party import party
 from web.documents import job_document, polite_pause_s
 from web.http.body import release_body
-from web.idempotency import keyed, reserved
+from web.idempotency import reserve, with_key
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
 from web.services import admission, connected, waiting
@@ -50,7 +50,7 @@ def _receive(storage: Storage) -> tuple[Spec, bool]:
     upload = read_upload(request, storage.settings)
     storage.models.check(upload.options.model)
     described = to_spec(upload, caller().tenant, party(), storage.settings)
-    spec, replayed = reserved(storage.jobs, keyed(described, described.sha256 + upload.options.model_dump_json()))
+    spec, replayed = reserve(storage.jobs, with_key(described, described.sha256 + upload.options.model_dump_json()))
     if not replayed:
         _accept(storage, spec, upload.content)
     return spec, replayed
@@ -81,7 +81,7 @@ def status(job_id: str) -> Response:
 def events(job_id: str) -> Response:
     """Server-sent events: the job now, then each of its changes, until it has ended."""
     source = Source(job_id, _reader(job_id), partial(_event, request.script_root))
-    return stream(waiting(), source, find_job(job_id), goes_on())
+    return stream(waiting(), source, find_job(job_id), still_authorized())
 
 
 def _event(root: str, job: Job) -> Event:

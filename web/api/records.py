@@ -19,7 +19,7 @@ from web.access.caller import caller
 from web.documents import job_document, polite_pause_s
 from web.errors import invalid
 from web.services import connected
-from web.sql_timeout import answered
+from web.sql_timeout import within_timeout
 
 DEFAULT_PAGE, LONGEST_PAGE = 50, 200
 RECOVERERS = 8
@@ -46,7 +46,7 @@ def listing() -> Response:
     after_ms = int(query.created_after.timestamp() * 1000) if query.created_after else None
     wanted = Wanted(query.status, query.batch_id, after_ms)
     records, tenant, after = connected().records, caller().tenant, _cursor(query.cursor)
-    jobs, following = answered(lambda: records.page(tenant, wanted, query.limit, after))
+    jobs, following = within_timeout(lambda: records.page(tenant, wanted, query.limit, after))
     response = jsonify(
         object="list",
         data=[job_document(job, request.script_root) for job in jobs],

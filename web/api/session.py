@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from storage.problems import Problem
 from web.access.auth import check_origin
-from web.access.credentials import address, given_key, verified
+from web.access.credentials import address, given_key, verify
 from web.access.sessions import begin_anonymous, begin_for_key, check_csrf, drop_cookies, end, give_csrf, held
 from web.errors import invalid
 from web.services import connected, rate_limits
@@ -29,7 +29,7 @@ def create() -> Response:
     if text is None:
         text = _key_in_body()
     if text is not None:
-        key = verified(text)
+        key = verify(text)
         rate_limits().take_session(address())
         begin_for_key(key)
     elif connected().settings.public_page:

@@ -14,7 +14,7 @@ from web.access.caller import caller
 from web.access.sessions import drop_cookies, end, held
 from web.documents import timestamp
 from web.services import connected, known_sessions
-from web.sql_timeout import answered
+from web.sql_timeout import within_timeout
 
 SESSION_ID = re.compile(r"ses_[0-9a-f]{32}")
 TENANT = re.compile(r"[a-z0-9_-]{1,64}")
@@ -27,7 +27,7 @@ def listing() -> Response:
     """The open sessions of the caller's key, the one used last first; for an admin, of the tenant in `tenant`."""
     if tenant := _tenant():
         note(Action.SESSIONS_READ, tenant)
-        found = answered(lambda: connected().sessions.of_tenant(tenant))
+        found = within_timeout(lambda: connected().sessions.of_tenant(tenant))
     else:
         found = _own()
     return jsonify(object="list", data=[_document(session) for session in found])
@@ -39,9 +39,9 @@ def remove_all() -> Response:
     key_id, by = caller().key_id, event(Action.SESSION_ENDED, detail="all")
     if tenant := _tenant():
         by = event(Action.SESSION_ENDED, tenant, "all of the tenant")
-        answered(lambda: connected().sessions.end_tenant(tenant, by))
+        within_timeout(lambda: connected().sessions.end_tenant(tenant, by))
     elif key_id:
-        answered(lambda: connected().sessions.end_key(key_id, by))
+        within_timeout(lambda: connected().sessions.end_key(key_id, by))
     elif current := held():
         end(current)
     _forget_own(tenant)
@@ -58,7 +58,7 @@ def remove(session_id: str) -> Response:
     elif (
         not key_id
         or not SESSION_ID.fullmatch(session_id)
-        or not answered(
+        or not within_timeout(
             lambda: connected().sessions.end_one(session_id, key_id, event(Action.SESSION_ENDED, session_id))
         )
     ):
@@ -68,7 +68,7 @@ def remove(session_id: str) -> Response:
 
 def _own() -> list[Session]:
     if key_id := caller().key_id:
-        return answered(lambda: connected().sessions.of_key(key_id))
+        return within_timeout(lambda: connected().sessions.of_key(key_id))
     current = held()
     return [current.session] if current else []
 

@@ -1,1 +1,1 @@
-"""How requests enter a web process: connections, heads, bodies and forms, each with its limits."""
+"""Limits on what a web process receives: connections, request heads, bodies and forms."""

@@ -1,4 +1,4 @@
-"""The body of a request: admitted before its first byte is read, and never longer than it may be."""
+"""Request bodies: the gate admits each before its first byte is read, and its length is limited."""
 
 import io
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from web.http.connection import Connection
 from web.http.multipart import FormParser
 from web.services import connected, gate, rate_limits
 
-OTHER_BYTES = 64 * 1024  # of a body that is neither a form nor an image
+OTHER_BYTES = 64 * 1024  # the limit of a body that is neither a form nor an image
 STEP = 256 * 1024
 
 
 class GatedRequest(Request):
-    """A view reads its body by `stream`, `get_data`, `files` or `form`, once its limits are set."""
+    """A view sets its limits, then reads the body through `stream`, `get_data`, `files` or `form`."""
 
     form_data_parser_class = FormParser
     _leave: Callable[[], None] | None = None
 
     @cached_property
     def stream(self) -> "Body":  # type: ignore[override]
-        """Raises Problem where the body may not be read."""
+        """Admit the body through the gate. Raises Problem if it is too large or the gate is full."""
         length = self.content_length
         if length is None and "HTTP_TRANSFER_ENCODING" not in self.environ:
             length = 0
@@ -40,7 +40,7 @@ class GatedRequest(Request):
         return Body(self.environ["wsgi.input"], length, most)
 
     def _most_bytes(self) -> int:
-        """The view's own limit, or the application's, which is meant for images and forms."""
+        """Return the view's own limit, or the app's; the app's holds only for images and forms."""
         most, default = cast(int, self.max_content_length), current_app.config["MAX_CONTENT_LENGTH"]
         large = self.mimetype.startswith(("image/", "multipart/")) or self.mimetype == "application/octet-stream"
         return most if large or most != default else min(most, OTHER_BYTES)
@@ -50,19 +50,19 @@ class GatedRequest(Request):
         if "caller" not in g:
             if not is_open(connected().settings):
                 rate_limits().take_body(address())
-        elif g.caller is not LOCAL:  # that is everyone's tenant
+        elif g.caller is not LOCAL:  # all callers of an open server share the tenant of LOCAL
             owners.append(f"tenant {g.caller.tenant}")
         self._leave = gate().enter(tuple(owners), size)
 
     def release(self) -> None:
-        """The body is not held any longer: its share is free for others."""
+        """Give the body's share of the gate back, once the body is no longer held in memory."""
         leave, self._leave = self._leave, None
         if leave:
             leave()
 
 
 class Body(io.RawIOBase):
-    """Raises Problem where there are more bytes than `most`, or fewer than `length`."""
+    """A stream that raises Problem if it has more bytes than `most`, or fewer than `length`."""
 
     def __init__(self, source: io.RawIOBase, length: int | None, most: int) -> None:
         self._source, self._length, self._most, self._received = source, length, most, 0
@@ -89,7 +89,7 @@ class Body(io.RawIOBase):
 
 
 def close_unless_read(response: Response) -> Response:
-    """After each view: a body that was refused is not read to its end for the next request's sake."""
+    """Close the connection after a view that left the body unread, instead of reading it to its end."""
     connection = request.environ.get("gunicorn.socket")
     if isinstance(connection, Connection):
         connection.close_unless_read()
@@ -97,5 +97,5 @@ def close_unless_read(response: Response) -> Response:
 
 
 def release_body(_: BaseException | None = None) -> None:
-    """When the request ends, or earlier, once its body is stored and only its answer is waited for."""
+    """Call this when the request ends, or once its body is stored and only the response is pending."""
     cast(GatedRequest, request).release()

@@ -1,6 +1,6 @@
-"""A client's TCP connection that knows what it is receiving, and until when.
+"""A client's TCP connection with deadlines for the heads and bodies of requests.
 
-Every byte of a request passes `recv`, so the deadlines of heads and bodies are kept in one place.
+Every byte of a request passes through `recv`, so this module enforces both deadlines.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from storage.settings import Settings
 from web.http.pace import Pace
 
 YIELD_BYTES = 256 * 1024  # the event loop serves other clients after this much of one body
-DRAIN_BYTES = 64 * 1024  # an unread rest that gunicorn may read and throw away to keep the connection
-LINGER_S, LINGER_BYTES = 5.0, 48 * 1024 * 1024  # what a refused client may still send
+DRAIN_BYTES = 64 * 1024  # up to this many unread bytes, gunicorn drains the body to keep the connection
+LINGER_S, LINGER_BYTES = 5.0, 48 * 1024 * 1024  # limits on what a refused client may still send
 
 
 @dataclass
@@ -30,14 +30,16 @@ class SlowHead(Exception):
 
 
 class Connection(gevent.socket.socket):  # type: ignore[misc]
-    """Takes over an accepted socket. It reads the head of its first request from the start, later
-    heads from their first byte, and a body from the first time that the application asks for it.
+    """Takes over an accepted socket.
+
+    The deadline of the first head starts with the connection, that of a later head with its first
+    byte, and that of a body with the application's first read.
     """
 
     def __init__(self, accepted: Any, settings: Settings) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
         self._settings = settings
-        self._request: Any = None  # gunicorn's, while it is answered
+        self._request: Any = None  # gunicorn's request, while the application handles it
         self._pace: Pace | None = Pace(settings.head_s)
         self._since_yield = 0
         self._expected = self._lingers = False
@@ -47,13 +49,13 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
         self._request, self._pace, self._expected = request, None, expected
 
     def end_body(self) -> None:
-        """The request was answered; what arrives now is the next head."""
+        """Call this after the response: the bytes that follow are the next head."""
         if self._lingers:
             self.linger(LINGER_S)
         self._request = self._pace = None
 
     def recv(self, size: int, *flags: int) -> bytes:
-        """Raises SlowHead, or Problem `request_timeout` in a body."""
+        """Receive in time. Raises SlowHead for a late head, Problem `request_timeout` for a late body."""
         if self._request is not None and self._pace is None:
             self._pace = Pace(self._settings.body_s, self._settings.body_rate)
             if self._expected:
@@ -69,7 +71,7 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
         return data
 
     def _in_time(self, size: int, *flags: int) -> bytes:
-        if self._pace is None:  # between two requests: gunicorn's keep-alive time counts
+        if self._pace is None:  # between two requests, where gunicorn's keep-alive timeout applies
             return bytes(super().recv(size, *flags))
         left_s = self._pace.left_s()
         if left_s <= 0:
@@ -92,7 +94,7 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
         )
 
     def close_unless_read(self) -> None:
-        """Before the answer: where much of the body is unread, the answer says `Connection: close`."""
+        """Call this before the response: add `Connection: close` if much of the body is unread."""
         if self._request is not None and self._unread():
             self._request.force_close()
             self._lingers = True
@@ -106,8 +108,10 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
         return bool(body.reader.length > DRAIN_BYTES)
 
     def linger(self, seconds: float) -> None:
-        """End our side and discard what still arrives: closed at once, the client would get a reset
-        instead of its answer.
+        """Shut down the sending side and discard what still arrives, for at most `seconds`.
+
+        If the server closed the socket immediately, the client would see a reset instead of the
+        response.
         """
         give_up, left, scratch = time.monotonic() + seconds, LINGER_BYTES, bytearray(YIELD_BYTES)
         with contextlib.suppress(OSError):

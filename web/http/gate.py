@@ -1,4 +1,4 @@
-"""Whether the body of a request may be read now."""
+"""The gate: admits or refuses the body of a request before it is read."""
 
 from collections.abc import Callable
 
@@ -10,15 +10,17 @@ RETRY_S = 2
 
 
 class Gate:
-    """Bounds the bodies in flight of this process, by number and by bytes. Address and tenant have a
-    fair share each.
-    """
+    """Limits this process's bodies in flight, by number and by bytes, with fair shares per owner."""
 
     def __init__(self, settings: Settings) -> None:
         self.bodies, self.bytes = Shares(settings.max_bodies), Shares(settings.max_bodies_bytes)
 
     def enter(self, owners: tuple[str, ...], size: int) -> Callable[[], None]:
-        """→ what to call once the body is no longer held. Raises Problem `too_many_at_once`."""
+        """Admit a body of `size` bytes that counts against all `owners` (addresses, tenant).
+
+        Return the function to call once the body is no longer held. Raises Problem
+        `too_many_at_once`.
+        """
         if not self.bodies.take(owners):
             raise Problem("too_many_at_once", "Too many uploads at once: send fewer in parallel.", RETRY_S)
         if not self.bytes.take(owners, size):

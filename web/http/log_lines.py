@@ -1,4 +1,4 @@
-"""Log lines that a client cannot forge: whatever of a request is logged, one record stays one line."""
+"""Log lines that a client cannot forge: a message stays on one line, whatever the request contains."""
 
 import logging
 import re
@@ -7,12 +7,12 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-# C0 and C1 controls, line and paragraph separators, and what turns the direction of writing.
+# C0 and C1 controls, line and paragraph separators, and bidirectional controls.
 CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class OneLine(logging.Formatter):
-    """Control characters are escaped as in a Python string; lines of a traceback begin with a bar."""
+    """Escapes control characters as in a Python string; prefixes the lines of a traceback with a bar."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         return escaped(super().formatMessage(record))

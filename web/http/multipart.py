@@ -1,4 +1,4 @@
-"""multipart/form-data within limits, by a parser that takes no longer for hostile bytes."""
+"""multipart/form-data within limits, with a parser that hostile input cannot slow down."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from werkzeug.http import parse_options_header
 from storage.problems import Problem
 
 BOUNDARY_BYTES = 200  # RFC 2046 allows 70
-HEADERS, HEADER_BYTES = 8, 4096  # of one part; RFC 7578 knows three
-FIRST_BYTES = 4096 + HEADERS * HEADER_BYTES  # until the first part's content: a preamble and the part's headers
-FIELD_BYTES = 64 * 1024  # of a part without a file name
+HEADERS, HEADER_BYTES = 8, 4096  # per part; RFC 7578 defines three
+FIRST_BYTES = 4096 + HEADERS * HEADER_BYTES  # before the first part's content: a preamble and the part's headers
+FIELD_BYTES = 64 * 1024  # the limit of a part without a file name
 STEP = 64 * 1024
 
 Files = MultiDict[str, FileStorage]
@@ -23,7 +23,7 @@ Form = MultiDict[str, str]
 
 
 class FormParser(FormDataParser):
-    """Werkzeug's interface. A body of another type is left unread."""
+    """Implements Werkzeug's interface. It leaves a body of another type unread."""
 
     def parse(
         self,
@@ -32,7 +32,7 @@ class FormParser(FormDataParser):
         content_length: int | None,
         options: dict[str, str] | None = None,
     ) -> tuple[IO[bytes], Form, Files]:
-        """Raises Problem."""
+        """Return the stream, the text fields and the files. Raises Problem."""
         if mimetype != "multipart/form-data":
             return stream, self.cls(), self.cls()
         boundary = (options or {}).get("boundary", "")
@@ -46,13 +46,13 @@ class FormParser(FormDataParser):
             limits = f"{parts} parts, {HEADERS} headers of {HEADER_BYTES} bytes in each"
             raise Problem("payload_too_large", f"{error.args[0]}: at most {limits}.") from error
         except MultipartError as error:
-            raise Problem("invalid_request", f"The form is broken: {error.args[0]}.") from error
+            raise Problem("invalid_request", f"The form is malformed: {error.args[0]}.") from error
         return stream, self.cls(gathered.fields), self.cls(gathered.files)
 
 
 @dataclass
 class _Gathered:
-    """What has arrived so far. `new_file` opens a spooled file."""
+    """The fields and files received so far. `new_file` opens a spooled file."""
 
     new_file: Callable[[], IO[bytes]]
     fields: list[tuple[str, str]] = field(default_factory=list)
@@ -61,7 +61,7 @@ class _Gathered:
     _text: bytearray | None = None
 
     def take(self, event: MultipartSegment | bytes | None) -> None:
-        """A part's head, then some of its bytes, then None at its end."""
+        """Handle the parser's events: for each part its head, chunks of its content, then None."""
         if isinstance(event, MultipartSegment):
             self._begin(event)
         elif event is None:
@@ -77,7 +77,7 @@ class _Gathered:
                 raise Problem("payload_too_large", f"A field has more than {FIELD_BYTES} bytes.")
 
     def _begin(self, part: MultipartSegment) -> None:
-        # Werkzeug's function knows `filename*` (RFC 5987), the parser's own does not.
+        # Werkzeug's function understands `filename*` (RFC 5987); the parser's own does not.
         _, options = parse_options_header(part["Content-Disposition"])
         self._name, filename = options.get("name", ""), options.get("filename")
         self._text = bytearray() if filename is None else None

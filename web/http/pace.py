@@ -1,15 +1,17 @@
-"""When the next bytes of a request must have arrived."""
+"""The deadline for the next bytes of a request."""
 
 import time
 from dataclasses import dataclass, field
 
-GRACE_S = 10.0  # a connection that hesitates is not slow yet
+GRACE_S = 10.0  # before this time no rate is required: a short stall is normal
 
 
 @dataclass
 class Pace:
-    """A deadline `longest_s` after the start, and before it a rate: after GRACE_S the bytes received
-    must not fall behind `bytes_per_s`.
+    """A deadline and a minimum rate.
+
+    All bytes must arrive within `longest_s` of the start. After GRACE_S, `received` must also keep
+    up with `bytes_per_s`; 0 requires no rate.
     """
 
     longest_s: float
@@ -18,7 +20,7 @@ class Pace:
     started: float = field(default_factory=time.monotonic)
 
     def left_s(self) -> float:
-        """The seconds that the client has for its next byte; not positive when it is late."""
+        """Return the seconds left for the next byte; zero or negative if it is late."""
         allowed_s = self.longest_s
         if self.bytes_per_s:
             allowed_s = min(allowed_s, GRACE_S + self.received / self.bytes_per_s)

@@ -1,4 +1,4 @@
-"""A bounded total that many owners share fairly."""
+"""A limited total that many owners share fairly."""
 
 import threading
 from collections import Counter
@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 
 class Shares:
-    """An owner may hold at most as much as is free afterwards, so the threshold shrinks as the total
-    in use grows. One owner gets at most half of the total, two get a third each, and so on: something
-    is always left for the next one.
+    """An owner may hold at most as much as remains free after it takes its share.
+
+    So the limit per owner shrinks as usage grows: one owner gets at most half of the total, two get
+    a third each, and so on. A new owner always finds something left.
     """
 
     def __init__(self, total: int) -> None:
@@ -17,7 +18,10 @@ class Shares:
         self._lock = threading.Lock()
 
     def take(self, owners: Iterable[str], amount: int = 1) -> bool:
-        """Take `amount` for every one of `owners`, or return False and take nothing."""
+        """Take `amount` on behalf of all `owners`, or return False and take nothing.
+
+        It counts once against the total, and once against each owner's limit.
+        """
         owners = tuple(owners)
         with self._lock:
             free = self.total - self.used - amount

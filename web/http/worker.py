@@ -1,6 +1,4 @@
-"""gunicorn's gevent worker with limits for connections and for the heads of requests, of which it
-has none.
-"""
+"""gunicorn's gevent worker with the limits it lacks: on connections per address, and on slow heads."""
 
 import contextlib
 import json
@@ -38,7 +36,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.worker_connections = connections + REFUSALS
 
     def handle(self, listener: Any, client: Any, address: Any) -> None:
-        """One connection, in a greenlet of its own, until it is closed."""
+        """Serve one connection in its own greenlet until it is closed."""
         owners = owners_of(address, self._proxies)
         if not self._connections.take(owners):
             self._refuse(client)
@@ -49,7 +47,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self._connections.give_back(owners)
 
     def handle_request(self, listener_name: Any, request: Any, client: Connection, address: Any) -> Any:
-        # gunicorn would ask for the body at once, and not when the application reads it.
+        # gunicorn would send `100 Continue` immediately; we send it when the application reads the body.
         expected, request._expected_100_continue = request._expected_100_continue, False
         client.begin_body(request, expected)
         try:
@@ -61,14 +59,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if not isinstance(error, SlowHead):
             super().handle_error(request, client, address, error)
             return
-        if not error.received:  # a browser's spare connection: it would take the answer for its next request's
+        if not error.received:
+            # A browser's spare connection: it would take this response for that of its next request.
             return
         detail = f"The head of a request must arrive within {self._settings.head_s:g} s."
         with contextlib.suppress(OSError):
             client.sendall(raw_answer(Problem("request_timeout", detail)))
 
     def _refuse(self, client: Any) -> None:
-        """Answer without having read anything; some of the refused get the time to read it."""
+        """Send a 429 without reading the request.
+
+        Up to REFUSALS clients at a time get REFUSAL_LINGER_S to read it; the others are cut off.
+        """
         connection = Connection(client, self._settings)
         problem = Problem("too_many_at_once", "Too many connections from this address.", RETRY_S)
         with contextlib.closing(connection), contextlib.suppress(OSError):
@@ -82,14 +84,14 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
 
 def owners_of(address: Any, proxies: list[Network]) -> tuple[str, ...]:
-    """Whose share a connection uses: its address's, or nobody's for a declared proxy or a Unix socket."""
+    """Return the owners whose shares a connection uses; none for a declared proxy or a Unix socket."""
     if not isinstance(address, tuple) or within(address[0], proxies):
         return ()
     return places(address[0].partition("%")[0])
 
 
 def raw_answer(problem: Problem) -> bytes:
-    """A problem document as a whole HTTP answer, where no application has seen a request."""
+    """Return a problem as a complete HTTP response, for a request that did not reach the application."""
     status = HTTPStatus(KINDS[problem.code].status)
     content = json.dumps(problem.to_dict("/")).encode()
     lines = [
@@ -104,7 +106,7 @@ def raw_answer(problem: Problem) -> bytes:
 
 
 def allow_files(connections: int) -> int:
-    """Raise the soft limit of open files as far as needed. → the connections that it allows"""
+    """Raise the soft limit of open files as far as needed; return how many connections it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + REFUSALS + OTHER_FILES
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -1,4 +1,4 @@
-"""A batch as one zip file: its masks in their folders, a manifest, and COCO annotations. Made while it is sent."""
+"""A batch as one zip file, streamed: its masks in their folders, a manifest, and COCO annotations."""
 
 import io
 import json
@@ -21,7 +21,10 @@ from web.rendering.work import Client, mask_bytes
 
 
 def archive(storage: Storage, batch: Batch, root: str, client: Client) -> Iterator[bytes]:
-    """The zip's bytes. One mask at a time is in memory; the annotations (a kilobyte or two a mask) are gathered."""
+    """Yield the zip's bytes.
+
+    It holds one mask at a time in memory, and the annotations of all masks (1 to 2 KB per mask).
+    """
     stream = ZipStream(sized=False)
     manifest: list[dict[str, Any]] = []
     coco, names = Coco(), ArchiveNames()
@@ -54,7 +57,7 @@ def _manifest_entry(job: Job, name: str | None) -> dict[str, Any]:
 
 
 class Coco:
-    """Annotations in COCO's format (https://cocodataset.org/#format-data): one run-length mask a class and image."""
+    """Annotations in COCO's format (https://cocodataset.org/#format-data): one run-length mask per class and image."""
 
     def __init__(self) -> None:
         self._images: list[dict[str, Any]] = []
@@ -62,8 +65,8 @@ class Coco:
         self._categories: dict[int, dict[str, Any]] = {}
 
     def add(self, job: Job, mask: bytes) -> None:
-        """`mask`: the stored palette PNG of class ids. The class `background` is no object and has no annotation."""
-        import numpy as np  # here, so that a web that makes no archive starts without them
+        """`mask`: the stored palette PNG of class ids. The class `background` gets no annotation."""
+        import numpy as np  # here, so that a web process loads both only when it makes an archive
         from pycocotools import mask as rle
 
         with Image.open(io.BytesIO(mask), formats=["PNG"]) as image:
@@ -75,7 +78,7 @@ class Coco:
         for entry in result.get("classes", []):
             if entry["name"] == UNTINTED or not entry["pixels"]:
                 continue
-            category = entry["id"] + 1  # importers take 0 for the background and drop it
+            category = entry["id"] + 1  # many importers treat category 0 as the background and drop it
             self._categories[category] = {"id": category, "name": entry["name"]}
             encoded = rle.encode(np.asfortranarray((ids == entry["id"]).astype(np.uint8)))
             self._annotations.append(

@@ -1,18 +1,20 @@
-"""Names inside an archive that every system can unpack side by side."""
+"""File names inside an archive that every operating system can unpack without collisions."""
 
 import re
 from itertools import count
 from unicodedata import normalize
 
-LONGEST_BYTES = 200  # of one part of a path; file systems allow 255, and an extension and a number may be added
-_UNUSABLE = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')  # on Windows, which also drops a dot or a space at the end
+LONGEST_BYTES = 200  # per path segment: file systems allow 255, and we may add an extension and a number
+_UNUSABLE = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')  # on Windows, which also drops a trailing dot or space
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 
 
 class ArchiveNames:
-    """One archive's names. Two that some system would take for one differ by a number: case, or Unicode's forms.
+    """The names in one archive.
 
-    A folder is no file's name either: the masks of `a` and `a.png/b` would be `a.png` and `a.png/b.png`.
+    Some systems treat names as equal that differ only in case or Unicode normalization; such names
+    get a number. A file and a folder must differ too: the masks of `a` and `a.png/b` would be
+    `a.png` and `a.png/b.png`.
     """
 
     def __init__(self) -> None:
@@ -20,7 +22,7 @@ class ArchiveNames:
         self._folders: dict[str, str] = {}  # as sent → as unpacked
 
     def of(self, custom_id: str, extension: str) -> str:
-        """A new relative path. The folders of an earlier one are used again."""
+        """Return a new relative path for this custom_id. Items in one folder stay in one folder."""
         *folders, last = custom_id.split("/")
         sent = unpacked = ""
         for folder in folders:

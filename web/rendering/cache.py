@@ -1,4 +1,4 @@
-"""A rendering that was made before, or a new one in the caller's turn."""
+"""Return a cached rendering, or make one in the caller's turn and cache it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from web.services import connected
 
 @dataclass(frozen=True)
 class Request:
-    """`sources`: bucket and key of each object that it is made of. `cost`: bytes of memory."""
+    """One rendering. `sources`: bucket and key of each source object. `cost`: peak memory in bytes."""
 
     job: Job
     etag: str
@@ -22,14 +22,18 @@ class Request:
 
 
 def rendered(wanted: Request, make: Callable[[], bytes]) -> bytes:
-    """Only the request that makes it counts and waits. Raises Problem `gone` where a source is not stored any more."""
+    """Return the cached rendering, or call `make` and cache its result.
+
+    A cache hit neither counts against the rate limit nor waits for a turn. Raises Problem `gone` if
+    a source is no longer stored.
+    """
     if (found := _load(wanted)) is not None:
         return found
     with rendering(wanted.cost):
-        if (found := _load(wanted)) is not None:  # another request made it meanwhile
+        if (found := _load(wanted)) is not None:  # another request made it in the meantime
             return found
         content = make()
-    _keep(wanted, content)
+    _store(wanted, content)
     return content
 
 
@@ -37,12 +41,12 @@ def _load(wanted: Request) -> bytes | None:
     objects = connected().objects
     found = renderings.load(objects, wanted.job, wanted.etag)
     if found is not None and any(objects.metadata(*source, "") is None for source in wanted.sources):
-        raise Problem("gone", "What it was made of is not stored any more.")
+        raise Problem("gone", "The photo or mask it was made from was erased.")
     return found
 
 
-def _keep(wanted: Request, content: bytes) -> None:
+def _store(wanted: Request, content: bytes) -> None:
     storage, job = connected(), wanted.job
     renderings.keep(storage.objects, job, wanted.etag, content, wanted.content_type)
-    if storage.jobs.get(job.id) is None:  # erased meanwhile: nothing may stay behind
+    if storage.jobs.get(job.id) is None:  # erased in the meantime: leave nothing behind
         renderings.erase(storage.objects, job.spec.tenant, job.id)

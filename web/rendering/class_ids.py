@@ -1,4 +1,4 @@
-"""A corrected mask → class ids, by its colours: an editor may save the same picture with another palette."""
+"""Map a corrected mask to class ids by its colours, because an editor may save it with another palette."""
 
 from collections.abc import Iterable
 
@@ -14,14 +14,20 @@ Colour = tuple[int, ...]  # red, green, blue, alpha
 
 
 def class_ids(mask: Image.Image, classes: Classes) -> Image.Image:
-    """Mode 1, L, P, RGB or RGBA → mode L. Raises Problem for a pixel that belongs to no class."""
+    """Convert a mask of mode 1, L, P, RGB or RGBA to class ids (mode L).
+
+    Raises Problem if a pixel does not belong to a class.
+    """
     if mask.mode in ("1", "L"):
         return _of_grey(mask.convert("L"), classes)
     return _of_palette(mask, classes) if mask.mode == "P" else _of_colours(mask.convert("RGBA"), classes)
 
 
 def _of_grey(mask: Image.Image, classes: Classes) -> Image.Image:
-    """Grey values are class ids, unless they are none and the classes' own colours are grey."""
+    """Read grey values as class ids, or as the classes' grey colours if only those match.
+
+    Raises Problem if neither matches, or if both do and disagree.
+    """
     used = set(_used(mask))
     by_id = {entry["id"]: entry["id"] for entry in classes}
     by_colour = {red: ids[0] for (red, green, blue, _), ids in _ids(classes).items() if red == green == blue}
@@ -38,7 +44,7 @@ def _of_grey(mask: Image.Image, classes: Classes) -> Image.Image:
 
 
 def _of_palette(mask: Image.Image, classes: Classes) -> Image.Image:
-    """The order of the palette counts only where two classes have one colour."""
+    """Map each used palette entry by its colour; if classes share a colour, the index decides."""
     mask.apply_transparency()
     flat = mask.getpalette("RGBA") or []
     palette: list[Colour] = [tuple(flat[start : start + 4]) for start in range(0, len(flat), 4)]
@@ -52,7 +58,7 @@ def _of_palette(mask: Image.Image, classes: Classes) -> Image.Image:
 
 
 def _of_colours(mask: Image.Image, classes: Classes) -> Image.Image:
-    import numpy as np  # here, so that a web starts without it
+    import numpy as np  # here, so that a web process starts without it
 
     known = sorted((int.from_bytes(bytes(colour)), ids[0]) for colour, ids in _ids(classes).items())
     colours, ids = np.array([colour for colour, _ in known]), np.array([class_id for _, class_id in known], np.uint8)
@@ -78,7 +84,7 @@ def _used(mask: Image.Image) -> list[int]:
 
 
 def _check(strange: Iterable[Colour]) -> None:
-    """Raises Problem for colours that no class has."""
+    """Raise Problem if there are any `strange` colours: those that no class has."""
     names = list(dict.fromkeys(map(_name, strange)))
     if names:
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -90,5 +96,5 @@ def _check(strange: Iterable[Colour]) -> None:
 
 
 def _name(colour: Colour) -> str:
-    """As CSS writes it."""
+    """Return the colour in CSS notation."""
     return f"#{bytes(colour if colour[3] < 255 else colour[:3]).hex()}"

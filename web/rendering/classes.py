@@ -1,8 +1,8 @@
-"""The classes of a mask, as the job document has them."""
+"""The classes of a mask, in the form of the job document."""
 
 from collections.abc import Sequence
 from typing import Any
 
-UNTINTED = "background"  # a class of this name is shown as the photo it is
+UNTINTED = "background"  # renderings do not tint the class of this name
 
 Classes = Sequence[dict[str, Any]]  # id, name, color, pixels, fraction

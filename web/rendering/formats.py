@@ -1,4 +1,4 @@
-"""The output formats of a mask. Whatever the API, its description and the archive know of a format is in FORMATS."""
+"""The output formats of a mask. The API, its OpenAPI description and the archive all read FORMATS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Source:
-    """What a format is made of. `photo`: the upload, b"" for a format that needs none; `size`: width, height."""
+    """The input of a format. `photo`: the upload, b"" if the format needs none; `size`: width, height."""
 
     mask: bytes
     photo: bytes
@@ -32,9 +32,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Format:
-    """`by_accept`: offered to a client that names no format. `document`: its schema in the API's description.
+    """One output format.
 
-    `parameters`: names of query parameters, which are fields of Choice after they were read.
+    `by_accept`: content negotiation may select it. `document`: the name of its schema in the OpenAPI
+    description. `parameters`: the names of its query parameters.
     """
 
     name: str
@@ -48,13 +49,13 @@ class Format:
 
     @property
     def suffix(self) -> str:
-        """Of a file with this format beside files with the others."""
+        """The end of a file's name, which differs between formats of the same extension."""
         return self.extension if self.name in (STORED, self.extension) else f"{self.name}.{self.extension}"
 
 
-STORED = "index"  # the file that the worker wrote, which nothing has to be made of
+STORED = "index"  # the file that the worker wrote; it needs no rendering
 
-# Of formats that a client likes equally the first is chosen; one for each media type can be `by_accept`.
+# Among formats that a client accepts equally, the first wins. At most one per media type is `by_accept`.
 _ALL = (
     Format(STORED, "image/png", "png", True, False, lambda of, _: of.mask),
     Format(
@@ -81,7 +82,7 @@ FORMATS = {one.name: one for one in _ALL}
 
 
 def wanted(named: str | None, accept: MIMEAccept) -> Format:
-    """`format=`, or else what the Accept header likes best. Raises Problem."""
+    """Return the format that `format=` names, or the one the Accept header prefers. Raises Problem."""
     if named is not None:
         if named not in FORMATS:
             raise Problem("invalid_request", f"format: one of {', '.join(FORMATS)}.")

@@ -10,14 +10,14 @@ DEFAULT_ALPHA = 0.55
 
 
 def choice(chosen: Format, arguments: Mapping[str, str], classes: Classes) -> Choice:
-    """The parameters that this format has; others are ignored. Raises Problem."""
+    """Parse this format's query parameters and ignore the others. Raises Problem."""
     alpha = _alpha(arguments.get("alpha")) if "alpha" in chosen.parameters else 0
     shown = _shown(arguments.get("classes"), classes) if "classes" in chosen.parameters else ()
     return Choice(alpha, shown)
 
 
 def tag(chosen: Format, parameters: Choice) -> str:
-    """Tells a rendering from the others of the same mask, in its ETag; empty for the stored file itself."""
+    """Return the ETag suffix that distinguishes the mask's renderings; empty for the stored file."""
     if chosen.name == STORED:
         return ""
     values = {"alpha": str(parameters.alpha), "classes": ".".join(map(str, parameters.shown))}
@@ -31,11 +31,11 @@ def _alpha(given: str | None) -> float:
         alpha = -1
     if not 0 <= alpha <= 1:
         raise Problem("invalid_request", "alpha: a number from 0 to 1.")
-    return abs(alpha)  # -0.0 is a number from 0 to 1 too
+    return abs(alpha)  # -0.0 passes the check too, and would make another ETag
 
 
 def _shown(given: str | None, classes: Classes) -> tuple[int, ...]:
-    """Ids, sorted, of classes given by name or id; without any, of all but the background."""
+    """Return the sorted ids of the classes listed by name or id, or of all but the background."""
     if given is None:
         return tuple(entry["id"] for entry in classes if entry["name"] != UNTINTED)
     known = {str(entry["id"]): entry["id"] for entry in classes} | {entry["name"]: entry["id"] for entry in classes}

@@ -1,10 +1,11 @@
-"""A class of a mask as polygons along the sides of its pixels: exact in every pixel, and in their area.
+"""Polygons of one class of a mask. They follow the pixel edges, so every pixel and the area are exact.
 
-Such a polygon is told by its corners alone. In a row of corners each is joined to its neighbour, the first to the
-second, the third to the fourth; in a column likewise (J. O'Rourke, Uniqueness of orthogonal connect-the-dots, 1988).
-Where two pixels touch in a point only, two corners lie in that point, one of each pixel. So the rings are found
-without walking over pixels, in memory that grows with the corners: a contour library wants three float64 planes of
-the mask's size, 700 MB for 25 megapixels, and cuts the corners off.
+The corners alone determine such a polygon. In each lattice row the first corner joins the second,
+the third joins the fourth, and so on; the columns work the same way (J. O'Rourke, Uniqueness of
+orthogonal connect-the-dots, 1988). Where two pixels touch only at a point, that point has two
+corners, one per pixel. The rings are therefore found without a walk over pixels, and memory grows
+with the number of corners. A contour library needs three float64 planes of the mask's size (700 MB
+for 25 megapixels) and cuts the corners off.
 """
 
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ Ring = NDArray[np.int64]  # [n,2] x, y; the last point is the first
 
 @dataclass(frozen=True)
 class Corners:
-    """In reading order; where two lie in one point, the one that is joined to the left comes first.
+    """The corners in reading order. Of two at one point, the one that joins to the left is first.
 
-    `x`, `y`, int64[n]: the lattice point, 0, 0 the outermost corner of the first pixel. `order`, int64[n]: the corners
-    column by column; `keys`, int64[n]: what they are sorted by there.
+    `x`, `y`, int64[n]: the lattice point; (0, 0) is the top left corner of the first pixel.
+    `order`, int64[n]: the indices of the corners, column by column. `keys`, int64[n]: the sort keys
+    of `order`, ascending.
     """
 
     x: NDArray[np.int64]
@@ -33,9 +35,9 @@ class Corners:
 
 
 def polygons(ids: NDArray[np.uint8], chosen: int, most: int) -> list[list[Ring]]:
-    """uint8[h,w] class ids → the polygons of `chosen`: the outline, then the holes.
+    """Return the polygons of the class `chosen` in `ids`, uint8[h,w]: each the outline, then its holes.
 
-    Pixels belong together by their sides. Outlines turn from x to y, holes the other way (RFC 7946, 3.1.6). No ring
+    Pixels are 4-connected. Outlines turn from x to y, holes the other way (RFC 7946, 3.1.6). No ring
     touches itself (OGC Simple Features, 6.1.11.1). Raises Problem for more than `most` corners.
     """
     corners = _corners(ids, chosen, most)
@@ -69,13 +71,18 @@ def _corners(ids: NDArray[np.uint8], chosen: int, most: int) -> Corners:
 
 
 def _key(x: NDArray[np.int64], y: NDArray[np.int64], lower: NDArray[np.int64] | int, height: int) -> NDArray[np.int64]:
-    """Sorts by column, then from top to bottom, then the corner that is joined upwards before the other."""
+    """Sort by column, then from top to bottom, then the corner that joins upwards before the other."""
     return (x * (height + 1) + y) * 2 + lower
 
 
 def _corners_of_band(ids: NDArray[np.uint8], chosen: int, top: int, bottom: int) -> NDArray[np.int64]:
-    """Lattice rows from `top` to before `bottom` → int64[3,n]: y, x, and 1 for the lower of two in one point."""
-    pixels = np.zeros((bottom - top + 1, ids.shape[1] + 2), bool)  # from the row above `top`, with a rim
+    """Find the corners in lattice rows `top` to `bottom` - 1.
+
+    Return int64[3,n]: y, x, and 1 for the lower of two corners at one point.
+    """
+    pixels = np.zeros(
+        (bottom - top + 1, ids.shape[1] + 2), bool
+    )  # starts with the row above `top`; one pixel of padding left and right
     first, last = max(0, top - 1), min(len(ids), bottom)
     pixels[first - top + 1 : last - top + 1, 1:-1] = ids[first:last] == chosen
     north_west, north_east = pixels[:-1, :-1], pixels[:-1, 1:]
@@ -85,13 +92,14 @@ def _corners_of_band(ids: NDArray[np.uint8], chosen: int, top: int, bottom: int)
     double = twofold[y, x]
     index = np.repeat(np.arange(len(y)), 1 + double)
     second = np.append(False, index[1:] == index[:-1])[: len(index)]
-    # Of north-west and south-east the left corner is the upper one, of north-east and south-west the right one.
+    # If the pixels are north-west and south-east, the left corner is the upper one; if they are
+    # north-east and south-west, the right corner is.
     lower = double[index] & (second ^ north_east[y, x][index])
     return np.stack([y[index] + top, x[index], lower])
 
 
 def _rings(order: NDArray[np.int64]) -> tuple[list[list[int]], NDArray[np.int64]]:
-    """→ the corners of each ring, from its top left corner to the right, and the ring of each corner."""
+    """Return the corners of each ring, clockwise from its top left corner, and int64[n] ring numbers."""
     joined = np.empty_like(order)
     joined[order[0::2]], joined[order[1::2]] = order[1::2], order[0::2]
     vertically, ring_of = joined.tolist(), [-1] * len(order)
@@ -100,7 +108,7 @@ def _rings(order: NDArray[np.int64]) -> tuple[list[list[int]], NDArray[np.int64]
         ring: list[int] = []
         at = start
         while ring_of[at] < 0:
-            beside = at ^ 1  # in reading order the corners of a row are pairs
+            beside = at ^ 1  # in reading order, the corners of a row form pairs
             ring += at, beside
             ring_of[at] = ring_of[beside] = len(rings)
             at = vertically[beside]
@@ -110,22 +118,22 @@ def _rings(order: NDArray[np.int64]) -> tuple[list[list[int]], NDArray[np.int64]
 
 
 def _points(corners: Corners) -> NDArray[np.int64]:
-    """A number for each corner; two corners in one point have the same."""
+    """Return one number per corner, int64[n]; two corners at one point have the same number."""
     same = (corners.x[1:] == corners.x[:-1]) & (corners.y[1:] == corners.y[:-1])
     return np.cumsum(np.append(1, ~same))[: len(corners.x)]
 
 
 def _touch_themselves(points: NDArray[np.int64], ring_of: NDArray[np.int64]) -> set[int]:
-    """The rings that go through a point twice."""
+    """Return the numbers of the rings that pass through a point twice."""
     double = (points[1:] == points[:-1]) & (ring_of[1:] == ring_of[:-1])
     return set(ring_of[1:][double].tolist())
 
 
 def _split(ring: list[int], points: NDArray[np.int64]) -> list[list[int]]:
-    """A ring → loops that go through each point once; the first has the ring's first corner.
+    """Split a ring into loops that pass through each point once; the first has the ring's first corner.
 
-    Pixels that belong together by their sides have one outline. So whatever is split off from it is a hole and turns
-    the other way, and whatever is split off from a hole is another hole.
+    4-connected pixels have one outline. So each loop split off from an outline is a hole and turns
+    the other way, and each loop split off from a hole is another hole.
     """
     path: list[int] = []
     places: dict[int, int] = {}  # point → where it is in the path
@@ -145,9 +153,10 @@ def _split(ring: list[int], points: NDArray[np.int64]) -> list[list[int]]:
 def _owners(
     ids: NDArray[np.uint8], chosen: int, corners: Corners, rings: list[list[int]], ring_of: NDArray[np.int64]
 ) -> list[int]:
-    """For each ring the outline that it belongs to: itself, or that of the pixels above a hole's first corner.
+    """Return for each ring the number of its outline: itself, or the one that surrounds the hole.
 
-    They begin at a side of the outline, or of a hole that began further up, whose owner is known by then.
+    The run of `chosen` pixels above a hole's first corner starts at an edge of the surrounding
+    outline, or at an edge of a hole that starts further up and therefore has an owner already.
     """
     starts = np.array([ring[0] for ring in rings], np.int64)
     x, y = corners.x[starts], corners.y[starts]
@@ -163,5 +172,5 @@ def _owners(
 
 
 def _run_begins(row: NDArray[np.bool_]) -> int:
-    """Where the run of set pixels begins with which the row ends."""
+    """Return the index at which the run of set pixels at the end of `row` begins."""
     return row.tobytes().rfind(b"\0") + 1

@@ -1,4 +1,4 @@
-"""Whether the client of a request still waits for the answer."""
+"""Detect that a client disconnected while its request waits."""
 
 import select
 from collections.abc import Callable, Mapping
@@ -6,13 +6,16 @@ from typing import Any
 
 from gevent import monkey
 
-# gevent's own knows neither this event nor a look that does not yield to other greenlets.
+# gevent's poll supports neither POLLRDHUP nor a check that does not yield to other greenlets.
 _poll = monkey.get_original("select", "poll")
 _CLOSED = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 
 
 def has_left(environ: Mapping[str, Any]) -> Callable[[], bool]:
-    """A look at the request's socket: whether the other end has closed it. Without a socket nobody can leave."""
+    """Return a function that checks whether the client has closed the request's socket.
+
+    Without a socket (in tests) it always returns False.
+    """
     client = environ.get("gunicorn.socket")
     if client is None:
         return lambda: False

@@ -1,6 +1,7 @@
-"""Renderings of a stored mask and photo, one function a format. Infer once, render on request.
+"""Renderings of a stored mask and photo, one function per format.
 
-The photo is the only picture of full size and three bytes a pixel or more: what lies over it comes in bands.
+Only the photo is held at full size with three or more bytes per pixel. The colours laid over it are
+computed in bands.
 """
 
 import io
@@ -21,12 +22,15 @@ Box = tuple[int, int, int, int]
 
 
 def image(photo: bytes, settings: Settings) -> bytes:
-    """What was uploaded, upright, its pixels and nothing else of it → JPEG."""
+    """Return the upright photo as JPEG, with only the pixels of the upload and no metadata."""
     return _encoded(_upright(photo, settings), "JPEG", quality=JPEG_QUALITY)
 
 
 def overlay(photo: bytes, mask: bytes, classes: Classes, alpha: float, settings: Settings) -> bytes:
-    """The upright photo with the classes' colours over it → JPEG. `alpha`: 0 (photo only) to 1 (colours only)."""
+    """Return the upright photo, tinted in the classes' colours, as JPEG.
+
+    `alpha`: 0 (photo only) to 1 (colours only).
+    """
     tinted = _upright(photo, settings)
     shares = {entry["id"]: round(alpha * 255) for entry in classes if entry["name"] != UNTINTED}
     for box, band in _bands(mask):
@@ -35,7 +39,7 @@ def overlay(photo: bytes, mask: bytes, classes: Classes, alpha: float, settings:
 
 
 def cutout(photo: bytes, mask: bytes, shown: Sequence[int], settings: Settings) -> bytes:
-    """The upright photo where one of the classes `shown` is, transparent black elsewhere → RGBA PNG."""
+    """Return an RGBA PNG: the upright photo at the classes `shown`, transparent black elsewhere."""
     cut = _upright(photo, settings)
     cut.putalpha(255)
     hidden = {class_id: 255 for class_id in range(256) if class_id not in shown}
@@ -45,13 +49,16 @@ def cutout(photo: bytes, mask: bytes, shown: Sequence[int], settings: Settings) 
 
 
 def ids(mask: bytes) -> bytes:
-    """Class ids → grey PNG: for tools that would read the palette's colours instead of its indices."""
+    """Return class ids as a grey PNG, for tools that read a palette's colours instead of its indices."""
     with Image.open(io.BytesIO(mask), formats=["PNG"]) as palette:
         return _encoded(Image.frombytes("L", palette.size, palette.tobytes()), "PNG", compress_level=1)
 
 
 def confidence(mask: bytes, size: tuple[int, int]) -> bytes:
-    """The probability of the likeliest class at each pixel, 0 to 255 → grey PNG. Raises Problem `no_confidence`."""
+    """Return the probability of the likeliest class per pixel, 0 to 255, as a grey PNG.
+
+    `size`: width, height. Raises Problem `no_confidence`.
+    """
     small = confidence_chunk.read(mask)
     if small is None:
         raise Problem("no_confidence", "A worker without confidence maps made this mask; submit the photo again.")
@@ -59,14 +66,14 @@ def confidence(mask: bytes, size: tuple[int, int]) -> bytes:
 
 
 def rle(mask: bytes, classes: Classes) -> bytes:
-    """Run lengths → JSON."""
-    from web.rendering import vectors  # here, so that a web starts without numpy
+    """Return run lengths as JSON."""
+    from web.rendering import vectors  # here, so that a web process starts without numpy
 
     return vectors.rle(mask, classes)
 
 
 def geojson(mask: bytes, classes: Classes) -> bytes:
-    """Polygons → GeoJSON. Raises Problem `mask_too_detailed`."""
+    """Return polygons as GeoJSON. Raises Problem `mask_too_detailed`."""
     from web.rendering import vectors
 
     return vectors.geojson(mask, classes)
@@ -74,12 +81,12 @@ def geojson(mask: bytes, classes: Classes) -> bytes:
 
 def _upright(photo: bytes, settings: Settings) -> Image.Image:
     _, decoded = decode(photo, settings)
-    decoded.info.clear()  # Pillow would write comments and colour profiles of the upload into what is made of it
+    decoded.info.clear()  # otherwise Pillow copies the upload's comments and colour profile into its output
     return decoded
 
 
 def _bands(mask: bytes) -> Iterator[tuple[Box, Image.Image]]:
-    """Pieces of the palette image, from top to bottom, and where they lie."""
+    """Yield horizontal bands of the palette image, from top to bottom, each with its box."""
     with Image.open(io.BytesIO(mask), formats=["PNG"]) as palette:
         for top in range(0, palette.height, BAND):
             box = (0, top, palette.width, min(palette.height, top + BAND))
@@ -87,7 +94,7 @@ def _bands(mask: bytes) -> Iterator[tuple[Box, Image.Image]]:
 
 
 def _looked_up(band: Image.Image, values: dict[int, int]) -> Image.Image:
-    """Class ids → mode L, each as its value, 0 where it has none."""
+    """Map class ids to `values` (mode L); ids without a value become 0."""
     ids = Image.frombytes("L", band.size, band.tobytes())
     return ids.point([values.get(class_id, 0) for class_id in range(256)])
 

@@ -1,6 +1,6 @@
-"""Who renders next: a bounded amount of memory per process, and callers take turns.
+"""Turns at rendering: a memory budget per process, and callers take turns.
 
-For greenlets of one thread; the work itself runs in other threads.
+The greenlets of one thread use it without locks; the rendering itself runs in other threads.
 """
 
 import errno
@@ -15,18 +15,18 @@ from gevent.event import Event
 
 from storage.problems import Problem
 
-AT_ONCE = 2  # more would not be faster: there are no more cores per process
+AT_ONCE = 2  # a process has no more cores to use
 MOST_WAITING, MOST_WAITING_PER_CALLER = 256, 32
-LOOK_S = 1.0  # how often a waiting request looks whether its client is still there
+LOOK_S = 1.0  # the interval at which a waiting request checks whether its client is still connected
 LONGEST_PAUSE_S = 60
-_WEIGHT = 0.2  # of the latest rendering in the mean
+_WEIGHT = 0.2  # of the latest rendering in the moving average
 
 
 class ClientLeft(BrokenPipeError):
     """The client closed its connection before its turn came."""
 
     def __init__(self) -> None:
-        super().__init__(errno.EPIPE, "the client left before its turn")
+        super().__init__(errno.EPIPE, "the client disconnected before its turn")
 
 
 @dataclass(eq=False)
@@ -37,10 +37,11 @@ class _Waiter:
 
 
 class Turns:
-    """At most AT_ONCE renderings run, in at most `most_bytes`.
+    """At most AT_ONCE renderings run, in at most `most_bytes` of memory.
 
-    The next one is of the caller with the fewest running ones, of equals the one whose last turn is longest ago.
-    So a caller waits for one rendering of another caller, however many that one has asked for.
+    The next turn goes to the caller with the fewest running renderings; among equals, to the one
+    whose last turn was longest ago. So a caller waits for one rendering of another caller, however
+    many that caller has requested.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -48,7 +49,7 @@ class Turns:
         self._waiting: dict[str, deque[_Waiter]] = {}  # by caller
         self._running: Counter[str] = Counter()
         self._turns_taken = 0
-        self._last_turn: dict[str, int] = {}  # of the callers that wait or run
+        self._last_turn: dict[str, int] = {}  # only callers that wait or run
         self._mean_s = 1.0
 
     @property
@@ -59,7 +60,8 @@ class Turns:
     def turn(self, caller: str, cost: int, left: Callable[[], bool], refusable: bool = True) -> Iterator[None]:
         """Wait until `cost` bytes are free and it is the caller's turn.
 
-        Raises ClientLeft once `left` says so, and Problem where too many wait, unless this is not `refusable`.
+        Raises ClientLeft once `left` returns True. Raises Problem if too many wait and the turn is
+        `refusable`.
         """
         if refusable:
             self._check(caller)
@@ -81,9 +83,9 @@ class Turns:
     def _check(self, caller: str) -> None:
         own = len(self._waiting.get(caller, ()))
         if own >= MOST_WAITING_PER_CALLER:
-            raise Problem("rate_limited", f"{own} renderings of yours are waiting already.", self._pause_s(own))
+            raise Problem("rate_limited", f"{own} of your renderings are already waiting.", self._pause_s(own))
         if (others := self.waiting) >= MOST_WAITING:
-            raise Problem("unavailable", f"{others} renderings are waiting already.", self._pause_s(others))
+            raise Problem("unavailable", f"{others} renderings are already waiting.", self._pause_s(others))
 
     def _pause_s(self, waiting: int) -> int:
         return max(1, min(LONGEST_PAUSE_S, math.ceil(waiting * self._mean_s / AT_ONCE)))
@@ -95,13 +97,16 @@ class Turns:
                 raise ClientLeft
 
     def _admit(self) -> None:
-        """Let in the next ones, as far as there is room. A large one is not overtaken: it would wait for ever."""
+        """Admit the next waiters while there is room.
+
+        If the next one does not fit, no other overtakes it: otherwise a large one would wait forever.
+        """
         while self._waiting and self._running.total() < AT_ONCE:
             caller = min(self._waiting, key=lambda one: (self._running[one], self._last_turn.get(one, 0)))
             waiter = self._waiting[caller][0]
             if waiter.left():
                 self._drop(caller, waiter)
-                continue  # its own greenlet sees it too
+                continue  # its own greenlet notices it too and raises ClientLeft
             if waiter.cost > self._free_bytes:
                 return
             self._drop(caller, waiter)
@@ -112,7 +117,7 @@ class Turns:
             waiter.admitted.set()
 
     def _drop(self, caller: str, waiter: _Waiter) -> None:
-        """Out of the line."""
+        """Remove the waiter from its caller's queue."""
         self._waiting[caller].remove(waiter)
         if not self._waiting[caller]:
             del self._waiting[caller]

@@ -1,4 +1,7 @@
-"""Masks as JSON: run lengths and polygons, both exact. Needs numpy, so it is imported where it is used."""
+"""Masks as JSON: exact run lengths and exact polygons.
+
+Import this module inside functions: it imports numpy, and a web process starts without it.
+"""
 
 import io
 import json
@@ -17,16 +20,16 @@ MOST_CORNERS = 500_000  # of all classes: 7 MB of JSON and 2 s. The pets model's
 
 
 def rle(mask: bytes, classes: Classes) -> bytes:
-    """The stored PNG → for each class its pixels as COCO's compressed run lengths, column by column."""
+    """Return the stored PNG as COCO's compressed run lengths, one mask per class, column by column."""
     ids = _ids(mask)
-    rows = [{**_told(entry), "counts": _run_lengths(ids == entry["id"])} for entry in classes]
+    rows = [{**_properties(entry), "counts": _run_lengths(ids == entry["id"])} for entry in classes]
     return json.dumps({"size": list(ids.shape), "classes": rows}, separators=(",", ":")).encode()
 
 
 def geojson(mask: bytes, classes: Classes) -> bytes:
-    """The stored PNG → a FeatureCollection, a MultiPolygon a class, in pixels from the top left corner.
+    """Return the stored PNG as a FeatureCollection with one MultiPolygon per class.
 
-    Raises Problem for a mask of more than MOST_CORNERS.
+    Coordinates are pixels from the top left corner. Raises Problem for more than MOST_CORNERS.
     """
     ids, features, room = _ids(mask), [], MOST_CORNERS
     for entry in classes:
@@ -41,7 +44,7 @@ def _ids(mask: bytes) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def _told(entry: dict[str, Any]) -> dict[str, Any]:
+def _properties(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: entry[name] for name in ("id", "name", "color", "pixels")}
 
 
@@ -51,14 +54,14 @@ def _run_lengths(chosen: NDArray[np.bool_]) -> str:
 
 
 def _feature(entry: dict[str, Any], shapes: list[list[Ring]]) -> bytes:
-    properties = json.dumps(_told(entry), separators=(",", ":"))
+    properties = json.dumps(_properties(entry), separators=(",", ":"))
     coordinates = ",".join(f"[{','.join(_ring(ring) for ring in shape)}]" for shape in shapes)
     geometry = f'{{"type":"MultiPolygon","coordinates":[{coordinates}]}}'
     return f'{{"type":"Feature","properties":{properties},"geometry":{geometry}}}'.encode()
 
 
 def _ring(ring: Ring) -> str:
-    # Not json.dumps: for a ring of a million points it would hold the interpreter, and so every other request.
+    # Not json.dumps: for a ring of a million points it would hold the GIL and block every other request.
     return f"[{','.join(_points(ring))}]"
 
 

@@ -1,4 +1,4 @@
-"""The one way to decode or render while a client waits: in the process' budget, in the caller's turn."""
+"""The entry point for all decoding and rendering while a client waits: within budget, in turn."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ from web.rendering.presence import has_left
 from web.rendering.turns import Turns
 from web.services import rate_limits, turns
 
-# Bytes at the peak for each pixel, held to measured peaks by tests/web/test_rendering_costs.py.
-OF_MASK = 8  # of run lengths and polygons
-OF_PHOTO = 12  # of a picture in colours that is encoded again; decoding may take more
+# Peak bytes per pixel; tests/web/test_rendering_costs.py compares them with measured peaks.
+OF_MASK = 8  # for run lengths and polygons
+OF_PHOTO = 12  # for a colour image that is re-encoded; decoding may take more
 
 
 @dataclass(frozen=True)
 class Client:
-    """Who waits for a request's answer. It outlives the request's context, for answers that are streamed."""
+    """The client that waits for a response. It outlives the request context, for streamed responses."""
 
     turns: Turns
     name: str
@@ -35,13 +35,13 @@ class Client:
 
 
 def client() -> Client:
-    """Of the present request."""
+    """Return the client of the current request."""
     return Client(turns(), _turn_taker(caller(), address()), has_left(request.environ))
 
 
 @contextmanager
 def rendering(cost: int) -> Iterator[None]:
-    """A rendering counts against the caller's rate limit, and waits for its turn."""
+    """Count a rendering against the caller's rate limit and wait for its turn. `cost`: bytes."""
     rate_limits().take_rendering(caller(), address())
     with client().turn(cost):
         yield
@@ -52,7 +52,7 @@ def photo_bytes(spec: Spec) -> int:
 
 
 def corrected_bytes(spec: Spec) -> int:
-    """A corrected mask may come in colours."""
+    """Return the cost of a corrected mask, which may be a colour image."""
     return spec.width * spec.height * OF_PHOTO
 
 
@@ -61,5 +61,8 @@ def mask_bytes(spec: Spec) -> int:
 
 
 def _turn_taker(asking: Caller, where: str) -> str:
-    """A tenant; anonymous ones together by their address, which can make any number of them."""
+    """Return the tenant, or the address: anonymous tenants at one address share its turns.
+
+    A browser can create any number of anonymous tenants.
+    """
     return f"address {network(where)}" if asking.anonymous else f"tenant {asking.tenant}"
