@@ -1,4 +1,5 @@
-"""The description of the API (OpenAPI 3.1), made from the routes and from what is said about each here.
+"""The OpenAPI 3.1 description, generated from the routes and from the Operations in this package.
 
-A new route gets an Operation in the file of its resource; tests/web/test_openapi.py fails for one without.
+Add an Operation for each new route to the file of its resource; tests/web/test_openapi.py requires
+it.
 """

@@ -1,4 +1,4 @@
-"""A set of images."""
+"""The operations of batches."""
 
 from web.api.batches import MOST_PARTS, Opening
 from web.openapi.inputs import IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, flat, form, query
@@ -19,10 +19,10 @@ IMAGES = {
 OPERATIONS: Operations = {
     "batches.create": Operation(
         tag="batches",
-        summary="Open a set of images.",
+        summary="Open a batch.",
         parameters=(IDEMPOTENCY_KEY,),
         body=Body({JSON: flat(Opening)}),
-        answers={201: Answer("It is open.", BATCH, ("Location",), ("Idempotency-Replayed",))},
+        answers={201: Answer("The batch is open.", BATCH, ("Location",), ("Idempotency-Replayed",))},
         problems=(
             "invalid_request",
             "idempotency_in_progress",
@@ -33,12 +33,17 @@ OPERATIONS: Operations = {
     ),
     "batches.append": Operation(
         tag="batches",
-        summary="Add images; the same image under the same name is a no-op, another one is refused.",
+        summary="Add images. Repeating an image under its custom_id has no effect; another image is refused.",
         body=Body({"multipart/form-data": form({IMAGE_FIELD: IMAGES}, (IMAGE_FIELD,))}),
-        answers={202: Answer("What became of each.", {JSON: ref("Appended")})},
+        answers={202: Answer("The outcome of each image.", {JSON: ref("Appended")})},
         problems=("invalid_request", *ONE_BATCH, "batch_closed", "payload_too_large", "queue_full", "quota_exceeded"),
     ),
-    "batches.close": Operation(tag="batches", summary="Nothing more comes.", answers=CHANGED, problems=ONE_BATCH),
+    "batches.close": Operation(
+        tag="batches",
+        summary="Close the batch: it accepts no more images.",
+        answers=CHANGED,
+        problems=ONE_BATCH,
+    ),
     "batches.cancel": Operation(tag="batches", answers=CHANGED, problems=ONE_BATCH),
     "batches.retry": Operation(tag="batches", answers=CHANGED, problems=(*ONE_BATCH, "queue_full")),
     "batches.status": Operation(
@@ -59,10 +64,10 @@ OPERATIONS: Operations = {
     ),
     "batches.results": Operation(
         tag="batches",
-        parameters=(query("after", "The cursor of the last line that is known.", {"type": "integer", "default": 0}),),
+        parameters=(query("after", "The cursor of the last line received.", {"type": "integer", "default": 0}),),
         answers={
             200: Answer(
-                "A line for each item that has ended, an Item.",
+                "One line per ended item.",
                 {NDJSON: {"type": "string", "description": "Each line is an Item."}},
             )
         },
@@ -71,7 +76,7 @@ OPERATIONS: Operations = {
     "batches.archive_zip": Operation(
         tag="batches",
         answers={
-            200: Answer("masks/, manifest.json, coco.json.", {"application/zip": BINARY}, ("Content-Disposition",))
+            200: Answer("masks/, manifest.json and coco.json.", {"application/zip": BINARY}, ("Content-Disposition",))
         },
         problems=ONE_BATCH,
     ),

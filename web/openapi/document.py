@@ -1,4 +1,4 @@
-"""The whole description, of the routes that an app has."""
+"""The complete description of an app's routes."""
 
 import re
 from collections import defaultdict
@@ -20,16 +20,16 @@ INFO: Schema = {
     "title": "Segue",
     "version": "1",
     "summary": "Photos in, masks out, through a queue.",
-    "description": "Follow the links in the documents; do not build addresses. "
-    "A web that listens on loopback only asks for no key.",
+    "description": "Follow the links in the documents instead of building URLs. "
+    "A server bound to loopback requires no key.",
     "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
 }
 TAGS = {
-    "jobs": "One image and its fate.",
-    "batches": "A set of images.",
-    "models": "Model versions, and what the aliases mean.",
-    "session": "A session by cookie, for the page.",
-    "service": "The queue, health, this description.",
+    "jobs": "A job is one image, from its upload to its end.",
+    "batches": "A batch is a set of jobs, such as a folder.",
+    "models": "Model versions and aliases.",
+    "session": "Cookie sessions for the web page.",
+    "service": "The queue, usage, health, and this description.",
 }
 SECURITY_SCHEMES: Schema = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key, `seg_…`."},
@@ -43,13 +43,13 @@ SECURITY_SCHEMES: Schema = {
         "type": "apiKey",
         "in": "header",
         "name": CSRF_HEADER,
-        "description": "With a session, for what changes something: the value of the cookie `segue_csrf`.",
+        "description": "Required with a session, to change something: the value of the cookie `segue_csrf`.",
     },
 }
 
 
 def describe(app: Flask) -> Schema:
-    """The same for every caller."""
+    """Return the description; it does not depend on the caller."""
     return {
         "openapi": "3.1.0",
         "info": INFO,

@@ -1,4 +1,4 @@
-"""Parameters, and what pydantic models become: a query's parameters, a body's schema."""
+"""Parameters and bodies; pydantic models become query parameters or schemas of bodies."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ MEANINGS = {
     "model": "An alias or a version, as GET /v1/models lists them.",
     "status": "Only jobs of this status.",
     "batch_id": "Only jobs of this batch.",
-    "created_after": "Only jobs that were accepted later.",
-    "tags": "Up to 20 words with commas between.",
-    "limit": "The most jobs on a page.",
-    "cursor": "The `next_cursor` of the page before.",
+    "created_after": "Only jobs accepted after this time.",
+    "tags": "Up to 20 words, separated by commas.",
+    "limit": "The page size.",
+    "cursor": "The `next_cursor` of the previous page.",
 }
 
 
@@ -32,26 +32,26 @@ def query(name: str, description: str, schema: Schema) -> Schema:
 
 PREFER = header(
     "Prefer",
-    f"`wait=n` (RFC 7240): answer when it has ended, after n seconds at the latest, {LONGEST_WAIT_S} at most.",
+    f"`wait=n` (RFC 7240): wait until it has ended, at most n seconds; n is at most {LONGEST_WAIT_S}.",
     {"type": "string"},
     "wait=1",
 )
 IF_NONE_MATCH = header(
     "If-None-Match",
-    "The `ETag` that is known already: 304 where it still holds. With `Prefer: wait=n`, what to wait for a change of.",
+    "The last `ETag` received: 304 if the state is the same. With `Prefer: wait=n`, wait until the state differs.",
     {"type": "string"},
     '"1"',
 )
-ACCEPT = header("Accept", "What the client understands, where `format` does not say.", {"type": "string"}, "*/*")
+ACCEPT = header("Accept", "The media types that the client accepts; ignored with `format`.", {"type": "string"}, "*/*")
 IDEMPOTENCY_KEY = header(
     "Idempotency-Key",
-    "The same key with the same body and options gives the same job or batch for 24 hours.",
+    "For 24 hours, a request with the same key, body and options returns the same job or batch.",
     {"type": "string"},
     "cat-1",
 )
 CSRF = header(
     CSRF_HEADER,
-    "With a session only: the value of the cookie `segue_csrf` (over https `__Host-segue_csrf`).",
+    "Required with a session only: the value of the cookie `segue_csrf` (over https `__Host-segue_csrf`).",
     {"type": "string"},
     "the cookie's value",
 )
@@ -65,12 +65,12 @@ PATHS: dict[str, tuple[str, Schema]] = {
     "job_id": ("The job's `id`.", {"type": "string"}),
     "batch_id": ("The batch's `id`.", {"type": "string"}),
     "session_id": ("The session's `id`.", {"type": "string"}),
-    "alias": ("The name whose meaning changes.", {"type": "string", "enum": [alias.value for alias in Alias]}),
+    "alias": ("The alias to move.", {"type": "string", "enum": [alias.value for alias in Alias]}),
 }
 
 
 def flat(model: type[BaseModel]) -> Schema:
-    """The model's schema without references and titles."""
+    """Return the model's schema without titles, and with its references resolved."""
     schema = model.model_json_schema()
     plain: Schema = _plain(schema, schema.get("$defs", {}))
     return plain
@@ -90,7 +90,10 @@ def _plain(part: Any, definitions: Schema) -> Any:
 
 
 def fields_of(model: type[BaseModel]) -> Schema:
-    """Field → schema, each with its meaning. What may be left out may not be sent as null in a form or a query."""
+    """Return the schema of each field, with a description.
+
+    Optional fields lose `null`, which a form or a query cannot express.
+    """
     return {name: _described(name, schema) for name, schema in flat(model)["properties"].items()}
 
 

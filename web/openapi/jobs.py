@@ -1,4 +1,4 @@
-"""One image and its fate."""
+"""The operations of jobs."""
 
 from storage.job import Status
 from web.api.feedback import Remark
@@ -12,7 +12,7 @@ from web.uploads import IMAGE_FIELD, JsonUpload, Options
 
 ONE_JOB = ("not_found", "gone")
 JOB = {JSON: ref("Job")}
-IMAGE = {**BINARY, "description": "JPEG, PNG, WebP, HEIC, GIF, BMP, TIFF or AVIF, recognised by its content."}
+IMAGE = {**BINARY, "description": "JPEG, PNG, WebP, HEIC, GIF, BMP, TIFF or AVIF, detected from its content."}
 UPLOAD = Body(
     {
         "multipart/form-data": form({IMAGE_FIELD: IMAGE, **fields_of(Options)}, (IMAGE_FIELD,)),
@@ -24,12 +24,12 @@ UPLOAD = Body(
 
 CREATE = Operation(
     tag="jobs",
-    summary="Accept one image; with `Prefer: wait=n` answer when it has its mask.",
+    summary="Submit one image; with `Prefer: wait=n`, wait until its job has ended.",
     parameters=(*query_of(Options), PREFER, IDEMPOTENCY_KEY),
     body=UPLOAD,
     answers={
         200: Answer(
-            "It ended while the request waited.",
+            "The job ended while the request waited.",
             JOB,
             ("Location", *STATE, "Preference-Applied"),
             ("Idempotency-Replayed",),
@@ -52,7 +52,7 @@ CREATE = Operation(
 
 IDS = query(
     "ids",
-    f"Up to {LONGEST_PAGE} ids with commas between: these jobs as they stand now. Nothing else may be asked with it.",
+    f"Up to {LONGEST_PAGE} ids, separated by commas: the current state of these jobs. Excludes the other parameters.",
     {"type": "string"},
 )
 LISTING = Operation(
@@ -60,7 +60,7 @@ LISTING = Operation(
     parameters=(IDS, *query_of(Query)),
     answers={
         200: Answer(
-            "A page, seconds behind; or the jobs that `ids` names.",
+            "A page of jobs, which may lag by seconds; or the jobs in `ids`.",
             {JSON: {"oneOf": [ref("JobList"), ref("JobsById")]}},
             optional=("Link", "Retry-After"),
         )
@@ -86,18 +86,22 @@ EVENTS = Operation(
     problems=ONE_JOB,
 )
 
-KEPT = ("ETag", "Repr-Digest", "Content-Disposition")
+PICTURE_HEADERS = ("ETag", "Repr-Digest", "Content-Disposition")
 MASK = Operation(
     tag="jobs",
-    summary="The mask, in the format that `format` names or else `Accept` asks for.",
+    summary="Get the mask, in the format that `format` names or in the one that `Accept` prefers.",
     parameters=(
-        query("format", "What to make of it.", {"type": "string", "enum": list(FORMATS)}),
+        query("format", "The output format.", {"type": "string", "enum": list(FORMATS)}),
         query(
             "alpha",
-            "Of an overlay, how much of the colours: 0 is the photo only.",
+            "For `format=overlay`: the opacity of the colours, from 0 (photo only) to 1 (colours only).",
             {"type": "number", "minimum": 0, "maximum": 1, "default": DEFAULT_ALPHA},
         ),
-        query("classes", "Of a cutout, names or ids with commas between; all but the background.", {"type": "string"}),
+        query(
+            "classes",
+            "For `format=cutout`: class names or ids, separated by commas; by default all but the background.",
+            {"type": "string"},
+        ),
         ACCEPT,
         IF_NONE_MATCH,
     ),
@@ -105,9 +109,9 @@ MASK = Operation(
         200: Answer(
             "The mask.",
             {one.media_type: ref(one.document) if one.document else BINARY for one in FORMATS.values()},
-            KEPT,
+            PICTURE_HEADERS,
         ),
-        304: Answer("It is as it was.", headers=STATE),
+        304: Answer("Not modified.", headers=STATE),
     },
     problems=(
         "invalid_request",
@@ -124,8 +128,8 @@ PHOTO = Operation(
     tag="jobs",
     parameters=(IF_NONE_MATCH,),
     answers={
-        200: Answer("A JPEG.", {"image/jpeg": BINARY}, KEPT),
-        304: Answer("It is as it was.", headers=STATE),
+        200: Answer("The photo as JPEG.", {"image/jpeg": BINARY}, PICTURE_HEADERS),
+        304: Answer("Not modified.", headers=STATE),
     },
     problems=(*ONE_JOB, "image_decode_failed"),
 )
@@ -133,21 +137,21 @@ PHOTO = Operation(
 CANCEL = Operation(
     tag="jobs",
     answers={
-        200: Answer("It has ended.", JOB, STATE),
-        202: Answer("It runs, and ends before its next stage.", JOB, STATE, ("Retry-After",)),
+        200: Answer("The job is canceled.", JOB, STATE),
+        202: Answer("The job is running; it ends before its next stage.", JOB, STATE, ("Retry-After",)),
     },
     problems=(*ONE_JOB, "already_terminal"),
 )
 
 RETRY = Operation(
     tag="jobs",
-    answers={202: Answer("It waits again.", JOB, STATE, ("Retry-After",))},
+    answers={202: Answer("The job is queued again.", JOB, STATE, ("Retry-After",))},
     problems=(*ONE_JOB, "not_retryable", "queue_full"),
 )
 
 ERASE = Operation(
     tag="jobs",
-    answers={204: Answer("Nothing of it is left.")},
+    answers={204: Answer("The job is erased.")},
     problems=(*ONE_JOB, "job_not_finished"),
 )
 
@@ -159,7 +163,7 @@ FEEDBACK = Operation(
             "multipart/form-data": form({"mask": BINARY, **fields_of(Remark)}, ("mask", "verdict")),
         }
     ),
-    answers={201: Answer("It is kept with the job.", {JSON: ref("Feedback")})},
+    answers={201: Answer("The feedback is stored with the job.", {JSON: ref("Feedback")})},
     problems=(
         "invalid_request",
         *ONE_JOB,

@@ -1,4 +1,4 @@
-"""What is said about one route beyond its path and method."""
+"""The description of one route, beyond what its path and method say."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,10 @@ BINARY: Schema = {"type": "string", "contentMediaType": "application/octet-strea
 
 @dataclass(frozen=True)
 class Answer:
-    """`content`: media type → schema, empty for an answer without a body. `headers`: always sent, but `optional`."""
+    """A response. `content`: media type → schema, empty without a body.
+
+    `headers`: those that are always sent. `optional`: those that are sent sometimes.
+    """
 
     description: str
     content: Mapping[str, Schema] = field(default_factory=dict)
@@ -23,7 +26,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Body:
-    """Of a request. `content`: media type → schema."""
+    """A request body. `content`: media type → schema."""
 
     content: Mapping[str, Schema]
     required: bool = True
@@ -31,8 +34,11 @@ class Body:
 
 @dataclass(frozen=True)
 class Operation:
-    """`summary`: where the view's docstring would not do. `problems`: the codes of its own; web/openapi/rendering.py
-    adds what any route can answer. `parameters`: query and headers; those of the path follow from the route.
+    """One operation.
+
+    `summary`: replaces the first paragraph of the view's docstring. `problems`: the route's own codes;
+    web/openapi/rendering.py adds those of every route. `parameters`: query and headers; the route
+    determines the path parameters.
     """
 
     tag: str
@@ -44,15 +50,15 @@ class Operation:
 
 
 def one_state(description: str, document: str) -> dict[int, Answer]:
-    """What a GET with `Prefer: wait=n` and `If-None-Match` answers."""
+    """Return the responses to a GET that supports `Prefer: wait=n` and `If-None-Match`."""
     return {
         200: Answer(description, {JSON: ref(document)}, STATE, WAITED),
-        304: Answer("It is as it was.", headers=STATE, optional=WAITED),
+        304: Answer("Not modified.", headers=STATE, optional=WAITED),
     }
 
 
 def events(description: str, document: str, names: Sequence[str], event_id: str) -> dict[int, Answer]:
-    """A stream of server-sent events, each with the document as its data."""
+    """Return the response of an event stream; the data of each event is `document` as JSON."""
     event = closed(
         {
             "id": {"type": "string", "description": event_id},

@@ -1,4 +1,4 @@
-"""One route and what is said about it → an OpenAPI operation."""
+"""Turn a route and its Operation into an OpenAPI operation object."""
 
 import inspect
 from collections import defaultdict
@@ -12,9 +12,9 @@ from web.openapi.inputs import CSRF, path_parameter
 from web.openapi.operation import PROBLEM, Answer, Operation
 from web.openapi.schemas import Schema, ref
 
-# They answer without Redis and the object store, or tell of their outage themselves.
+# Routes that need neither Redis nor the object store, or report an outage themselves.
 UNAFFECTED = {"health.healthz", "health.readyz", "pages.index", "openapi.document", "openapi.page"}
-# Headers of every problem of a status: always sent, sent by some.
+# Headers of the problems with a status: those of every problem, and those of some.
 ALWAYS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 SOMETIMES = {401: ("Set-Cookie",), 409: ("Retry-After",)}
 
@@ -51,12 +51,12 @@ def _security(public: bool, changes: bool) -> list[Schema]:
 
 
 def _problems(rule: Rule, operation: Operation, public: bool) -> list[str]:
-    """The codes of this route's own and those that any route of its kind can answer, in the order of KINDS."""
+    """Return the route's own codes and those that every route of its kind can return, in KINDS' order."""
     codes = {*operation.problems, "forbidden", "internal"}
     if operation.body:
         codes |= {"request_timeout", "payload_too_large", "too_many_at_once", "rate_limited"}
     if not public:
-        codes |= {"unauthorized", "rate_limited"}  # a wrong key counts wherever it is sent
+        codes |= {"unauthorized", "rate_limited"}  # an invalid key counts on every route that reads it
     if rule.endpoint not in UNAFFECTED:
         codes.add("unavailable")
     return [code for code in KINDS if code in codes]
@@ -86,6 +86,6 @@ def _problem(status: int, codes: list[str]) -> Schema:
 
 
 def _headers(always: tuple[str, ...], sometimes: tuple[str, ...]) -> Schema:
-    """A header that is always sent is required, which a reference cannot say."""
+    """Inline the headers that are always sent, because a $ref cannot carry `required`."""
     named = {name: {**HEADERS[name], "required": True} for name in ("X-Request-ID", *always)}
     return named | {name: {"$ref": f"#/components/headers/{name}"} for name in sometimes}

@@ -1,6 +1,6 @@
-"""What the answers look like, as JSON schemas: the documents that web/documents.py and the routes make.
+"""JSON schemas of the documents that web/documents.py and the routes return.
 
-Every object is closed, so that a field that is not described here fails a test (tests/web/test_openapi.py).
+Every object is closed, so a field that is missing here fails tests/web/test_openapi.py.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 TIME: Schema = {"type": "string", "format": "date-time", "description": "RFC 3339, UTC, milliseconds."}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 PATH: Schema = {"type": "string", "format": "uri-reference"}
-ANYTHING: Schema = {"type": "object", "description": "As the version's card has it."}
+ANYTHING: Schema = {"type": "object", "description": "From the card of the version."}
 
 
 def ref(name: str) -> Schema:
@@ -29,7 +29,7 @@ def ref(name: str) -> Schema:
 
 
 def closed(fields: Schema, optional: tuple[str, ...] = (), **more: Any) -> Schema:
-    """An object of just these fields, all of them there but the optional ones."""
+    """Return an object schema with exactly these fields; all but the `optional` ones are required."""
     required = [name for name in fields if name not in optional]
     return {"type": "object", "properties": fields, "required": required, "additionalProperties": False, **more}
 
@@ -39,8 +39,8 @@ def listed(items: Schema) -> Schema:
 
 
 def or_null(schema: Schema, description: str = "") -> Schema:
-    told = {"description": description} if description else {}
-    return {"anyOf": [schema, {"type": "null"}], **told}
+    described = {"description": description} if description else {}
+    return {"anyOf": [schema, {"type": "null"}], **described}
 
 
 def one_of(values: type[Status] | type[BatchStatus] | type[Lane] | type[Alias] | type[Verdict]) -> Schema:
@@ -61,7 +61,7 @@ PROBLEM = closed(
         "title": TEXT,
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": TEXT,
-        "instance": {"type": "string", "description": "The path that was asked for, or the job's."},
+        "instance": {"type": "string", "description": "The path of the request, or of the job."},
         "code": {"type": "string", "enum": list(KINDS)},
         "retryable": {"type": "boolean", "description": "Whether the same request can succeed later."},
         "request_id": {"type": "string", "description": "Not in a job's `error`."},
@@ -91,13 +91,13 @@ RESULT = closed(
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
         "sha256": SHA256,
     },
-    description="About the mask, which has exactly the upright photo's size.",
+    description="Describes the mask, which has the size of the upright photo.",
 )
 
 QUEUE_OF_JOB = closed(
     {
-        "position": {**COUNT, "description": "Jobs that would be claimed before it if nothing else arrived."},
-        "eta_s": or_null(NUMBER, "Seconds until it is done, null while no pace or no worker is known."),
+        "position": {**COUNT, "description": "Jobs that workers would claim before this one if no more arrived."},
+        "eta_s": or_null(NUMBER, "Seconds until the job is done; null without a live worker or a measured throughput."),
         "eta_low_s": or_null(NUMBER),
         "eta_high_s": or_null(NUMBER),
         "waiting_reason": {
@@ -105,7 +105,7 @@ QUEUE_OF_JOB = closed(
             "enum": ["no_live_worker", "model_loading", "behind_others", "batch_filling"],
         },
     },
-    description="While the job waits. Estimates.",
+    description="Estimates while the job waits.",
 )
 
 STAGES = ("queued", "fetch", "decode", "infer", "encode", "store", "total")
@@ -118,7 +118,7 @@ JOB = closed(
         "id": identifier("job"),
         "object": exactly("job"),
         "status": one_of(Status),
-        "revision": {**COUNT, "description": "It only grows; it is the `ETag`."},
+        "revision": {**COUNT, "description": "It grows with every change, and is the `ETag`."},
         "attempt": {"type": "integer", "minimum": 1},
         "created_at": TIME,
         "started_at": or_null(TIME),
@@ -127,7 +127,7 @@ JOB = closed(
         "input": closed(
             {"filename": TEXT, "sha256": SHA256, "bytes": COUNT, "width": COUNT, "height": COUNT, "format": TEXT}
         ),
-        "model": or_null(MODEL_OF_RESULT, "What made the mask."),
+        "model": or_null(MODEL_OF_RESULT, "The model that made the mask."),
         "priority": one_of(Lane),
         "batch_id": or_null(identifier("bat")),
         "custom_id": or_null(TEXT),
@@ -139,7 +139,7 @@ JOB = closed(
         "error": or_null(ref("Problem"), "Why there is no mask."),
         "links": LINKS_OF_JOB,
     },
-    description="One image and its fate.",
+    description="One image, from its upload to its end.",
 )
 
 JOB_LIST = closed(
@@ -152,7 +152,7 @@ JOBS_BY_ID = closed(
         "data": listed(ref("Job")),
         "missing": {**listed(TEXT), "description": "Ids that are not among the caller's jobs."},
     },
-    description="What `ids` asked for, in its order.",
+    description="The jobs in `ids`, in the same order.",
 )
 
 SHOWN_CLASS = {name: RESULT_CLASS["properties"][name] for name in ("id", "name", "color", "pixels")}
@@ -160,9 +160,9 @@ SHOWN_CLASS = {name: RESULT_CLASS["properties"][name] for name in ("id", "name",
 RUN_LENGTHS = closed(
     {
         "size": {**listed(COUNT), "minItems": 2, "maxItems": 2, "description": "Height and width."},
-        "classes": listed(closed({**SHOWN_CLASS, "counts": {"type": "string", "description": "As COCO packs them."}})),
+        "classes": listed(closed({**SHOWN_CLASS, "counts": {"type": "string", "description": "Packed as in COCO."}})),
     },
-    description="A mask as COCO run lengths, a class at a time.",
+    description="A mask as COCO run lengths, one mask per class.",
 )
 
 RINGS = listed(listed({**listed(COUNT), "minItems": 2, "maxItems": 2}))
@@ -180,12 +180,12 @@ POLYGONS = closed(
             )
         ),
     },
-    description="A mask as GeoJSON, a feature a class, in pixels from the top left corner.",
+    description="A mask as GeoJSON, one feature per class, in pixels from the top left corner.",
 )
 
 ITEM = closed(
     {
-        "cursor": {"type": "integer", "description": "`after` for the lines behind this one."},
+        "cursor": {"type": "integer", "description": "Send it as `after` to get the lines after this one."},
         "custom_id": TEXT,
         "job_id": identifier("job"),
         "status": one_of(Status),
@@ -203,16 +203,16 @@ BATCH = closed(
         "name": TEXT,
         "status": one_of(BatchStatus),
         "priority": one_of(Lane),
-        "model": {"type": "string", "description": "The alias or version that was asked for."},
+        "model": {"type": "string", "description": "The requested alias or version."},
         "created_at": TIME,
         "counts": closed({"total": COUNT, **{status.value: COUNT for status in Status}}),
-        "rate_per_s": or_null(NUMBER, "Items ended a second, lately."),
+        "rate_per_s": or_null(NUMBER, "Items that ended per second, recently."),
         "eta_s": or_null(NUMBER),
         "links": closed(
             dict.fromkeys(("self", "jobs", "close", "cancel", "retry", "events", "results", "archive"), PATH)
         ),
     },
-    description="A set of images. Its status follows from theirs.",
+    description="A set of jobs. Its status follows from theirs.",
 )
 
 APPENDED = closed(
@@ -221,14 +221,14 @@ APPENDED = closed(
             closed(
                 {
                     "custom_id": TEXT,
-                    "job_id": or_null(identifier("job"), "Null where the image was refused."),
+                    "job_id": or_null(identifier("job"), "Null if the image was refused."),
                     "outcome": {"type": "string", "enum": ["accepted", "known", "refused"]},
                     "error": or_null(ref("Problem")),
                 }
             )
         )
     },
-    description="What became of each image that was sent, in their order.",
+    description="The outcome of each sent image, in the same order.",
 )
 
 LANE = closed({"pending": COUNT, "running": COUNT, "oldest_age_s": or_null(NUMBER)})
@@ -240,7 +240,7 @@ QUEUE = closed(
         "workers": COUNT,
         "images_per_s": NUMBER,
         "mean_micro_batch": or_null(NUMBER),
-        "backlog_s": or_null(NUMBER, "Seconds until all of it is done; null while no pace is known."),
+        "backlog_s": or_null(NUMBER, "Seconds until the queue is empty; null without a measured throughput."),
     }
 )
 
@@ -248,7 +248,7 @@ USAGE = closed(
     {
         "object": exactly("usage"),
         "jobs": COUNT,
-        "bytes": {**COUNT, "description": "Of the photos, as they were sent."},
+        "bytes": {**COUNT, "description": "The size of the photos as uploaded."},
         "quota_jobs": or_null(COUNT, "Null on a server that requires no keys."),
         "quota_bytes": or_null(COUNT),
     }
@@ -261,7 +261,7 @@ ALIASES: Schema = {
         for alias in Alias
     },
     "additionalProperties": False,
-    "description": "Alias → the versions that it has meant, the present one first.",
+    "description": "Alias → the versions that it has pointed at, the current one first.",
 }
 
 MODEL = closed(
@@ -276,7 +276,7 @@ MODEL = closed(
         "files": {"type": "object", "additionalProperties": SHA256, "description": "File → its SHA-256."},
         "trained_on": TEXT,
         "metrics": ANYTHING,
-        "workers": {**COUNT, "description": "How many have it loaded."},
+        "workers": {**COUNT, "description": "The number of workers that loaded it."},
         "refused": listed(closed({"worker": TEXT, "reason": TEXT})),
     }
 )
@@ -292,7 +292,7 @@ FEEDBACK = closed(
         "job_id": identifier("job"),
         "verdict": one_of(Verdict),
         "note": TEXT,
-        "corrected": {"type": "boolean", "description": "Whether a corrected mask came with it."},
+        "corrected": {"type": "boolean", "description": "Whether it includes a corrected mask."},
         "consent_training": {"type": "boolean"},
         "consent_wording": or_null(TEXT),
         "created_at": TIME,
@@ -304,11 +304,11 @@ SESSION = closed(
         "id": TEXT,
         "object": exactly("session"),
         "tenant": TEXT,
-        "current": {"type": "boolean", "description": "Whether this request was made by it."},
+        "current": {"type": "boolean", "description": "Whether this request uses the session."},
         "created_at": TIME,
         "last_used_at": TIME,
         "expires_at": TIME,
-        "agent": {"type": "string", "description": "The browser, by its own word."},
+        "agent": {"type": "string", "description": "The browser's `User-Agent`."},
     }
 )
 

@@ -1,4 +1,4 @@
-"""Everything that is about no image: the queue, the models, sessions, health, pages."""
+"""The operations of the queue, models, sessions, health and pages."""
 
 from web.api.models import Rollback, Target
 from web.api.session import Entry
@@ -6,11 +6,11 @@ from web.openapi.inputs import flat, query
 from web.openapi.operation import JSON, Answer, Body, Operation, Operations
 from web.openapi.schemas import Schema, ref
 
-ALIASES = {200: Answer("What the aliases mean now.", {JSON: ref("AliasesAnswer")})}
+ALIASES = {200: Answer("The aliases now.", {JSON: ref("AliasesAnswer")})}
 PAGE = {200: Answer("The page.", {"text/html": {"type": "string"}}, optional=("Set-Cookie",))}
 OPENAPI: Schema = {"type": "object", "required": ["openapi", "info", "paths", "components"]}
 
-OF_TENANT = query("tenant", "With the scope admin: another tenant's sessions.", {"type": "string"})
+OF_TENANT = query("tenant", "The tenant whose sessions are meant; requires the scope `admin`.", {"type": "string"})
 
 MODELS: Operations = {
     "models.listing": Operation(
@@ -34,15 +34,15 @@ MODELS: Operations = {
 SESSIONS: Operations = {
     "session.create": Operation(
         tag="session",
-        summary="Begin a session for a key; on a public page also without one, as a tenant of one's own.",
+        summary="Begin a session for a key; on a public page also without one, for a new anonymous tenant.",
         body=Body({JSON: flat(Entry)}, required=False),
-        answers={204: Answer("The session has begun, or goes on.", headers=("Set-Cookie",))},
+        answers={204: Answer("The session has begun, or continues.", headers=("Set-Cookie",))},
         problems=("invalid_request", "unauthorized", "payload_too_large", "rate_limited"),
     ),
     "session.remove": Operation(
         tag="session",
         summary="End the session.",
-        answers={204: Answer("There is none any more.", optional=("Set-Cookie",))},
+        answers={204: Answer("The browser has no session.", optional=("Set-Cookie",))},
     ),
     "sessions.listing": Operation(
         tag="session",
@@ -53,12 +53,12 @@ SESSIONS: Operations = {
     "sessions.remove_all": Operation(
         tag="session",
         parameters=(OF_TENANT,),
-        answers={204: Answer("They have ended.", optional=("Set-Cookie",))},
+        answers={204: Answer("The sessions have ended.", optional=("Set-Cookie",))},
         problems=("invalid_request",),
     ),
     "sessions.remove": Operation(
         tag="session",
-        answers={204: Answer("It has ended.", optional=("Set-Cookie",))},
+        answers={204: Answer("The session has ended.", optional=("Set-Cookie",))},
         problems=("not_found",),
     ),
 }
@@ -66,12 +66,12 @@ SESSIONS: Operations = {
 OPERATIONS: Operations = {
     "queue.state": Operation(
         tag="service",
-        summary="How long the queue is and how fast it moves.",
-        answers={200: Answer("The queue at this moment.", {JSON: ref("Queue")})},
+        summary="Get the queue's length and throughput.",
+        answers={200: Answer("The queue now.", {JSON: ref("Queue")})},
     ),
     "usage.usage": Operation(
         tag="service",
-        summary="How much is kept for the caller, and how much may be.",
+        summary="Get the caller's storage usage and quotas.",
         answers={200: Answer("Jobs and bytes.", {JSON: ref("Usage")})},
     ),
     **MODELS,
@@ -84,7 +84,7 @@ OPERATIONS: Operations = {
             503: Answer("Redis or the object store does not answer.", {JSON: ref("Readiness")}),
         },
     ),
-    "pages.index": Operation(tag="service", summary="The page for people.", answers=PAGE),
+    "pages.index": Operation(tag="service", summary="Get the web page.", answers=PAGE),
     "openapi.document": Operation(tag="service", answers={200: Answer("OpenAPI 3.1.", {JSON: OPENAPI})}),
     "openapi.page": Operation(tag="service", answers=PAGE),
 }

@@ -1,4 +1,4 @@
-"""The description: for programs, and as a page."""
+"""The OpenAPI description, as JSON and as an HTML page."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ blueprint = Blueprint("openapi", __name__)
 
 @blueprint.get("/openapi.json")
 def document() -> Response:
-    """This API's description (OpenAPI 3.1)."""
+    """Get this API's description (OpenAPI 3.1)."""
     return jsonify({**_described(), "servers": [{"url": request.script_root or "/"}]})
 
 
 @blueprint.get("/docs")
 def page() -> str:
-    """This API's description, to be read."""
+    """Get this API's description as a web page."""
     return render_template("docs.html", api=_described())
 
 
 def _described() -> dict[str, Any]:
-    """Made once an app, by the first who asks."""
+    """Return the description; the first request of each process generates it."""
     extensions = current_app.extensions
     if "openapi" not in extensions:
         extensions["openapi"] = describe(current_app)

@@ -1,17 +1,17 @@
-// enter → submit → watch → show: one photo's way through the page.
+// The steps of one photo: enter → submit → watch → show.
 "use strict";
 
 const WAIT_S = 25;
 const ROOT = document.body.dataset.root; // the path below which a proxy serves this page
 const UPLOADS_AT_ONCE = 4; // a dropped folder may hold thousands
 const ATTEMPTS = 5;
-const LEFT_BY_SYSTEMS = /^(\.|thumbs\.db$|desktop\.ini$)/i; // what no person put into a folder
+const LEFT_BY_SYSTEMS = /^(\.|thumbs\.db$|desktop\.ini$)/i; // files that operating systems put into folders
 const NOTHING_SENT = { detail: "The server cannot be reached." };
 
 const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 const retryAfter = (response) => Number(response.headers.get("Retry-After")) || 1;
 
-// Only our own page can read this cookie: sent back, it says that the request is the page's.
+// Only our own page can read this cookie. Sent back in a header, it proves that the page made the request.
 const token = () => document.cookie.match(/(?:^|; )(?:__Host-)?segue_csrf=([^;]*)/)?.[1] ?? "";
 
 async function session(method, key) {
@@ -23,7 +23,7 @@ async function session(method, key) {
 
 let entered;
 
-// On a public page all photos wait for one session; it goes on with the one that the browser has.
+// On a public page all photos share one session. The server continues the browser's existing one.
 function enter() {
   if (document.body.dataset.entry !== "public") return undefined;
   entered ??= session("POST").catch((problem) => {
@@ -42,7 +42,7 @@ function card(name, file) {
   return element;
 }
 
-function tell(element, status, text) {
+function setStatus(element, status, text) {
   element.dataset.status = status;
   element.querySelector(".status").textContent = text;
   const progress = element.querySelector("progress");
@@ -50,7 +50,7 @@ function tell(element, status, text) {
   progress.hidden = status === "succeeded" || status === "failed";
 }
 
-// XMLHttpRequest and not fetch: only it tells how much of an upload has left. The same key makes a repetition harmless.
+// XMLHttpRequest, because fetch does not report the progress of an upload. The key makes retries safe.
 function send(element, file, key) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -89,7 +89,7 @@ async function submit(element, file) {
 
 async function watch(element, job) {
   while (job.status === "queued" || job.status === "running") {
-    tell(element, job.status, job.status === "queued" ? "waiting in line" : "being segmented");
+    setStatus(element, job.status, job.status === "queued" ? "queued" : "being segmented");
     try {
       const response = await fetch(job.links.self, {
         headers: { Prefer: `wait=${WAIT_S}`, "If-None-Match": `"${job.revision}"` },
@@ -99,7 +99,7 @@ async function watch(element, job) {
       else if (response.status === 401) return { ...job, status: "failed", error: await response.json() };
       else if (response.status !== 304) await pause(retryAfter(response));
     } catch {
-      await pause(2); // the server is away: the job is not
+      await pause(2); // the server is unreachable, but still has the job
     }
   }
   return job;
@@ -115,7 +115,7 @@ function swatch(color) {
   return square;
 }
 
-// fetch and not the image's own request: only its answer says why there is no picture.
+// fetch instead of <img src>, whose error event does not say why the picture is missing.
 async function picture(link) {
   for (let attempt = 1; ; attempt += 1) {
     const response = await fetch(link).catch(() => undefined);
@@ -127,7 +127,7 @@ async function picture(link) {
 }
 
 async function show(element, job) {
-  if (job.status !== "succeeded") return tell(element, "failed", job.error?.detail ?? job.status);
+  if (job.status !== "succeeded") return setStatus(element, "failed", job.error?.detail ?? job.status);
   const mask = element.querySelector(".mask");
   mask.src = await picture(job.links.overlay);
   await mask.decode();
@@ -140,7 +140,7 @@ async function show(element, job) {
   element.querySelector(".download").href = job.links.mask;
   element.querySelector(".kept").textContent = `kept until ${new Date(job.retained_until).toLocaleString()}`;
   element.querySelector(".links").hidden = false;
-  tell(element, "succeeded", `done in ${(job.timings_ms.total / 1000).toFixed(2)} s`);
+  setStatus(element, "succeeded", `done in ${(job.timings_ms.total / 1000).toFixed(2)} s`);
 }
 
 let uploads = 0;
@@ -164,31 +164,31 @@ async function segment(file, name = file.name) {
   try {
     await show(element, await watch(element, await inTurn(() => submit(element, file))));
   } catch (problem) {
-    tell(element, "failed", problem.detail ?? "The mask could not be shown.");
+    setStatus(element, "failed", problem.detail ?? "The mask could not be shown.");
   }
 }
 
-const asked = (call) => new Promise((resolve, reject) => call(resolve, reject));
+const promised = (call) => new Promise((resolve, reject) => call(resolve, reject));
 
 async function walk(entry) {
   const name = entry.fullPath.replace(/^\//, "");
   try {
-    if (entry.isFile) return void segment(await asked((resolve, reject) => entry.file(resolve, reject)), name);
+    if (entry.isFile) return void segment(await promised((resolve, reject) => entry.file(resolve, reject)), name);
     const reader = entry.createReader();
     let found = 0;
-    // A reader lists about a hundred entries at a time, and none at its end.
-    for (let page; (page = await asked((resolve, reject) => reader.readEntries(resolve, reject))).length; ) {
+    // A reader returns about a hundred entries at a time, then an empty list.
+    for (let page; (page = await promised((resolve, reject) => reader.readEntries(resolve, reject))).length; ) {
       const photos = page.filter((inside) => !LEFT_BY_SYSTEMS.test(inside.name));
       found += photos.length;
       for (const inside of photos) await walk(inside);
     }
-    if (!found) tell(card(name), "failed", "The folder has no files.");
+    if (!found) setStatus(card(name), "failed", "The folder has no files.");
   } catch (error) {
-    tell(card(name), "failed", `It could not be read: ${error.message}`);
+    setStatus(card(name), "failed", `The file or folder cannot be read: ${error.message}`);
   }
 }
 
-// Entries and files can be had only while the event is handled; what is in a folder is reached by its entry alone.
+// The browser provides entries and files only during the event. A folder's contents need its entry.
 function dropped(transfer) {
   for (const item of Array.from(transfer.items).filter((one) => one.kind === "file")) {
     const entry = item.webkitGetAsEntry?.();
