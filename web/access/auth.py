@@ -11,7 +11,7 @@ from web.access.caller import LOCAL, Caller, caller
 from web.access.credentials import address, given_key, verify
 from web.access.exposure import is_loopback, is_open
 from web.access.proxy import DECLARED, FORWARDING
-from web.access.sessions import by_session, check_csrf, held
+from web.access.sessions import by_session, check_csrf, current_session
 from web.services import connected, cors, known_keys, known_sessions, rate_limits
 
 PUBLIC = {
@@ -68,7 +68,7 @@ def still_authorized() -> Callable[[], bool]:
     A stream calls it after the request's context has ended.
     """
     key_id, keys, sessions = caller().key_id, known_keys(), known_sessions()
-    session = found.session if (found := g.get("held")) else None
+    session = found.session if (found := g.get("session")) else None
 
     def valid() -> bool:
         try:
@@ -97,7 +97,7 @@ def check_origin() -> None:
 def _caller() -> Caller:
     if (text := given_key()) is not None:
         return Caller.by_key(verify(text))
-    if (found := by_session()) and (session := held()):
+    if (found := by_session()) and (session := current_session()):
         if request.method not in SAFE:
             check_origin()
             check_csrf(session)

@@ -30,7 +30,7 @@ LONGEST_AGENT = 120
 
 
 @dataclass(frozen=True)
-class Held:
+class CookieSession:
     """The session of the request's cookie, and the caller that it authenticates."""
 
     session: Session
@@ -51,12 +51,12 @@ def has_cookie() -> bool:
     return cookie_name(SESSION_COOKIE) in request.cookies
 
 
-def held() -> Held | None:
+def current_session() -> CookieSession | None:
     """Return the request's session; None without a cookie or if it has ended. Raises Unavailable."""
-    if "held" not in g:
+    if "session" not in g:
         token = request.cookies.get(cookie_name(SESSION_COOKIE), "")
-        g.held = _anonymous(token) if "." in token else _of_key(token) if token else None
-    found: Held | None = g.held
+        g.session = _anonymous(token) if "." in token else _of_key(token) if token else None
+    found: CookieSession | None = g.session
     return found
 
 
@@ -67,13 +67,13 @@ def by_session() -> Caller | None:
     """
     if not has_cookie():
         return None
-    if found := held():
+    if found := current_session():
         return found.caller
     drop_cookies()
     raise Problem("unauthorized", "The session has ended.")
 
 
-def _of_key(token: str) -> Held | None:
+def _of_key(token: str) -> CookieSession | None:
     digest = token_digest(token)
     if not known_sessions().knows(digest):
         rate_limits().check_failures(address())  # before the database query
@@ -83,10 +83,10 @@ def _of_key(token: str) -> Held | None:
         note(Action.AUTH_FAILED, session.id if session else "", "session")
         rate_limits().take_failure(address())
         return None
-    return Held(session, Caller.by_key(record_use(key)), token)
+    return CookieSession(session, Caller.by_key(record_use(key)), token)
 
 
-def _anonymous(token: str) -> Held | None:
+def _anonymous(token: str) -> CookieSession | None:
     settings = connected().settings
     if not settings.public_page:
         return None
@@ -98,17 +98,17 @@ def _anonymous(token: str) -> Held | None:
     session = _session(f"ses_{tenant.removeprefix(ANONYMOUS)}", token_digest(tenant), tenant, "", began)
     if known_sessions().ended(session.digest):
         return None
-    return Held(session, Caller.by_anonymous_session(tenant), token)
+    return CookieSession(session, Caller.by_anonymous_session(tenant), token)
 
 
 def begin_for_key(key: ApiKey) -> None:
     """Begin a session with a new token, and end the browser's previous session."""
-    if before := held():
+    if before := current_session():
         end(before)
     token = secrets.token_urlsafe(32)
     session = _session(new_session_id(), token_digest(token), key.tenant, key.id, now_ms())
     within_timeout(lambda: connected().sessions.begin(session, network(address())))
-    _give(Held(session, Caller.by_key(key), token))
+    _give(CookieSession(session, Caller.by_key(key), token))
 
 
 def begin_anonymous() -> None:
@@ -119,7 +119,7 @@ def begin_anonymous() -> None:
     tenant = f"{ANONYMOUS}{secrets.token_hex(16)}"
     token = signer().dumps(tenant)
     session = _session("", token_digest(tenant), tenant, "", now_ms())
-    _give(Held(session, Caller.by_anonymous_session(tenant), token))
+    _give(CookieSession(session, Caller.by_anonymous_session(tenant), token))
 
 
 def _session(session_id: str, digest: str, tenant: str, key_id: str, began_ms: int) -> Session:
@@ -128,7 +128,7 @@ def _session(session_id: str, digest: str, tenant: str, key_id: str, began_ms: i
     return Session(session_id, digest, tenant, key_id, began_ms, began_ms, expires_ms, agent=agent)
 
 
-def end(found: Held) -> None:
+def end(found: CookieSession) -> None:
     """End the session on the server, which then refuses its cookie. Raises Unavailable."""
     session, sessions = found.session, connected().sessions
     by = event(Action.SESSION_ENDED, session.id)
@@ -139,15 +139,15 @@ def end(found: Held) -> None:
     known_sessions().drop(session.digest)
 
 
-def check_csrf(found: Held) -> None:
+def check_csrf(found: CookieSession) -> None:
     """Raise Problem unless the request repeats the CSRF cookie's value in its header."""
     sent = request.headers.get(CSRF_HEADER, "")
     if not hmac.compare_digest(sent.encode(), found.csrf.encode()):
         raise Problem("forbidden", f"Send the cookie {cookie_name(CSRF_COOKIE)} as {CSRF_HEADER} too.")
 
 
-def _give(found: Held) -> None:
-    g.held = found
+def _give(found: CookieSession) -> None:
+    g.session = found
 
     @after_this_request
     def with_cookies(response: Response) -> Response:
@@ -157,7 +157,7 @@ def _give(found: Held) -> None:
     give_csrf(found)
 
 
-def give_csrf(found: Held) -> None:
+def give_csrf(found: CookieSession) -> None:
     """Set the CSRF cookie. Only our own page can read it, and so prove that a request is its own."""
 
     @after_this_request

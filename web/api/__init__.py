@@ -1,1 +1,1 @@
-"""One blueprint a resource, all under /v1."""
+"""The routes, one blueprint per resource."""

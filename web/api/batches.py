@@ -1,4 +1,4 @@
-"""A set of images: open, append, close, and what has become of it."""
+"""The batch routes: open, append, close, cancel, retry, status, events, results and archive."""
 
 import json
 import os
@@ -92,7 +92,11 @@ def _open(storage: Storage, spec: BatchSpec) -> None:
 
 @blueprint.post("/<batch_id>/jobs")
 def append(batch_id: str) -> Response:
-    """Many `image` parts, each named by its custom_id: uploads stored, manifest, records, tickets, then 202."""
+    """Add images to the batch. The file name of each `image` part is the item's custom_id.
+
+    In this order: store the uploads, list their job ids in the object store, enqueue the jobs, send
+    tickets, answer 202.
+    """
     request.max_content_length = MOST_BYTES + MOST_PARTS * ENVELOPE_BYTES
     request.max_form_parts = MOST_PARTS
     storage, batch = connected(), _find(batch_id)
@@ -121,7 +125,7 @@ def append(batch_id: str) -> Response:
 
 
 def _size(part: FileStorage) -> int:
-    """In bytes; the part is at its beginning before and after."""
+    """Return the part's bytes. It must be at its beginning, and is afterwards."""
     size = part.stream.seek(0, os.SEEK_END)
     part.stream.seek(0)
     return size
@@ -137,7 +141,10 @@ def close(batch_id: str) -> Response:
 
 @blueprint.post("/<batch_id>/cancel")
 def cancel(batch_id: str) -> Response:
-    """Close it and end what has not ended: waiting items within seconds, running ones before their next stage."""
+    """Close the batch and cancel its unfinished items.
+
+    Waiting items end within seconds, running ones before their next stage.
+    """
     storage, batch = connected(), _find(batch_id)
     if not batch.status.final:
         storage.batches.close(batch.spec, CANCELED)
@@ -148,9 +155,10 @@ def cancel(batch_id: str) -> Response:
 
 @blueprint.post("/<batch_id>/retry")
 def retry(batch_id: str) -> Response:
-    """Another attempt for every item that ended without a mask.
+    """Retry every item that ended without a mask.
 
-    Each counts as an image. Where a limit ends it, what was reached is tried again, and the repeated request goes on.
+    Each counts as an image. If a limit stops the request, the items so far are queued again, and a
+    repeated request continues with the others.
     """
     storage, batch = connected(), _find(batch_id)
     ended = (job for job in storage.batches.jobs(batch.id) if job.status in lifecycle.RETRYABLE)
@@ -167,13 +175,13 @@ def retry(batch_id: str) -> Response:
 
 
 def _retry(storage: Storage, job: Job, deadline_s: int) -> None:
-    with suppress(Problem):  # its photo is gone: it stays as it ended
+    with suppress(Problem):  # without its photo the job cannot be retried and stays as it is
         lifecycle.retry(storage.objects, storage.jobs, job, deadline_s)
 
 
 @blueprint.get("/<batch_id>")
 def status(batch_id: str) -> Response:
-    """The batch; with `Prefer: wait=n` as soon as it has ended, or differs from `If-None-Match`."""
+    """Get the batch; with `Prefer: wait=n`, wait until it has ended or differs from `If-None-Match`."""
     batch, wait_s, known = _find(batch_id), preferred_wait(), request.if_none_match
     if wait_s and not batch.status.final:
         settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
@@ -186,7 +194,7 @@ def status(batch_id: str) -> Response:
 
 @blueprint.get("/<batch_id>/events")
 def events(batch_id: str) -> Response:
-    """Server-sent events: the batch now, then after changes, at most one a second; ends with the terminal one."""
+    """Stream the batch as server-sent events: now, then after changes, at most one per second, until it has ended."""
     source = Source(batch_id, _reader(batch_id), partial(_event, request.script_root), EVENT_PAUSE_S)
     return stream(waiting(), source, _find(batch_id), still_authorized())
 
@@ -197,7 +205,7 @@ def _event(root: str, batch: Batch) -> Event:
 
 @blueprint.get("/<batch_id>/results")
 def results(batch_id: str) -> Response:
-    """NDJSON of the ended items in the order they ended, after the cursor `after`; also while the batch runs."""
+    """List the ended items as NDJSON, in the order in which they ended, after the cursor `after`."""
     batch, storage, root = _find(batch_id), connected(), request.script_root
     try:
         after = int(request.args.get("after", "0"))
@@ -215,7 +223,7 @@ def results(batch_id: str) -> Response:
 
 @blueprint.get("/<batch_id>/archive.zip")
 def archive_zip(batch_id: str) -> Response:
-    """The masks that are there, in their folders, with manifest.json and coco.json; streamed."""
+    """Download the finished masks as a zip, in their folders, with manifest.json and coco.json."""
     batch = _find(batch_id)
     headers = {"Content-Disposition": content_disposition("attachment", batch.spec.name or batch.id, "zip")}
     zipped = archive(connected(), batch, request.script_root, client())
@@ -230,7 +238,7 @@ def _find(batch_id: str) -> Batch:
 
 
 def _reader(batch_id: str) -> Callable[[], Batch | None]:
-    """Reads the batch anew, also outside of the request: a stream outlives it."""
+    """Return a function that reads the batch again. A stream calls it after the request's context has ended."""
     batches, tenant = connected().batches, caller().tenant
     return lambda: batches.get(tenant, batch_id)
 
@@ -240,7 +248,7 @@ def _ended(batch: Batch) -> bool:
 
 
 def _etag(batch: Batch) -> str:
-    """Changes with every count."""
+    """Return an ETag that changes with every count."""
     counts = "-".join(str(batch.counts[status]) for status in Status)
     return f"{batch.status}-{counts}-{batch.last}"
 

@@ -1,4 +1,4 @@
-"""What people say about a mask, and the mask that they would have made."""
+"""Feedback about a mask: a verdict, a note, and optionally a corrected mask."""
 
 import io
 
@@ -38,7 +38,7 @@ class Remark(BaseModel):
 
 @blueprint.post("/v1/jobs/<job_id>/feedback")
 def create(job_id: str) -> Response:
-    """Say that a mask is good or bad, or send a corrected one; all of it goes with the job when that is erased."""
+    """Rate a mask as good or bad, or send a corrected one. Erasing the job erases its feedback too."""
     storage, job = connected(), find_job(job_id)
     remark, sent = _read()
     if (remark.verdict is Verdict.CORRECTED) != (sent is not None):
@@ -48,7 +48,7 @@ def create(job_id: str) -> Response:
     mask = _corrected(sent, job) if sent is not None else None
     given = _given(job, remark, mask is not None)
     feedback.store(storage.objects, storage.jobs, given, mask)
-    if storage.jobs.get(job.id) is None:  # erased meanwhile: nothing may stay behind
+    if storage.jobs.get(job.id) is None:  # erased in the meantime: leave nothing behind
         feedback.erase(storage.objects, job.spec.tenant, job.id)
         raise Problem("gone", "The job was erased.")
     response = jsonify(_document(given))
@@ -73,7 +73,7 @@ def _read() -> tuple[Remark, bytes | None]:
 
 
 def _corrected(sent: bytes, job: Job) -> bytes:
-    """Decoded in the caller's turn, and not at all unless it has as many pixels as the photo. Raises Problem."""
+    """Decode a corrected mask in the caller's turn, if its pixel count equals the photo's. Raises Problem."""
     settings = connected().settings
     header = read_header(sent, settings)
     if header.width * header.height != job.spec.width * job.spec.height:
@@ -83,7 +83,7 @@ def _corrected(sent: bytes, job: Job) -> bytes:
 
 
 def corrected(content: bytes, job: Job, settings: Settings) -> bytes:
-    """The sent mask as a plain grey PNG of class ids. Raises Problem where it is not a mask of this job's photo."""
+    """Return the sent mask as a grey PNG of class ids. Raises Problem if it does not fit the job's photo."""
     mask = decode_mask(content, settings)
     if mask.size != (job.spec.width, job.spec.height):
         raise _wrong_size(*mask.size, job)
@@ -96,14 +96,14 @@ def _wrong_size(width: int, height: int, job: Job) -> Problem:
 
 
 def _png(ids: Image.Image) -> bytes:
-    """Written anew: nothing that came with the file is kept."""
+    """Encode the ids as a new PNG, without the metadata of the sent file."""
     buffer = io.BytesIO()
     ids.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def _given(job: Job, remark: Remark, with_mask: bool) -> Feedback:
-    mask_result(job)  # there has to be a mask to speak about
+    mask_result(job)  # raises Problem if the job has no mask
     model = job.outcome.model if job.outcome else None
     feedback_id, tenant = keys.new_feedback_id(), job.spec.tenant
     return Feedback(

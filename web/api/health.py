@@ -1,4 +1,4 @@
-"""Alive, and able to accept."""
+"""Liveness and readiness."""
 
 import redis
 from flask import Blueprint, Response, jsonify
@@ -10,19 +10,22 @@ blueprint = Blueprint("health", __name__)
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """The process answers."""
+    """Check that the process responds."""
     return jsonify(status="ok")
 
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """Uploads can be accepted: object store and Redis. Workers are told, not required: work may wait for them."""
-    connection = connected()
+    """Check that uploads can be accepted: Redis and the object store respond.
+
+    The response counts the workers but does not require any: jobs can wait for them.
+    """
+    storage = connected()
     try:
-        workers, redis_ready = connection.jobs.queue().workers, True
+        workers, redis_ready = storage.jobs.queue().workers, True
     except redis.RedisError:
         workers, redis_ready = 0, False
-    store_ready = connection.objects.ready()
+    store_ready = storage.objects.ready()
     ready = redis_ready and store_ready
     body = jsonify(
         status="ready" if ready else "unavailable",

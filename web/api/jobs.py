@@ -1,4 +1,4 @@
-"""One image and its fate."""
+"""The job routes: submit, status, events, cancel, retry and erase."""
 
 import json
 from collections.abc import Callable
@@ -31,13 +31,13 @@ blueprint = Blueprint("jobs", __name__)
 
 @blueprint.post("/v1/jobs")
 def create() -> Response:
-    """Accept one image: upload stored, then record and place in line, then ticket, then 202, in this order."""
+    """Accept one image. In this order: store the upload, enqueue the job, send a ticket, answer 202."""
     spec, replayed = _receive(connected())
     release_body()
     wait_s = preferred_wait()
     job = waiting().until(spec.id, _reader(spec.id), _ended, wait_s) or find_job(spec.id)
     response = _answer(job, wait_s)
-    # 200 only for an end that was waited for: without waiting it would come by chance.
+    # 200 only if the request waited for the end: otherwise the status would depend on timing.
     response.status_code = 200 if wait_s and job.status.final else 202
     response.headers["Location"] = f"{request.script_root}/v1/jobs/{job.id}"
     if replayed:
@@ -46,7 +46,10 @@ def create() -> Response:
 
 
 def _receive(storage: Storage) -> tuple[Spec, bool]:
-    """→ the job's spec, and whether it was accepted before. The photo is in memory until this returns."""
+    """Return the job's spec, and whether an earlier request with the same key was accepted.
+
+    The photo is in memory until this returns.
+    """
     upload = read_upload(request, storage.settings)
     storage.models.check(upload.options.model)
     described = to_spec(upload, caller().tenant, party(), storage.settings)
@@ -69,7 +72,7 @@ def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
 
 @blueprint.get("/v1/jobs/<job_id>")
 def status(job_id: str) -> Response:
-    """The job; with `Prefer: wait=n` as soon as it has ended, or differs from `If-None-Match`."""
+    """Get the job; with `Prefer: wait=n`, wait until it has ended or differs from `If-None-Match`."""
     job, wait_s, known = find_job(job_id), preferred_wait(), request.if_none_match
     if wait_s and not job.status.final:
         settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
@@ -79,7 +82,7 @@ def status(job_id: str) -> Response:
 
 @blueprint.get("/v1/jobs/<job_id>/events")
 def events(job_id: str) -> Response:
-    """Server-sent events: the job now, then each of its changes, until it has ended."""
+    """Stream the job as server-sent events: now, then after each change, until it has ended."""
     source = Source(job_id, _reader(job_id), partial(_event, request.script_root))
     return stream(waiting(), source, find_job(job_id), still_authorized())
 
@@ -89,7 +92,7 @@ def _event(root: str, job: Job) -> Event:
 
 
 def _reader(job_id: str) -> Callable[[], Job | None]:
-    """Reads the record anew, also outside of the request: a stream outlives it."""
+    """Return a function that reads the job hash again. A stream calls it after the request's context has ended."""
     jobs = connected().jobs
     return lambda: jobs.look(job_id)[0]
 
@@ -100,7 +103,7 @@ def _ended(job: Job) -> bool:
 
 @blueprint.post("/v1/jobs/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
-    """End it without a mask: at once while it waits, else before its next stage. Repeated, it answers the same."""
+    """Cancel the job: a waiting one immediately, a running one before its next stage. It is idempotent."""
     storage, job = connected(), find_job(job_id)
     answer = lifecycle.cancel(storage.objects, storage.jobs, job)
     if answer not in (Status.CANCELED, Cancellation.MARKED):
@@ -112,7 +115,7 @@ def cancel(job_id: str) -> Response:
 
 @blueprint.post("/v1/jobs/<job_id>/retry")
 def retry(job_id: str) -> Response:
-    """Another attempt for a job that ended without a mask, under its id and with a new deadline."""
+    """Retry a job that ended without a mask, under the same id and with a new deadline."""
     storage, job = connected(), find_job(job_id)
     if job.status in lifecycle.RETRYABLE:
         admission().check()
@@ -126,7 +129,7 @@ def retry(job_id: str) -> Response:
 
 @blueprint.delete("/v1/jobs/<job_id>")
 def erase(job_id: str) -> Response:
-    """Remove photo, mask and record; the id answers 410 for a while."""
+    """Erase the job: its photo, mask and record. Its id answers 410 for a while."""
     storage, job = connected(), find_job(job_id)
     if not lifecycle.erase(storage.objects, storage.jobs, job.spec.tenant, job.id):
         raise Problem("job_not_finished", "A worker is processing the job; cancel it first.", 1)
@@ -135,7 +138,10 @@ def erase(job_id: str) -> Response:
 
 
 def find_job(job_id: str) -> Job:
-    """The job, also if Redis has lost it. Raises Problem `not_found` or, while it is remembered, `gone`."""
+    """Return the caller's job, rebuilt from its objects if Redis lost it.
+
+    Raises Problem `gone` if it was erased recently, `not_found` otherwise.
+    """
     storage = connected()
     if not keys.is_job_id(job_id):
         raise Problem("not_found", "No job has this id.")
@@ -148,7 +154,7 @@ def find_job(job_id: str) -> Job:
 
 
 def _answer(job: Job, wait_s: int) -> Response:
-    """An unfinished job's answer says when to ask again."""
+    """Return the job document; for an unfinished job with Retry-After."""
     response = jsonify(job_document(job, request.script_root))
     if not job.status.final:
         response.headers["Retry-After"] = str(polite_pause_s(job.eta_s))

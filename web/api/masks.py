@@ -1,4 +1,4 @@
-"""What is to be seen of a job: its mask in each format, and the photo."""
+"""The pictures of a job: its mask in each format, and the photo."""
 
 import base64
 import hashlib
@@ -27,40 +27,42 @@ blueprint = Blueprint("masks", __name__)
 
 @blueprint.get("/v1/jobs/<job_id>/mask")
 def mask(job_id: str) -> Response:
-    """In the format that `format=` names, or else `Accept` asks for."""
+    """Get the mask in the format that `format=` names, or in the one that `Accept` prefers."""
     job = find_job(job_id)
-    after_this_request(_varying)
+    after_this_request(_vary_by_accept)
     named = wanted(request.args.get("format"), request.accept_mimetypes)
     result = mask_result(job)
     parameters = choice(named, request.args, result["classes"])
     etag = result["sha256"] + tag(named, parameters)
-    return _named_after(job, named.suffix, _kept(etag, named.media_type, _maker(job, result, named, parameters, etag)))
+    return _named_after(
+        job, named.suffix, _cacheable(etag, named.media_type, _maker(job, result, named, parameters, etag))
+    )
 
 
 @blueprint.get("/v1/jobs/<job_id>/image")
 def image(job_id: str) -> Response:
-    """The photo, upright and encoded anew: nothing of the file that was sent but its pixels."""
+    """Get the photo, upright and re-encoded: only its pixels, without the metadata of the upload."""
     job = find_job(job_id)
     etag, kind = f"{job.spec.sha256}-image", "image/jpeg"
     made_of = Request(job, etag, kind, photo_bytes(job.spec), [_upload(job)])
-    return _named_after(job, "upright.jpg", _kept(etag, kind, lambda: rendered(made_of, lambda: _image(job))))
+    return _named_after(job, "upright.jpg", _cacheable(etag, kind, lambda: rendered(made_of, lambda: _image(job))))
 
 
 def _named_after(job: Job, suffix: str, response: Response) -> Response:
-    """A browser shows it; saved, it has the photo's name."""
+    """Let browsers show the picture, and name a saved file after the photo."""
     name = job.spec.filename or job.spec.custom_id or job.id
     if response.status_code == 200:
         response.headers["Content-Disposition"] = content_disposition("inline", name, suffix)
     return response
 
 
-def _varying(response: Response) -> Response:
+def _vary_by_accept(response: Response) -> Response:
     response.vary.add("Accept")
     return response
 
 
-def _kept(etag: str, content_type: str, make: Callable[[], bytes]) -> Response:
-    """What never changes: 304 for who has it, and made only for who has not."""
+def _cacheable(etag: str, content_type: str, make: Callable[[], bytes]) -> Response:
+    """Respond with immutable content; call `make` only if the client does not have this `etag`."""
     if request.if_none_match.contains(etag):
         response = Response(status=304)
     else:
@@ -122,7 +124,7 @@ def _mask_png(job: Job) -> bytes:
 
 
 def mask_result(job: Job) -> dict[str, Any]:
-    """What is told about the mask. Raises Problem while there is none."""
+    """Return the job's `result`, which describes its mask. Raises Problem if the job has no mask."""
     if not job.status.final:
         raise Problem("job_not_finished", "Ask again later.", polite_pause_s(job.eta_s))
     if job.outcome is None or job.outcome.result is None:

@@ -1,4 +1,4 @@
-"""Model versions: which there are, what they are called, who serves them."""
+"""Model versions: their metrics, their aliases, and the workers that serve them."""
 
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ class Rollback(BaseModel):
 
 @blueprint.get("")
 def listing() -> Response:
-    """Every version with its metrics, the workers that have it loaded, and those that refuse it with their reason."""
+    """List all versions: metrics, the number of workers that loaded each, and the refusals with reasons."""
     storage = connected()
     history, reports = storage.models.history(), storage.jobs.workers.reports()
     cards = {version: storage.models.card(version) for version in storage.models.versions()}
@@ -42,7 +42,7 @@ def listing() -> Response:
 
 @blueprint.put("/aliases/<alias>")
 def point(alias: str) -> Response:
-    """Promote: from now on the alias means this version. Workers follow within a second or two."""
+    """Promote a version: point the alias at it. Workers follow within a second or two."""
     if alias not in list(Alias):
         raise Problem("not_found", f"The aliases are {', '.join(Alias)}.")
     version = _body(Target).version
@@ -53,14 +53,14 @@ def point(alias: str) -> Response:
 
 @blueprint.post("/rollback")
 def rollback() -> Response:
-    """The alias means again what it meant before."""
+    """Point the alias at its previous version again."""
     alias = _body(Rollback).alias
     note(Action.MODEL_ROLLED_BACK, connected().models.rollback(alias), alias)
     return jsonify(object="aliases", aliases=connected().models.history())
 
 
 def _body(kind: type[T]) -> T:
-    """JSON only: a form on somebody else's page can send anything but this."""
+    """Parse a JSON body. A form on another site's page cannot send this content type."""
     if request.mimetype != "application/json":
         raise Problem("invalid_request", "Send application/json.")
     try:

@@ -1,4 +1,4 @@
-"""How long the queue is and how fast it moves."""
+"""The queue's length and throughput."""
 
 from typing import Any
 

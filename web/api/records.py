@@ -1,4 +1,4 @@
-"""Lists of jobs: by name from Redis, or all of them from the records, seconds behind."""
+"""Lists of jobs: those named by id from Redis, or pages from the SQL records, which lag by seconds."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -39,9 +39,9 @@ class Query(BaseModel):
 
 @blueprint.get("/v1/jobs")
 def listing() -> Response:
-    """The caller's jobs, newest first, a page at a time; or those that `ids` names, as they stand now."""
+    """List the caller's jobs, newest first, in pages; or the current state of the jobs in `ids`."""
     if "ids" in request.args:
-        return _named()
+        return _by_ids()
     query = _query()
     after_ms = int(query.created_after.timestamp() * 1000) if query.created_after else None
     wanted = Wanted(query.status, query.batch_id, after_ms)
@@ -58,8 +58,8 @@ def listing() -> Response:
     return response
 
 
-def _named() -> Response:
-    """What is not among the caller's jobs is told as missing, whatever the reason."""
+def _by_ids() -> Response:
+    """List the jobs in `ids`; ids that are not the caller's jobs become `missing`, whatever the reason."""
     ids = list(dict.fromkeys(request.args["ids"].split(",")))
     if set(request.args) != {"ids"} or len(ids) > LONGEST_PAGE or not all(map(keys.is_job_id, ids)):
         raise Problem(
@@ -68,7 +68,7 @@ def _named() -> Response:
     count_read(len(ids))
     found, intact = connected().jobs.look_many(ids)
     with ThreadPoolExecutor(RECOVERERS) as pool:
-        look = partial(_whole, connected(), caller().tenant, intact)
+        look = partial(_recovered, connected(), caller().tenant, intact)
         jobs = dict(zip(ids, pool.map(look, ids, found), strict=True))
     there = [job for job in jobs.values() if job]
     response = jsonify(
@@ -82,8 +82,11 @@ def _named() -> Response:
     return response
 
 
-def _whole(storage: Storage, tenant: str, intact: bool, job_id: str, job: Job | None) -> Job | None:
-    """Also what Redis has lost, or may know an older state of; that is another question for each."""
+def _recovered(storage: Storage, tenant: str, intact: bool, job_id: str, job: Job | None) -> Job | None:
+    """Return the tenant's job; look it up in the object store if Redis may have lost its current state.
+
+    `intact`: Redis is known to be complete. `job`: the job as Redis has it.
+    """
     if job and job.spec.tenant == tenant and (intact or job.status.final):
         return job
     return None if job and intact else find(storage.objects, storage.jobs, tenant, job_id)

@@ -1,4 +1,4 @@
-"""A session by cookie, for the page: <img> and EventSource send no `Authorization`."""
+"""The page's cookie session, because <img> and EventSource cannot send `Authorization`."""
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -6,7 +6,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from storage.problems import Problem
 from web.access.auth import check_origin
 from web.access.credentials import address, given_key, verify
-from web.access.sessions import begin_anonymous, begin_for_key, check_csrf, drop_cookies, end, give_csrf, held
+from web.access.sessions import (
+    begin_anonymous,
+    begin_for_key,
+    check_csrf,
+    current_session,
+    drop_cookies,
+    end,
+    give_csrf,
+)
 from web.errors import invalid
 from web.services import connected, rate_limits
 
@@ -23,7 +31,7 @@ class Entry(BaseModel):
 
 @blueprint.post("")
 def create() -> Response:
-    """For a key; on a public page also without one, as a tenant of one's own."""
+    """Begin a session for a key; on a public page also without one, for a new anonymous tenant."""
     check_origin()
     text = given_key()
     if text is None:
@@ -33,8 +41,8 @@ def create() -> Response:
         rate_limits().take_session(address())
         begin_for_key(key)
     elif connected().settings.public_page:
-        found = held()
-        if found and found.caller.anonymous:  # another tab was first
+        found = current_session()
+        if found and found.caller.anonymous:  # another tab began it
             give_csrf(found)
         else:
             rate_limits().take_session(address())
@@ -47,7 +55,7 @@ def create() -> Response:
 @blueprint.delete("")
 def remove() -> Response:
     check_origin()
-    if found := held():
+    if found := current_session():
         check_csrf(found)
         end(found)
     drop_cookies()
@@ -55,7 +63,7 @@ def remove() -> Response:
 
 
 def _key_in_body() -> str | None:
-    """None where there is no body."""
+    """Return the key in the JSON body, None without a body. Raises Problem."""
     request.max_content_length = LONGEST_BODY
     body = request.get_data()
     if not body:

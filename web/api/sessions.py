@@ -1,4 +1,4 @@
-"""The sessions of a key: which there are, and their end. An admin reaches those of any tenant."""
+"""List and end the sessions of the caller's key; an admin those of any tenant."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ from storage.records.audit_event import Action
 from storage.records.session import Session
 from web.access.auditing import event, note
 from web.access.caller import caller
-from web.access.sessions import drop_cookies, end, held
+from web.access.sessions import current_session, drop_cookies, end
 from web.documents import timestamp
 from web.services import connected, known_sessions
 from web.sql_timeout import within_timeout
@@ -24,7 +24,7 @@ blueprint = Blueprint("sessions", __name__, url_prefix="/sessions")
 
 @blueprint.get("")
 def listing() -> Response:
-    """The open sessions of the caller's key, the one used last first; for an admin, of the tenant in `tenant`."""
+    """List the open sessions of the caller's key, last used first; for an admin, those of `tenant`."""
     if tenant := _tenant():
         note(Action.SESSIONS_READ, tenant)
         found = within_timeout(lambda: connected().sessions.of_tenant(tenant))
@@ -35,14 +35,14 @@ def listing() -> Response:
 
 @blueprint.delete("")
 def remove_all() -> Response:
-    """End all sessions of the caller's key, this one too; for an admin, of the tenant in `tenant`."""
+    """End all sessions of the caller's key, this one included; for an admin, those of `tenant`."""
     key_id, by = caller().key_id, event(Action.SESSION_ENDED, detail="all")
     if tenant := _tenant():
         by = event(Action.SESSION_ENDED, tenant, "all of the tenant")
         within_timeout(lambda: connected().sessions.end_tenant(tenant, by))
     elif key_id:
         within_timeout(lambda: connected().sessions.end_key(key_id, by))
-    elif current := held():
+    elif current := current_session():
         end(current)
     _forget_own(tenant)
     return Response(status=204)
@@ -51,7 +51,7 @@ def remove_all() -> Response:
 @blueprint.delete("/<session_id>")
 def remove(session_id: str) -> Response:
     """End one session of the caller's key."""
-    current, key_id = held(), caller().key_id
+    current, key_id = current_session(), caller().key_id
     if current and current.session.id == session_id:
         end(current)
         drop_cookies()
@@ -62,26 +62,26 @@ def remove(session_id: str) -> Response:
             lambda: connected().sessions.end_one(session_id, key_id, event(Action.SESSION_ENDED, session_id))
         )
     ):
-        raise Problem("not_found", "There is no such session.")
+        raise Problem("not_found", "No session has this id.")
     return Response(status=204)
 
 
 def _own() -> list[Session]:
     if key_id := caller().key_id:
         return within_timeout(lambda: connected().sessions.of_key(key_id))
-    current = held()
+    current = current_session()
     return [current.session] if current else []
 
 
 def _forget_own(tenant: str) -> None:
-    current = held()
+    current = current_session()
     if current and tenant in ("", current.session.tenant):
         known_sessions().drop(current.session.digest)
         drop_cookies()
 
 
 def _tenant() -> str:
-    """Of `?tenant=`, empty without it. Raises Problem for who may not ask for one."""
+    """Return `?tenant=`, empty without it. Raises Problem unless an admin sends a valid name."""
     tenant = request.args.get("tenant", "")
     if tenant and not caller().may(Scope.ADMIN):
         raise Problem("forbidden", "Another tenant's sessions need the scope admin.")
@@ -91,7 +91,7 @@ def _tenant() -> str:
 
 
 def _document(session: Session) -> dict[str, Any]:
-    current = held()
+    current = current_session()
     return {
         "id": session.id,
         "object": "session",

@@ -1,4 +1,4 @@
-"""How much is kept for the caller, and how much may be."""
+"""The caller's storage usage and quotas."""
 
 from flask import Blueprint, Response, jsonify
 
@@ -11,11 +11,11 @@ blueprint = Blueprint("usage", __name__)
 
 @blueprint.get("/v1/usage")
 def usage() -> Response:
-    kept, settings, limited = quotas.usage(), connected().settings, caller() is not LOCAL
+    stored, settings, limited = quotas.usage(), connected().settings, caller() is not LOCAL
     return jsonify(
         object="usage",
-        jobs=kept.jobs,
-        bytes=kept.bytes,
+        jobs=stored.jobs,
+        bytes=stored.bytes,
         quota_jobs=settings.quota_jobs if limited else None,
         quota_bytes=settings.quota_bytes if limited else None,
     )

@@ -80,9 +80,8 @@ def _corners_of_band(ids: NDArray[np.uint8], chosen: int, top: int, bottom: int)
 
     Return int64[3,n]: y, x, and 1 for the lower of two corners at one point.
     """
-    pixels = np.zeros(
-        (bottom - top + 1, ids.shape[1] + 2), bool
-    )  # starts with the row above `top`; one pixel of padding left and right
+    # It starts with the row above `top`, and has one pixel of padding left and right.
+    pixels = np.zeros((bottom - top + 1, ids.shape[1] + 2), bool)
     first, last = max(0, top - 1), min(len(ids), bottom)
     pixels[first - top + 1 : last - top + 1, 1:-1] = ids[first:last] == chosen
     north_west, north_east = pixels[:-1, :-1], pixels[:-1, 1:]
