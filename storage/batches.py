@@ -1,8 +1,10 @@
 """All batches: manifests in the object store, fast state in Redis.
 
     batches/{tenant}/{batch_id}/batch.json    the batch's options
-    batches/{tenant}/{batch_id}/{n}.json      [job_id, …] of one append, written before its 202; n
-    sorts by time batches/{tenant}/{batch_id}/closed        "closed" or "canceled"
+    batches/{tenant}/{batch_id}/{n}.json      [job_id, …] of one append, written before its 202
+    batches/{tenant}/{batch_id}/closed        "closed" or "canceled"
+
+The names {n} sort by time.
 
 After a loss of Redis, a batch is rebuilt from its manifests with its name, items, order and counts.
 Manifests hold no file names: those are in the uploads and are erased with them.
