@@ -127,7 +127,7 @@ def recording(own_store: Storage, database: Database) -> Iterator[Storage]:
 
 @pytest.fixture(scope="session", params=["Redis", "Valkey"])
 def redis_program(request: pytest.FixtureRequest) -> Path:
-    """The path of each server program that SEGUE_REDIS_URL may point at."""
+    """The path of each server program that REDIS_URL may point at."""
     try:
         return services.redis_program(request.param)
     except LookupError as missing:

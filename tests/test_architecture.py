@@ -1,4 +1,4 @@
-"""The arrows between the packages, each looked at in a fresh interpreter, and what keeps them simple."""
+"""The direction of imports between packages, checked in a fresh interpreter; and size limits."""
 
 import re
 import subprocess
@@ -33,7 +33,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("module", FORBIDDEN)
-def test_arrows(module: str) -> None:
+def test_imports_follow_the_direction(module: str) -> None:
     code = f"import sys, {module}; print('\\n'.join(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=PATHS, cwd=services.ROOT, capture_output=True, text=True, check=True
@@ -44,7 +44,7 @@ def test_arrows(module: str) -> None:
 
 @pytest.mark.alone
 def test_the_web_starts_quickly() -> None:
-    """CPU seconds, not wall: import and create_app() in a fresh interpreter, the best of some."""
+    """Measures CPU seconds of import and create_app() in a fresh interpreter, the best of several."""
     code = "import time; from web.app import create_app; create_app(); print(time.process_time())"
     env = services.environment(S3_SECRET_KEY="secret")
     command = [sys.executable, "-c", code]
@@ -88,7 +88,7 @@ def test_redis_keys_have_one_prefix() -> None:
 
 
 def test_waiting_is_patient_but_not_endless() -> None:
-    """The tests' own helper: without an end a hung service would hang the suite."""
+    """`wait_until` of the tests: without a limit, a hung service would hang the suite."""
     started = time.monotonic()
     with pytest.raises(TimeoutError, match="never"):
         services.wait_until(lambda: False, "never", 0.2)

@@ -1,4 +1,4 @@
-"""What is started is the same everywhere: Procfile, supervisor, compose."""
+"""Procfile, supervisor and compose start the same processes."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def test_compose_runs_the_procfiles_commands(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def roles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the one command prepares."""
+    """The folder of credentials that `segue roles` prepares."""
     folder = tmp_path_factory.mktemp("roles")
     subprocess.run([sys.executable, "-m", "segue", "roles", str(folder)], cwd=ROOT, check=True, capture_output=True)
     return folder
@@ -63,7 +63,7 @@ def roles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("service", "role"),
     [("web", "web"), ("worker", "worker"), ("housekeeper", "housekeeper"), ("setup", "operator")],
 )
-def test_each_container_is_told_its_own_roles_secrets(roles: Path, service: str, role: Role) -> None:
+def test_each_container_gets_only_the_secrets_of_its_role(roles: Path, service: str, role: Role) -> None:
     own = credentials.kept(roles)[Role(role)]
     told: Any = compose(roles=roles)[service]["environment"]
     assert told["REDIS_URL"] == f"redis://{role}:{own.redis_password}@redis:6379/0"
@@ -73,7 +73,7 @@ def test_each_container_is_told_its_own_roles_secrets(roles: Path, service: str,
     assert ("SQL_URL" in told) == (role != "worker")
 
 
-def test_each_program_is_a_postgresql_user_of_its_own(roles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_program_has_its_own_postgresql_user(roles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services: Any = compose(roles=roles)
     owner = services["postgres"]["environment"]["POSTGRES_PASSWORD"]
     operator = services["setup"]["environment"]
@@ -89,9 +89,7 @@ def test_each_program_is_a_postgresql_user_of_its_own(roles: Path, monkeypatch: 
     assert len(services["web"]["environment"]["SESSION_SECRET"]) >= SHORTEST_SECRET
 
 
-def test_setup_gives_minios_users_the_secrets_that_the_others_have(
-    roles: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setup_creates_minio_users_with_the_same_secrets(roles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services: Any = compose(roles=roles)
     operator = services["setup"]["environment"]
     monkeypatch.setenv("S3_USERS", operator["S3_USERS"])
@@ -111,10 +109,10 @@ def test_redis_in_a_container_gets_digests_only(roles: Path) -> None:
     assert readable == ["redis.acl"]
 
 
-def test_without_the_roles_nothing_is_started_open_to_everybody() -> None:
+def test_without_credentials_no_service_starts_unprotected() -> None:
     redis: Any = compose()["redis"]
     bind = redis["volumes"][1]["bind"]
-    assert bind["create_host_path"] is False  # a missing file stops `up`, and no folder takes its place
+    assert bind["create_host_path"] is False  # a missing file stops `up`; otherwise compose would create a folder
     assert "--aclfile" in redis["command"]
 
 
@@ -147,7 +145,7 @@ def test_every_container_is_hardened(name: str) -> None:
     assert name == "minio" or "build" in service or service["user"] not in ("0", "root")
 
 
-def test_each_server_is_reached_by_its_clients_only() -> None:
+def test_each_server_is_reachable_only_by_its_clients() -> None:
     services: Any = compose()
     assert all(services.values()), "compose has services"
     networks = {name: set(service["networks"]) for name, service in services.items()}
@@ -159,7 +157,7 @@ def test_each_server_is_reached_by_its_clients_only() -> None:
     assert {name for name, one in declared.items() if not one.get("internal")} == {"front"}
 
 
-def test_compose_has_redis_keep_the_queue() -> None:
+def test_redis_in_compose_keeps_the_queue() -> None:
     command = str(compose()["redis"]["command"])
     assert "'--maxmemory', '1gb'" in command
     script = (ROOT / "deploy" / "redis.sh").read_text()
@@ -169,7 +167,7 @@ def test_compose_has_redis_keep_the_queue() -> None:
         assert option in re.sub(r"\s+", " ", script.replace("\\", "").replace("hash-max-", "hash-max-")), option
 
 
-def test_the_supervisor_brings_everything_back(tmp_path: Path) -> None:
+def test_the_supervisor_restarts_every_process(tmp_path: Path) -> None:
     text = RUN["supervisor_config"](tmp_path, workers=3, own={})
     assert text.count("autorestart=true") == len(RUN["procfile"]())
     worker = text.partition("[program:worker]")[2].partition("[program:")[0]
@@ -192,7 +190,7 @@ def test_every_role_keeps_its_secrets_for_the_next_run(tmp_path: Path) -> None:
     assert all(len(key) >= 32 for key in keys)
 
 
-def test_a_callers_server_gets_the_callers_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_external_server_gets_the_callers_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S3_URL", "http://elsewhere")
     monkeypatch.setenv("S3_SECRET_KEY", "the caller's")
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
@@ -202,7 +200,7 @@ def test_a_callers_server_gets_the_callers_credentials(tmp_path: Path, monkeypat
     assert not any(RUN["own_variables"](tmp_path, env).values())
 
 
-def test_credentials_for_no_server_of_the_callers_are_not_passed_on(
+def test_credentials_without_an_external_server_are_not_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("S3_SECRET_KEY", "for something else")

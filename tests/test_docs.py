@@ -1,4 +1,4 @@
-"""The documents and the code cannot drift apart."""
+"""Keeps the documents and the code consistent."""
 
 import re
 
@@ -19,7 +19,7 @@ def steps() -> list[tuple[str, str]]:
     return re.findall(r"`([\w/]+\.(?:py|js)):(\w+)`", README)
 
 
-def test_the_path_of_one_image_is_there() -> None:
+def test_the_readme_describes_the_path_of_one_image() -> None:
     assert len(steps()) > 12
 
 
@@ -44,11 +44,11 @@ def test_every_code_is_in_the_api_document() -> None:
         assert f"`{code}`" in API
 
 
-def test_what_is_consented_to_is_in_the_privacy_document() -> None:
+def test_the_wording_of_the_consent_is_in_the_privacy_document() -> None:
     assert f"> {CONSENT}" in (ROOT / "docs" / "privacy.md").read_text()
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_exist() -> None:
     for document in [
         ROOT / "README.md",
         ROOT / "CONTRIBUTING.md",

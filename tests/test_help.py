@@ -1,4 +1,4 @@
-"""Every command's help teaches by an example that would run."""
+"""Every command's help has an example that would run."""
 
 import shlex
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from segue import app
 
 
 def commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, command) of all that can be run, the hidden ones too."""
+    """Yield (path, command) of every command, including hidden ones."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, *path, name)
@@ -23,7 +23,7 @@ def commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
 ALL = dict(commands(typer.main.get_command(app)))
 
 
-def test_the_commands_that_there_are() -> None:
+def test_the_list_of_commands() -> None:
     groups = {path[0] for path in ALL}
     photos = {"submit", "status", "wait", "cancel", "retry", "list", "queue", "folder"}
     assert groups == {*photos, "setup", "doctor", "trace", "roles", "models", "keys", "sessions", "audit"}

@@ -17,7 +17,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def segue(tmp_path: Path) -> Run:
-    """Over a database that nobody has set up: a key may be the first thing that is made."""
+    """Runs `segue keys` on a database without tables: a key may be the first thing created."""
     env = services.environment(VAR=tmp_path, SQL_URL=f"sqlite:///{tmp_path}/records.db")
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -26,7 +26,7 @@ def segue(tmp_path: Path) -> Run:
     return run
 
 
-def test_a_key_from_its_making_to_its_end(segue: Run, tmp_path: Path) -> None:
+def test_the_life_of_a_key(segue: Run, tmp_path: Path) -> None:
     done = segue("create", "--tenant", "acme", "--scope", "read", "--scope", "admin", "--name", "the script")
     assert done.returncode == 0, done.stderr
     key = done.stdout.removesuffix("\n")
@@ -83,7 +83,7 @@ def test_every_change_is_in_the_audit_log(segue: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [("--tenant", "Acme"), ("--tenant", "anon-1"), ("--tenant", "acme", "--scope", "all"), ()]
 )
-def test_a_wrong_command_makes_no_key(segue: Run, arguments: tuple[str, ...]) -> None:
+def test_a_usage_error_creates_no_key(segue: Run, arguments: tuple[str, ...]) -> None:
     done = segue("create", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr

@@ -17,7 +17,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def segue(own_store: Storage, tmp_path: Path) -> Run:
     settings = own_store.settings
-    # As `make run` leaves them, and nothing in the environment.
+    # The settings as `make run` leaves them; the environment has none of them.
     (tmp_path / "env").write_text(
         f"REDIS_URL={settings.redis_url}\nS3_URL={settings.s3_url}\nS3_ACCESS_KEY={settings.s3_access_key}\n"
         f"S3_SECRET_KEY={settings.s3_secret_key.get_secret_value()}\nBUCKET_PREFIX={settings.bucket_prefix}\n"
@@ -54,7 +54,7 @@ def test_two_versions_are_compared(segue: Run, tmp_path: Path) -> None:
     assert line.split() == ["litert.test.mean_iou", "0.75", "0.8", "+0.0500"]
 
 
-def test_what_is_broken_is_not_published_and_the_reason_is_one_line(segue: Run, tmp_path: Path) -> None:
+def test_a_broken_version_is_not_published_and_the_reason_is_one_line(segue: Run, tmp_path: Path) -> None:
     (broken := version_folder(tmp_path, "8")).joinpath("int8.tflite").write_bytes(b"no model")
     sign(broken)
     done = segue("publish", broken)
@@ -75,7 +75,7 @@ def test_what_is_broken_is_not_published_and_the_reason_is_one_line(segue: Run, 
         (1, ("show", "pets/99")),
     ],
 )
-def test_what_cannot_be_done_says_why(segue: Run, tmp_path: Path, code: int, arguments: tuple[str, ...]) -> None:
+def test_a_refused_command_says_why(segue: Run, tmp_path: Path, code: int, arguments: tuple[str, ...]) -> None:
     segue("publish", version_folder(tmp_path, "8"))
     done = segue(*arguments)
     assert done.returncode == code

@@ -1,4 +1,4 @@
-"""What no tracked file may contain, and what the documents name."""
+"""Checks tracked files for forbidden content, and that files named in documents exist."""
 
 import re
 import subprocess
@@ -53,7 +53,7 @@ def test_no_file_contains_paths_of_a_machine_or_package_indexes(tracked: list[st
 @pytest.mark.parametrize(
     "text", ["cd /wor" + "k/main", 'open("/home/' + 'me/x")', "--index-" + "url http://here", "https://dev" + "pi.lan/"]
 )
-def test_such_a_path_would_be_seen(text: str) -> None:
+def test_such_a_path_is_detected(text: str) -> None:
     assert FOREIGN.search(text)
 
 
@@ -75,7 +75,7 @@ def named_files(text: str) -> Iterator[str]:
                 yield match.group()
 
 
-def test_a_missing_file_would_be_seen() -> None:
+def test_a_missing_file_is_detected() -> None:
     assert list(named_files("see `web/app.py:create_app` and `nowhere/else.py`")) == ["web/app.py", "nowhere/else.py"]
 
 
@@ -98,13 +98,13 @@ def test_no_file_contains_a_secret(tracked: list[str]) -> None:
     assert new == [], f"remove it, or, if it is not a secret, run `{UPDATE}`"
 
 
-def test_a_secret_would_be_seen(tmp_path: Path) -> None:
+def test_a_secret_is_detected(tmp_path: Path) -> None:
     (tmp_path / "leaked.py").write_text('aws_key = "AKIA' + 'IOSFODNN7EXAMPLE"\n')
     assert [secret.type for _, secret in found_secrets(tmp_path, ["leaked.py"])] == ["AWS Access Key"]
 
 
 def test_every_package_is_installed() -> None:
-    """A package that pyproject.toml leaves out works from a checkout, and is missing from an installation."""
+    """A package missing in pyproject.toml works in a checkout but is missing in an installation."""
     for project, tops in ((ROOT, ("cli", "model", "storage", "web", "worker")), (ROOT / "client", ("segue_client",))):
         listed = set(tomllib.loads((project / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
         folders = {init.parent for top in tops for init in (project / top).rglob("__init__.py")}

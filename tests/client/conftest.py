@@ -1,4 +1,4 @@
-"""A web without workers, so that a job waits until a test lets it be done."""
+"""A web process without workers: a job is pending until a test processes it."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,7 +15,7 @@ from worker.pipeline.pipeline import Pipeline
 
 @pytest.fixture(scope="module")
 def lonely_web(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """→ its address"""
+    """Yield the URL of the web process."""
     port, log = services.free_ports(1), tmp_path_factory.mktemp("web") / "gunicorn.log"
     started = services.start(services.procfile("web"), services.joining(settings, PORT=port), port, log)
     with shared_services.watch(started):
@@ -26,7 +26,7 @@ def lonely_web(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def work(connection: Storage) -> Callable[[], None]:
-    """Everything that waits gets done."""
+    """Return a function that processes all pending jobs."""
     connection.models.publish(SHIPPED_MODEL)
     pipeline = Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker")
     return lambda: pipeline.run("drainer")

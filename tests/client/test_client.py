@@ -29,7 +29,7 @@ def client(stack: Stack) -> Iterator[Client]:
         yield made
 
 
-def test_the_client_needs_nothing_of_the_server() -> None:
+def test_the_client_imports_no_server_package() -> None:
     code = "import sys, segue_client; print('\\n'.join(sys.modules))"
     env = services.environment(PYTHONPATH=services.PYTHONPATH)
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
@@ -51,7 +51,7 @@ def test_submit_wait_mask(client: Client, tmp_path: Path) -> None:
         client.mask(job, "tiff")
 
 
-def test_a_submit_that_waits_answers_the_end(client: Client) -> None:
+def test_a_submit_with_a_wait_returns_the_finished_job(client: Client) -> None:
     assert client.submit(pictures.jpeg(), wait_s=30).status == "succeeded"
 
 
@@ -69,14 +69,14 @@ def test_a_job_without_a_mask_raises_its_error(client: Client) -> None:
     assert caught.value.code == "image_decode_failed"
 
 
-def test_many_are_watched_in_turns_until_all_have_ended(client: Client) -> None:
+def test_many_jobs_are_watched_until_all_have_ended(client: Client) -> None:
     sent = [client.submit(pictures.jpeg(seed=seed)) for seed in range(5)]
     seen = list(client.watch(sent, timeout_s=60))
     assert sorted(job.id for job in seen if job.final) == sorted(job.id for job in sent)
     assert {job.document["id"] for job in seen} == {job.id for job in sent}
 
 
-def test_another_attempt_and_the_end_of_a_job(client: Client) -> None:
+def test_retrying_and_erasing_a_job(client: Client) -> None:
     job = client.wait(client.submit(pictures.truncated_jpeg(), name="torn.jpg"), timeout_s=30)
     assert (job.status, job.input["filename"]) == ("failed", "torn.jpg")
     again = client.retry(job.id)
@@ -90,7 +90,7 @@ def test_another_attempt_and_the_end_of_a_job(client: Client) -> None:
     assert caught.value.code == "gone"
 
 
-def test_an_id_is_no_address(client: Client) -> None:
+def test_an_id_cannot_be_a_path(client: Client) -> None:
     with pytest.raises(ProblemError) as caught:
         client.job("../queue")
     assert caught.value.status == 404
@@ -134,7 +134,7 @@ BUSY = b'{"code": "idempotency_in_progress", "status": 409, "title": "busy"}'
     [(status, {"Retry-After": "0"}, b"<html>") for status in (408, 429, 502, 503, 504)]
     + [(409, {"Content-Type": "application/problem+json", "Retry-After": "0"}, BUSY)],
 )
-def test_a_server_that_is_briefly_away_is_asked_again_with_the_same_key(refusal: Answer) -> None:
+def test_a_request_is_retried_with_the_same_key_after_an_outage(refusal: Answer) -> None:
     with server(lambda n: refusal if n < 2 else (202, {}, JOB)) as (url, seen), Client(url) as client:
         assert client.submit(b"photo").id == "job_1"
     assert len(seen) == 3
@@ -158,7 +158,7 @@ def test_giving_up_within_the_budget() -> None:
     assert (caught.value.status, caught.value.document["detail"], len(seen)) == (503, "away", 1)
 
 
-def test_a_server_that_is_not_there_yet() -> None:
+def test_a_server_that_starts_late() -> None:
     port = services.free_ports(1)
     with (
         Client(f"http://127.0.0.1:{port}", timeout_s=0.5) as client,
@@ -183,7 +183,7 @@ def test_the_key_goes_with_every_request() -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
-def test_who_may_not_call_is_told_so_at_once(status: int, code: str) -> None:
+def test_a_refused_caller_gets_an_error_at_once(status: int, code: str) -> None:
     with (
         server(lambda _: problem_of(status, code)) as (url, seen),
         Client(url) as client,
@@ -193,8 +193,8 @@ def test_who_may_not_call_is_told_so_at_once(status: int, code: str) -> None:
     assert (caught.value.status, caught.value.code, len(seen)) == (status, code, 1)
 
 
-def test_a_limit_is_waited_for_beyond_the_budget() -> None:
-    """The window may be longer than what an outage may last."""
+def test_the_client_waits_for_a_rate_limit_beyond_the_retry_budget() -> None:
+    """The window of the limit may be longer than the time budget for an outage."""
     limited = problem_of(429, "rate_limited", **{"Retry-After": "2"})
     with server(lambda n: (202, {}, JOB) if n else limited) as (url, seen), Client(url, timeout_s=1) as client:
         started = time.monotonic()
@@ -203,7 +203,7 @@ def test_a_limit_is_waited_for_beyond_the_budget() -> None:
     assert len(seen) == 2
 
 
-def test_waiting_for_a_limit_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_rate_limit_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segue_client.transport.LONGEST_LIMITED_S", 1)
     limited = problem_of(429, "rate_limited", **{"Retry-After": "1"})
     with (
@@ -216,7 +216,7 @@ def test_waiting_for_a_limit_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_waiting_for_a_server_that_cannot_wait_does_not_hammer_it() -> None:
-    """It answers every long poll at once: the client waits by Retry-After."""
+    """The server answers every long poll at once, so the client waits for Retry-After."""
     with server(lambda _: (304, {"Retry-After": "1"}, b"")) as (url, seen), Client(url) as client:
         job = Job("job_1", "queued", {"self": "/v1/jobs/job_1"}, {}, '"1"')
         with pytest.raises(TimeoutError, match="still queued"):
@@ -225,20 +225,20 @@ def test_waiting_for_a_server_that_cannot_wait_does_not_hammer_it() -> None:
     assert (seen[0]["If-None-Match"], seen[0]["Prefer"]) == ('"1"', "wait=2")
 
 
-def test_a_watched_job_that_is_erased_comes_a_last_time() -> None:
+def test_a_watched_job_that_is_erased_is_yielded_once_more() -> None:
     with server(lambda _: problem_of(410, "gone")) as (url, seen), Client(url) as client:
         [job] = client.watch([Job("job_1", "queued", {"self": "/v1/jobs/job_1"}, {}, "")], timeout_s=5)
     assert (job.final, job.error and job.error["code"], len(seen)) == (False, "gone", 1)
 
 
-def test_a_watch_has_an_end() -> None:
+def test_watching_is_bounded() -> None:
     with server(lambda _: (304, {"Retry-After": "1"}, b"")) as (url, _), Client(url) as client:
         jobs = [Job(name, "queued", {"self": f"/v1/jobs/{name}"}, {}, '"1"') for name in ("job_1", "job_2")]
         with pytest.raises(TimeoutError, match="2 have not ended in time"):
             list(client.watch(jobs, timeout_s=2))
 
 
-def test_an_answer_of_another_service_is_a_problem() -> None:
+def test_a_response_of_another_service_raises_a_problem() -> None:
     with (
         server(lambda _: (200, {}, b"<html>")) as (url, _),
         Client(url) as client,
@@ -247,7 +247,7 @@ def test_an_answer_of_another_service_is_a_problem() -> None:
         client.job("job_1")
 
 
-def test_a_damaged_mask_is_noticed() -> None:
+def test_a_damaged_mask_is_detected() -> None:
     job = Job("job_1", "succeeded", {"mask": "/mask", "overlay": "/overlay"}, {}, "", {"sha256": "0" * 64})
     with server(lambda _: (200, {}, b"half a mask")) as (url, _), Client(url) as client:
         with pytest.raises(ChecksumError):

@@ -1,4 +1,4 @@
-"""The commands over the HTTP API, as somebody types them: real processes, a real web."""
+"""The commands that use the HTTP API, as real processes against a real server."""
 
 import json
 import os
@@ -31,7 +31,7 @@ CLIENT_ONLY = f"{BLOCK}; from segue_client.commands.app import main; main()"
 
 
 def run(url: str, *arguments: object, folder: Path) -> Done:
-    """As one who has the `client` extra only."""
+    """Run the command in an environment that has only the client installed."""
     command = [sys.executable, "-c", CLIENT_ONLY, *map(str, arguments)]
     env = services.environment(SEGUE_URL=url, PYTHONPATH=services.PYTHONPATH, COLUMNS=200)
     return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False, timeout=90)
@@ -39,13 +39,13 @@ def run(url: str, *arguments: object, folder: Path) -> Done:
 
 @pytest.fixture
 def segue(lonely_web: str, connection: Storage, tmp_path: Path) -> Segue:
-    """In an empty folder with cat.jpg and dog.jpg, over a web without workers."""
+    """Runs commands in a folder with only cat.jpg and dog.jpg, against a server without workers."""
     return lambda *arguments: run(lonely_web, *arguments, folder=photos(tmp_path))
 
 
 @pytest.fixture
 def served(stack: Stack, tmp_path: Path) -> Segue:
-    """The same, with workers."""
+    """Like `segue`, against a server with workers."""
     return lambda *arguments: run(str(stack.http.base_url), *arguments, folder=photos(tmp_path))
 
 
@@ -101,7 +101,7 @@ def test_the_json_document_of_a_submission(segue: Segue) -> None:
     assert (missing["id"], missing["job"], missing["problem"]["code"]) == (None, None, "not_sent")
 
 
-def test_masks_lie_beside_their_names_and_nothing_is_overwritten(served: Segue, tmp_path: Path) -> None:
+def test_masks_are_named_after_their_photos_and_nothing_is_overwritten(served: Segue, tmp_path: Path) -> None:
     (tmp_path / "torn.jpg").write_bytes(pictures.truncated_jpeg())
     done = served("submit", "cat.jpg", "torn.jpg", "dog.jpg", "--out", "masks")
     assert done.returncode == 1, done.stderr
@@ -132,7 +132,7 @@ def test_overlays_and_a_submission_that_only_waits(served: Segue, tmp_path: Path
             assert (overlay.format, overlay.size) == ("JPEG", (70, 50))
 
 
-def test_status_tells_every_job_and_is_0_only_with_all_masks(segue: Segue, work: Callable[[], None]) -> None:
+def test_status_lists_every_job_and_exits_0_only_if_all_have_masks(segue: Segue, work: Callable[[], None]) -> None:
     cat, dog = ids(segue("submit", "cat.jpg", "dog.jpg"))
     waiting = segue("status", cat, UNKNOWN, dog)
     assert (waiting.returncode, waiting.stderr) == (1, "")
@@ -145,7 +145,7 @@ def test_status_tells_every_job_and_is_0_only_with_all_masks(segue: Segue, work:
     assert segue("status", "../queue").returncode == 1
 
 
-def test_a_wait_without_end_says_how_to_go_on(segue: Segue, lonely_web: str, work: Callable[[], None]) -> None:
+def test_a_wait_that_times_out_says_how_to_continue(segue: Segue, lonely_web: str, work: Callable[[], None]) -> None:
     [cat] = ids(segue("submit", "cat.jpg"))
     late = segue("wait", cat, "--timeout-s", 0.5)
     assert late.returncode == 1
@@ -156,7 +156,7 @@ def test_a_wait_without_end_says_how_to_go_on(segue: Segue, lonely_web: str, wor
     assert segue(*command[1:]).stdout == f"{cat}  succeeded  cat.jpg\n"
 
 
-def test_ctrl_c_says_how_to_go_on(lonely_web: str, connection: Storage, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_continue(lonely_web: str, connection: Storage, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "segue_client", "submit", "cat.jpg", "dog.jpg", "--out", "masks", "--json"]
     env = services.environment(SEGUE_URL=lonely_web, PYTHONPATH=services.PYTHONPATH)
     with subprocess.Popen(
@@ -177,7 +177,7 @@ def test_ctrl_c_says_how_to_go_on(lonely_web: str, connection: Storage, tmp_path
     ]  # fmt: skip
 
 
-def test_a_terminal_sees_a_bar_and_stdout_stays_clean(lonely_web: str, segue: Segue) -> None:
+def test_a_terminal_shows_a_progress_bar_and_stdout_stays_clean(lonely_web: str, segue: Segue) -> None:
     [cat] = ids(segue("submit", "cat.jpg"))
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "segue_client", "wait", cat, "--timeout-s", "3", "--json"]
@@ -197,7 +197,7 @@ def test_a_terminal_sees_a_bar_and_stdout_stays_clean(lonely_web: str, segue: Se
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)
-    except OSError:  # nobody writes to it any more
+    except OSError:  # the process has closed its end
         return b""
 
 
@@ -214,7 +214,7 @@ def test_cancel_and_retry(segue: Segue, work: Callable[[], None]) -> None:
     assert segue("retry", dog).returncode == 1
 
 
-def test_list_goes_through_pages_by_its_filters(
+def test_list_pages_through_filtered_jobs(
     segue: Segue, lonely_web: str, connection: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Client(lonely_web) as client:
@@ -243,7 +243,7 @@ COMMANDS = [("submit", "cat.jpg"), ("status", UNKNOWN), ("wait", UNKNOWN), ("can
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("list",), ("queue",)])
-def test_no_service_is_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_an_unreachable_service_is_reported_in_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = run("http://127.0.0.1:1", *command, folder=photos(tmp_path))
     first, *more = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (1, "")
@@ -265,13 +265,13 @@ def test_no_service_is_one_line(tmp_path: Path, command: tuple[str, ...]) -> Non
         ("queue", "--key", "schlüssel"),
     ],
 )
-def test_a_wrong_command_is_2(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_a_usage_error_exits_with_2(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = run("http://127.0.0.1:1", *command, folder=photos(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_name_cannot_lead_out_of_the_folder(served: Segue, stack: Stack, tmp_path: Path) -> None:
+def test_a_file_name_cannot_escape_the_folder(served: Segue, stack: Stack, tmp_path: Path) -> None:
     with Client(str(stack.http.base_url)) as client:
         job = client.wait(client.submit(pictures.jpeg(), name="../../up.jpg"), timeout_s=30)
     [entry] = document(served("wait", job.id, "--out", "masks", "--json"))["data"]

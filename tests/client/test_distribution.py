@@ -1,4 +1,4 @@
-"""What `pip install ./client` puts into an environment."""
+"""The contents of an environment after `pip install ./client`."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from segue_client.commands.app import OPERATOR, assemble
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that the checkout stays clean."""
+    """The wheel, built from a copy so that the checkout stays clean."""
     folder = tmp_path_factory.mktemp("build")
     source = shutil.copytree(
         services.ROOT / "client", folder / "client", ignore=shutil.ignore_patterns("*.egg-info", "build", "__pycache__")
@@ -30,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel, what it requires, and nothing else."""
+    """A virtual environment with only the wheel and its requirements."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
@@ -43,7 +43,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def closure(name: str, site: Path) -> list[Distribution]:
-    """What the distribution in `site` requires, directly or not, as it is installed here."""
+    """The direct and indirect requirements of the distribution, as installed in this environment."""
     found: dict[str, Distribution] = {}
     waiting = [Requirement(text) for text in next(Distribution.discover(name=name, path=[str(site)])).requires or []]
     while waiting:
@@ -93,7 +93,7 @@ def test_an_operators_command_says_that_the_server_is_missing(environment: Path,
     assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence)
 
 
-def test_every_operators_command_has_such_a_sentence() -> None:
+def test_every_operators_command_has_such_a_message() -> None:
     import typer.main
 
     both, client_only = (set(typer.main.get_group(assemble(more)).commands) for more in ([operator], []))

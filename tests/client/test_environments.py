@@ -1,4 +1,4 @@
-"""The environments that people's shells have: a sentence and an exit code, never a traceback."""
+"""Environments of real shells: errors are one sentence and an exit code, never a traceback."""
 
 import os
 import subprocess
@@ -53,7 +53,7 @@ def test_loopback_never_goes_through_a_proxy(url: str, name: str) -> None:
         ({"SEGUE_URL": f"http://user:{KEY}@x"}, "url"),
     ],
 )
-def test_an_environment_that_cannot_be_used(environment: dict[str, str], named: str) -> None:
+def test_an_unusable_environment_is_reported(environment: dict[str, str], named: str) -> None:
     done = segue("queue", **environment)
     assert done.returncode == 2
     assert is_a_sentence(done), done.stderr
@@ -61,7 +61,7 @@ def test_an_environment_that_cannot_be_used(environment: dict[str, str], named: 
     assert KEY not in done.stderr + done.stdout
 
 
-def test_a_dangling_certificate_file_is_no_matter_without_tls(url: str) -> None:
+def test_a_missing_certificate_file_does_not_matter_without_tls(url: str) -> None:
     assert segue("queue", SEGUE_URL=url, SSL_CERT_FILE="/nowhere.pem").returncode == 0
 
 
@@ -78,7 +78,7 @@ def test_a_terminal_that_cannot_show_a_name(url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["http://segue.invalid", "http://127.0.0.1:1", "silent"])
-def test_a_wrong_address_is_told_soon(where: str, tmp_path: Path) -> None:
+def test_a_wrong_address_is_reported_soon(where: str, tmp_path: Path) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -87,7 +87,7 @@ def test_a_wrong_address_is_told_soon(where: str, tmp_path: Path) -> None:
         (tmp_path / "in" / "a.jpg").write_bytes(b"\xff\xd8\xff and nothing more")
         started = time.monotonic()
         done = segue("folder", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--url", address)
-        assert time.monotonic() - started < 20  # 5 on a machine that does nothing else
+        assert time.monotonic() - started < 20  # about 5 s on an idle machine
     assert done.returncode == 1
     assert f"{address} does not answer" in done.stdout
 
@@ -120,7 +120,7 @@ URLS = st.one_of(
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(environment=st.dictionaries(st.sampled_from(VARIABLES), VALUES, max_size=4), where=URLS)
 def test_any_environment_ends_with_a_sentence(environment: dict[str, str], where: str) -> None:
-    """In this process: what `main` catches is all that there is."""
+    """Runs in this process, so only `main` catches errors."""
     from unittest import mock
 
     from typer.testing import CliRunner

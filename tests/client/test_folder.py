@@ -1,4 +1,7 @@
-"""Folders over the running stack, each run a process of its own that cannot import the server's libraries."""
+"""`segue folder` against the running stack.
+
+Each run is a separate process that cannot import the server's libraries.
+"""
 
 import json
 import os
@@ -96,7 +99,7 @@ def test_killed_and_run_again(folder: Folder, kind: str, count: int) -> None:
     with (folder.out / NAME).open("ab") as journal:
         journal.write(b'{"done": "0/0.j')
     report = folder.run()
-    assert (report["succeeded"], report["downloaded"] > 0) == (150, True)  # it was killed before its end
+    assert (report["succeeded"], report["downloaded"] > 0) == (150, True)  # the first run was killed before its end
     assert report["uploaded"] <= 150 - sent
     with Client(f"http://127.0.0.1:{folder.port}") as client:
         assert client.batch(report["batches"][0]).counts.total == 150
@@ -106,13 +109,13 @@ def test_killed_and_run_again(folder: Folder, kind: str, count: int) -> None:
         assert Counter(line[once] for line in lines if once in line) == dict.fromkeys(names, 1)
     assert len([line for line in lines if "batch" in line]) == 1
 
-    again = folder.run("--url", "http://127.0.0.1:1")  # asks nobody
+    again = folder.run("--url", "http://127.0.0.1:1")  # makes no request
     assert (again["uploaded"], again["downloaded"], again["succeeded"]) == (0, 0, 150)
     assert folder.journal() == lines
     assert again["classes"] == pytest.approx(report["classes"])
 
 
-def test_changed_photos_are_sent_anew_and_lost_masks_fetched_again(folder: Folder) -> None:
+def test_changed_photos_are_sent_again_and_lost_masks_fetched_again(folder: Folder) -> None:
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         folder.photo(name)
     folder.run()
@@ -126,7 +129,10 @@ def test_changed_photos_are_sent_anew_and_lost_masks_fetched_again(folder: Folde
 
 
 def test_a_photo_that_changed_while_its_batch_was_open(folder: Folder) -> None:
-    """Killed after the server had it, before the journal did; the open batch still holds the earlier content."""
+    """The run was killed after the server accepted the photo and before the journal noted it.
+
+    The open batch still holds the earlier content.
+    """
     folder.photo("late.jpg", 20, 20)
     folder.out.mkdir()
     with Client(f"http://127.0.0.1:{folder.port}") as client:
@@ -154,7 +160,7 @@ def test_a_batch_that_the_server_has_forgotten_is_sent_again(folder: Folder) -> 
     assert (report["uploaded"], report["succeeded"]) == (1, 1)
 
 
-def test_what_was_cancelled_is_run_again_when_asked(folder: Folder, stack: Stack) -> None:
+def test_cancelled_jobs_run_again_only_on_request(folder: Folder, stack: Stack) -> None:
     names = [f"{i}.jpg" for i in range(5)]
     for name in names:
         folder.photo(name)
@@ -172,13 +178,13 @@ def test_what_was_cancelled_is_run_again_when_asked(folder: Folder, stack: Stack
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
     assert Counter(one["code"] for one in folder.run(code=1)["failed"]) == {"canceled": 5}
-    assert len(folder.run(code=1)["failed"]) == 5  # not without being asked
+    assert len(folder.run(code=1)["failed"]) == 5  # cancelled jobs do not run again by default
     report = folder.run("--retry-failed")
     assert (report["uploaded"], report["downloaded"], report["batches"]) == (0, 5, [batch_id])
     assert folder.masks() == {f"{name}.png" for name in names}
 
 
-def test_overlays_into_a_folder_inside(folder: Folder) -> None:
+def test_overlays_into_a_subfolder_of_the_photos(folder: Folder) -> None:
     folder.out = folder.source / "masks"
     folder.photo("a.png", 45, 35)
     for _ in range(2):
@@ -223,7 +229,7 @@ def test_the_segue_command_is_the_same() -> None:
     assert "--retry-failed" in done.stdout
 
 
-def test_a_web_that_asks_for_a_key(
+def test_a_server_that_requires_a_key(
     folder: Folder, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.photo("a.jpg")
@@ -243,7 +249,7 @@ def test_a_web_that_asks_for_a_key(
         assert web.wait(services.PATIENCE_S) == 0
 
 
-def test_a_file_that_is_not_ours_is_kept(folder: Folder) -> None:
+def test_a_foreign_file_is_not_overwritten(folder: Folder) -> None:
     for name in ("a.jpg", "b.jpg"):
         folder.photo(name)
     folder.out.mkdir()

@@ -1,4 +1,4 @@
-"""The key goes to the server that it was given for, and to no other."""
+"""The client sends the key only to the server that it was configured for."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     assert "redirects" in caught.value.document["detail"]
 
 
-def test_the_servers_own_links_are_followed_absolute_or_not() -> None:
+def test_absolute_and_relative_links_of_the_server_are_followed() -> None:
     with (
         server(lambda _: (200, {}, queued("/x"))) as (url, asked),
         Client(url, key=KEY) as client,
@@ -71,7 +71,7 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key: str) -> No
     assert key not in str(caught.value)
 
 
-def test_a_line_end_after_the_key_is_no_part_of_it() -> None:
+def test_a_line_break_after_the_key_is_ignored() -> None:
     assert clean_key(f" {KEY}\r\n") == KEY
 
 

@@ -1,4 +1,4 @@
-"""Every name that a file system can hold goes up and comes back."""
+"""Every name that a file system allows survives the upload and the download."""
 
 import unicodedata
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `segue folder` writes: only its own files, only inside OUT, and nothing that steers a terminal."""
+"""`segue folder` writes only its own files, only inside OUT, and no terminal escapes."""
 
 import os
 from pathlib import Path
@@ -15,11 +15,13 @@ from segue_client.terminal import printable
 JPEG = b"\xff\xd8\xff and more"
 
 
-def test_only_what_the_journal_knows_is_replaced(tmp_path: Path) -> None:
+def test_only_files_in_the_journal_are_replaced(tmp_path: Path) -> None:
     output = Output(tmp_path)
     output.write("a/x.png", b"ours", None, overwrite=False)
     known = output.digest("a/x.png")
-    output.write("a/x.png", b"ours", None, overwrite=False)  # a killed run wrote it and could not note it
+    output.write(
+        "a/x.png", b"ours", None, overwrite=False
+    )  # as written by a run that was killed before it noted the file
     output.write("a/x.png", b"newer", known, overwrite=False)
     assert (tmp_path / "a" / "x.png").read_bytes() == b"newer"
     with pytest.raises(KeptError):
@@ -33,7 +35,7 @@ def test_only_what_the_journal_knows_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
-def test_a_planted_link_leads_nowhere(tmp_path: Path, overwrite: bool) -> None:
+def test_a_planted_link_is_not_followed(tmp_path: Path, overwrite: bool) -> None:
     out, outside = tmp_path / "out", tmp_path / "outside"
     out.mkdir()
     outside.mkdir()
@@ -69,7 +71,7 @@ def test_a_planted_temporary_file_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("planted", ["link", "fifo", "folder"])
-def test_a_journal_that_is_no_file_is_refused(tmp_path: Path, planted: str) -> None:
+def test_a_journal_that_is_not_a_file_is_refused(tmp_path: Path, planted: str) -> None:
     path, victim = tmp_path / "journal", tmp_path / "victim"
     {"link": lambda: path.symlink_to(victim), "fifo": lambda: os.mkfifo(path), "folder": path.mkdir}[planted]()
     with pytest.raises(OSError):
@@ -81,7 +83,7 @@ def photo(name: str) -> Photo:
     return Photo(name, Path(name), 1, 1)
 
 
-def test_every_mask_has_a_name_of_its_own_that_fits() -> None:
+def test_every_mask_has_a_unique_valid_name() -> None:
     long = ["b" * 248 + ".jpg", "b" * 248 + ".jpe", "ü" * 125 + ".jpg", "x/" + "c" * 255, "x/" + "c" * 254 + "d"]
     names = [*long, "a", "a.png/b", "a.png.png", "same.jpg", "same.png", "sub/same.jpg", ".segue-journal.jsonl"]
     for suffix in (".png", ".geojson", ".jsonl", ""):
@@ -93,7 +95,7 @@ def test_every_mask_has_a_name_of_its_own_that_fits() -> None:
     assert fitted("cat.jpg", ".png") == "cat.jpg.png"
 
 
-def test_what_is_a_photo_is_told_by_its_content(tmp_path: Path) -> None:
+def test_photos_are_recognized_by_their_content(tmp_path: Path) -> None:
     for name in ("a.jfif", "b.jpe", "no suffix", "c.txt", "@eaDir/a.jpg/thumb.jpg", "__MACOSX/a.jpg", "._a.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(JPEG)
@@ -112,7 +114,7 @@ def test_a_name_that_a_form_may_change_travels_as_a_digest(name: str) -> None:
     assert photo(name).custom_id.startswith("path-")
 
 
-def test_what_a_terminal_is_shown() -> None:
+def test_control_characters_are_escaped_for_a_terminal() -> None:
     assert printable("esc\x1b[2J\r\n\u202e\udce9\x9b") == "esc?[2J?????"
     assert printable("👨\u200d👩\u200d👧 é ü \ue000") == "👨\u200d👩\u200d👧 é ü \ue000"
 

@@ -1,4 +1,4 @@
-"""stdin, stdout, names and Ctrl-C, over a server that answers what the test wants."""
+"""stdin, stdout, names and Ctrl-C, against a server that sends the responses of the test."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "segue_client"]
 
 
 def answers(n: int) -> Answer:
-    """In this order: health, then for each photo a job that has ended, then the masks."""
+    """Responses in this order: health, a finished job per photo, then the masks."""
     job = {
         "id": f"job_{n}", "status": "succeeded", "links": {"self": "/v1/jobs/job", "mask": "/m", "overlay": "/o"},
         "input": {"filename": "cat.jpg"}, "result": {"sha256": hashlib.sha256(MASK).hexdigest()},
@@ -52,7 +52,7 @@ def test_from_stdin_to_stdout(url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stdin", [b"", b"no image"])
-def test_stdin_that_is_no_image(url: str, tmp_path: Path, stdin: bytes) -> None:
+def test_stdin_that_is_not_an_image(url: str, tmp_path: Path, stdin: bytes) -> None:
     done = segue(url, tmp_path, "submit", "-", "--out", "-", stdin=stdin)
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"[not_sent]" in done.stderr
@@ -65,7 +65,7 @@ def test_stdout_takes_one_mask_and_nothing_else(url: str, tmp_path: Path, more: 
 
 
 @pytest.mark.parametrize("url", [2], indirect=True)
-def test_two_photos_of_one_name_get_two_masks(url: str, tmp_path: Path) -> None:
+def test_two_photos_with_one_name_get_two_masks(url: str, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "cat.jpg").write_bytes(PHOTO)
@@ -74,7 +74,7 @@ def test_two_photos_of_one_name_get_two_masks(url: str, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {"cat.jpg.png", "cat.jpg-2.png"}
 
 
-def test_a_suffix_of_ones_own_and_a_name_that_is_too_long(url: str, tmp_path: Path) -> None:
+def test_a_custom_suffix_and_a_name_that_is_too_long(url: str, tmp_path: Path) -> None:
     name = "b" * 251 + ".jpg"
     (tmp_path / name).write_bytes(PHOTO)
     done = segue(url, tmp_path, "submit", name, "--out", "masks", "--format", "overlay", "--suffix", "_o.jpeg")
@@ -85,7 +85,7 @@ def test_a_suffix_of_ones_own_and_a_name_that_is_too_long(url: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("suffix", ["/../x", "a\nb", "x" * 65])
-def test_a_suffix_that_is_none(url: str, tmp_path: Path, suffix: str) -> None:
+def test_an_invalid_suffix_is_refused(url: str, tmp_path: Path, suffix: str) -> None:
     for command in (["submit", "a.jpg"], ["folder", str(tmp_path)]):
         assert segue(url, tmp_path, *command, "--out", "masks", "--suffix", suffix).returncode == 2
 
@@ -95,7 +95,7 @@ def test_the_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["submit", "status", "wait", "cancel", "retry", "list", "queue", "folder"])
-def test_json_is_a_document_also_when_the_service_is_away(tmp_path: Path, command: str) -> None:
+def test_json_is_a_document_even_if_the_service_is_down(tmp_path: Path, command: str) -> None:
     (tmp_path / "a.jpg").write_bytes(PHOTO)
     more = {"submit": ["a.jpg"], "list": [], "queue": [], "folder": [".", "--out", "out"]}.get(command, ["job_1"])
     done = segue("http://127.0.0.1:1", tmp_path, command, *more, "--json")
@@ -107,14 +107,14 @@ def test_json_is_a_document_also_when_the_service_is_away(tmp_path: Path, comman
 BATCH = {"id": "bat_1", "name": "x", "status": "open", "counts": {}, "links": {"jobs": "/jobs", "close": "/close"}}
 
 
-def test_ctrl_c_ends_a_folder_soon_and_says_what_was_done(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_folder_soon_and_reports_the_progress(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for n in range(3):
         (tmp_path / "in" / f"{n}.jpg").write_bytes(PHOTO)
     sending, over = threading.Event(), threading.Event()
 
     def answer(n: int) -> Answer:
-        """The upload is never answered."""
+        """Send no response to the upload."""
         if n >= 2:
             sending.set()
             over.wait(60)
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_a_folder_soon_and_says_what_was_done(tmp_path: Path) -> Non
             started = time.monotonic()
             process.send_signal(signal.SIGINT)
             stdout, stderr = process.communicate(timeout=60)
-            assert time.monotonic() - started < 20  # 2 on a machine that does nothing else
+            assert time.monotonic() - started < 20  # about 2 s on an idle machine
         over.set()
     assert process.returncode == 130, stderr
     assert "3 unfinished" in stdout
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_a_folder_soon_and_says_what_was_done(tmp_path: Path) -> Non
     assert (tmp_path / "out" / NAME).exists()
 
 
-def test_ctrl_c_ends_also_what_does_not_listen() -> None:
+def test_ctrl_c_ends_a_blocked_run_too() -> None:
     code = (
         "import signal, time; from segue_client.commands.interrupt import end_soon; end_soon();"
         "signal.signal(signal.SIGINT, lambda *_: None); print('ready', flush=True)\n"

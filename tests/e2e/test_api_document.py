@@ -1,4 +1,4 @@
-"""The examples of docs/api.md, run as they stand against a running stack."""
+"""Runs the examples of docs/api.md unchanged against a running stack."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ from web.app import create_app
 API = (services.ROOT / "docs" / "api.md").read_text()
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXPECTED = re.compile(r"#\s+(\d{3})(?::\s+(.+))?$")
-# Each call's headers and body go to files of their own, so that the document can show a plain curl.
+# Each call's headers and body go to separate files, so that the document can show a plain curl.
 PRELUDE = """set -euo pipefail
 curl() {
   n=$(ls "$TOLD" | grep -c head || true)
@@ -31,7 +31,7 @@ curl() {
 
 @dataclass(frozen=True)
 class Example:
-    """One curl of the document, its continued lines joined."""
+    """One curl command of the document, with continuation lines joined."""
 
     command: str
     status: int
@@ -62,7 +62,7 @@ def examples() -> list[Example]:
 
 @pytest.fixture(scope="module")
 def key(stack: Stack) -> str:
-    """Of the tenant that everybody is on an open web."""
+    """A key of the tenant `local`, which every caller of an open server has."""
     sql_url = SecretStr(f"sqlite:///{stack.var}/records.db")
     connection = connect(stack.settings().replace(sql_url=sql_url))
     made = connection.api_keys.create("local", frozenset(Scope))[1]
@@ -72,7 +72,7 @@ def key(stack: Stack) -> str:
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl")
-def test_every_example_is_answered_as_it_says(stack: Stack, key: str, tmp_path: Path) -> None:
+def test_every_example_gets_its_documented_response(stack: Stack, key: str, tmp_path: Path) -> None:
     told = tmp_path / "told"
     told.mkdir()
     (tmp_path / "cat.jpg").write_bytes(pictures.jpeg(320, 240))

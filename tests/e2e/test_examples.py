@@ -1,4 +1,4 @@
-"""The examples, as their first lines say they are run."""
+"""Runs the examples as their first lines describe."""
 
 import json
 import os
@@ -21,7 +21,7 @@ NOTEBOOK = EXAMPLES / "train_publish_submit.ipynb"
 
 
 def run(stack: Stack, folder: Path, *command: object) -> list[str]:
-    """In a folder with two photos → the lines that it printed."""
+    """Run an example in a folder with two photos. Returns the lines that it printed."""
     for seed, name in enumerate(("cat.jpg", "dog.jpg")):
         (folder / name).write_bytes(pictures.jpeg(70, 50, seed))
     env = services.environment(SEGUE_URL=stack.http.base_url, PYTHONPATH=services.PYTHONPATH)
@@ -54,12 +54,12 @@ def test_the_notebook_is_stored_without_outputs() -> None:
 
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
-    """The notebook changes what `stable` means: nobody else's."""
+    """A separate stack, because the notebook moves the alias `stable`."""
     with Stack(tmp_path / "var", workers=1) as made:
         yield made
 
 
-# The kernel's libraries leave sockets to the garbage collector and speak of coming changes.
+# The kernel's libraries leave sockets to the garbage collector and issue deprecation warnings.
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebook(own_stack: Stack) -> None:
     book = nbformat.read(NOTEBOOK, as_version=4)

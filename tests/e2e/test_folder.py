@@ -1,4 +1,4 @@
-"""The bulk job: a nested folder of all test photos at hand, with a worker and the script itself killed on the way."""
+"""A nested folder of all available test photos; a worker and the command are killed on the way."""
 
 import json
 import os
@@ -22,7 +22,7 @@ JOURNAL = ".segue-journal.jsonl"
 
 
 def nested(pairs: list[Example], folder: Path) -> None:
-    """One folder a breed."""
+    """Copy the photos into one folder per breed."""
     for pair in pairs:
         breed = folder / pair.name.rpartition("_")[0]
         breed.mkdir(parents=True, exist_ok=True)

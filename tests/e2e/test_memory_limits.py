@@ -1,4 +1,7 @@
-"""The real web server and worker under the loads that take most memory, beside the limits of docker-compose.yml."""
+"""The real web server and worker under the loads that need most memory.
+
+Their peaks must stay below the limits of docker-compose.yml.
+"""
 
 import http.client
 import json
@@ -28,13 +31,13 @@ from worker.pipeline.pipeline import Pipeline
 
 pytestmark = pytest.mark.alone
 
-MARGIN = 0.9  # of a limit may be taken
+MARGIN = 0.9  # the share of a limit that may be used
 PATIENCE_S = 400
 SIDE = 5000
 
 
 def limit_mib(service: str) -> float:
-    """As docker-compose.yml has it."""
+    """The memory limit of a service in docker-compose.yml."""
     command = [str(Path(sys.executable).parent / "docker-compose"), "-f", str(services.ROOT / "docker-compose.yml")]
     env = {**os.environ, "ROLES": "/no/such/folder"}
     done = subprocess.run([*command, "config", "--format", "json"], env=env, capture_output=True, check=True)
@@ -42,7 +45,7 @@ def limit_mib(service: str) -> float:
 
 
 def peak_mib(pid: int) -> float:
-    """Of the process and all below it, each at its own peak: more than they ever took at one time."""
+    """The sum of the peaks of a process and its descendants: an upper bound of their common peak."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return (int(found[1]) / 1024 if found else 0) + sum(peak_mib(child) for child in family(pid))
 
@@ -59,7 +62,7 @@ def server(connection: Storage, tmp_path: Path) -> Iterator[Service]:
 def worker(connection: Storage, tmp_path: Path) -> Iterator[Service]:
     connection.models.publish(SHIPPED_MODEL)
     log = tmp_path / "worker.log"
-    # A machine that does something else beside may take long over a photo.
+    # A loaded machine may need long for a photo.
     env = services.joining(connection.settings, LEASE_S=200, STALL_S=PATIENCE_S)
     started = services.spawn(services.procfile("worker"), env, log)
     services.wait_until(lambda: connection.jobs.queue().workers, "the worker")
@@ -68,7 +71,7 @@ def worker(connection: Storage, tmp_path: Path) -> Iterator[Service]:
 
 
 def job_with_mask(connection: Storage, content: bytes) -> str:
-    """→ its path"""
+    """Return the path of a finished job for this photo."""
     connection.models.publish(SHIPPED_MODEL)
     client = create_app(connection.settings).test_client()
     job = client.post("/v1/jobs", data=content, content_type="image/jpeg").get_json()
@@ -79,7 +82,7 @@ def job_with_mask(connection: Storage, content: bytes) -> str:
 
 
 def ask(port: int, method: str, path: str, body: bytes = b"", kind: str = "") -> int:
-    """→ the status; the answer is read to its end"""
+    """Send a request and read the whole response. Returns the status."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     connection.request(method, path, body or None, {"Content-Type": kind} if kind else {})
     answer = connection.getresponse()
@@ -89,7 +92,7 @@ def ask(port: int, method: str, path: str, body: bytes = b"", kind: str = "") ->
 
 
 def corrected_mask() -> tuple[bytes, str]:
-    """The largest, in the colours of the shipped model's first class. → body, content type"""
+    """The largest corrected mask, in the colours of the shipped model. Returns body and content type."""
     content = pictures.encoded(Image.new("RGB", (SIDE, SIDE), (255, 122, 89)), "PNG", compress_level=9)
     fields = b'--x\r\nContent-Disposition: form-data; name="verdict"\r\n\r\ncorrected\r\n--x\r\n'
     file = b'Content-Disposition: form-data; name="mask"; filename="m.png"\r\n\r\n' + content

@@ -1,4 +1,4 @@
-"""Engines and versions on the running stack: swapped under load, another engine, another model altogether."""
+"""Versions on the running stack: swaps under load, another engine, and another model."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ SWAPS, JOBS = 10, 500
 
 
 def offline(segmenter: Segmenter, content: bytes) -> NDArray[np.uint8]:
-    """The mask as the worker's own steps make it, without a worker."""
+    """Compute the mask with the worker's own steps, without a worker."""
     header, photo = decode(content, Settings(), at_least=2 * segmenter.card.input_size)
     logits = segmenter.engine.logits(segmenter.to_input(photo)[None])
     return to_mask(logits[0], header.width, header.height)
@@ -49,7 +49,7 @@ def name(job: dict[str, Any]) -> str:
 
 @pytest.fixture
 def two_versions(stack: Stack, shapes_version: Path) -> Iterator[dict[str, Segmenter]]:
-    """The shipped model and one that was trained on other pictures, with other labels."""
+    """The shipped model, and one trained on other pictures with other labels."""
     yield {"pets/2": Segmenter(services.SHIPPED_MODEL), publish(stack, shapes_version): Segmenter(shapes_version)}
     point(stack, "pets/2")
 
@@ -103,7 +103,7 @@ def test_the_tensorflow_engine_serves(tmp_path: Path) -> None:
         segmenter = Segmenter(services.SHIPPED_MODEL, engine)
         for content, job in zip(contents, ended, strict=True):
             assert job["status"] == "succeeded"
-            # The batch's size decides in which order its sums are made: a pixel on an edge may fall to either side.
+            # The order of summation depends on the batch size, so a pixel on an edge may differ.
             assert (stack.mask(job) == offline(segmenter, content)).mean() > 0.9999
     finally:
         stack.http.close()

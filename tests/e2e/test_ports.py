@@ -1,4 +1,4 @@
-"""Nothing but the web server and S3 answers over a port of this machine, and S3 only to whom it knows."""
+"""Only the web server and S3 answer on the ports of a stack, and S3 only with credentials."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ from stack import Stack
 
 LOOPBACK = "0100007F"
 FOREIGN = {"Origin": "http://elsewhere.example"}
-# What SeaweedFS' servers answer to a caller without a certificate.
+# The response of SeaweedFS' servers to a client without a certificate.
 NO_TLS = "Client sent an HTTP request to an HTTPS server."
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 PATHS = (
@@ -25,14 +25,14 @@ PATHS = (
 
 @pytest.fixture(scope="module")
 def inner(stack: Stack) -> list[int]:
-    """Every port but those of the web server and of S3, which know their callers."""
+    """Every port except those of the web server and of S3, which authenticate their callers."""
     open_on = ports(everything_of(stack))
     assert {stack.port, stack.redis_port, int(stack.env["S3_PORT"])} < set(open_on)
     assert set(open_on.values()) == {LOOPBACK}
     return sorted(set(open_on) - {stack.port, int(stack.env["S3_PORT"])})
 
 
-def test_s3_serves_nobody_without_an_identity(stack: Stack) -> None:
+def test_s3_refuses_requests_without_credentials(stack: Stack) -> None:
     for path in ("/", "/segue-uploads", "/segue-uploads?list-type=2", "/segue-models/aliases.json"):
         for method in ("GET", "PUT", "DELETE", "POST", "HEAD"):
             answer = httpx.request(method, f"http://127.0.0.1:{stack.env['S3_PORT']}{path}", headers=FOREIGN)
@@ -58,7 +58,7 @@ def test_an_inner_port_answers_nothing_over_grpc_or_tls(inner: list[int], stack:
 
 
 def said(port: int, secured: bool) -> bytes:
-    """What the server says to the beginning of HTTP/2, by which gRPC speaks. Empty where it hangs up."""
+    """Send the HTTP/2 preface, which gRPC uses. Returns the response; empty if the server hangs up."""
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     unverified.set_alpn_protocols(["h2"])
@@ -78,5 +78,5 @@ def test_no_socket_file_is_open_to_another_user(stack: Stack) -> None:
     assert not [path for path in sockets if path.exists() and path.stat().st_mode & 0o077]
 
 
-def test_the_work_goes_on(stack: Stack) -> None:
+def test_the_stack_still_works(stack: Stack) -> None:
     assert stack.finished(stack.submit(pictures.jpeg()))["status"] == "succeeded"

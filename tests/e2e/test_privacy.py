@@ -1,4 +1,4 @@
-"""What a photo says beside its pixels never leaves, and what is erased is nowhere any more."""
+"""A photo's metadata never leaves the server, and erased data is stored nowhere."""
 
 import io
 import sqlite3
@@ -43,7 +43,7 @@ def seen(stack: Stack) -> Storage:
 
 @pytest.fixture
 def batch(stack: Stack) -> Document:
-    """One item with a telling name, finished, with a corrected mask; and another that stays."""
+    """Two finished items: one with a personal name and a corrected mask, and one that stays."""
     name, note = f"passport-{uuid4().hex}", f"my neighbour {uuid4().hex}"
     made = stack.http.post("/v1/batches", json={"name": "a batch"}).json()
     files = [("image", (f"{each}.jpg", telling_photo(), "image/jpeg")) for each in (name, "harmless")]
@@ -72,7 +72,7 @@ def objects(seen: Storage) -> dict[str, bytes]:
 
 
 def in_redis(seen: Storage) -> str:
-    """Every key with everything in it."""
+    """All keys of Redis with their contents, as text."""
     client = seen.jobs.client
     read = {
         "hash": client.hgetall, "zset": lambda key: client.zrange(key, 0, -1), "string": client.get,
@@ -81,7 +81,7 @@ def in_redis(seen: Storage) -> str:
     return "".join(f"{key} {read[client.type(key)](key)}" for key in client.scan_iter(count=1000))
 
 
-def test_nothing_but_the_pixels_leaves(stack: Stack, batch: Document) -> None:
+def test_only_pixels_leave_the_server(stack: Stack, batch: Document) -> None:
     answers = [stack.http.get(batch["links"]["archive"]).content, stack.http.get(batch["links"]["results"]).content]
     with zipfile.ZipFile(io.BytesIO(answers[0])) as archive:
         answers += [archive.read(name) for name in archive.namelist()]
@@ -102,7 +102,7 @@ def test_the_retention_is_shown(stack: Stack, batch: Document) -> None:
     assert job["retained_until"] > job["finished_at"]
 
 
-def test_an_erased_job_is_nowhere_any_more(stack: Stack, seen: Storage, batch: Document) -> None:
+def test_an_erased_job_is_stored_nowhere(stack: Stack, seen: Storage, batch: Document) -> None:
     erased, kept = (item["job_id"] for item in batch["items"])
     name, note = batch["name"], batch["note"]
     services.wait_until(lambda: note in rows(stack), "the records")

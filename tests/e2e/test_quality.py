@@ -1,4 +1,4 @@
-"""Real photos through HTTP: the masks are as good as the offline evaluation says, and upright."""
+"""Real photos through HTTP: the masks score as in the offline evaluation, and are upright."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,8 @@ from model.card import Card
 from model.data import full_size_examples
 from model.evaluate import Scores
 
-# Photos whose mask is steady: on some others (Abyssinian_47, Siamese_209) re-encoding alone moves 2 % of the pixels.
+# Photos with a stable mask: on others (Abyssinian_47, Siamese_209), re-encoding alone changes
+# 2 % of the pixels.
 NAMED = (
     "Abyssinian_95", "Birman_86", "Bombay_76", "Maine_Coon_28", "Maine_Coon_245",
     "Sphynx_247", "boxer_98", "german_shorthaired_195", "keeshond_30", "pomeranian_73",

@@ -1,4 +1,4 @@
-"""More workers, fewer workers, other parts: the same masks."""
+"""More workers, fewer workers or other services give the same masks."""
 
 import hashlib
 import os
@@ -19,7 +19,10 @@ def photos(count: int) -> list[bytes]:
 
 
 def test_workers_join_and_leave_under_load(stack: Stack) -> None:
-    """A third worker comes while 300 jobs wait and goes by SIGTERM while it works; it finishes what it has."""
+    """A third worker starts while 300 jobs are pending, and gets SIGTERM at work.
+
+    It finishes the jobs that it holds.
+    """
     third = stack.run_line("worker", stack.var / "third.log")
     try:
         services.wait_until(lambda: stack.queue()["workers"] == 3, "the third worker")
@@ -44,7 +47,7 @@ def test_a_thousand_uploads_by_32_threads_fill_the_micro_batches(stack: Stack) -
     by_claim: dict[tuple[str, int], int] = {}
     for job in ended:
         by_claim[job["started_at"], job["micro_batch"]["size"]] = job["micro_batch"]["size"]
-    # What was claimed while as many waited as a micro-batch holds: all but the first and the last of the burst.
+    # The claims made while a full micro-batch was pending: all but the first and last of the burst.
     sizes = [size for (_, size) in sorted(by_claim)][2:-4]
     assert sum(sizes) / len(sizes) >= 0.75 * 16
 
@@ -58,7 +61,10 @@ def test_minios_own_server_code_makes_the_same_masks(stack: Stack, tmp_path: Pat
         assert other.start().startswith("Segue is ready")
         assert not other.pids("weed")
         job = other.finished(other.submit(content))
-        assert {**job["result"], "sha256": ""} == {**expected, "sha256": ""}  # the digest covers job id and times
+        assert {**job["result"], "sha256": ""} == {
+            **expected,
+            "sha256": "",
+        }  # the digest depends on the job id and the times
         mask = other.http.get(job["links"]["mask"]).content
         assert hashlib.sha256(mask).hexdigest() == job["result"]["sha256"]
         other.http.close()

@@ -1,4 +1,4 @@
-"""Every process of a running stack is who it should be, and is told no secret but its own."""
+"""Every process of a running stack has its own role and only its own secrets."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_redis_knows_each_process_by_its_role(stack: Stack) -> None:
 
 @pytest.mark.parametrize("role", PROGRAMS)
 def test_no_process_holds_anothers_secrets(stack: Stack, role: Role) -> None:
-    """Neither in its environment nor, by the name of a file there, one step further."""
+    """Checks the environment and the files that the environment names."""
     program = {Role.WEB: "gunicorn", Role.WORKER: "-Q segment", Role.HOUSEKEEPER: "-Q control"}[role]
     for pid in stack.pids(program):
         for one in (pid, *children(pid)):
@@ -34,27 +34,27 @@ def test_no_process_holds_anothers_secrets(stack: Stack, role: Role) -> None:
             assert not [secret for secret in secrets(stack) if secret in told]
 
 
-def test_no_secret_stands_in_a_command_line_or_a_configuration(stack: Stack) -> None:
+def test_no_secret_is_in_a_command_line_or_a_configuration(stack: Stack) -> None:
     config = (stack.var / "supervisord.conf").read_text()
     commands = [command_line(int(process.name)) for process in Path("/proc").glob("[0-9]*")]
     assert not [secret for secret in secrets(stack) for text in (config, *commands) if secret in text]
 
 
-def test_the_supervisor_passes_no_credentials_on(stack: Stack) -> None:
+def test_the_supervisor_passes_on_no_credentials(stack: Stack) -> None:
     supervisor = int((stack.var / "supervisord.pid").read_text())
     told = Path(f"/proc/{supervisor}/environ").read_text()
     assert "secrets/" not in told
     assert "S3_SECRET_KEY" not in told
 
 
-def test_nobody_else_can_read_the_secrets(stack: Stack) -> None:
+def test_no_other_user_can_read_the_secrets(stack: Stack) -> None:
     files = [file for file in (stack.var / "secrets").rglob("*") if file.is_file()]
     assert len(files) > 8
     folders = {file.parent for file in files}
     assert not [path for path in (*files, *folders, stack.var / "env") if path.stat().st_mode & 0o077]
 
 
-def test_a_roles_secrets_are_changed_by_deleting_them(tmp_path: Path) -> None:
+def test_deleting_a_roles_secrets_renews_them(tmp_path: Path) -> None:
     first = Stack(tmp_path, workers=1)
     assert first.start().startswith("Segue is ready")
     before = first.environment("web")

@@ -1,4 +1,7 @@
-"""What `make run` starts, stopped and started again, and line by line. What damage does to it: tests/faults."""
+"""The processes of `make run`: stopped, started again, and run one by one.
+
+tests/faults damages them.
+"""
 
 import os
 import signal
@@ -17,8 +20,8 @@ def photos(count: int) -> list[bytes]:
     return [pictures.jpeg(320, 240, seed) for seed in range(count)]
 
 
-def test_a_second_run_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
-    """SIGTERM to the group ends everything in good order; nothing stays behind, nothing is lost."""
+def test_a_second_run_continues_where_the_first_stopped(tmp_path: Path) -> None:
+    """SIGTERM to the group ends all processes in order: none remains, and no job is lost."""
     first = Stack(tmp_path, workers=1)
     assert first.start().startswith("Segue is ready")
     started = first.pids("")
@@ -52,7 +55,7 @@ def test_ports_in_use_are_named(stack: Stack, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", ["web", "worker", "housekeeper"])
 def test_every_procfile_line_runs_on_its_own(stack: Stack, tmp_path: Path, line: str) -> None:
-    """Given only the environment: the object store and Redis of the stack."""
+    """Each command runs with only the environment of the stack's object store and Redis."""
     log = tmp_path / "log"
     port = str(services.free_ports(1))
     process = stack.run_line(line, log, VAR=str(tmp_path), PORT=port, MODEL_CACHE=str(tmp_path))
@@ -70,7 +73,7 @@ def test_no_other_user_of_the_machine_can_read_the_state(stack: Stack) -> None:
     stack.finished(stack.submit(pictures.jpeg()))
     files = [path for path in stack.var.rglob("*") if path.is_file()]
     assert len(files) > 10
-    # SeaweedFS sets the mode of its .vif files itself, which say nothing of a photo; the folder keeps others out.
+    # SeaweedFS sets the mode of its .vif files, which hold no photo data; the folder excludes others.
     own = [path for path in files if path.suffix != ".vif"]
     assert not [path for path in own if path.exists() and path.stat().st_mode & 0o077]
     assert stack.var.stat().st_mode & 0o077 == 0

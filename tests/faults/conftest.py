@@ -1,4 +1,4 @@
-"""One rough stack for most scenarios, and the table of what they measured."""
+"""One shared stack for most scenarios, and the table of their measurements."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,14 +13,17 @@ MEASURED = "measured"
 
 @pytest.fixture(scope="session")
 def rough(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """What `make run` starts, with two workers and short intervals. It has to be whole again after each scenario."""
+    """The processes of `make run`, with two workers and short intervals.
+
+    They must all run again after each scenario.
+    """
     with Stack(tmp_path_factory.mktemp("rough"), **QUICK) as stack, shared_services.watch(stack):
         yield stack
 
 
 @pytest.fixture
 def begin(request: pytest.FixtureRequest) -> Iterator[Begin]:
-    """Opens a scene over a stack; its row gets into the table."""
+    """Return a function that opens a scene on a stack; its row is added to the table."""
     with ExitStack() as opened:
         scenes: list[Scene] = []
 
@@ -41,12 +44,12 @@ def scene(begin: Begin, rough: Stack) -> Scene:
 
 @pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Callable[[Row], None]:
-    """For a scenario without a scene."""
+    """Return a function that adds a row, for a scenario without a scene."""
     return lambda row: _note(request, row)
 
 
 def _note(request: pytest.FixtureRequest, row: Row) -> None:
-    """As plain values: the report may come from another process."""
+    """Add a row as plain values, because the report may come from another process."""
     request.node.user_properties.append((MEASURED, [row.in_flight, row.seconds]))
 
 

@@ -1,4 +1,4 @@
-"""Photos and models that do harm: nobody else comes to it."""
+"""Harmful photos and models: no other job is affected."""
 
 import os
 import runpy
@@ -25,15 +25,15 @@ COLOURS = runpy.run_path(str(POISON / "colours.py"))
 
 @pytest.fixture(scope="module")
 def poisonable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose engines raise at photos of one colour and kill their process at those of another."""
-    lease = {"LEASE_S": 3}  # a photo that kills costs five of them
+    """A stack whose engines raise on photos of one colour and kill their process on another."""
+    lease = {"LEASE_S": 3}  # a photo that kills its process costs five leases
     path = [str(POISON), *filter(None, [os.environ.get("PYTHONPATH")])]
     with Stack(tmp_path_factory.mktemp("poisonable"), **QUICK | lease, PYTHONPATH=os.pathsep.join(path)) as stack:
         yield stack
 
 
 def poison(colour: str) -> offline.Photo:
-    """PNG, so that the colour stays exactly what it is."""
+    """A PNG, which keeps the colour exact."""
     plain = Image.new("RGB", (offline.WIDTH, offline.HEIGHT), COLOURS[colour])
     return offline.Photo(pictures.encoded(plain, "PNG"), offline.photos()[0].mask)
 
@@ -44,7 +44,7 @@ def with_neighbours(scene: Scene, photo: offline.Photo) -> str:
         [bad] = scene.send([photo])
         scene.submit(140)
         with scene.fault():
-            pass  # it is among them
+            pass  # the photo is among the load
     return bad
 
 
@@ -57,7 +57,10 @@ def test_a_photo_that_makes_the_forward_pass_raise(begin: Begin, poisonable: Sta
 
 @pytest.mark.parametrize("colour", ["KILLS", "KILLS_DECODER"])
 def test_a_photo_that_kills_its_process(begin: Begin, poisonable: Stack, colour: str) -> None:
-    """In the forward pass, or in its decoder. The others succeed; it itself gets three tries alone."""
+    """The process dies in the forward pass or in the decoder.
+
+    The other photos succeed; this one gets three attempts alone.
+    """
     scene = begin(poisonable)
     bad = with_neighbours(scene, poison(colour))
     scene.settle({bad: "poisoned"})
@@ -67,7 +70,7 @@ def test_a_photo_that_kills_its_process(begin: Begin, poisonable: Stack, colour:
 
 @pytest.mark.full
 def test_a_model_broken_in_the_store_and_repaired(begin: Begin, poisonable: Stack) -> None:
-    """No worker has it loaded: the jobs wait and say why, and none of them fails."""
+    """No worker has the version loaded: the jobs wait with a reason, and none fails."""
     scene = begin(poisonable)
     version = scene.storage.models.aliases()[Alias.STABLE]
     key = f"{version}/{ENGINES['litert'].file}"
@@ -77,7 +80,7 @@ def test_a_model_broken_in_the_store_and_repaired(begin: Begin, poisonable: Stac
         scene.submit(280)
         with scene.fault():
             put(scene, key, whole[: len(whole) // 2])
-            shutil.rmtree(poisonable.var / "models" / version, ignore_errors=True)  # nobody may have needed it yet
+            shutil.rmtree(poisonable.var / "models" / version, ignore_errors=True)  # no worker may have cached it yet
             victims = poisonable.pids(WORKER)
             kill([*victims, *pool_children(poisonable)])
             replaced(poisonable, WORKER, victims, 2)
@@ -93,6 +96,6 @@ def put(scene: Scene, key: str, content: bytes) -> None:
 
 
 def reason(scene: Scene) -> object:
-    """Why the last job waits, as it is told to its owner."""
+    """The reason why the last job waits, as its owner sees it."""
     job = scene.stack.http.get(f"/v1/jobs/{list(scene.jobs)[-1]}").json()
     return job["queue"] and job["queue"]["waiting_reason"]

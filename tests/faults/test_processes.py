@@ -25,7 +25,7 @@ DRAIN_S = 15
 
 
 def test_a_worker_killed_five_times(scene: Scene) -> None:
-    """By turns one process of it, as by an operator's slip, and all of it, as when its machine goes."""
+    """Kill one process of the worker, as by mistake, and all of them in turn, as in a machine failure."""
     orphans: list[int] = []
     for round_ in range(5):
         scene.load()
@@ -43,7 +43,7 @@ def test_a_worker_killed_five_times(scene: Scene) -> None:
 
 
 def check_ended(orphans: list[int]) -> None:
-    """They have followed their parents; whoever has not is ended here, for no supervisor knows it."""
+    """Check that the orphans have ended. Kill those that have not: no supervisor knows them."""
     try:
         services.wait_until(lambda: all(gone(pid) for pid in orphans), "the end of the orphans")
     finally:
@@ -62,7 +62,7 @@ def test_a_pool_child_killed_five_times(scene: Scene) -> None:
 
 
 def test_the_housekeeper_killed_three_times(scene: Scene) -> None:
-    """Each time together with a pool child, so that there is something to keep."""
+    """Each time together with a pool child, so that there is a lost lease to recover."""
     orphans: list[int] = []
     for _ in range(3):
         scene.load()
@@ -79,7 +79,7 @@ def test_the_housekeeper_killed_three_times(scene: Scene) -> None:
 
 
 def child_at_work(scene: Scene) -> tuple[int, int]:
-    """A worker and its pool child, which stands still in the middle of its work."""
+    """Return the pids of a worker and of its pool child, which is stopped while it holds jobs."""
     worker = scene.at_work()
     child = damage.pool_child(worker)
     assert child
@@ -91,7 +91,7 @@ def another_child(worker: int, former: int) -> None:
 
 
 def untouched(scene: Scene) -> None:
-    """Nothing was lost with a worker, nothing was done twice."""
+    """Check that no attempt was lost and no job has two results."""
     assert not scene.losses()
     assert set(scene.results().values()) == {1}
 
@@ -110,7 +110,7 @@ def test_a_worker_ended_by_sigterm_repeats_nothing(scene: Scene) -> None:
 @pytest.mark.full
 def test_all_workers_restarted_in_turn_repeat_nothing(scene: Scene) -> None:
     for victim in scene.stack.pids(WORKER):
-        while len(scene.open()) < LOAD:  # never held: a lease that runs out would look like a repetition
+        while len(scene.open()) < LOAD:  # do not stop the pool children: an expired lease would look like a repetition
             scene.submit(LOAD)
         with scene.fault():
             kill([victim], signal.SIGTERM)
@@ -121,7 +121,7 @@ def test_all_workers_restarted_in_turn_repeat_nothing(scene: Scene) -> None:
 
 
 def stubborn(scene: Scene, photo: offline.Photo, key: str) -> Document:
-    """A client that repeats its request under the same key until it is told that it was accepted."""
+    """Repeat a request with the same key until it is accepted. Returns the job."""
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up:
         try:
@@ -141,7 +141,7 @@ def stubborn(scene: Scene, photo: offline.Photo, key: str) -> Document:
 
 @contextmanager
 def clients(scene: Scene, threads: int = 8) -> Iterator[dict[str, Document]]:
-    """They send photos all the time. → key → job as it was accepted"""
+    """Send photos continuously from several threads. Yields the accepted job of each key."""
     accepted: dict[str, Document] = {}
     over, numbers, photos = threading.Event(), count(), offline.photos()
 
@@ -163,7 +163,7 @@ def clients(scene: Scene, threads: int = 8) -> Iterator[dict[str, Document]]:
 
 
 def half_sent(stack: Stack, key: str) -> socket.socket:
-    """A request whose second half is still to come."""
+    """Send the first half of a request."""
     body = offline.photos()[0].content
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n"
     connection = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
@@ -172,7 +172,7 @@ def half_sent(stack: Stack, key: str) -> socket.socket:
 
 
 def rest_sent(connection: socket.socket) -> str:
-    """→ the status line that comes back, or nothing"""
+    """Send the second half. Returns the status line of the response, or nothing."""
     body = offline.photos()[0].content
     with connection:
         try:
@@ -188,7 +188,7 @@ def uploads(scene: Scene) -> set[str]:
 
 @pytest.mark.full
 def test_the_web_killed_in_mid_upload_five_times(scene: Scene) -> None:
-    """Who repeats a request under its key gets one job, however often the web died over it."""
+    """A client that repeats a request with its key gets one job, however often the web process died."""
     before = uploads(scene)
     with scene.held():
         scene.submit(LOAD)
@@ -213,7 +213,7 @@ def test_the_web_killed_in_mid_upload_five_times(scene: Scene) -> None:
 
 @pytest.mark.full
 def test_the_web_ended_by_sigterm_cuts_no_request(scene: Scene) -> None:
-    """Uploads under way and long polls get their answers; another web takes over."""
+    """Uploads in progress and long polls get their responses; another web process takes over."""
     with scene.held(), ThreadPoolExecutor(10) as pool:
         scene.submit(LOAD)
         half = [half_sent(scene.stack, f"drained-{number}") for number in range(10)]
@@ -232,7 +232,7 @@ def test_the_web_ended_by_sigterm_cuts_no_request(scene: Scene) -> None:
 
 
 def poll(scene: Scene, job_id: str) -> str:
-    """A client that waits for its job. → the status of the answer, or why there was none"""
+    """Long-poll a job. Returns the status of the response, or why there was none."""
     url = f"{scene.stack.http.base_url}/v1/jobs/{job_id}"
     try:
         return str(httpx.get(url, headers={"Prefer": "wait=30"}, timeout=40).status_code)
@@ -242,7 +242,7 @@ def poll(scene: Scene, job_id: str) -> str:
 
 @pytest.mark.full
 def test_two_housekeepers_at_once(scene: Scene, tmp_path: Path) -> None:
-    """Whatever there is to sweep, both sweep it; nothing ends twice."""
+    """Both sweep the same jobs; no job ends twice."""
     second = scene.stack.run_line("housekeeper", tmp_path / "log", VAR=str(tmp_path))
     try:
         services.wait_until(lambda: "ready." in (tmp_path / "log").read_text(), "the second housekeeper")

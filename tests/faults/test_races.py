@@ -1,4 +1,4 @@
-"""Two who want to end the same job: one does, once."""
+"""Two processes try to end the same job: exactly one succeeds."""
 
 import random
 import signal
@@ -25,7 +25,7 @@ RACES = 1000
 
 
 def test_a_zombie_that_wakes_up_after_another_attempt(scene: Scene) -> None:
-    """A worker stands still for longer than its lease. What it brings when it goes on is nobody's."""
+    """A worker is stopped for longer than its lease. Its late result is discarded."""
     scene.load()
     worker = scene.at_work()
     theirs, child = scene.holds(worker), damage.pool_child(worker)
@@ -35,14 +35,14 @@ def test_a_zombie_that_wakes_up_after_another_attempt(scene: Scene) -> None:
         before = {job_id: scene.storage.jobs.get(job_id) for job_id in theirs}
         damage.kill([child], signal.SIGCONT)
     scene.settle()
-    time.sleep(2)  # it has had the time to do its worst
+    time.sleep(2)  # time for the zombie to report its result
     assert {job_id: scene.storage.jobs.get(job_id) for job_id in theirs} == before
     assert set(theirs) <= set(scene.losses())
     assert set(scene.results().values()) == {1}
 
 
 def test_a_thousand_cancels_race_with_their_finishes(connection: Storage, measured: Callable[[Row], None]) -> None:
-    """Each job ends once, and its result object says the same as its record."""
+    """Each job ends once, and its result object agrees with its job hash."""
     content = pictures.jpeg()
     with ThreadPoolExecutor(8) as pool:
         specs = list(pool.map(lambda _: submit(connection, content), range(RACES)))
@@ -54,12 +54,12 @@ def test_a_thousand_cancels_race_with_their_finishes(connection: Storage, measur
         running += [pool.submit(cancel_all, connection, specs[part::3]) for part in range(3)]
         for one in running:
             one.result()
-    sweep(connection)  # what was marked after its holder's last look is its own affair, nothing is left
+    sweep(connection)  # ends the jobs that were marked after their holder's last check
     services.wait_until(lambda: ends.total() >= RACES, "the last event")
     over.set()
     listener.join()
     assert ends == Counter(dict.fromkeys((spec.id for spec in specs), 1))
-    statuses = Counter(told_alike(connection, spec) for spec in specs)
+    statuses = Counter(common_status(connection, spec) for spec in specs)
     assert set(statuses) == {Status.SUCCEEDED, Status.CANCELED}
     assert min(statuses.values()) >= RACES // 20
     measured(Row(RACES, 0.0))
@@ -75,7 +75,7 @@ def count_ends(connection: Storage, ends: Counter[str], over: threading.Event) -
 
 
 def work(connection: Storage) -> None:
-    """What a worker does, without a model: claim, a last look, result, finish."""
+    """Work as a worker does, without a model: claim, a last check, result, finish."""
     while True:
         token = uuid4().hex
         jobs = connection.jobs.claim(token, token, "worker")
@@ -109,8 +109,8 @@ def cancel_all(connection: Storage, specs: list[Spec]) -> None:
         time.sleep(random.uniform(0, 0.004))
 
 
-def told_alike(connection: Storage, spec: Spec) -> Status:
-    """The status in the record and in the one result object."""
+def common_status(connection: Storage, spec: Spec) -> Status:
+    """Check that the job hash and the only result object have one status. Returns it."""
     job = connection.jobs.get(spec.id)
     assert job
     [listed] = connection.objects.results(spec.tenant, spec.id)

@@ -1,4 +1,4 @@
-"""The SQL database away under load: nobody who wants a mask notices, and no record is missing after."""
+"""The SQL database down under load: masks are not delayed, and afterwards no record is missing."""
 
 import shutil
 import sqlite3
@@ -18,7 +18,7 @@ from stack import Stack
 
 from storage.records.sql import Database
 
-AT_A_TIME = 20  # jobs sent before the first of them is waited for
+AT_A_TIME = 20  # jobs submitted before waiting for the first
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def postgres_killed(folder: Path, service: Service) -> Iterator[None]:
 
 @contextmanager
 def sqlite_locked(path: Path) -> Iterator[None]:
-    """Somebody holds the write lock: nobody else can write."""
+    """Hold the write lock, so that no other connection can write."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         yield
@@ -48,7 +48,7 @@ def sqlite_locked(path: Path) -> Iterator[None]:
 
 
 def work_for(stack: Stack, seconds: float) -> dict[str, float]:
-    """Jobs all the time, each with its mask. → job id and the seconds from its upload to its end"""
+    """Submit jobs and fetch their masks for some time. Returns the seconds that each job took."""
     photos, ended = offline.photos(), dict[str, float]()
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:
@@ -60,7 +60,7 @@ def work_for(stack: Stack, seconds: float) -> dict[str, float]:
 
 
 def recorded(database: Database) -> dict[str, str]:
-    """Status of each job whose attempt and result are recorded too."""
+    """Return the status of each job whose attempt and result are recorded too."""
     whole = (
         "SELECT jobs.id, jobs.status FROM jobs JOIN attempts ON attempts.job_id = jobs.id"
         " JOIN results ON results.job_id = jobs.id WHERE attempts.status = jobs.status"
@@ -70,7 +70,7 @@ def recorded(database: Database) -> dict[str, str]:
 
 
 def check(stack: Stack, database: Database, ended: dict[str, float]) -> None:
-    """Every record is there within a few seconds of the database."""
+    """Check that all records are complete a few seconds after the database is back."""
     services.wait_until(lambda: recorded(database).keys() >= ended.keys(), f"{len(ended)} records")
     assert {status for job_id, status in recorded(database).items() if job_id in ended} == {"succeeded"}
     listed = stack.http.get("/v1/jobs", params={"limit": 200}).json()["data"]
@@ -109,6 +109,6 @@ def test_sqlite_locked_under_load(tmp_path: Path, seconds: int) -> None:
 
 
 def tell(before: dict[str, float], meanwhile: dict[str, float], seconds: int) -> None:
-    """For `pytest -s`: the pace with the database and without."""
+    """Print the pace with and without the database, for `pytest -s`."""
     with_it, without = len(before) / 5, len(meanwhile) / seconds
     print(f"\n{len(meanwhile)} jobs in {seconds} s without SQL: {without:.0f}/s, before {with_it:.0f}/s; none missing")

@@ -1,4 +1,4 @@
-"""Redis stopped and emptied. The object store is the truth: losing any of it only delays."""
+"""Redis stopped and flushed. The object store is the truth: a loss in Redis only delays jobs."""
 
 import time
 
@@ -14,7 +14,7 @@ KOMBU_KEYS = ("worker:unacked", "worker:unacked_index", "worker:unacked_mutex")
 
 
 @pytest.mark.full
-def test_redis_stands_still_for_ten_seconds(scene: Scene) -> None:
+def test_redis_stopped_for_ten_seconds(scene: Scene) -> None:
     scene.load()
     scene.busy()
     with scene.fault(), stopped([redis_server(scene.stack)]):
@@ -24,7 +24,7 @@ def test_redis_stands_still_for_ten_seconds(scene: Scene) -> None:
 
 
 def test_everything_in_redis_deleted(scene: Scene) -> None:
-    """What had ended stays as it was, what had not is done."""
+    """Ended jobs stay as they were, and the others are processed."""
     scene.submit(40)
     services.wait_until(lambda: not scene.open(), "the first jobs' end")
     services.wait_until(lambda: len(scene.watcher.ends) > 5, "a look at some ends")
@@ -47,10 +47,10 @@ def test_the_pending_set_deleted(scene: Scene) -> None:
 
 
 def test_the_ticket_queue_deleted(scene: Scene) -> None:
-    """All tickets, none of them in a worker's hand already."""
+    """All tickets are deleted; no worker holds one."""
     with stopped(scene.stack.pids(WORKER)):
         for client in scene.redis.client_list():
-            if client["cmd"] == "brpop":  # it would take a ticket for a worker that stands still
+            if client["cmd"] == "brpop":  # it would fetch a ticket for a stopped worker
                 scene.redis.client_kill_filter(_id=client["id"])
         scene.submit(280)
         with scene.fault():

@@ -1,4 +1,4 @@
-"""Redis and Valkey started again, from all that they had written or from less."""
+"""Redis and Valkey restarted, with all of their data or with less."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from damage import kill, redis_server, run_id
 from scene import QUICK, Begin, Scene
 from stack import Stack
 
-WINDOW_S = 2.0  # what is cut off; with `everysec` a crash of the machine costs about one
+WINDOW_S = 2.0  # seconds cut off; with `everysec`, a crash of the machine loses about one
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_redis_killed(scene: Scene) -> None:
 
 @contextmanager
 def another_redis(scene: Scene) -> Iterator[None]:
-    """It ends inside of the block; after it another one answers."""
+    """Redis must be killed in the block; waits until its successor answers."""
     before = run_id(scene.redis)
     yield
     services.wait_until(lambda: damage.answers(scene.redis) and run_id(scene.redis) != before, "Redis")
@@ -46,7 +46,7 @@ def another_redis(scene: Scene) -> Iterator[None]:
 
 @pytest.mark.full
 def test_the_last_two_seconds_of_redis_lost(scene: Scene) -> None:
-    """Submits, claims and finishes of that time are forgotten: the end of the append-only file is cut off."""
+    """The end of the append-only file is cut off, with its submits, claims and finishes."""
     scene.load(400)
     scene.busy()
     file = damage.increments(scene.stack)
@@ -56,7 +56,7 @@ def test_the_last_two_seconds_of_redis_lost(scene: Scene) -> None:
     with scene.fault(memory_lost=True), another_redis(scene), damage.unsupervised(scene.stack):
         kill([redis_server(scene.stack)])
         assert file.stat().st_size > size + 10_000
-        os.truncate(file, size)  # written in whole commands, so this is the end of one
+        os.truncate(file, size)  # Redis writes whole commands, so the cut is between two
     scene.settle()
 
 

@@ -1,4 +1,4 @@
-"""The object store away, and full."""
+"""The object store down, and full."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ DISK = "256m"
 
 @pytest.mark.full
 def test_the_object_store_killed(scene: Scene) -> None:
-    """While it is away nothing is accepted, nothing is claimed, and nothing is counted against a job."""
+    """During the outage no job is accepted or claimed, and no attempt counts as lost."""
     scene.load(400)
     scene.busy()
     with scene.fault():
@@ -41,7 +41,7 @@ def test_the_object_store_killed(scene: Scene) -> None:
 
 
 def refused(stack: Stack) -> bool:
-    """A photo sent now is not accepted, and its sender is told to come back."""
+    """Whether an upload is refused with a Retry-After."""
     content = offline.photos()[0].content
     answer = stack.http.post("/v1/jobs", content=content, headers={"Content-Type": "image/jpeg"})
     return answer.status_code == 503 and "Retry-After" in answer.headers
@@ -57,7 +57,7 @@ def writable(scene: Scene) -> bool:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[services.Service]:
-    """An object store on a small disk of its own, mounted where only it sees it."""
+    """An object store on a small disk, mounted in its own namespace."""
     unshare = namespace()
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -66,12 +66,15 @@ def disk(tmp_path: Path) -> Iterator[services.Service]:
     mount = f'mount -t tmpfs -o size={DISK} none "$VAR" && exec deploy/s3.sh'
     service = services.start([*unshare, "sh", "-c", mount], env, port, tmp_path / "s3.log")
     yield service
-    service.process.kill()  # in a namespace of its own nothing of it is left, so it need not tidy up
+    service.process.kill()  # its namespace disappears with it, so it needs no clean shutdown
     service.process.wait()
 
 
 def namespace() -> list[str]:
-    """How to get a mount namespace here; skips where the kernel does not allow one, unless this is root in CI."""
+    """The command that creates a mount namespace.
+
+    Skips if the kernel does not allow one, except as root in CI.
+    """
     for command in (["unshare", "-m"], ["unshare", "-r", "-m"]):
         trial = [*command, "mount", "-t", "tmpfs", "none", "/mnt"]
         with suppress(FileNotFoundError):
@@ -95,7 +98,7 @@ def test_the_disk_of_the_object_store_full(
 ) -> None:
     scene = begin(on_disk)
     seen = Path(f"/proc/{disk.process.pid}/root{tmp_path}/disk")
-    scene.submit(40)  # SeaweedFS has room for masks by now: on a full disk it uses its volumes' numbers up
+    scene.submit(40)  # makes SeaweedFS allocate volumes for masks: on a full disk it would use up its volume ids
     services.wait_until(lambda: not scene.open(), "the first masks")
     with scene.held():
         scene.submit(280)
@@ -112,6 +115,6 @@ def test_the_disk_of_the_object_store_full(
 
 
 def fill(file: Path) -> None:
-    with file.open("wb", buffering=0) as filler, suppress(OSError):  # the last one says that there is no space left
+    with file.open("wb", buffering=0) as filler, suppress(OSError):  # the last write fails with "no space left"
         while True:
             filler.write(bytes(4096))

@@ -1,4 +1,4 @@
-"""The suite itself: it sees loss where nothing brings jobs back, and it holds with the intervals of every day."""
+"""The fault suite itself: it detects lost jobs, and one scenario uses the default intervals."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from stack import Stack
 NEVER = {"SWEEP_S": 3600, "RECONCILE_S": 3600, "ADOPT_S": 3600}
 
 
-def test_without_housekeeping_jobs_are_lost_and_seen_to_be(tmp_path: Path) -> None:
+def test_without_housekeeping_the_suite_detects_lost_jobs(tmp_path: Path) -> None:
     with Stack(tmp_path, LEASE_S=4, **NEVER) as stack:
         with Scene(stack) as killed:
             killed.load()

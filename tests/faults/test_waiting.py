@@ -1,4 +1,4 @@
-"""More than the workers can do, and no workers at all."""
+"""More jobs than the workers can process, and no workers at all."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_a_burst_of_five_thousand(scene: Scene) -> None:
 
 @pytest.mark.full
 def test_no_worker_alive(scene: Scene, tmp_path: Path) -> None:
-    """Everything is accepted and waits; one worker does it all."""
+    """All jobs are accepted and wait; later one worker processes them all."""
     with damage.unsupervised(scene.stack):
         kill([*scene.stack.pids(WORKER), *pool_children(scene.stack)])
         services.wait_until(lambda: scene.stack.queue()["workers"] == 0, "the end of the heartbeats")

@@ -1,4 +1,4 @@
-"""A real browser, and webs for it."""
+"""A real browser, and web processes for it."""
 
 import os
 import shutil
@@ -35,13 +35,16 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(browser: Browser) -> Opened:
-    """The page of the web on a port, in a window without cookies; whatever the browser complains of fails the test."""
+    """Return a context manager that opens the page on a port, in a window without cookies.
+
+    An error that the browser reports fails the test.
+    """
 
     @contextmanager
     def open_page(port: int, path: str = "/") -> Iterator[Page]:
         page = browser.new_page(base_url=f"http://127.0.0.1:{port}")
         complaints: list[str] = []
-        expected = "the server responded with a status of 4"  # a refused upload, reported by the browser itself
+        expected = "the server responded with a status of 4"  # the browser itself reports a refused upload
         page.on(
             "console",
             lambda message: (
@@ -59,14 +62,14 @@ def opened(browser: Browser) -> Opened:
 
 @pytest.fixture
 def page(opened: Opened, stack: Stack) -> Iterator[Page]:
-    """Open on the stack's page."""
+    """The stack's page in a browser."""
     with opened(stack.port) as made:
         yield made
 
 
 @pytest.fixture
 def guarded(stack: Stack, tmp_path: Path) -> Iterator[Callable[..., int]]:
-    """Further webs of the stack, with settings of their own. → port"""
+    """Yield a function that starts another web process of the stack and returns its port."""
     processes = []
 
     def start(**changes: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 import services
 from playwright.sync_api import expect
 
-# nginx cuts the path off and says so, or passes it on.
+# nginx strips the prefix and names it in a header, or passes it on.
 CUTS_OFF = """location /segue/ {{
     proxy_pass http://127.0.0.1:{port}/; proxy_http_version 1.1; proxy_set_header Host $http_host;
     proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Proto $scheme;
@@ -24,7 +24,7 @@ WAYS = {"a header": (CUTS_OFF, {}), "a setting": (PASSES_ON, {"ROOT_PATH": "/seg
 
 @pytest.fixture(params=WAYS)
 def proxy(request: pytest.FixtureRequest, guarded: Callable[..., int], tmp_path: Path) -> Iterator[int]:
-    """→ its port"""
+    """Yield the port of the proxy."""
     if services.nginx_program() is None:
         if os.environ.get("CI"):
             pytest.fail("no nginx")

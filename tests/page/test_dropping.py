@@ -1,4 +1,4 @@
-"""Folders dropped on the page, and what is said of what fails."""
+"""Folders dropped on the page, and the messages of failures."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from storage.problems import Problem
 
 
 def drop(page: Page, *paths: Path) -> None:
-    """As a file manager does it: the browser itself reads the folders."""
+    """Drop paths as from a file manager: the browser itself reads the folders."""
     protocol = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
@@ -39,7 +39,7 @@ def test_a_dropped_folder_is_walked(page: Page, tmp_path: Path) -> None:
     expect(page.locator(".job")).to_have_count(6)
 
 
-def test_a_picture_that_cannot_be_had_says_why(page: Page, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_fetched_says_why(page: Page, tmp_path: Path) -> None:
     def refuse(route: Route) -> None:
         problem = Problem("gone", "The photo was erased.").to_dict("/")
         route.fulfill(status=410, content_type="application/problem+json", body=json.dumps(problem))

@@ -1,4 +1,4 @@
-"""The page where callers are to be known: signing in with a key, and a public page."""
+"""The page on a server that requires keys: signing in with a key, and a public page."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ def keys(stack: Stack) -> ApiKeys:
 
 
 def segmented(page: Page) -> None:
-    """Upload a photo and see its mask, which the browser fetches by itself."""
+    """Upload a photo and wait for its mask, which the browser fetches by itself."""
     page.locator("#file").set_input_files([PHOTO])
     card = page.locator(".job").first
     expect(card.locator(".status")).to_contain_text("done in", timeout=30_000)
@@ -97,14 +97,14 @@ def test_a_public_page_works_without_signing_in(opened: Opened, guarded: Web) ->
         assert page.request.get(mask or "").status == 404
 
 
-def test_a_session_that_was_lost_is_begun_anew(opened: Opened, guarded: Web) -> None:
+def test_a_lost_session_is_started_again(opened: Opened, guarded: Web) -> None:
     with opened(guarded(PUBLIC_PAGE="1")) as page:
         segmented(page)
         page.context.clear_cookies()
         segmented(page)
 
 
-def test_an_open_page_heeds_no_old_session(page: Page) -> None:
+def test_an_open_page_ignores_an_old_session(page: Page) -> None:
     page.context.add_cookies([{"name": "segue_session", "value": "old", "url": page.url}])
     page.reload()
     segmented(page)

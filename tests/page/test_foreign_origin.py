@@ -1,4 +1,4 @@
-"""A web page of another origin, open in a browser on the machine of `make run`, gets nothing and changes nothing."""
+"""A page of another origin, in a browser on the machine of `make run`, can neither read nor change."""
 
 import re
 import threading
@@ -11,7 +11,7 @@ from listeners import everything_of, ports
 from playwright.sync_api import Browser, Page
 from stack import Stack
 
-# → what the page could read. A request without CORS goes out, but its answer stays hidden.
+# Returns what the page could read. A no-cors request is sent, but its response stays hidden.
 ASK = """async ([url, method, body]) => {
     try {
         const answer = await fetch(url, {method, body, mode: "cors"});
@@ -28,7 +28,7 @@ ATTACKS = (
 )  # fmt: skip
 
 
-# What S3 says to a stranger: it forbids, it cannot, or it lives.
+# The responses of S3 without credentials: forbidden, not supported, or alive.
 NOTHING = re.compile("40[035] |200 $")
 
 

@@ -24,7 +24,7 @@ def test_a_photo_chosen_with_the_button_gets_its_mask_over_it(page: Page, pets: 
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
 
 
-def test_photos_dropped_together_are_all_done_and_a_bad_one_says_why(page: Page) -> None:
+def test_photos_dropped_together_are_all_processed_and_a_bad_one_says_why(page: Page) -> None:
     contents = {
         "good.jpg": pictures.jpeg(200, 150),
         "<b>bad</b>.jpg": b"no image",

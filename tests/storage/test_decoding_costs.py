@@ -23,10 +23,13 @@ LOADED = ("jpeg", "png RGBA", "webp lossless", "HEIF", "AVIF", "GIF", "BMP", "TI
 
 
 def peak_mb(content: bytes, at_least: int | None, small: list[bytes]) -> int:
-    """The peak of a decode, over what a process holds that has decoded a `small` photo of each kind."""
+    """Return the peak memory of a decode, in MB.
+
+    The baseline is a process that has decoded a `small` photo of each kind.
+    """
     for photo in small:
         decode(photo, examined.SETTINGS)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak of the resident memory
     before = examined.peak_mb()
     with suppress(Problem):
         decode(content, examined.SETTINGS, at_least)

@@ -80,7 +80,10 @@ def originals() -> dict[str, bytes]:
         "webp animated": save(photo, "WEBP", **frames),
     }
     for kind in ("HEIF", "AVIF", "GIF", "TIFF"):
-        fresh, second = pictures.photo(61, 43), pictures.photo(61, 43, 1)  # JPEG's encoder leaves its options behind
+        fresh, second = (
+            pictures.photo(61, 43),
+            pictures.photo(61, 43, 1),
+        )  # saving a JPEG leaves its options in the image
         made[kind], made[f"{kind}, two"] = save(fresh, kind), save(fresh, kind, save_all=True, append_images=[second])
         made[f"{kind}, transparent"] = save(photo.convert("RGBA"), kind)
     made["BMP"], made["BMP palette"] = save(photo, "BMP"), save(photo.quantize(9), "BMP")
@@ -273,5 +276,8 @@ LARGEST: dict[str, Callable[[], bytes]] = {
 
 @cache
 def largest(name: str) -> bytes:
-    """Make a photo of exactly the allowed number of pixels: the cost of a legitimate decode."""
+    """Make a photo of exactly the allowed number of pixels: the cost of a legitimate decode.
+
+    Each photo is made on first use and cached.
+    """
     return LARGEST[name]()

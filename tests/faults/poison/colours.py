@@ -1,3 +1,3 @@
-"""Photos of nothing but one of these colours are poison."""
+"""The colours of poisonous photos: a photo of only one of them causes a fault."""
 
 RAISES, KILLS, KILLS_DECODER = (255, 0, 255), (0, 255, 255), (255, 255, 0)

@@ -1,5 +1,6 @@
-"""Found through PYTHONPATH by every Python of a stack: photos of certain colours are poison, to the forward pass or to
-the decoder.
+"""Makes photos of certain colours break the forward pass or the decoder.
+
+Every Python process of a stack imports this module through PYTHONPATH.
 """
 
 import os
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 
 class Poisoned(MetaPathFinder):
-    """Wraps the engine and the decoder once they are imported."""
+    """Wraps the engine and the decoder when they are imported."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in WRAPPERS:
