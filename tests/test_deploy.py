@@ -65,12 +65,12 @@ def roles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_each_container_gets_only_the_secrets_of_its_role(roles: Path, service: str, role: Role) -> None:
     own = credentials.kept(roles)[Role(role)]
-    told: Any = compose(roles=roles)[service]["environment"]
-    assert told["REDIS_URL"] == f"redis://{role}:{own.redis_password}@redis:6379/0"
-    assert (told["S3_ACCESS_KEY"], told["S3_SECRET_KEY"]) == (role, own.s3_secret_key)
-    assert ("S3_USERS" in told) == (role == "operator")
-    assert ("SESSION_SECRET" in told) == (role == "web")
-    assert ("SQL_URL" in told) == (role != "worker")
+    variables: Any = compose(roles=roles)[service]["environment"]
+    assert variables["REDIS_URL"] == f"redis://{role}:{own.redis_password}@redis:6379/0"
+    assert (variables["S3_ACCESS_KEY"], variables["S3_SECRET_KEY"]) == (role, own.s3_secret_key)
+    assert ("S3_USERS" in variables) == (role == "operator")
+    assert ("SESSION_SECRET" in variables) == (role == "web")
+    assert ("SQL_URL" in variables) == (role != "worker")
 
 
 def test_each_program_has_its_own_postgresql_user(roles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,9 +83,9 @@ def test_each_program_has_its_own_postgresql_user(roles: Path, monkeypatch: pyte
     assert set(passwords) == {"web", "housekeeper"}
     assert len({owner, *passwords.values()}) == 3
     for role, password in passwords.items():
-        told = services[role]["environment"]
-        assert told["SQL_URL"] == f"postgresql+psycopg://{role}:{password}@postgres/segue"
-        assert owner not in str(told)
+        variables = services[role]["environment"]
+        assert variables["SQL_URL"] == f"postgresql+psycopg://{role}:{password}@postgres/segue"
+        assert owner not in str(variables)
     assert len(services["web"]["environment"]["SESSION_SECRET"]) >= SHORTEST_SECRET
 
 

@@ -14,7 +14,7 @@ from worker.pipeline.pipeline import Pipeline
 
 
 @pytest.fixture(scope="module")
-def lonely_web(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def web_without_workers(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the URL of the web process."""
     port, log = services.free_ports(1), tmp_path_factory.mktemp("web") / "gunicorn.log"
     started = services.start(services.procfile("web"), services.joining(settings, PORT=port), port, log)

@@ -38,9 +38,9 @@ def run(url: str, *arguments: object, folder: Path) -> Done:
 
 
 @pytest.fixture
-def segue(lonely_web: str, connection: Storage, tmp_path: Path) -> Segue:
+def segue(web_without_workers: str, connection: Storage, tmp_path: Path) -> Segue:
     """Runs commands in a folder with only cat.jpg and dog.jpg, against a server without workers."""
-    return lambda *arguments: run(lonely_web, *arguments, folder=photos(tmp_path))
+    return lambda *arguments: run(web_without_workers, *arguments, folder=photos(tmp_path))
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ def test_a_refusal_of_the_service_is_one_line(segue: Segue) -> None:
 def test_the_json_document_of_a_submission(segue: Segue) -> None:
     tags = ("--tag", "holiday", "--tag", "2026")
     done = segue("submit", "cat.jpg", "missing.jpg", "--priority", "bulk", "--deadline-s", 600, *tags, "--json")
-    told = document(done)
-    assert (done.returncode, told["object"], told["ok"]) == (1, "list", False)
-    sent, missing = told["data"]
+    parsed = document(done)
+    assert (done.returncode, parsed["object"], parsed["ok"]) == (1, "list", False)
+    sent, missing = parsed["data"]
     assert set(sent) == {"id", "photo", "job", "problem", "mask"}
     assert (sent["photo"], sent["problem"], sent["mask"]) == ("cat.jpg", None, None)
     assert (sent["job"]["id"], sent["job"]["object"], sent["job"]["priority"]) == (sent["id"], "job", "bulk")
@@ -125,9 +125,9 @@ def test_masks_are_named_after_their_photos_and_nothing_is_overwritten(served: S
 def test_overlays_and_a_submission_that_only_waits(served: Segue, tmp_path: Path) -> None:
     done = served("submit", "cat.jpg", "dog.jpg", "--wait")
     assert (done.returncode, [line.split()[1] for line in done.stdout.splitlines()]) == (0, ["succeeded"] * 2)
-    told = document(served("wait", *ids(done), "--out", "overlays", "--format", "overlay", "--json"))
-    assert told["ok"]
-    for entry in told["data"]:
+    parsed = document(served("wait", *ids(done), "--out", "overlays", "--format", "overlay", "--json"))
+    assert parsed["ok"]
+    for entry in parsed["data"]:
         with Image.open(tmp_path / entry["mask"]) as overlay:
             assert (overlay.format, overlay.size) == ("JPEG", (70, 50))
 
@@ -145,20 +145,22 @@ def test_status_lists_every_job_and_exits_0_only_if_all_have_masks(segue: Segue,
     assert segue("status", "../queue").returncode == 1
 
 
-def test_a_wait_that_times_out_says_how_to_continue(segue: Segue, lonely_web: str, work: Callable[[], None]) -> None:
+def test_a_wait_that_times_out_says_how_to_continue(
+    segue: Segue, web_without_workers: str, work: Callable[[], None]
+) -> None:
     [cat] = ids(segue("submit", "cat.jpg"))
     late = segue("wait", cat, "--timeout-s", 0.5)
     assert late.returncode == 1
     assert "still queued" in late.stderr
     command = shlex.split(late.stderr.splitlines()[-1].rpartition(": ")[2])
-    assert command == ["segue", "wait", "--url", lonely_web, cat]
+    assert command == ["segue", "wait", "--url", web_without_workers, cat]
     work()
     assert segue(*command[1:]).stdout == f"{cat}  succeeded  cat.jpg\n"
 
 
-def test_ctrl_c_says_how_to_continue(lonely_web: str, connection: Storage, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_continue(web_without_workers: str, connection: Storage, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "segue_client", "submit", "cat.jpg", "dog.jpg", "--out", "masks", "--json"]
-    env = services.environment(SEGUE_URL=lonely_web, PYTHONPATH=services.PYTHONPATH)
+    env = services.environment(SEGUE_URL=web_without_workers, PYTHONPATH=services.PYTHONPATH)
     with subprocess.Popen(
         command, env=env, cwd=photos(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -167,21 +169,21 @@ def test_ctrl_c_says_how_to_continue(lonely_web: str, connection: Storage, tmp_p
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=90)
     assert process.returncode == 130, stderr
-    told = json.loads(stdout)
-    assert [entry["job"]["status"] for entry in told["data"]] == ["queued", "queued"]
+    parsed = json.loads(stdout)
+    assert [entry["job"]["status"] for entry in parsed["data"]] == ["queued", "queued"]
     assert stderr.startswith("Stopped: by Ctrl-C [stopped]\n")
     going = shlex.split(stderr.splitlines()[-1].rpartition(": ")[2])
     assert going == [
-        "segue", "wait", "--url", lonely_web, "--out", "masks", "--format", "index",
-        *[entry["id"] for entry in told["data"]],
+        "segue", "wait", "--url", web_without_workers, "--out", "masks", "--format", "index",
+        *[entry["id"] for entry in parsed["data"]],
     ]  # fmt: skip
 
 
-def test_a_terminal_shows_a_progress_bar_and_stdout_stays_clean(lonely_web: str, segue: Segue) -> None:
+def test_a_terminal_shows_a_progress_bar_and_stdout_stays_clean(web_without_workers: str, segue: Segue) -> None:
     [cat] = ids(segue("submit", "cat.jpg"))
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "segue_client", "wait", cat, "--timeout-s", "3", "--json"]
-    env = services.environment(SEGUE_URL=lonely_web, PYTHONPATH=services.PYTHONPATH, TERM="xterm", COLUMNS=200)
+    env = services.environment(SEGUE_URL=web_without_workers, PYTHONPATH=services.PYTHONPATH, TERM="xterm", COLUMNS=200)
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
         os.close(theirs)
         stdout, _ = process.communicate(timeout=90)
@@ -191,7 +193,7 @@ def test_a_terminal_shows_a_progress_bar_and_stdout_stays_clean(lonely_web: str,
     assert json.loads(stdout)["data"][0]["id"] == cat
     assert "waiting" in shown
     assert "0/1 no live worker" in shown
-    assert f"segue wait --url {lonely_web} {cat}" in shown
+    assert f"segue wait --url {web_without_workers} {cat}" in shown
 
 
 def _read(terminal: int) -> bytes:
@@ -215,9 +217,9 @@ def test_cancel_and_retry(segue: Segue, work: Callable[[], None]) -> None:
 
 
 def test_list_pages_through_filtered_jobs(
-    segue: Segue, lonely_web: str, connection: Storage, monkeypatch: pytest.MonkeyPatch
+    segue: Segue, web_without_workers: str, connection: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Client(lonely_web) as client:
+    with Client(web_without_workers) as client:
         batch = client.open_batch("listed")
         sent = [one.job_id for one in batch.append([(f"{i}.jpg", pictures.jpeg(seed=i)) for i in range(5)])]
         client.cancel(str(sent[0]))
@@ -225,8 +227,8 @@ def test_list_pages_through_filtered_jobs(
         monkeypatch.setattr("segue_client.client.LONGEST_PAGE", 2)
         assert {job.id for job in client.jobs(batch_id=batch.id)} == set(sent)
         assert len(list(client.jobs(batch_id=batch.id, limit=3))) == 3
-    told = document(segue("list", "--batch", batch.id, "--status", "queued", "--json"))
-    assert {job["id"] for job in told["data"]} == set(sent[1:])
+    parsed = document(segue("list", "--batch", batch.id, "--status", "queued", "--json"))
+    assert {job["id"] for job in parsed["data"]} == set(sent[1:])
     assert ids(segue("list", "--batch", batch.id, "--status", "canceled")) == [sent[0]]
     assert len(ids(segue("list", "--batch", batch.id, "--limit", 2))) == 2
 

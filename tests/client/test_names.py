@@ -26,7 +26,7 @@ KNOWN = [
 ]  # fmt: skip
 
 
-def there_and_back(stack: Stack, root: Path, names: "list[bytes]") -> None:
+def check_round_trip(stack: Stack, root: Path, names: "list[bytes]") -> None:
     source, out = root / "in", root / "out"
     source.mkdir()
     for name in names:
@@ -42,7 +42,7 @@ def there_and_back(stack: Stack, root: Path, names: "list[bytes]") -> None:
 
 
 def test_known_names(stack: Stack, tmp_path: Path) -> None:
-    there_and_back(stack, tmp_path, KNOWN)
+    check_round_trip(stack, tmp_path, KNOWN)
 
 
 NAMES = st.one_of(
@@ -58,4 +58,4 @@ NAMES = st.one_of(
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(names=st.lists(NAMES, min_size=10, max_size=25, unique=True))
 def test_random_names(stack: Stack, tmp_path_factory: pytest.TempPathFactory, names: "list[bytes]") -> None:
-    there_and_back(stack, tmp_path_factory.mktemp("names"), names)
+    check_round_trip(stack, tmp_path_factory.mktemp("names"), names)

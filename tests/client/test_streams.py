@@ -99,9 +99,9 @@ def test_json_is_a_document_even_if_the_service_is_down(tmp_path: Path, command:
     (tmp_path / "a.jpg").write_bytes(PHOTO)
     more = {"submit": ["a.jpg"], "list": [], "queue": [], "folder": [".", "--out", "out"]}.get(command, ["job_1"])
     done = segue("http://127.0.0.1:1", tmp_path, command, *more, "--json")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["ok"], told["error"]["code"]) == (1, False, "unreachable")
-    assert told["object"] == {"queue": "error", "folder": "folder"}.get(command, "list")
+    parsed = json.loads(done.stdout)
+    assert (done.returncode, parsed["ok"], parsed["error"]["code"]) == (1, False, "unreachable")
+    assert parsed["object"] == {"queue": "error", "folder": "folder"}.get(command, "list")
 
 
 BATCH = {"id": "bat_1", "name": "x", "status": "open", "counts": {}, "links": {"jobs": "/jobs", "close": "/close"}}

@@ -23,8 +23,8 @@ EXPECTED = re.compile(r"#\s+(\d{3})(?::\s+(.+))?$")
 # Each call's headers and body go to separate files, so that the document can show a plain curl.
 PRELUDE = """set -euo pipefail
 curl() {
-  n=$(ls "$TOLD" | grep -c head || true)
-  command curl --silent --show-error --max-time 60 --dump-header "$TOLD/$n.head" "$@" | tee "$TOLD/$n.body"
+  n=$(ls "$RESPONSES" | grep -c head || true)
+  command curl --silent --show-error --max-time 60 --dump-header "$RESPONSES/$n.head" "$@" | tee "$RESPONSES/$n.body"
 }
 """
 
@@ -73,10 +73,10 @@ def key(stack: Stack) -> str:
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="no curl")
 def test_every_example_gets_its_documented_response(stack: Stack, key: str, tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    told.mkdir()
+    responses = tmp_path / "responses"
+    responses.mkdir()
     (tmp_path / "cat.jpg").write_bytes(pictures.jpeg(320, 240))
-    env = services.environment(URL=str(stack.http.base_url).rstrip("/"), KEY=key, TOLD=told)
+    env = services.environment(URL=str(stack.http.base_url).rstrip("/"), KEY=key, RESPONSES=responses)
     done = subprocess.run(
         ["bash", "-c", PRELUDE + script()],
         env=env,
@@ -88,14 +88,14 @@ def test_every_example_gets_its_documented_response(stack: Stack, key: str, tmp_
     )
     calls = examples()
     for number, example in enumerate(calls):
-        head, body = told / f"{number}.head", told / f"{number}.body"
+        head, body = responses / f"{number}.head", responses / f"{number}.body"
         assert head.exists(), f"not run: {example.command}\n{done.stderr}"
         *_, status = re.findall(r"^HTTP/\S+ (\d{3})", head.read_text(), re.MULTILINE)
         answer = body.read_bytes().decode(errors="replace")
         assert int(status) == example.status, f"{example.command}\n{answer}"
         assert example.fragment in answer, f"{example.command}\n{answer}"
     assert done.returncode == 0, done.stderr
-    assert len(list(told.iterdir())) == 2 * len(calls)
+    assert len(list(responses.iterdir())) == 2 * len(calls)
 
 
 def test_every_route_has_an_example() -> None:

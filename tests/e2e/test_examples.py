@@ -67,12 +67,12 @@ def test_the_notebook(own_stack: Stack) -> None:
     env = {**own_stack.env, "SEGUE_URL": str(own_stack.http.base_url), "PYTHONPATH": path}
     kernel = NotebookClient(book, timeout=170, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}})
     kernel.execute(env=env)
-    told = {cell.id: cell.outputs for cell in book.cells if cell.cell_type == "code"}
-    printed = {name: "".join(out.get("text", "") for out in outputs) for name, outputs in told.items()}
+    outputs_by_cell = {cell.id: cell.outputs for cell in book.cells if cell.cell_type == "code"}
+    printed = {name: "".join(out.get("text", "") for out in outputs) for name, outputs in outputs_by_cell.items()}
     [version] = [entry for entry in own_stack.http.get("/v1/models").json()["data"] if entry["name"] == "shapes"]
     assert f"published {version['id']}, now stable" in "".join(printed.values())
     assert list(printed.values())[-1].strip() == "stable is pets/2"
-    shown = [out for outputs in told.values() for out in outputs if out.output_type == "display_data"]
+    shown = [out for outputs in outputs_by_cell.values() for out in outputs if out.output_type == "display_data"]
     assert len(shown) == 4
     assert all("image/png" in out.data for out in shown)
     assert version["metrics"]["litert"]["test"]["mean_iou"] > 0.6

@@ -54,10 +54,10 @@ def test_an_inner_port_answers_nothing_over_http(inner: list[int]) -> None:
 def test_an_inner_port_answers_nothing_over_grpc_or_tls(inner: list[int], stack: Stack) -> None:
     for port in set(inner) - {stack.redis_port}:
         for secured in (False, True):
-            assert said(port, secured) in (b"", NO_TLS.encode()), (port, secured)
+            assert http2_response(port, secured) in (b"", NO_TLS.encode()), (port, secured)
 
 
-def said(port: int, secured: bool) -> bytes:
+def http2_response(port: int, secured: bool) -> bytes:
     """Send the HTTP/2 preface, which gRPC uses. Returns the response; empty if the server hangs up."""
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE

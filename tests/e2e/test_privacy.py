@@ -22,7 +22,7 @@ GPS_IFD, GPS_AREA = 0x8825, 0x001C
 Document = dict[str, Any]
 
 
-def telling_photo() -> bytes:
+def photo_with_metadata() -> bytes:
     """A JPEG with EXIF, GPS, XMP and a comment."""
     exif = Image.Exif()
     exif.get_ifd(GPS_IFD)[GPS_AREA] = GPS.encode()
@@ -46,15 +46,15 @@ def batch(stack: Stack) -> Document:
     """Two finished items: one with a personal name and a corrected mask, and one that stays."""
     name, note = f"passport-{uuid4().hex}", f"my neighbour {uuid4().hex}"
     made = stack.http.post("/v1/batches", json={"name": "a batch"}).json()
-    files = [("image", (f"{each}.jpg", telling_photo(), "image/jpeg")) for each in (name, "harmless")]
+    files = [("image", (f"{each}.jpg", photo_with_metadata(), "image/jpeg")) for each in (name, "harmless")]
     items = stack.http.post(made["links"]["jobs"], files=files).json()["items"]
     stack.http.post(made["links"]["close"])
     services.wait_until(lambda: stack.http.get(made["links"]["self"]).json()["status"] == "succeeded", "the batch")
-    told = stack.http.get(f"/v1/jobs/{items[0]['job_id']}").json()
-    mask = stack.http.get(told["links"]["mask"]).content
+    document = stack.http.get(f"/v1/jobs/{items[0]['job_id']}").json()
+    mask = stack.http.get(document["links"]["mask"]).content
     form = {"verdict": "corrected", "note": note, "consent_training": "true"}
     answer = stack.http.post(
-        f"{told['links']['self']}/feedback", data=form, files={"mask": ("m.png", mask, "image/png")}
+        f"{document['links']['self']}/feedback", data=form, files={"mask": ("m.png", mask, "image/png")}
     )
     assert answer.status_code == 201, answer.text
     return {**made, "items": items, "name": name, "note": note}

@@ -27,11 +27,11 @@ def test_no_process_holds_anothers_secrets(stack: Stack, role: Role) -> None:
     program = {Role.WEB: "gunicorn", Role.WORKER: "-Q segment", Role.HOUSEKEEPER: "-Q control"}[role]
     for pid in stack.pids(program):
         for one in (pid, *children(pid)):
-            told = Path(f"/proc/{one}/environ").read_text()
-            assert f"secrets/{role}/redis_url" in told
-            others = [other for other in Role if other is not role and f"secrets/{other}/" in told]
+            environ_text = Path(f"/proc/{one}/environ").read_text()
+            assert f"secrets/{role}/redis_url" in environ_text
+            others = [other for other in Role if other is not role and f"secrets/{other}/" in environ_text]
             assert not others
-            assert not [secret for secret in secrets(stack) if secret in told]
+            assert not [secret for secret in secrets(stack) if secret in environ_text]
 
 
 def test_no_secret_is_in_a_command_line_or_a_configuration(stack: Stack) -> None:
@@ -42,9 +42,9 @@ def test_no_secret_is_in_a_command_line_or_a_configuration(stack: Stack) -> None
 
 def test_the_supervisor_passes_on_no_credentials(stack: Stack) -> None:
     supervisor = int((stack.var / "supervisord.pid").read_text())
-    told = Path(f"/proc/{supervisor}/environ").read_text()
-    assert "secrets/" not in told
-    assert "S3_SECRET_KEY" not in told
+    environ_text = Path(f"/proc/{supervisor}/environ").read_text()
+    assert "secrets/" not in environ_text
+    assert "S3_SECRET_KEY" not in environ_text
 
 
 def test_no_other_user_can_read_the_secrets(stack: Stack) -> None:

@@ -90,7 +90,7 @@ def another_child(worker: int, former: int) -> None:
     services.wait_until(lambda: damage.pool_child(worker) not in (None, former), "another child")
 
 
-def untouched(scene: Scene) -> None:
+def check_nothing_repeated(scene: Scene) -> None:
     """Check that no attempt was lost and no job has two results."""
     assert not scene.losses()
     assert set(scene.results().values()) == {1}
@@ -104,7 +104,7 @@ def test_a_worker_ended_by_sigterm_repeats_nothing(scene: Scene) -> None:
         kill([victim], signal.SIGTERM)
         services.wait_until(lambda: gone(victim), "a worker's orderly end", DRAIN_S)
     scene.settle()
-    untouched(scene)
+    check_nothing_repeated(scene)
 
 
 @pytest.mark.full
@@ -117,10 +117,10 @@ def test_all_workers_restarted_in_turn_repeat_nothing(scene: Scene) -> None:
             services.wait_until(lambda pid=victim: gone(pid), "a worker's orderly end", DRAIN_S)
         replaced(scene.stack, WORKER, [victim], 2)
     scene.settle()
-    untouched(scene)
+    check_nothing_repeated(scene)
 
 
-def stubborn(scene: Scene, photo: offline.Photo, key: str) -> Document:
+def submit_until_accepted(scene: Scene, photo: offline.Photo, key: str) -> Document:
     """Repeat a request with the same key until it is accepted. Returns the job."""
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up:
@@ -149,7 +149,7 @@ def clients(scene: Scene, threads: int = 8) -> Iterator[dict[str, Document]]:
         while not over.is_set():
             number = next(numbers)
             photo = photos[number % len(photos)]
-            job = accepted[f"key-{number}"] = stubborn(scene, photo, f"key-{number}")
+            job = accepted[f"key-{number}"] = submit_until_accepted(scene, photo, f"key-{number}")
             scene.accept(job, photo)
 
     with ThreadPoolExecutor(threads) as pool:
@@ -205,7 +205,7 @@ def test_the_web_killed_in_mid_upload_five_times(scene: Scene) -> None:
                 time.sleep(0.5)
     scene.settle()
     for key, job in list(accepted.items())[::10]:
-        assert stubborn(scene, scene.jobs[job["id"]], key)["id"] == job["id"]
+        assert submit_until_accepted(scene, scene.jobs[job["id"]], key)["id"] == job["id"]
     assert len({job["id"] for job in accepted.values()}) == len(accepted) > 20
     stored = {key.rpartition("/")[2] for key in uploads(scene) - before}
     assert stored == set(scene.jobs)

@@ -90,7 +90,7 @@ def test_postgres_killed_under_load(tmp_path: Path, postgres_folder: Path, secon
                 assert stack.http.get("/v1/jobs").status_code == 503
                 assert stack.http.get("/readyz").status_code == 200
             check(stack, database, before | meanwhile)
-            tell(before, meanwhile, seconds)
+            print_pace(before, meanwhile, seconds)
     finally:
         database.dispose()
         service.stop(services.signal.SIGINT)
@@ -105,10 +105,10 @@ def test_sqlite_locked_under_load(tmp_path: Path, seconds: int) -> None:
             meanwhile = work_for(stack, seconds)
         check(stack, database, before | meanwhile)
         database.dispose()
-        tell(before, meanwhile, seconds)
+        print_pace(before, meanwhile, seconds)
 
 
-def tell(before: dict[str, float], meanwhile: dict[str, float], seconds: int) -> None:
+def print_pace(before: dict[str, float], meanwhile: dict[str, float], seconds: int) -> None:
     """Print the pace with and without the database, for `pytest -s`."""
     with_it, without = len(before) / 5, len(meanwhile) / seconds
     print(f"\n{len(meanwhile)} jobs in {seconds} s without SQL: {without:.0f}/s, before {with_it:.0f}/s; none missing")

@@ -37,11 +37,11 @@ def test_photos_dropped_together_are_all_processed_and_a_bad_one_says_why(page: 
             new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
     }"""
     page.evaluate(drop, [[name, list(content)] for name, content in contents.items()])
-    told = {
+    messages = {
         "good.jpg": "done in",
         "<b>bad</b>.jpg": "The content is in an unknown format.",
         "cut.jpg": "The image data is damaged or incomplete.",
     }
-    for name, text in told.items():
+    for name, text in messages.items():
         card = page.locator(".job", has=page.get_by_text(name, exact=True))
         expect(card.locator(".status")).to_contain_text(text, timeout=30_000)

@@ -35,8 +35,8 @@ def libraries(client: "redis.Redis") -> set[str]:
 
 
 def test_memory_is_bounded_and_nothing_evicted(own_redis: "redis.Redis") -> None:
-    told = own_redis.config_get("maxmemory*")
-    assert (told["maxmemory"], told["maxmemory-policy"]) == (str(1024**3), "noeviction")
+    config = own_redis.config_get("maxmemory*")
+    assert (config["maxmemory"], config["maxmemory-policy"]) == (str(1024**3), "noeviction")
 
 
 def test_two_versions_run_side_by_side(own_redis: "redis.Redis") -> None:

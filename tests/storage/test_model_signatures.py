@@ -17,7 +17,7 @@ def key(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def asking(own_store: Storage, key: Path) -> Storage:
+def requiring_signatures(own_store: Storage, key: Path) -> Storage:
     """Storage that requires signatures by `key`."""
     return connect(own_store.settings.replace(model_public_key=model_signatures.make_key(key)))
 
@@ -32,38 +32,40 @@ def refused(storage: Storage, version: str, tmp_path: Path, match: str = "not si
 
 
 def test_a_signed_version_is_used_and_another_is_not(
-    own_store: Storage, asking: Storage, key: Path, tmp_path: Path
+    own_store: Storage, requiring_signatures: Storage, key: Path, tmp_path: Path
 ) -> None:
     own_store.models.publish(version_folder(tmp_path, "7"), key)
     own_store.models.publish(version_folder(tmp_path, "8"))
-    asking.models.fetch("pets/7", tmp_path / "cache", "int8.tflite")
-    refused(asking, "pets/8", tmp_path)
+    requiring_signatures.models.fetch("pets/7", tmp_path / "cache", "int8.tflite")
+    refused(requiring_signatures, "pets/8", tmp_path)
     own_store.models.fetch("pets/8", tmp_path / "other cache", "int8.tflite")
 
 
-def test_a_published_version_can_be_signed(own_store: Storage, asking: Storage, key: Path, tmp_path: Path) -> None:
+def test_a_published_version_can_be_signed(
+    own_store: Storage, requiring_signatures: Storage, key: Path, tmp_path: Path
+) -> None:
     own_store.models.publish(version_folder(tmp_path, "8"))
-    asking.models.sign("pets/8", key)
-    asking.models.verify("pets/8")
+    requiring_signatures.models.sign("pets/8", key)
+    requiring_signatures.models.verify("pets/8")
 
 
 def test_a_changed_card_and_anothers_signature_are_refused(
-    own_store: Storage, asking: Storage, key: Path, tmp_path: Path
+    own_store: Storage, requiring_signatures: Storage, key: Path, tmp_path: Path
 ) -> None:
     for version in ("7", "8"):
         own_store.models.publish(version_folder(tmp_path, version), key)
     objects = own_store.objects
     card, signature = (objects.get(MODELS, f"pets/7/{name}") or b"" for name in ("card.json", "card.sig"))
     objects.put(MODELS, "pets/7/card.json", card + b" ", "application/json")
-    refused(asking, "pets/7", tmp_path)
+    refused(requiring_signatures, "pets/7", tmp_path)
     objects.put(MODELS, "pets/8/card.sig", signature, "application/json")
-    refused(asking, "pets/8", tmp_path)
+    refused(requiring_signatures, "pets/8", tmp_path)
     objects.put(MODELS, "pets/8/card.json", card, "application/json")
-    refused(asking, "pets/8", tmp_path, "has the card of pets/7")
+    refused(requiring_signatures, "pets/8", tmp_path, "has the card of pets/7")
     other = tmp_path / "other.pem"
     model_signatures.make_key(other)
     own_store.models.sign("pets/7", other)
-    refused(asking, "pets/7", tmp_path)
+    refused(requiring_signatures, "pets/7", tmp_path)
 
 
 def test_only_its_owner_can_read_a_private_key_and_it_is_not_overwritten(key: Path) -> None:

@@ -88,10 +88,10 @@ def test_the_position_predicts_the_claim_within_a_micro_batch(
     for _ in range(before):
         next(order, [])
     waiting = [job_id for page in jobs.ids.open() for job_id in page]
-    told = {job_id: jobs.outlook(job_id).position for job_id in waiting}
+    positions = {job_id: jobs.outlook(job_id).position for job_id in waiting}
     replayed = [job_id for batch in claims(jobs) for job_id in batch]
     for place, job_id in enumerate(replayed):
-        position = told.get(job_id)
+        position = positions.get(job_id)
         if position is not None:  # a job that is running has no position
             assert abs(position - place) <= MICRO_BATCH
 

@@ -196,8 +196,8 @@ def test_files_of_real_encoders_are_below_those_limits() -> None:
 def test_importing_does_not_change_pillow() -> None:
     code = (
         "import warnings; from PIL import Image, PngImagePlugin;"
-        "told = lambda: (warnings.filters[:], Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_MEMORY);"
-        "before = told(); import storage.photos.photo; assert told() == before"
+        "state = lambda: (warnings.filters[:], Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_MEMORY);"
+        "before = state(); import storage.photos.photo; assert state() == before"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

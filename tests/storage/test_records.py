@@ -150,7 +150,7 @@ def test_erasing_removes_personal_data(records: Records, database: Database) -> 
     kept = job(filename="cat.jpg")
     records.write([private, kept])
     records.write_batches([(batch, "closed")])
-    records.write_feedback([said(private)])
+    records.write_feedback([feedback_about(private)])
     records.erase({private.id: private.revision + 1, batch.id: 5})
     text = all_text(database)
     for trace in ("passport", "secret", "d" * 64, "Holiday", "my neighbour", "mask.png"):
@@ -162,7 +162,7 @@ def test_erasing_removes_personal_data(records: Records, database: Database) -> 
     assert records.attempts(private.id)[0]["worker"] == "host-1"  # the attempt itself is kept
 
 
-def said(about: Job) -> dict[str, object]:
+def feedback_about(about: Job) -> dict[str, object]:
     return {
         "id": keys.new_feedback_id(), "job_id": about.id, "tenant": "local", "verdict": "bad", "note": "my neighbour",
         "model": "pets/2", "mask_key": "local/x/mask.png", "consent_training": True, "consent_wording": "yes",

@@ -46,7 +46,7 @@ class Distribution(LoadScopeScheduling):
             and not node.shutting_down
             and self._pending_of(self.assigned_work[node]) < 2
         ):
-            if not self.workqueue or self._another_goes_on(node):
+            if not self.workqueue or self._another_worker_remains(node):
                 node.shutdown()
             elif self._alone_is_next() and len(self.nodes) > 1:
                 return
@@ -56,7 +56,7 @@ class Distribution(LoadScopeScheduling):
     def _alone_is_next(self) -> bool:
         return bool(self.workqueue) and _scope_is_alone(next(iter(self.workqueue)))
 
-    def _another_goes_on(self, node: Any) -> bool:
+    def _another_worker_remains(self, node: Any) -> bool:
         """Whether this worker can end: another one remains to run the tests marked `alone`."""
         others = [other for other in self.nodes if other is not node and not other.shutting_down]
         return bool(others) and self._alone_is_next()

@@ -42,13 +42,13 @@ def examine(content: bytes) -> Finding:
     finding = Finding()
     Path("/proc/self/clear_refs").write_text("5")  # reset the peak of the resident memory
     before, started = peak_mb(), time.process_time()
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         header = _tried(finding, lambda: read_header(content, SETTINGS), REFUSALS)
         finding.header_cpu_s = time.process_time() - started
         _decoded(finding, content, header, None)
         _decoded(finding, content, header, SMALL)
-    finding.wrong += [f"warned: {one.message}" for one in told]
+    finding.wrong += [f"warned: {one.message}" for one in caught]
     finding.cpu_s, finding.peak_mb = time.process_time() - started, peak_mb() - before
     return finding
 
@@ -58,11 +58,11 @@ def _decoded(finding: Finding, content: bytes, header: Header | None, at_least: 
     result = _tried(finding, lambda: decode(content, SETTINGS, at_least), codes)
     if result is None:
         return
-    told, photo = result
-    if told != header:
-        finding.wrong.append(f"header {header}, decode {told}")
-    if photo.mode != "RGB" or not _fits(photo, told, at_least):
-        finding.wrong.append(f"{photo.mode} {photo.size} for {told}")
+    decoded_header, photo = result
+    if decoded_header != header:
+        finding.wrong.append(f"header {header}, decode {decoded_header}")
+    if photo.mode != "RGB" or not _fits(photo, decoded_header, at_least):
+        finding.wrong.append(f"{photo.mode} {photo.size} for {decoded_header}")
 
 
 def _fits(photo: Image.Image, header: Header, at_least: int | None) -> bool:

@@ -82,9 +82,9 @@ def test_models_and_erasures_are_recorded(web: Flask, own_store: Storage, tmp_pa
         Action.MODEL_ROLLED_BACK: ("ops", "pets/2", "stable"),
         Action.JOB_ERASED: ("ops", job["id"], ""),
     }
-    for action, told in expected.items():
+    for action, fields in expected.items():
         [found] = recorded(web, action)
-        assert (found.event.actor, found.event.target, found.event.detail) == told
+        assert (found.event.actor, found.event.target, found.event.detail) == fields
 
 
 def test_sessions_are_recorded_from_beginning_to_end(web: Flask, own_store: Storage) -> None:

@@ -170,12 +170,12 @@ def test_events_report_the_state_and_end_with_the_batch(client: FlaskClient, wor
     append(client, batch, three()[:1])
     client.post(batch["links"]["close"])
     answer = client.get(batch["links"]["events"])
-    told = iter(answer.response)
-    first = next(told)
+    chunks = iter(answer.response)
+    first = next(chunks)
     assert b"event: batch.progress" in first
     assert b'"status": "running"' in first
     work()
-    assert b'"status": "succeeded"' in b"".join(told)
+    assert b'"status": "succeeded"' in b"".join(chunks)
     answer.close()
 
 

@@ -16,7 +16,7 @@ from web.app import create_app
 Work = Callable[[], None]
 
 
-def told(lines: Iterator[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def parse_events(lines: Iterator[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield (id, name, document) of each event, without pings."""
     for chunk in lines:
         fields = dict(line.split(": ", 1) for line in chunk.decode().strip().split("\n") if not line.startswith(":"))
@@ -29,7 +29,7 @@ def test_each_change_until_the_end(client: FlaskClient, connection: Storage, wor
     answer = client.get(f"/v1/jobs/{spec.id}/events")
     assert answer.mimetype == "text/event-stream"
     assert answer.headers["X-Accel-Buffering"] == "no"
-    events = told(iter(answer.response))
+    events = parse_events(iter(answer.response))
     event_id, name, document = next(events)
     assert (event_id, name) == (str(document["revision"]), "job.queued")
     assert document["queue"]["position"] == 0
@@ -44,7 +44,7 @@ def test_each_change_until_the_end(client: FlaskClient, connection: Storage, wor
 def test_the_stream_of_an_ended_job_has_one_event(client: FlaskClient, connection: Storage, work: Work) -> None:
     spec = submit(connection, b"\xff\xd8\xff damaged", width=3, height=3)
     work()
-    [(_, name, document)] = told(iter(client.get(f"/v1/jobs/{spec.id}/events").response))
+    [(_, name, document)] = parse_events(iter(client.get(f"/v1/jobs/{spec.id}/events").response))
     assert (name, document["error"]["code"]) == ("job.failed", "unprocessable_image")
 
 
@@ -61,7 +61,7 @@ def test_comments_keep_an_idle_stream_alive(
 
 def test_an_erased_job_ends_its_stream(client: FlaskClient, connection: Storage) -> None:
     spec = submit(connection, pictures.jpeg())
-    events = told(iter(client.get(f"/v1/jobs/{spec.id}/events").response))
+    events = parse_events(iter(client.get(f"/v1/jobs/{spec.id}/events").response))
     assert next(events)[1] == "job.queued"
     client.delete(f"/v1/jobs/{spec.id}")
     assert [name for _, name, _ in events] in ([], ["job.canceled"])

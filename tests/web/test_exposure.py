@@ -46,13 +46,13 @@ def test_an_unsafe_configuration_ends_with_its_reason(
     connect(settings.replace(sql_url=SecretStr(empty))).database.migrate()
     done = started(settings, tmp_path, **{"SQL_URL": empty, **changes})
     assert done.returncode not in (0, None)
-    said = [line for line in done.stderr.splitlines() if "[INFO]" not in line]
-    assert len(said) == 1, done.stderr
-    assert reason in said[0]
+    lines = [line for line in done.stderr.splitlines() if "[INFO]" not in line]
+    assert len(lines) == 1, done.stderr
+    assert reason in lines[0]
     assert "Booting worker" not in done.stderr
 
 
-def test_a_server_does_not_start_on_a_database_without_keys(settings: Settings, tmp_path: Path) -> None:
+def test_a_server_does_not_start_on_a_database_without_tables(settings: Settings, tmp_path: Path) -> None:
     done = started(settings, tmp_path, BIND="0.0.0.0", SQL_URL=f"sqlite:///{tmp_path}/new.db")
     assert done.returncode != 0
     assert "segue setup" in done.stderr

@@ -32,7 +32,7 @@ def job(client: FlaskClient, work: Work) -> dict[str, Any]:
 @pytest.fixture
 def say(client: FlaskClient, job: dict[str, Any]) -> Callable[..., TestResponse]:
     path = f"{job['links']['self']}/feedback"
-    return lambda **said: client.post(path, **said)
+    return lambda **fields: client.post(path, **fields)
 
 
 Say = Callable[..., TestResponse]
@@ -55,9 +55,9 @@ def stored_feedback(connection: Storage, job: dict[str, Any]) -> dict[str, bytes
 @pytest.mark.parametrize("verdict", ["good", "bad"])
 def test_a_verdict_is_stored(connection: Storage, job: dict[str, Any], say: Say, verdict: str) -> None:
     answer = say(json={"verdict": verdict, "note": "Größe 猫"})
-    told = answer.get_json()
+    document = answer.get_json()
     assert answer.status_code == 201
-    assert (told["verdict"], told["note"], told["job_id"], told["consent_training"]) == (
+    assert (document["verdict"], document["note"], document["job_id"], document["consent_training"]) == (
         verdict,
         "Größe 猫",
         job["id"],
@@ -65,7 +65,7 @@ def test_a_verdict_is_stored(connection: Storage, job: dict[str, Any], say: Say,
     )
     [(key, content)] = stored_feedback(connection, job).items()
     stored = json.loads(content)
-    assert key.endswith(f"{told['id']}.json")
+    assert key.endswith(f"{document['id']}.json")
     assert (stored["verdict"], stored["model"], stored["consent_wording"]) == (verdict, "pets/2", "")
 
 
@@ -118,7 +118,7 @@ def test_an_image_that_is_not_a_mask_of_this_photo_is_refused(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "fields",
     [
         {"json": {}},
         {"json": {"verdict": "fine"}},
@@ -131,8 +131,10 @@ def test_an_image_that_is_not_a_mask_of_this_photo_is_refused(
         {"data": {"verdict": ["corrected", "good"], "mask": (io.BytesIO(b"x"), "m.png")}},
     ],
 )
-def test_invalid_feedback_is_refused(connection: Storage, job: dict[str, Any], say: Say, said: dict[str, Any]) -> None:
-    answer = say(**said)
+def test_invalid_feedback_is_refused(
+    connection: Storage, job: dict[str, Any], say: Say, fields: dict[str, Any]
+) -> None:
+    answer = say(**fields)
     assert (answer.status_code, answer.get_json()["code"]) == (400, "invalid_request")
     assert stored_feedback(connection, job) == {}
 

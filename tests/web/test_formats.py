@@ -347,8 +347,10 @@ def test_run_lengths_and_polygons_represent_the_mask_exactly(
     run_lengths = json.loads(client.get(job["links"]["rle"]).data)
     assert run_lengths["size"] == [HEIGHT, WIDTH]
     features = json.loads(client.get(job["links"]["geojson"]).data)["features"]
-    told = [{name: entry[name] for name in ("id", "name", "color", "pixels")} for entry in job["result"]["classes"]]
-    assert [feature["properties"] for feature in features] == told
+    expected_classes = [
+        {name: entry[name] for name in ("id", "name", "color", "pixels")} for entry in job["result"]["classes"]
+    ]
+    assert [feature["properties"] for feature in features] == expected_classes
     for entry, feature in zip(run_lengths["classes"], features, strict=True):
         area = coco.area({"size": [HEIGHT, WIDTH], "counts": entry["counts"]})
         assert area == (mask == entry["id"]).sum()

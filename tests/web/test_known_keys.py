@@ -15,77 +15,79 @@ from web.access import remembered
 from web.access.known_keys import KnownKeys
 
 
-class Asked:
+class CountingDatabase:
     """A fake database of keys that counts its queries."""
 
     def __init__(self) -> None:
         self.keys: dict[str, ApiKey] = {}
-        self.away = False
-        self.questions: list[str] = []
+        self.down = False
+        self.queries: list[str] = []
         self.slow: Callable[[], object] = lambda: None
 
     def add(self, key_id: str, revoked_ms: int = 0) -> None:
         self.keys[key_id] = ApiKey(key_id, "", "acme", frozenset(Scope), "", 1, revoked_ms)
 
     def __call__(self, key_id: str) -> ApiKey | None:
-        self.questions.append(key_id)
+        self.queries.append(key_id)
         self.slow()
-        if self.away:
-            raise Unavailable("away")
+        if self.down:
+            raise Unavailable("down")
         return self.keys.get(key_id)
 
 
 @pytest.fixture
-def asked() -> Asked:
-    made = Asked()
+def database() -> CountingDatabase:
+    made = CountingDatabase()
     made.add("a")
     return made
 
 
-def test_a_fresh_key_is_looked_up_once(asked: Asked) -> None:
-    keys = KnownKeys(asked, 60)
+def test_a_fresh_key_is_looked_up_once(database: CountingDatabase) -> None:
+    keys = KnownKeys(database, 60)
     assert all(keys.valid("a") for _ in range(10))
-    assert asked.questions == ["a"]
+    assert database.queries == ["a"]
 
 
-def test_a_revoked_key_stays_refused_in_an_outage(asked: Asked) -> None:
-    keys = KnownKeys(asked, 0)
+def test_a_revoked_key_stays_refused_in_an_outage(database: CountingDatabase) -> None:
+    keys = KnownKeys(database, 0)
     assert keys.valid("a")
-    asked.add("a", revoked_ms=5)
+    database.add("a", revoked_ms=5)
     assert keys.valid("a") is None
-    asked.away = True
+    database.down = True
     assert keys.valid("a") is None
 
 
-def test_a_cached_key_expires(asked: Asked) -> None:
-    keys = KnownKeys(asked, 60)
-    asked.keys["b"] = ApiKey("b", "", "acme", frozenset(Scope), "", 1, expires_ms=now_ms() + 200)
+def test_a_cached_key_expires(database: CountingDatabase) -> None:
+    keys = KnownKeys(database, 60)
+    database.keys["b"] = ApiKey("b", "", "acme", frozenset(Scope), "", 1, expires_ms=now_ms() + 200)
     assert keys.valid("b")
     services.wait_until(lambda: keys.valid("b") is None, "the key's expiry")
-    assert asked.questions == ["b"]
+    assert database.queries == ["b"]
 
 
-def test_unknown_keys_are_not_cached(asked: Asked) -> None:
-    keys = KnownKeys(asked, 60)
+def test_unknown_keys_are_not_cached(database: CountingDatabase) -> None:
+    keys = KnownKeys(database, 60)
     assert keys.valid("b") is None
     assert not keys.knows("b")
-    asked.add("b")
+    database.add("b")
     assert keys.valid("b")
 
 
-def test_the_cache_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_bounded(database: CountingDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "MOST", 3)
-    keys = KnownKeys(asked, 60)
+    keys = KnownKeys(database, 60)
     for number in range(5):
-        asked.add(str(number))
+        database.add(str(number))
         keys.valid(str(number))
     assert [keys.knows(str(number)) for number in range(5)] == [False, False, True, True, True]
 
 
-def test_in_an_outage_a_known_key_works_for_an_hour(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = KnownKeys(asked, 0)
+def test_in_an_outage_a_known_key_works_for_an_hour(
+    database: CountingDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = KnownKeys(database, 0)
     assert keys.valid("a")
-    asked.away = True
+    database.down = True
     assert keys.valid("a")
     with pytest.raises(Unavailable):
         keys.valid("never seen")
@@ -94,38 +96,40 @@ def test_in_an_outage_a_known_key_works_for_an_hour(asked: Asked, monkeypatch: p
         keys.valid("a")
 
 
-def test_a_database_that_is_down_is_queried_rarely(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = KnownKeys(asked, 0)
+def test_a_database_that_is_down_is_queried_rarely(database: CountingDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = KnownKeys(database, 0)
     keys.valid("a")
-    asked.away = True
+    database.down = True
     for _ in range(5):
         assert keys.valid("a")
-    assert len(asked.questions) == 2
-    asked.away = False
+    assert len(database.queries) == 2
+    database.down = False
     monkeypatch.setattr(remembered, "RETRY_S", 0)
-    asked.add("a", revoked_ms=5)
+    database.add("a", revoked_ms=5)
     assert keys.valid("a") is None
 
 
-def test_concurrent_requests_cost_one_query(asked: Asked) -> None:
-    keys = KnownKeys(asked, 60)
-    asked.slow = lambda: time.sleep(0.1)
+def test_concurrent_requests_cost_one_query(database: CountingDatabase) -> None:
+    keys = KnownKeys(database, 60)
+    database.slow = lambda: time.sleep(0.1)
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(keys.valid, ["a"] * 8))
-    assert asked.questions == ["a"]
+    assert database.queries == ["a"]
 
 
-def test_a_retry_of_a_hanging_database_blocks_one_request_only(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = KnownKeys(asked, 0)
+def test_a_retry_of_a_hanging_database_blocks_one_request_only(
+    database: CountingDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = KnownKeys(database, 0)
     keys.valid("a")
-    asked.away = True
+    database.down = True
     keys.valid("a")
     monkeypatch.setattr(remembered, "RETRY_S", 0)
     hanging = threading.Event()
-    asked.slow = lambda: hanging.wait(60)
+    database.slow = lambda: hanging.wait(60)
     trying = threading.Thread(target=keys.valid, args=("a",))
     trying.start()
-    services.wait_until(lambda: len(asked.questions) == 3, "the question that hangs")
+    services.wait_until(lambda: len(database.queries) == 3, "the hanging query")
     started = time.monotonic()
     assert keys.valid("a")
     assert time.monotonic() - started < 30

@@ -25,11 +25,11 @@ def test_jobs_are_returned_in_the_order_of_the_request(client: FlaskClient, conn
     work()
     waiting = submit(connection, pictures.jpeg())
     answer = ask(client, waiting.id, done.id, waiting.id)
-    told = answer.get_json()
-    assert [(job["id"], job["status"]) for job in told["data"]] == [(waiting.id, "queued"), (done.id, "succeeded")]
-    assert told["missing"] == []
+    document = answer.get_json()
+    assert [(job["id"], job["status"]) for job in document["data"]] == [(waiting.id, "queued"), (done.id, "succeeded")]
+    assert document["missing"] == []
     assert int(answer.headers["Retry-After"]) >= 1
-    assert told["data"][1] == client.get(f"/v1/jobs/{done.id}").get_json()
+    assert document["data"][1] == client.get(f"/v1/jobs/{done.id}").get_json()
     assert "Retry-After" not in ask(client, done.id).headers
 
 
@@ -37,9 +37,9 @@ def test_unknown_erased_and_others_jobs_are_missing_alike(client: FlaskClient, c
     mine, other, erased = submit(connection), submit(connection, tenant="other"), submit(connection)
     assert client.delete(f"/v1/jobs/{erased.id}").status_code == 204
     unknown = keys.new_job_id()
-    told = ask(client, other.id, unknown, mine.id, erased.id).get_json()
-    assert [job["id"] for job in told["data"]] == [mine.id]
-    assert told["missing"] == [other.id, unknown, erased.id]
+    document = ask(client, other.id, unknown, mine.id, erased.id).get_json()
+    assert [job["id"] for job in document["data"]] == [mine.id]
+    assert document["missing"] == [other.id, unknown, erased.id]
 
 
 def test_jobs_that_redis_lost_are_returned_too(client: FlaskClient, connection: Storage, work: Work) -> None:
@@ -47,8 +47,8 @@ def test_jobs_that_redis_lost_are_returned_too(client: FlaskClient, connection: 
     work()
     waiting = submit(connection, pictures.jpeg())
     connection.jobs.client.flushall()
-    told = ask(client, done.id, waiting.id).get_json()
-    assert [job["status"] for job in told["data"]] == ["succeeded", "queued"]
+    document = ask(client, done.id, waiting.id).get_json()
+    assert [job["status"] for job in document["data"]] == ["succeeded", "queued"]
 
 
 def test_two_hundred_take_one_round_trip(

@@ -146,8 +146,8 @@ class Walk:
         same = self.client.get(ended["links"]["image"], headers={"If-None-Match": photo.headers["ETag"]})
         assert same.status_code == 304
         assert self.client.get(f"{path}/mask", headers={"Accept": "image/tiff"}).status_code == 406
-        [told] = re.findall("data: (.*)\n\n$", self.client.get(f"{path}/events").text)
-        self.description.matches({"$ref": "#/components/schemas/Job"}, json.loads(told))
+        [event_data] = re.findall("data: (.*)\n\n$", self.client.get(f"{path}/events").text)
+        self.description.matches({"$ref": "#/components/schemas/Job"}, json.loads(event_data))
         self.remarks(f"{path}/feedback", mask.data)
         assert self.client.post(f"{path}/cancel").status_code == 409
         assert self.client.post(f"{path}/retry").status_code == 409
@@ -213,8 +213,8 @@ class Walk:
         assert len(lines) == 2
         for line in lines:
             self.description.matches({"$ref": "#/components/schemas/Item"}, json.loads(line))
-        [told] = re.findall("data: (.*)\n\n$", self.client.get(links["events"]).text)
-        self.description.matches({"$ref": "#/components/schemas/Batch"}, json.loads(told))
+        [event_data] = re.findall("data: (.*)\n\n$", self.client.get(links["events"]).text)
+        self.description.matches({"$ref": "#/components/schemas/Batch"}, json.loads(event_data))
         archive = zipfile.ZipFile(io.BytesIO(self.client.get(links["archive"]).data))
         assert json.loads(archive.read("manifest.json"))["batch"]["status"] == "partially_failed"
 

@@ -18,14 +18,14 @@ from worker import doctor
 
 
 @pytest.fixture
-def well(own_store: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
+def healthy(own_store: Storage, monkeypatch: pytest.MonkeyPatch) -> Storage:
     monkeypatch.setattr(doctor, "YOUNG_MS", -10_000)
     own_store.models.publish(SHIPPED_MODEL)
     own_store.jobs.workers.beat("worker", 60_000)
     return own_store
 
 
-def wrong(storage: Storage) -> dict[str, str]:
+def problems(storage: Storage) -> dict[str, str]:
     return {finding.what: finding.detail for finding in doctor.examine(storage) if not finding.ok}
 
 
@@ -41,70 +41,70 @@ def ended(storage: Storage) -> Spec:
     return made
 
 
-def test_a_healthy_installation(well: Storage) -> None:
-    ended(well)
-    submit(well)
-    well.tickets.send()
-    assert wrong(well) == {}
+def test_a_healthy_installation(healthy: Storage) -> None:
+    ended(healthy)
+    submit(healthy)
+    healthy.tickets.send()
+    assert problems(healthy) == {}
 
 
-def test_what_redis_lost_is_adopted_and_restored(well: Storage) -> None:
-    done, lost = ended(well), submit(well)
-    well.jobs.client.delete(keys.job(done.id), keys.job(lost.id))
-    assert set(wrong(well)) == {"accepted jobs missing from Redis", "records"}
-    doctor.repair(well)
-    assert wrong(well) == {}
-    assert [well.jobs.get(one.id).status for one in (done, lost)] == ["succeeded", "queued"]  # type: ignore[union-attr]
+def test_what_redis_lost_is_adopted_and_restored(healthy: Storage) -> None:
+    done, lost = ended(healthy), submit(healthy)
+    healthy.jobs.client.delete(keys.job(done.id), keys.job(lost.id))
+    assert set(problems(healthy)) == {"accepted jobs missing from Redis", "records"}
+    doctor.repair(healthy)
+    assert problems(healthy) == {}
+    assert [healthy.jobs.get(one.id).status for one in (done, lost)] == ["succeeded", "queued"]  # type: ignore[union-attr]
 
 
-def test_a_job_hash_that_is_older_than_its_result(well: Storage) -> None:
-    made = submit(well)
-    well.jobs.claim("token", "drainer", "worker")
-    stored(well, made, "token")
-    assert set(wrong(well)) == {"open jobs that have a result"}
-    doctor.repair(well)
-    assert wrong(well) == {}
-    assert well.jobs.get(made.id).status is Status.SUCCEEDED  # type: ignore[union-attr]
+def test_a_job_hash_that_is_older_than_its_result(healthy: Storage) -> None:
+    made = submit(healthy)
+    healthy.jobs.claim("token", "drainer", "worker")
+    stored(healthy, made, "token")
+    assert set(problems(healthy)) == {"open jobs that have a result"}
+    doctor.repair(healthy)
+    assert problems(healthy) == {}
+    assert healthy.jobs.get(made.id).status is Status.SUCCEEDED  # type: ignore[union-attr]
 
 
-def test_an_open_job_whose_photo_is_gone(well: Storage) -> None:
-    made = submit(well)
-    well.tickets.send()
-    well.objects.remove(UPLOADS, keys.upload("local", made.id))
-    assert set(wrong(well)) == {"open jobs without their photo"}
-    doctor.repair(well)
-    assert "open jobs without their photo" not in wrong(well)
-    assert well.jobs.get(made.id) is None
+def test_an_open_job_whose_photo_is_gone(healthy: Storage) -> None:
+    made = submit(healthy)
+    healthy.tickets.send()
+    healthy.objects.remove(UPLOADS, keys.upload("local", made.id))
+    assert set(problems(healthy)) == {"open jobs without their photo"}
+    doctor.repair(healthy)
+    assert "open jobs without their photo" not in problems(healthy)
+    assert healthy.jobs.get(made.id) is None
 
 
-def test_an_open_job_missing_from_the_pending_set(well: Storage) -> None:
-    made = submit(well)
-    well.jobs.client.delete(keys.lane(made.lane))
-    assert set(wrong(well)) == {"open jobs missing from the pending set"}
-    doctor.repair(well)
-    assert wrong(well) == {}
+def test_an_open_job_missing_from_the_pending_set(healthy: Storage) -> None:
+    made = submit(healthy)
+    healthy.jobs.client.delete(keys.lane(made.lane))
+    assert set(problems(healthy)) == {"open jobs missing from the pending set"}
+    doctor.repair(healthy)
+    assert problems(healthy) == {}
 
 
-def test_results_that_nothing_points_at(well: Storage) -> None:
-    made = ended(well)
-    loser = stored(well, made, "loser")
-    assert set(wrong(well)) == {"result objects that no job refers to"}
-    doctor.repair(well)
-    assert wrong(well) == {}
-    assert well.objects.get(RESULTS, loser.result_key) is None
+def test_results_that_nothing_points_at(healthy: Storage) -> None:
+    made = ended(healthy)
+    loser = stored(healthy, made, "loser")
+    assert set(problems(healthy)) == {"result objects that no job refers to"}
+    doctor.repair(healthy)
+    assert problems(healthy) == {}
+    assert healthy.objects.get(RESULTS, loser.result_key) is None
 
 
-def test_a_deleted_mask_is_reported_and_cannot_be_repaired(well: Storage) -> None:
-    made = ended(well)
-    well.objects.remove(RESULTS, well.objects.results("local", made.id)[0].key)
-    doctor.repair(well)
-    assert set(wrong(well)) == {"succeeded jobs without their mask"}
+def test_a_deleted_mask_is_reported_and_cannot_be_repaired(healthy: Storage) -> None:
+    made = ended(healthy)
+    healthy.objects.remove(RESULTS, healthy.objects.results("local", made.id)[0].key)
+    doctor.repair(healthy)
+    assert set(problems(healthy)) == {"succeeded jobs without their mask"}
 
 
-def test_a_damaged_model_and_a_redis_that_lost_something(well: Storage) -> None:
-    well.objects.put(MODELS, "pets/2/int8.tflite", b"damaged", "application/octet-stream")
-    well.jobs.client.delete(keys.EPOCH)
-    found = wrong(well)
+def test_a_damaged_model_and_a_redis_that_lost_something(healthy: Storage) -> None:
+    healthy.objects.put(MODELS, "pets/2/int8.tflite", b"damaged", "application/octet-stream")
+    healthy.jobs.client.delete(keys.EPOCH)
+    found = problems(healthy)
     assert set(found) == {"model stable", "redis"}
     assert "int8.tflite is damaged" in found["model stable"]
 

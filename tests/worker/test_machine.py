@@ -80,13 +80,13 @@ class Jobs(RuleBasedStateMachine):
     @rule(pick=PICK)
     def look(self, pick: int) -> None:
         if self.accepted:
-            self._told(self.accepted[pick % len(self.accepted)])
+            self._get_and_compare(self.accepted[pick % len(self.accepted)])
 
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
         if job := self._some(pick):
             lifecycle.cancel(self.objects, self.jobs, job)
-            self._told(job.id)
+            self._get_and_compare(job.id)
 
     @rule(pick=PICK)
     def retry(self, pick: int) -> None:
@@ -140,7 +140,7 @@ class Jobs(RuleBasedStateMachine):
         if jobs:
             self.jobs.finish(token, "worker", 5, [self._store(job, token) for job in jobs])
         for job in jobs:
-            self._told(job.id)
+            self._get_and_compare(job.id)
 
     @rule(pick=PICK)
     def release(self, pick: int) -> None:
@@ -231,7 +231,7 @@ class Jobs(RuleBasedStateMachine):
             while jobs := self.jobs.claim(token := keys.new_token(), "drainer", "worker"):
                 self.jobs.finish(token, "worker", 1, [self._store(job, token) for job in jobs])
         for job_id in self.accepted:
-            job = self._told(job_id)
+            job = self._get_and_compare(job_id)
             assert job is None or job.status.final, f"{job_id} is still {job.status}"
         left = [key for lane in Lane for key in (keys.lane(lane), keys.leases(lane)) if self.jobs.client.exists(key)]
         assert not left
@@ -248,7 +248,7 @@ class Jobs(RuleBasedStateMachine):
             return Finished(job.id, *self.objects.put_result_after_others(job.spec, token, outcome, mask))
         return Finished(job.id, self.objects.put_result(job.spec, token, outcome, mask), outcome)
 
-    def _told(self, job_id: str) -> Job | None:
+    def _get_and_compare(self, job_id: str) -> Job | None:
         """Return what a GET finds, after comparing it with what earlier GETs found."""
         job = find(self.objects, self.jobs, "local", job_id)
         if job_id in self.erased:

@@ -28,17 +28,17 @@ class Room:
     def __init__(self, most_bytes: int) -> None:
         self.memory, self.pool = Memory(most_bytes), ThreadPoolExecutor(8)
         self.inside: list[str] = []
-        self.let_go: dict[str, threading.Event] = {}
+        self.releases: dict[str, threading.Event] = {}
         self.given_up: set[str] = set()
 
     def ask(self, name: str, cost: int) -> "Future[None]":
-        let_go = self.let_go[name] = threading.Event()
+        release = self.releases[name] = threading.Event()
         place = len(self.memory._queue)
 
         def hold() -> None:
             with self.memory.reserved(cost, lambda: name in self.given_up):
                 self.inside.append(name)
-                assert let_go.wait(PATIENCE_S)
+                assert release.wait(PATIENCE_S)
                 self.inside.remove(name)
 
         asked = self.pool.submit(hold)
@@ -46,7 +46,7 @@ class Room:
         return asked
 
     def end(self, name: str, then: list[str]) -> None:
-        self.let_go[name].set()
+        self.releases[name].set()
         services.wait_until(lambda: sorted(self.inside) == then, f"{then} after {name}")
 
 

@@ -104,9 +104,9 @@ def test_a_mask_carries_the_models_confidence(published: Storage, pipeline: Pipe
     assert done.outcome is not None
     assert done.outcome.result is not None
     assert done.outcome.result["confidence"] == pytest.approx(float(expected.mean()), abs=1e-4)
-    told = published.objects.outcome(done.result_key)
-    assert told is not None
-    assert told.result == done.outcome.result
+    stored_outcome = published.objects.outcome(done.result_key)
+    assert stored_outcome is not None
+    assert stored_outcome.result == done.outcome.result
     assert len(stored) < 16_000
 
 
@@ -305,17 +305,17 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Decoding a photo 13 pixels high hangs until the event is set."""
     import worker.pipeline.preparing as module
 
-    let_go, real = threading.Event(), module.decode
+    release, real = threading.Event(), module.decode
 
     def decode(content: bytes, *rest: Any, **more: Any) -> Any:
         header, photo = real(content, *rest, **more)
         if header.height == 13:
-            let_go.wait(60)
+            release.wait(60)
         return header, photo
 
     monkeypatch.setattr(module, "decode", decode)
-    yield let_go
-    let_go.set()
+    yield release
+    release.set()
 
 
 def test_a_hung_decode_loses_only_its_own_lease(published: Storage, hanging: threading.Event) -> None:

@@ -60,7 +60,7 @@ def opened(made: Storage, name: str = "Holiday") -> BatchSpec:
     return spec
 
 
-def said(made: Storage, job_id: str, note: str = "too much fur") -> Feedback:
+def give_feedback(made: Storage, job_id: str, note: str = "too much fur") -> Feedback:
     feedback_id = keys.new_feedback_id()
     mask_key = keys.feedback("local", job_id, feedback_id, "png")
     given = Feedback(feedback_id, job_id, "local", Verdict.CORRECTED, note, "pets/2", mask_key, True, CONSENT, 7)
@@ -150,7 +150,7 @@ def test_a_row_that_cannot_be_stored_does_not_delay_others(
 
 def test_erased_jobs_are_forgotten(recording: Storage) -> None:
     job = end(recording, submit(recording, filename="passport.jpg"))
-    said(recording, job.id, "my neighbour")
+    give_feedback(recording, job.id, "my neighbour")
     recorder.record(recording)
     assert recording.records.feedback(job.id)
     assert lifecycle.erase(recording.objects, recording.jobs, "local", job.id)
@@ -194,7 +194,7 @@ def test_batches_are_recorded_and_forgotten(recording: Storage) -> None:
 
 def test_feedback_is_recorded_with_the_consent_and_its_wording(recording: Storage) -> None:
     job = end(recording, submit(recording))
-    given = said(recording, job.id)
+    given = give_feedback(recording, job.id)
     recorder.record(recording)
     [row] = recording.records.feedback(job.id)
     assert (row["id"], row["verdict"], row["note"]) == (given.id, "corrected", "too much fur")
@@ -207,7 +207,7 @@ def recorded_and_lost(recording: Storage) -> Iterator[tuple[Storage, dict[str, S
     known, erased = end(recording, submit(recording)), end(recording, submit(recording, filename="passport.jpg"))
     recorder.record(recording)
     unknown, failed = end(recording, submit(recording)), end(recording, submit(recording), "image_decode_failed")
-    said(recording, unknown.id)
+    give_feedback(recording, unknown.id)
     lifecycle.erase(recording.objects, recording.jobs, "local", erased.id)
     recording.jobs.client.flushall()
     return recording, {known.id: Status.SUCCEEDED, unknown.id: Status.SUCCEEDED, failed.id: Status.FAILED}

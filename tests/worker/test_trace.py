@@ -44,7 +44,7 @@ def eventful(recording: Storage) -> str:
     return spec.id
 
 
-def told(story: Story | None) -> list[str]:
+def event_lines(story: Story | None) -> list[str]:
     assert story
     assert [event.at_ms for event in story.events] == sorted(event.at_ms for event in story.events)
     return [event.what for event in story.events]
@@ -52,7 +52,7 @@ def told(story: Story | None) -> list[str]:
 
 def test_the_whole_story(recording: Storage, eventful: str) -> None:
     story = trace(recording, eventful)
-    accepted, taken, lost, again, failed, retried, done, over = told(story)
+    accepted, taken, lost, again, failed, retried, done, over = event_lines(story)
     assert accepted.startswith("accepted: cat.jpg (")
     assert taken == "attempt 1: taken by host-1"
     assert lost == "attempt 1: host-1 lost its lease, queued again"
@@ -66,11 +66,11 @@ def test_the_whole_story(recording: Storage, eventful: str) -> None:
 
 
 def test_the_whole_story_without_redis(recording: Storage, eventful: str) -> None:
-    whole = told(trace(recording, eventful))
+    whole = event_lines(trace(recording, eventful))
     recorder.record(recording)
     recording.jobs.client.flushall()
     story = trace(recording, eventful)
-    assert told(story) == whole
+    assert event_lines(story) == whole
     assert story
     assert story.sources == ["records"]
 
@@ -78,7 +78,7 @@ def test_the_whole_story_without_redis(recording: Storage, eventful: str) -> Non
 def test_redis_alone_knows_the_last_attempt(recording: Storage, eventful: str) -> None:
     down = SecretStr("postgresql+psycopg://segue@127.0.0.1:9/nothing")
     story = trace(connect(recording.settings.replace(sql_url=down)), eventful)
-    assert [what.partition(":")[0] for what in told(story)][:3] == ["accepted", "attempt 2", "attempt 2"]
+    assert [what.partition(":")[0] for what in event_lines(story)][:3] == ["accepted", "attempt 2", "attempt 2"]
     assert story
     assert story.silent == ["records"]
 

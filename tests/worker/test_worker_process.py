@@ -41,7 +41,7 @@ def send(connection: Storage, *names: str, seconds: float = 2.0) -> None:
         app.send_task(SLOW, (name, seconds), queue=SEGMENT_QUEUE)
 
 
-def told(connection: Storage) -> list[str]:
+def log_lines(connection: Storage) -> list[str]:
     """The lines that the slow tasks have logged, in order."""
     return [" ".join(line.split()[:2]) for line in connection.jobs.client.lrange(LOG, 0, -1)]
 
@@ -53,22 +53,22 @@ def depth(connection: Storage) -> int:
 def test_one_ticket_runs_and_the_others_stay_in_the_list(connection: Storage, worker: Service) -> None:
     send(connection, "a", "b", "c", seconds=1.0)
     for done, name in enumerate("abc"):
-        services.wait_until(lambda: told(connection)[-1:] == [f"{name} begins"], name)  # noqa: B023
+        services.wait_until(lambda: log_lines(connection)[-1:] == [f"{name} begins"], name)  # noqa: B023
         time.sleep(0.3)  # time in which a second ticket would be fetched
         assert depth(connection) == 2 - done
-        assert told(connection)[-1] == f"{name} begins"
-    services.wait_until(lambda: len(told(connection)) == 6, "the last")
-    assert told(connection) == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
+        assert log_lines(connection)[-1] == f"{name} begins"
+    services.wait_until(lambda: len(log_lines(connection)) == 6, "the last")
+    assert log_lines(connection) == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
 
 
 def test_a_worker_finishes_only_its_current_ticket_on_sigterm(connection: Storage, worker: Service) -> None:
     send(connection, "a", "b", "c")
-    services.wait_until(lambda: told(connection), "the first")
+    services.wait_until(lambda: log_lines(connection), "the first")
     child = int(connection.jobs.client.lrange(LOG, 0, 0)[0].split()[-1])
     os.kill(child, signal.SIGTERM)  # as a signal to the whole group does
     worker.process.terminate()
     assert worker.process.wait(PATIENCE_S) == 0
-    assert told(connection) == ["a begins", "a ends"]
+    assert log_lines(connection) == ["a begins", "a ends"]
     assert depth(connection) == 2
 
 
@@ -86,7 +86,7 @@ def test_a_pickled_message_is_refused_and_runs_no_code(connection: Storage, work
     app = celery_app(connection.settings.redis_url)
     app.send_task(SLOW, (Evil(tmp_path / "evil"), 0), queue=SEGMENT_QUEUE, serializer="pickle")
     send(connection, "after", seconds=0)
-    services.wait_until(lambda: told(connection) == ["after begins", "after ends"], "the one after it")
+    services.wait_until(lambda: log_lines(connection) == ["after begins", "after ends"], "the one after it")
     assert not (tmp_path / "evil").exists()
     assert "Refusing to deserialize" in (tmp_path / "worker.log").read_text()
     assert worker.process.poll() is None
@@ -95,7 +95,7 @@ def test_a_pickled_message_is_refused_and_runs_no_code(connection: Storage, work
 def test_an_undecodable_message_does_not_stop_the_worker(connection: Storage, worker: Service, tmp_path: Path) -> None:
     connection.jobs.client.lpush(SEGMENT_QUEUE, b"\xff{")
     send(connection, "after", seconds=0)
-    services.wait_until(lambda: told(connection) == ["after begins", "after ends"], "the one after it")
+    services.wait_until(lambda: log_lines(connection) == ["after begins", "after ends"], "the one after it")
     assert connection.jobs.rejected() == 1
     assert "was rejected" in (tmp_path / "worker.log").read_text()
     assert worker.process.poll() is None
