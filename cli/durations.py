@@ -10,7 +10,10 @@ LONGEST_MS = 10 * 365 * UNITS_MS["d"]
 
 
 def span_ms(text: str) -> int:
-    """Parse a duration into milliseconds. Raises BadParameter if it is not valid or exceeds ten years."""
+    """Parse a duration into milliseconds.
+
+    Raises BadParameter if it is not valid or exceeds ten years.
+    """
     found = re.fullmatch(r"(\d{1,9})([smhd])", text)
     span = int(found.group(1)) * UNITS_MS[found.group(2)] if found else LONGEST_MS + 1
     if span > LONGEST_MS:

@@ -47,7 +47,10 @@ def rotate_key(
     grace: Annotated[str, typer.Option(help="How long the old secret stays valid; 0s ends it at once.")] = "24h",
     as_json: JsonOption = False,
 ) -> None:
-    """Give a key a new secret and print it. Sessions opened with the old secret end when it does."""
+    """Give a key a new secret and print it.
+
+    Sessions opened with the old secret end when it does.
+    """
     from storage.records.api_keys import ApiKeys
 
     grace_ms = span_ms(grace)
@@ -76,7 +79,10 @@ def list_keys(as_json: JsonOption = False) -> None:
 
 @app.command("revoke", epilog="Example: segue keys revoke 3f9a1c0b2d4e")
 def revoke_key(key_id: KeyArgument) -> None:
-    """Revoke a key permanently, and end its sessions and event streams. Takes effect within seconds."""
+    """Revoke a key permanently, and end its sessions and event streams.
+
+    Takes effect within seconds.
+    """
     from storage.records.api_keys import ApiKeys
 
     with database() as records:

@@ -23,7 +23,10 @@ def publish(
     promote: Annotated[bool, typer.Option("--promote", help="Also point `stable` at it.")] = False,
     sign: SignOption = None,
 ) -> None:
-    """Check that every engine installed here can load a version, then store it. A version never changes."""
+    """Check that every engine installed here can load a version, then store it.
+
+    A version never changes.
+    """
     from model.card import Card
     from model.engines import ENGINES, installed
     from model.segmenter import Segmenter
@@ -109,7 +112,10 @@ def compare(first: str, second: str) -> None:
 
 @app.command(epilog="Example: segue models promote pets/2 --alias canary")
 def promote(version: str, alias: AliasOption = "stable") -> None:
-    """Point an alias at a version. Workers switch within a second or two, between two micro-batches."""
+    """Point an alias at a version.
+
+    Workers switch within a second or two, between two micro-batches.
+    """
     _change(alias, version)
 
 

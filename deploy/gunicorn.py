@@ -31,7 +31,10 @@ forwarded_allow_ips = ""
 
 
 def on_starting(_: Any) -> None:
-    """Refuse unsafe settings. Runs in the master, which would restart a worker that exits again and again."""
+    """Refuse unsafe settings.
+
+    Runs in the master, which would restart a worker that exits again and again.
+    """
     if reason := refusal(_settings):
         sys.exit(reason)
 

@@ -1,4 +1,7 @@
-"""`segue folder` as a script: masks for a folder of photos. Needs segue-client, but not the server."""
+"""`segue folder` as a script: masks for a folder of photos.
+
+Needs segue-client, but not the server.
+"""
 
 import sys
 

@@ -47,7 +47,10 @@ class Engines:
         self._loading: tuple[str, Future[Segmenter]] | None = None
 
     def offer(self) -> Offer:
-        """The versions that a claim may use now. Starts loading an alias's new version. Raises Unavailable."""
+        """The versions that a claim may use now.
+
+        Starts loading an alias's new version. Raises Unavailable.
+        """
         self._collect()
         aliases = {alias: self._usable(alias, target) for alias, target in self._models.aliases().items()}
         # Jobs that pin a removed version are claimed and fail; jobs of an alias wait until it points elsewhere.

@@ -78,7 +78,10 @@ def backfill() -> None:
 
 
 def _recording(work: Callable[[Any], object]) -> None:
-    """Run `work`, which needs the SQL database. While that is down, changes wait in Redis for the next run."""
+    """Run `work`, which needs the SQL database.
+
+    While that is down, changes wait in Redis for the next run.
+    """
     from worker.housekeeping import recorder  # imports SQLAlchemy, which segmenting does not need
 
     try:

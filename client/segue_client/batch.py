@@ -66,7 +66,10 @@ class Batch:
                 time.sleep(max(0.0, QUICKEST_POLL_S - (time.monotonic() - started)))
 
     def wait(self, timeout_s: float = 3600) -> None:
-        """Block until the batch has ended. A batch that is not closed never ends. Raises TimeoutError."""
+        """Block until the batch has ended.
+
+        A batch that is not closed never ends. Raises TimeoutError.
+        """
         give_up = time.monotonic() + timeout_s
         while not self.final:
             left = give_up - time.monotonic()

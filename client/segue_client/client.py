@@ -26,7 +26,10 @@ LONGEST_PAGE = 200
 
 
 class Client(Transport):
-    """Safe to share between threads. Each call retries for `timeout_s` while the server is down or busy."""
+    """Safe to share between threads.
+
+    Each call retries for `timeout_s` while the server is down or busy.
+    """
 
     def submit(
         self,

@@ -1,4 +1,7 @@
-"""Messages for failed requests. They never quote a library's message, which may contain anything."""
+"""Messages for failed requests.
+
+They never quote a library's message, which may contain anything.
+"""
 
 import socket
 import ssl

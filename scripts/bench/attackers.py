@@ -49,7 +49,10 @@ class Measured:
 
 
 class Client:
-    """A client with its own key and address. Raises RuntimeError if the server refuses a request."""
+    """A client with its own key and address.
+
+    Raises RuntimeError if the server refuses a request.
+    """
 
     def __init__(self, port: int, key: str) -> None:
         self.port, self.key = port, key
@@ -121,7 +124,10 @@ def attacking(attack: Callable[[Target], None], target: Target) -> Iterator[None
 
 
 def measured(made: Stack, victim: Client, done: str, begin: Callable[[], None] = lambda: None) -> Measured:
-    """Measure ROUNDS rounds of the victim. `done`: one of its jobs that has succeeded; `begin`: warms up."""
+    """Measure ROUNDS rounds of the victim.
+
+    `done`: one of its jobs that has succeeded; `begin`: warms up.
+    """
     watched = {"web": web_process(made), "worker": damage.pool_children(made)[0]}
     for pid in watched.values():
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the peak

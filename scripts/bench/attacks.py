@@ -1,4 +1,7 @@
-"""Attacks of one client on a web server that has other clients. Each runs until its process is killed."""
+"""Attacks of one client on a web server that has other clients.
+
+Each runs until its process is killed.
+"""
 
 import contextlib
 import http.client
@@ -46,7 +49,10 @@ def head(target: Target, method: str, path: str, content_type: str = "", length:
 
 
 def held(target: Target, count: int, request: bytes) -> None:
-    """Keep `count` connections with an unfinished request open. Reopen those that the server closes."""
+    """Keep `count` connections with an unfinished request open.
+
+    Reopen those that the server closes.
+    """
     open_files = count + 200
     resource.setrlimit(
         resource.RLIMIT_NOFILE, (open_files, max(open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -105,7 +111,10 @@ def preambles(target: Target) -> None:
 
 
 def abandoned_overlays(target: Target) -> None:
-    """Request overlays and disconnect at once. Each has a different opacity, so that none is cached."""
+    """Request overlays and disconnect at once.
+
+    Each has a different opacity, so that none is cached.
+    """
 
     def ask() -> None:
         alpha = time.time_ns() % 900 / 1000 + 0.05

@@ -54,7 +54,10 @@ def photos() -> list[bytes]:
 
 
 def bare_work(contents: list[bytes]) -> tuple[float, float]:
-    """Decode, infer in micro-batches and encode, in one thread. Returns images per second, CPU ms per image."""
+    """Decode, infer in micro-batches and encode, in one thread.
+
+    Returns images per second, CPU ms per image.
+    """
     segmenter, settings = Segmenter(SHIPPED_MODEL), Settings()
     size = 2 * segmenter.card.input_size
     wall, cpu = time.perf_counter(), time.process_time()

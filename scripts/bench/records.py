@@ -151,7 +151,10 @@ def noting_ms(made: Storage) -> float:
 
 
 def reading_ms(made: Storage) -> float:
-    """Read after each of a job's three changes. Under load, most changes are read together with a later one."""
+    """Read after each of a job's three changes.
+
+    Under load, most changes are read together with a later one.
+    """
     specs = [spec(created_ms=1_790_000_000_000 + number) for number in range(TOLD)]
     for one in specs:
         made.jobs.enqueue(one)

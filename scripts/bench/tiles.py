@@ -36,7 +36,10 @@ def tile(side: int, inner: int, outer: int) -> bytes:
 
 
 def count_macs(network: Any) -> int:
-    """Count the multiplications per image from the layers. A transposed convolution multiplies per input pixel."""
+    """Count the multiplications per image from the layers.
+
+    A transposed convolution multiplies per input pixel.
+    """
     from model.unet import layers
 
     macs = 0

@@ -99,7 +99,10 @@ def cpu_s(pid: int) -> float:
 
 
 def measure(port: int) -> tuple[float, float, int, float]:
-    """Send POSTS posts from THREADS clients. Returns posts per second, p95 in ms, failures, wall seconds."""
+    """Send POSTS posts from THREADS clients.
+
+    Returns posts per second, p95 in ms, failures, wall seconds.
+    """
     started = time.perf_counter()
     with ThreadPoolExecutor(THREADS) as pool:
         times = list(pool.map(lambda _: post(port), range(POSTS)))

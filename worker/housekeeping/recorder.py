@@ -98,7 +98,10 @@ def tidy(storage: Storage, erased: int = 0) -> None:
 
 
 def backfill(storage: Storage) -> int:
-    """Correct the records from the object store, and return how many entries differed. Raises Unavailable."""
+    """Correct the records from the object store, and return how many entries differed.
+
+    Raises Unavailable.
+    """
     differing = 0
     for found in differences(storage):
         for name in found.unrecorded:
@@ -163,7 +166,10 @@ def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: 
 
 
 def ended_job(storage: Storage, tenant: str, job_id: str) -> Job | None:
-    """Rebuild an ended job from its objects. None without a result: it is open, and the housekeeper adopts it."""
+    """Rebuild an ended job from its objects.
+
+    None without a result: it is open, and the housekeeper adopts it.
+    """
     objects: MinioObjects = storage.objects
     spec = objects.spec(tenant, job_id)
     ending = objects.ending(objects.results(tenant, job_id)) if spec else None

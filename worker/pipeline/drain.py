@@ -134,7 +134,10 @@ class Drain:
         self._extend(current)
 
     def _extend(self, current: MicroBatch) -> None:
-        """Extend the leases after a stage. Cancelled jobs skip their remaining stages; lost ones are dropped."""
+        """Extend the leases after a stage.
+
+        Cancelled jobs skip their remaining stages; lost ones are dropped.
+        """
         states = self._storage.jobs.extend(current.token, self._name, self._worker, current.ids)
         for item, state in zip(current.items, states, strict=True):
             if state is Lease.CANCELED:
@@ -143,7 +146,10 @@ class Drain:
         current.items = [item for item, state in zip(current.items, states, strict=True) if state is not Lease.LOST]
 
     def _infer(self, segmenter: Segmenter, items: Sequence[Item]) -> None:
-        """Run one forward pass. If it raises, try each half, down to the image that causes the failure."""
+        """Run one forward pass.
+
+        If it raises, try each half, down to the image that causes the failure.
+        """
         if not items:
             return
         started = time.perf_counter()

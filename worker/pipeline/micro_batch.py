@@ -16,7 +16,10 @@ from storage.problems import Problem
 
 @dataclass
 class Item:
-    """One job in the pipeline. `pixels`: the network's input, RGB; `logits`: the network's output."""
+    """One job in the pipeline.
+
+    `pixels`: the network's input, RGB; `logits`: the network's output.
+    """
 
     job: Job
     pixels: NDArray[np.uint8] | None = None  # [size,size,3]

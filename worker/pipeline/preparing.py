@@ -22,7 +22,10 @@ log = logging.getLogger(__name__)
 
 
 class Preparing:
-    """The threads of a process that fetch and decode. A decoder that hangs is abandoned, with its thread."""
+    """The threads of a process that fetch and decode.
+
+    A decoder that hangs is abandoned, with its thread.
+    """
 
     def __init__(self, storage: Storage, memory: Memory) -> None:
         self._storage, self._memory = storage, memory
@@ -31,7 +34,10 @@ class Preparing:
 
     @property
     def hung(self) -> int:
-        """How many abandoned threads still run. Some do finish: a large photo on a busy machine is only slow."""
+        """How many abandoned threads still run.
+
+        Some do finish: a large photo on a busy machine is only slow.
+        """
         self._abandoned = [(item, future) for item, future in self._abandoned if not future.done()]
         return len(self._abandoned)
 
@@ -68,7 +74,10 @@ class Preparing:
         return [item.job.id for item in waiting]
 
     def _prepare(self, segmenter: Segmenter, item: Item) -> None:
-        """Fetch and decode one photo. Only this call holds the full-size frame, within the memory limit."""
+        """Fetch and decode one photo.
+
+        Only this call holds the full-size frame, within the memory limit.
+        """
         with item.timed("fetch"):
             content = self._storage.objects.get_upload(item.job.spec)
         if content is None:
@@ -93,7 +102,10 @@ class Preparing:
                 item.pixels = self._to_input(segmenter, content)
 
     def _to_input(self, segmenter: Segmenter, content: bytes) -> NDArray[np.uint8]:
-        """Decode and scale a photo. A separate function, so that the photo is freed before its reservation is."""
+        """Decode and scale a photo.
+
+        A separate function, so that the photo is freed before its reservation is.
+        """
         # Twice the network's input size is enough for scaling without aliasing.
         _, photo = decode(content, self._storage.settings, at_least=2 * segmenter.card.input_size)
         return segmenter.to_input(photo)

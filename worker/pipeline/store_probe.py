@@ -19,7 +19,10 @@ class StoreProbe:
         self._failures += 1
 
     def is_up(self) -> bool:
-        """Whether the store is up, as far as known. After a failure, probe it, with growing pauses between probes."""
+        """Whether the store is up, as far as known.
+
+        After a failure, probe it, with growing pauses between probes.
+        """
         if not self._failures:
             return True
         if time.monotonic() < self._probe_at:

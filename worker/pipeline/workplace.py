@@ -9,7 +9,10 @@ from worker.pipeline.storing import Storing
 
 
 class Workplace:
-    """Shared by all drains of a process. `worker`: the name of this worker in leases and reports."""
+    """Shared by all drains of a process.
+
+    `worker`: the name of this worker in leases and reports.
+    """
 
     def __init__(self, storage: Storage, engines: Engines, worker: str) -> None:
         self.storage, self.engines, self.worker = storage, engines, worker

@@ -20,7 +20,10 @@ AFFECTS_ALL = (401, 403, 408, 429, 502, 503, 504)  # statuses that the next entr
 
 @dataclass
 class Entry:
-    """`id` or `photo`: the argument on the command line. `problem`: why it has no job or no mask."""
+    """`id` or `photo`: the argument on the command line.
+
+    `problem`: why it has no job or no mask.
+    """
 
     id: str = ""
     photo: str = ""

@@ -1,4 +1,7 @@
-"""Writes masks into a folder, named after their photos, or one mask to stdout. Overwrites no file."""
+"""Writes masks into a folder, named after their photos, or one mask to stdout.
+
+Overwrites no file.
+"""
 
 import os
 import re
@@ -48,7 +51,10 @@ class Masks:
         return True
 
     def save(self, client: Client, entry: Entry, job: Job) -> None:
-        """Fetch the mask and write it; if that fails, set the entry's problem. Leaves no partial file."""
+        """Fetch the mask and write it; if that fails, set the entry's problem.
+
+        Leaves no partial file.
+        """
         target = entry.target = entry.target or self._free(entry)
         try:
             self._write(target, client.mask(job, self._format))
@@ -95,7 +101,10 @@ class Masks:
 def masks_for(
     out: Path | None, format: str, suffix: str, arguments: Sequence[str], *, as_json: bool,  # noqa: A002
 ) -> Masks | None:  # fmt: skip
-    """The writer for --out, --format and --suffix; None without --out. Raises typer.BadParameter."""
+    """The writer for --out, --format and --suffix; None without --out.
+
+    Raises typer.BadParameter.
+    """
     if out == STREAM and (len(arguments) != 1 or as_json):
         raise typer.BadParameter("--out - writes one mask to stdout: name one photo or job, without --json.")
     return Masks(out, format, suffix) if out else None

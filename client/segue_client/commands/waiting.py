@@ -20,7 +20,10 @@ ASK_EVERY_S = 2
 
 
 def wait_until_ended(client: Client, entries: Sequence[Entry], timeout_s: float, masks: Masks | None) -> None:
-    """Wait until every entry's job has ended, and save each mask if `masks` is given. Raises TimeoutError."""
+    """Wait until every entry's job has ended, and save each mask if `masks` is given.
+
+    Raises TimeoutError.
+    """
     client.timeout_s = WAITING_PATIENCE_S
     waiting = {entry.job.id: entry for entry in entries if entry.job and entry.accepted}
     under_way, outlook = [entry.job for entry in waiting.values() if entry.job], _Outlook(client)
@@ -43,7 +46,10 @@ def _update(client: Client, entry: Entry, job: Job, masks: Masks | None) -> None
 
 
 class _Outlook:
-    """The server's estimate for the last job, requested every ASK_EVERY_S. It is the estimate for all."""
+    """The server's estimate for the last job, requested every ASK_EVERY_S.
+
+    It is the estimate for all.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client, self._asked_at, self._text = client, 0.0, ""

@@ -27,7 +27,10 @@ class Saved:
 
 
 def fetch(client: Client, state: State, found: tuple[Item, Photo]) -> Saved:
-    """Fetch and write one mask. A job that ended without a mask does not count as a failure here."""
+    """Fetch and write one mask.
+
+    A job that ended without a mask does not count as a failure here.
+    """
     item, photo = found
     saved = Saved(item, photo)
     if item.result is None:

@@ -39,7 +39,10 @@ class Entry:
 
 class Journal:
     def __init__(self, path: Path) -> None:
-        """Open and read the journal. Raises OSError, also if the path is a link or not a regular file."""
+        """Open and read the journal.
+
+        Raises OSError, also if the path is a link or not a regular file.
+        """
         self.entries: dict[str, Entry] = {}
         self.batches: dict[str, bool] = {}  # id → whether it is closed, in the order of opening
         self.written: dict[str, str] = {}  # file → digest of what was last written there, for any photo

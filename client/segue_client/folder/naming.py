@@ -12,7 +12,10 @@ LONGEST_NAME_BYTES = 255
 
 
 def targets(photos: Iterable[Photo], suffix: str) -> dict[str, str]:
-    """Return custom_id → relative path of the mask. No two are equal, and none is another's folder."""
+    """Return custom_id → relative path of the mask.
+
+    No two are equal, and none is another's folder.
+    """
     photos = list(photos)
     folders = {str(parent) for photo in photos for parent in PurePosixPath(photo.relative).parents}
     taken, found = folders | {NAME}, {}
@@ -25,7 +28,10 @@ def targets(photos: Iterable[Photo], suffix: str) -> dict[str, str]:
 
 
 def fitted(name: str, suffix: str, *, digest: bool = False) -> str:
-    """`name` and `suffix`. A name too long for a file system is cut, and a digest keeps it unique."""
+    """`name` and `suffix`.
+
+    A name too long for a file system is cut, and a digest keeps it unique.
+    """
     whole = os.fsencode(name)
     if not digest and len(whole) + len(os.fsencode(suffix)) <= LONGEST_NAME_BYTES:
         return name + suffix

@@ -130,14 +130,20 @@ class _Run:
         return batch
 
     def _retry(self, batch: Batch, failed: list[Photo]) -> None:
-        """Run the failed photos again. The server removes their earlier outcomes from the results."""
+        """Run the failed photos again.
+
+        The server removes their earlier outcomes from the results.
+        """
         if failed:
             batch.retry()
             for photo in failed:
                 self.journal.add(retried=photo.custom_id)
 
     def _send(self, photos: Iterable[Photo], batch: Batch | None = None) -> Batch | None:
-        """Append the photos to the batch and return it. Without one, open it for the first readable photo."""
+        """Append the photos to the batch and return it.
+
+        Without one, open it for the first readable photo.
+        """
         chunks = self._chunks(photos)
         for first in chunks:
             batch = batch or self._open()

@@ -46,7 +46,10 @@ class State:
         self.output.write(target, content, self.journal.written.get(target), overwrite=self.order.overwrite)
 
     def to_send(self) -> list[Photo]:
-        """The photos to send. A photo whose mask could not be written is added to `kept` instead."""
+        """The photos to send.
+
+        A photo whose mask could not be written is added to `kept` instead.
+        """
         fresh = [photo for photo in self.photos.values() if self._is_fresh(photo)]
         self.kept |= {photo.custom_id for photo in fresh if self._is_in_the_way(self.target(photo))}
         return [photo for photo in fresh if photo.custom_id not in self.kept]
