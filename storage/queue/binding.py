@@ -2,8 +2,7 @@
 
 from enum import StrEnum
 
-# Lifetime of a binding whose request died before the item got its job hash; that of an idempotency
-# key.
+# Lifetime of a binding whose request died before the item got its job hash. As for idempotency keys.
 BINDING_MS = 24 * 3600 * 1000
 
 

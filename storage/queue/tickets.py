@@ -85,8 +85,7 @@ class Tickets:
     def _send(self, task: str, queue: str) -> bool:
         try:
             # With a queue name only, Celery uses the default exchange. A named exchange has
-            # bindings in
-            # Redis: after a FLUSHALL, messages sent to it would be lost without an error.
+            # bindings in Redis: after a FLUSHALL, messages sent to it would be lost without an error.
             self._app.send_task(task, queue=queue)
         except Exception as error:  # the broker's library may raise anything; the job is safe in any case
             log.warning("%s not sent, the housekeeper will: %s", task, type(error).__name__)

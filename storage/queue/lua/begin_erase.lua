@@ -1,11 +1,12 @@
--- The first step of an erasure: the job leaves the line, and the janitor will finish what its caller may not.
--- ARGV: id   → 'running' (nothing was done), the status before, or nothing for an unknown one
+-- First step of an erasure: removes the job from the pending set. From now on, the janitor
+-- completes the erasure if the caller does not.
+-- ARGV: id   Returns 'running' (nothing was done), the status before, or nil for an unknown job
 local id = ARGV[1]
-local j = standing(id)
+local j = read_with_queue(id)
 if not j.status then return nil end
 if j.status == 'running' then return 'running' end
 if j.status == 'queued' then
-  let_go(id, j)
+  remove_from_queues(id, j)
   write(id, 'canceled', 'finished_ms', NOW)
 end
 redis.call('ZADD', P .. 'retained', 0, id)

@@ -1,18 +1,18 @@
--- Leases up to `micro_batch` waiting jobs to the caller's token, one model version for all of them. The same token gets the
--- same jobs again, so a lost reply orphans nothing. A claim that finds nothing removes its drainer in the same
--- call: a submit after it sees that nobody is draining and sends a ticket.
+-- Leases up to `micro_batch` waiting jobs of one model version to the caller's token. The same
+-- token gets the same jobs again, so a lost reply orphans no job. A claim that finds nothing
+-- removes its drainer in the same call: a later submit sees no drainer and sends a ticket.
 -- ARGV: token, drainer, worker, micro_batch, max pixels, max bytes, lease_ms, drainer_ms,
---       {"aliases": {alias: version}, "refused": {alias or version: true}}, what the worker can use,
+--       the worker's models: {"aliases": {alias: version}, "refused": {alias or version: true}},
 --       run id of this Redis
--- → {record, …}, each a flat list of fields and values
+-- Returns {job hash, …}, each as a flat list of fields and values
 local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
 local micro_batch, max_pixels, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_ms, drainer_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
 local ALONE_FROM = 2
 local claimed, offer = P .. 'claim:' .. token, cjson.decode(ARGV[9])
 
--- A job that was lost with its worker runs among few, then alone in its process: a poisonous one shows itself, the others
--- are freed.
+-- After its first lost lease a job runs with few others, later without others in the process. So a
+-- job that crashes workers is found, and the jobs beside it are freed.
 local function most_companions(losses)
   if losses == 0 then return micro_batch elseif losses < ALONE_FROM then return math.min(8, micro_batch) else return 1 end
 end
@@ -31,9 +31,9 @@ local function oldest(lane, party)
   local id, model, since
   for _, asked in ipairs(redis.call('SMEMBERS', models(lane, party))) do
     if usable(asked) then
-      local head = redis.call('ZRANGE', line(lane, party, asked), 0, 0, 'WITHSCORES')
+      local head = redis.call('ZRANGE', queue_key(lane, party, asked), 0, 0, 'WITHSCORES')
       if not head[1] then
-        redis.call('SREM', models(lane, party), asked) -- its line was deleted
+        redis.call('SREM', models(lane, party), asked) -- its queue was deleted
       elseif not since or tonumber(head[2]) < since then
         id, model, since = head[1], asked, tonumber(head[2])
       end
@@ -46,19 +46,19 @@ end
 local function take(id, lane, party, model)
   local j = read(id, 'status', 'pixels', 'bytes', 'losses', 'deadline_ms')
   if j.status ~= 'queued' or tonumber(j.deadline_ms) <= NOW then
-    leave_line(id, lane, party, model) -- stale, or past its deadline: the sweeper finds it in segue:open
+    remove_from_pending(id, lane, party, model) -- stale, or past its deadline: the sweeper finds it in segue:open
     return 'gone'
   end
   local limit = math.min(most, most_companions(tonumber(j.losses)))
   local fits = pixels + j.pixels <= max_pixels and bytes + j.bytes <= max_bytes and #ids < limit
   if #ids > 0 and not fits then return 'full' end
   version, pixels, bytes, most = resolved(model), pixels + j.pixels, bytes + j.bytes, limit
-  leave_line(id, lane, party, model)
+  remove_from_pending(id, lane, party, model)
   table.insert(ids, { id = id, lane = lane, alone = tonumber(j.losses) >= ALONE_FROM and '1' or '0' })
   return 'taken'
 end
 
--- Parties take turns, one job a turn.
+-- Parties take turns, one job per turn.
 local function take_from(lane)
   local turns, place = P .. 'turns:' .. lane, 0
   while #ids < most do
@@ -70,7 +70,7 @@ local function take_from(lane)
     if not id and redis.call('EXISTS', models(lane, party)) == 0 then
       redis.call('ZREM', turns, party)
     elseif not id then
-      place = place + 1 -- nothing of this party for this worker or this micro-batch
+      place = place + 1 -- the party has no job for this worker or this micro-batch
     end
     if what == 'taken' and redis.call('ZSCORE', turns, party) then
       redis.call('ZADD', turns, redis.call('INCR', P .. 'turn'), party)
@@ -83,7 +83,7 @@ for _, id in ipairs(redis.call('LRANGE', claimed, 0, -1)) do
   if j.token == token and j.status == 'running' then table.insert(ids, { id = id, lane = j.lane }) end
 end
 
--- While an older state may be back, a job that waits here may have ended long ago: nothing is claimed.
+-- Claim nothing while Redis may be in an older state, in which ended jobs still wait.
 if #ids == 0 and redis.call('GET', P .. 'epoch') == ARGV[10] then
   local first, second = 'interactive', 'bulk'
   local both = redis.call('EXISTS', P .. 'turns:interactive', P .. 'turns:bulk') == 2
@@ -105,5 +105,5 @@ else
   redis.call('ZADD', P .. 'drainers', NOW + drainer_ms, drainer)
 end
 local records = {}
-for i, entry in ipairs(ids) do records[i] = redis.call('HGETALL', record(entry.id)) end
+for i, entry in ipairs(ids) do records[i] = redis.call('HGETALL', job_key(entry.id)) end
 return records

@@ -1,9 +1,9 @@
--- A stage made progress: the leases and the drainer live on.
+-- Renews the leases and the drainer after a stage has made progress.
 -- ARGV: token, drainer, worker, lease_ms, drainer_ms, id, …
--- → for each id 'held', 'canceled' (its holder is to stop) or 'lost'
+-- Returns for each id 'held', 'canceled' (the holder must stop) or 'lost'
 local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
 local lease_ms, drainer_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
--- XX: a drainer whose last claim found nothing is gone and must stay gone, or a submit would send no ticket.
+-- XX: never restore a drainer whose last claim found nothing, or the next submit sends no ticket.
 redis.call('ZADD', P .. 'drainers', 'XX', NOW + drainer_ms, drainer)
 redis.call('ZADD', P .. 'progress', NOW, worker)
 local states = {}

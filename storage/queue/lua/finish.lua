@@ -1,10 +1,13 @@
--- The result objects are stored: the holders' jobs become terminal. A compare-and-set on (running, token), so one
--- attempt wins; repeated by the winner it answers 'won' again.
+-- Ends jobs whose result objects are stored. A compare-and-set on (running, token), so one attempt
+-- wins. If the winner repeats the call, it gets 'won' again.
 -- ARGV: token, worker, busy_ms, retention_ms, micro_batch, run id of this Redis,
 --       then for each job: id, status, result key, outcome JSON
--- → for each job 'won', 'lost' (it ended otherwise, or was erased: this result is nobody's), 'superseded' (it is open, and not
---   the caller's: who has it may take this result) or 'unknown' (Redis was lost, or an older state is back: the result object
---   is the truth, or the job was erased)
+-- Returns for each job one of:
+--   'won'
+--   'lost': the job already ended differently or was erased; discard this result
+--   'superseded': another attempt holds the open job and may adopt this result
+--   'unknown': Redis lost data or went back to an older state; the result object decides, unless
+--   the job was erased
 local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local micro_batch = tonumber(ARGV[5])
 local answers, won = {}, 0
@@ -20,18 +23,19 @@ for i = 7, #ARGV, 4 do
     won = won + 1
     table.insert(answers, 'won')
   else
-    -- Its own result is the record's: it has handed it in before, or the record was made again from that very object.
+    -- The job hash has this result: the call is repeated, or the hash was rebuilt from this object.
     local mine = ended(j.status) and j.result_key == key
     local over = ended(j.status) or redis.call('EXISTS', P .. 'gone:' .. id) == 1
     table.insert(answers, mine and 'won' or over and 'lost' or intact and j.status and 'superseded' or 'unknown')
   end
 end
 
--- The measured pace: milliseconds of one busy worker per image, how far single micro-batches lie from it, and images per
--- micro-batch, as moving averages. An image alone costs several times its share of a full micro-batch, and a queue is worked
--- off in full ones: once there is a measurement of those, small ones do not count.
--- `best` is the fastest such average lately: what is to be expected once nothing else takes the workers' cores. It gives way
--- slowly, so that it follows a lasting change.
+-- Updates the moving averages: milliseconds per image of one busy worker, the mean deviation of
+-- micro-batches from it, and images per micro-batch. A single image costs several times its share
+-- of a full micro-batch, and a queue is processed in full ones. So after the first full
+-- micro-batch, smaller ones no longer count.
+-- `best` is the fastest recent average: the pace to expect once nothing else uses the workers'
+-- cores. It rises slowly, so that it follows a lasting slowdown.
 local function pace()
   local old = read_hash(P .. 'rate', 'ms_per_image', 'deviation', 'micro_batch', 'full', 'best')
   local function blend(before, new, weight) return before and before + (new - before) * weight or new end

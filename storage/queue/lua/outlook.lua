@@ -1,20 +1,22 @@
--- How many jobs would be claimed before this one if nothing else arrived, and the pace. O(parties), at any length.
+-- How many jobs would be claimed before this one if nothing more were submitted, and the pace. The
+-- cost grows with the number of parties, not with the queue.
 -- ARGV: id, micro_batch
--- → {position (-1: it does not wait), running, live workers, those that cannot use its model, ms per image, deviation, best}
+-- Returns {position (-1: not waiting), running jobs, live workers, live workers that cannot use its
+--   model, ms per image, deviation, best}
 local id, n = ARGV[1], tonumber(ARGV[2])
 
--- Over all lines of a party.
+-- The sum of `count` over all queues of a party in the lane.
 local function total(lane, party, count)
   local sum = 0
-  for _, model in ipairs(redis.call('SMEMBERS', models(lane, party))) do sum = sum + count(line(lane, party, model)) end
+  for _, model in ipairs(redis.call('SMEMBERS', models(lane, party))) do sum = sum + count(queue_key(lane, party, model)) end
   return sum
 end
 
 local function length(key) return redis.call('ZCARD', key) end
 
--- Before the job of rank r every other party of the lane has r turns, one more if it is ahead in the ring.
+-- Before a job of rank r, every other party of the lane has r turns, plus one if its turn is earlier.
 local function place_in_lane(lane, party, model)
-  local own, created_ms = line(lane, party, model), read(id, 'created_ms').created_ms
+  local own, created_ms = queue_key(lane, party, model), read(id, 'created_ms').created_ms
   if not redis.call('ZSCORE', own, id) then return end
   local rank = total(lane, party, function(key)
     return key == own and redis.call('ZRANK', own, id) or redis.call('ZCOUNT', key, '-inf', '(' .. created_ms)
@@ -31,8 +33,8 @@ local function place_in_lane(lane, party, model)
   return place
 end
 
--- How many claims that begin with the other lane come before the one that reaches this place: of every four claims the
--- fourth begins with bulk, while both lanes wait.
+-- How many claims that start with the other lane precede the claim that reaches this place. While
+-- both lanes have jobs, every fourth claim starts with bulk.
 local function others_claims(lane, place)
   local mine = math.floor(place / n) + 1
   local until_bulk = 3 - tonumber(redis.call('GET', P .. 'claims') or '0') % 4
@@ -42,7 +44,7 @@ local function others_claims(lane, place)
 end
 
 local position = -1
-local j = standing(id)
+local j = read_with_queue(id)
 local place = j.status == 'queued' and place_in_lane(j.lane, j.party, j.model)
 if place then
   local other = j.lane == 'bulk' and 'interactive' or 'bulk'

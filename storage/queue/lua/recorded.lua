@@ -1,4 +1,4 @@
--- What was written to the records is let go of, unless it has changed again meanwhile.
+-- Removes changes that were written to SQL, unless there is a newer revision.
 -- ARGV: id, the revision that was read, …
 for i = 1, #ARGV, 2 do
   if tonumber(redis.call('ZSCORE', P .. 'unrecorded', ARGV[i]) or '-1') == tonumber(ARGV[i + 1]) then

@@ -1,11 +1,11 @@
--- The holder gives jobs back unharmed (shutdown, store outage, no model): nothing is counted against them.
--- ARGV: token, id, …   → how many were given back
-local given = 0
+-- Requeues the holder's jobs (shutdown, store outage, no model) without counting a lost lease.
+-- ARGV: token, id, …   Returns how many were requeued
+local requeued = 0
 for i = 2, #ARGV do
   local j = read(ARGV[i], 'status', 'token')
   if j.status == 'running' and j.token == ARGV[1] then
     requeue(ARGV[i])
-    given = given + 1
+    requeued = requeued + 1
   end
 end
-return given
+return requeued

@@ -1,7 +1,10 @@
--- An idempotency key takes a job id before anything is stored, so that a crashed try is repeated onto the same object.
--- ARGV: tenant, hash, fingerprint, job or batch id to reserve, busy ms, key ttl ms, run id of this Redis, 'job' or 'batch'
--- → {'reserved', id} go on under this id | {'done', id} answered before | {'busy', id} | {'reused', id}
--- | {'recovering', id}: it may be a key that Redis has lost and that is in an upload's metadata
+-- Binds an idempotency key to a job or batch id before anything is stored, so that a retry after a
+-- crash writes the same object.
+-- ARGV: tenant, hash, fingerprint, job or batch id to reserve, busy ms, key ttl ms, run id of this
+--   Redis, 'job' or 'batch'
+-- Returns {'reserved', id} (continue with this id) | {'done', id} (accepted before)
+-- | {'busy', id} (another request is in progress) | {'reused', id} (bound to a different request)
+-- | {'recovering', id} (Redis may have lost the key; an upload's metadata may hold it)
 local idem = P .. 'idem:' .. ARGV[1] .. ':' .. ARGV[2]
 local entry = read_hash(idem, 'id', 'fingerprint', 'busy_until')
 local id = entry.id or ARGV[4]

@@ -1,14 +1,14 @@
--- A job as its upload and its result object tell it: a record that was lost is made again, one that is behind (an older
--- state of Redis came back) is brought up. An ended one stays as it is.
--- ARGV: id, status, retention_ms, key ttl ms, field, value, …   → restored 0|1
+-- Ends a job as its upload and its result object say. Creates a lost job hash, or updates an open
+-- one (Redis went back to an older state). An ended job stays as it is.
+-- ARGV: id, status, retention_ms, key ttl ms, field, value, …   Returns restored 0|1
 local id, status = ARGV[1], ARGV[2]
-local j = standing(id)
+local j = read_with_queue(id)
 if ended(j.status) then return 0 end
-if j.status then let_go(id, j) end
-redis.call('HSET', record(id), unpack(ARGV, 5))
-redis.call('HSETNX', record(id), 'attempt', '1')
+if j.status then remove_from_queues(id, j) end
+redis.call('HSET', job_key(id), unpack(ARGV, 5))
+redis.call('HSETNX', job_key(id), 'attempt', '1')
 remember_key(id, ARGV[4])
 write(id, status)
-if not j.status then count_usage(standing(id, 'bytes'), 1) end
+if not j.status then count_usage(read_with_queue(id, 'bytes'), 1) end
 retain(id, tonumber(ARGV[3]))
 return 1

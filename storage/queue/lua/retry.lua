@@ -1,14 +1,15 @@
--- A job that ended without a mask gets another attempt, with a new deadline; its problem object is gone already.
--- ARGV: id, deadline_ms   → retried 0|1
+-- Queues another attempt, with a new deadline, of a job that ended without a mask. The caller has
+-- already removed its problem object.
+-- ARGV: id, deadline_ms   Returns retried 0|1
 local id, deadline_ms = ARGV[1], ARGV[2]
 local j = read(id, 'status', 'attempt')
 if j.status ~= 'failed' and j.status ~= 'expired' and j.status ~= 'canceled' then return 0 end
 if redis.call('ZSCORE', P .. 'retained', id) == '0' then return 0 end -- it is being erased
 redis.call('ZREM', P .. 'retained', id)
-redis.call('HDEL', record(id), 'outcome', 'result_key', 'finished_ms', 'retained_until_ms', 'cancel', 'token', 'lost',
+redis.call('HDEL', job_key(id), 'outcome', 'result_key', 'finished_ms', 'retained_until_ms', 'cancel', 'token', 'lost',
   'worker', 'started_ms', 'micro_batch')
-redis.call('PERSIST', record(id))
+redis.call('PERSIST', job_key(id))
 redis.call('ZADD', P .. 'open', deadline_ms, id)
 write(id, 'queued', 'attempt', j.attempt + 1, 'losses', '0', 'losses_alone', '0', 'deadline_ms', deadline_ms, 'again', '1')
-wait_in_line(id)
+add_to_pending(id)
 return 1

@@ -1,6 +1,7 @@
--- Lost leases go back into line; what has to end (cancelled, past its deadline, poisonous) is leased to the sweeper.
--- ARGV: token, lease_ms, at most, losses alone that make poison
--- → {{id put back, …}, {{id, verdict}, …}}
+-- Requeues jobs whose leases expired. Leases to the sweeper the jobs that must end: cancelled, past
+-- their deadline, or poisoned (lost too often while running without other jobs).
+-- ARGV: token, lease_ms, limit per kind, losses without other jobs that make a job poisoned
+-- Returns {{requeued id, …}, {{id, verdict}, …}}
 local token, lease_ms, at_most, poison = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local back, ending = {}, {}
 redis.call('SET', P .. 'clock', string.format('%d', NOW))
@@ -24,12 +25,12 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
     if j.status ~= 'running' then
       redis.call('ZREM', leases, id)
     else
-      -- Companions of 0 mean that a sweeper held it, not a worker: that is nothing against the image.
+      -- micro_batch 0: the lease was not a worker's but a sweeper's or canceler's. It does not count.
       if j.micro_batch ~= '0' then
         local lost = string.format('%s %s %d;', j.worker or '-', j.started_ms or '0', NOW)
-        redis.call('HINCRBY', record(id), 'losses', 1)
-        redis.call('HSET', record(id), 'lost', (j.lost or '') .. lost)
-        if j.alone == '1' then redis.call('HINCRBY', record(id), 'losses_alone', 1) end
+        redis.call('HINCRBY', job_key(id), 'losses', 1)
+        redis.call('HSET', job_key(id), 'lost', (j.lost or '') .. lost)
+        if j.alone == '1' then redis.call('HINCRBY', job_key(id), 'losses_alone', 1) end
       end
       local why = verdict(id)
       if why then seize(id, lane, why) else requeue(id); table.insert(back, id) end
@@ -38,9 +39,9 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
 end
 
 for _, id in ipairs(redis.call('ZRANGE', P .. 'open', '-inf', NOW, 'BYSCORE', 'LIMIT', 0, at_most)) do
-  local j = standing(id)
+  local j = read_with_queue(id)
   if j.status == 'queued' then
-    leave_line(id, j.lane, j.party, j.model)
+    remove_from_pending(id, j.lane, j.party, j.model)
     seize(id, j.lane, 'expired')
   elseif j.status ~= 'running' then
     redis.call('ZREM', P .. 'open', id)
