@@ -109,7 +109,7 @@ def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, s
 
     They name the files with its secrets, for the servers started here.
     """
-    kept, ours = credentials.kept(folder), procfile()
+    kept, ours = credentials.load_or_create(folder), procfile()
     own: dict[str, dict[str, str]] = {name: {} for name in (*Role, *CREDENTIALS)}
     if not env.keys() & {"SESSION_SECRET", "SESSION_SECRET_FILE"}:
         own[Role.WEB]["SESSION_SECRET_FILE"] = str(credentials.session_secret(folder))

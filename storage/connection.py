@@ -92,8 +92,7 @@ def connect(settings: Settings, online: bool = False) -> Storage:
         redis_connect_func=server_run.connected,
         **redis_options(settings.redis_url, settings.redis_ca),
         # Every call of a Redis Function may be repeated: `claim` and `finish` return the same
-        # result
-        # for the same token, and repeating the others changes nothing.
+        # result for the same token, and repeating the others changes nothing.
         retry=RETRY_ONLINE if online else RETRY,
     )
     client = redis.Redis(connection_pool=pool)

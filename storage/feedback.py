@@ -13,8 +13,7 @@ from storage import keys
 from storage.objects import FEEDBACK, MinioObjects
 from storage.queue.jobs import RedisJobs
 
-# The text users agree to. It is stored with each consent, so a new wording does not alter earlier
-# consents.
+# The text users agree to. It is stored with each consent, so a new wording leaves earlier ones as they are.
 CONSENT = "This photo and its corrected mask may be kept and used to train better models, until I erase the job."
 
 

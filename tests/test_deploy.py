@@ -64,7 +64,7 @@ def roles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [("web", "web"), ("worker", "worker"), ("housekeeper", "housekeeper"), ("setup", "operator")],
 )
 def test_each_container_gets_only_the_secrets_of_its_role(roles: Path, service: str, role: Role) -> None:
-    own = credentials.kept(roles)[Role(role)]
+    own = credentials.load_or_create(roles)[Role(role)]
     variables: Any = compose(roles=roles)[service]["environment"]
     assert variables["REDIS_URL"] == f"redis://{role}:{own.redis_password}@redis:6379/0"
     assert (variables["S3_ACCESS_KEY"], variables["S3_SECRET_KEY"]) == (role, own.s3_secret_key)
@@ -104,7 +104,7 @@ def test_redis_in_a_container_gets_digests_only(roles: Path) -> None:
     redis: Any = compose(roles=roles)["redis"]
     assert {"type": "bind", "source": str(roles / "redis.acl")}.items() <= redis["volumes"][1].items()
     acl = (roles / "redis.acl").read_text()
-    assert not [own for own in credentials.kept(roles).values() if own.redis_password in acl]
+    assert not [own for own in credentials.load_or_create(roles).values() if own.redis_password in acl]
     readable = [file.name for file in roles.rglob("*") if file.is_file() and file.stat().st_mode & 0o077]
     assert readable == ["redis.acl"]
 

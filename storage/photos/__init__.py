@@ -1,1 +1,1 @@
-"""What counts as a photo, and what a mask file carries."""
+"""Check and decode photos; read and write the confidence in mask files."""

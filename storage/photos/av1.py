@@ -1,4 +1,4 @@
-"""What an AV1 picture declares about itself (AV1 bitstream specification, 5.3 to 5.9), read without a decoder."""
+"""Read the sizes in an AV1 image without a decoder (AV1 bitstream specification, 5.3 to 5.9)."""
 
 from collections.abc import Iterator
 
@@ -12,12 +12,15 @@ _LONGEST = 1024  # bytes of a sequence header, with the most operating points
 
 
 def sizes(configuration: bytes, data: bytes) -> list[Size]:
-    """The sizes of all sequences in an av1C property and its item. Raises ValueError, or TooCostly."""
+    """The sizes of all sequences in an av1C property and in its item.
+
+    Raises ValueError or TooCostly.
+    """
     declared, frames = [], 0
     for number, (kind, body) in enumerate((*_units(configuration[4:]), *_units(data))):
         frames += kind in (_FRAME_HEADER, _FRAME)
         if number == MOST_UNITS or frames > MOST_FRAMES:
-            raise TooCostly("A picture in the AVIF is a film: it must be one picture that stands alone.")
+            raise TooCostly("An image in the AVIF is a video: only still images are accepted.")
         if kind == _SEQUENCE:
             declared.append(_size(Bits(body)))
     return declared
@@ -30,13 +33,13 @@ def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
         position += 2 if head & 4 else 1
         length, position = _length(data, position) if head & 2 else (len(data) - position, position)
         if position + length > len(data):
-            raise ValueError("a unit is cut off")
+            raise ValueError("a unit is truncated")
         yield head >> 3 & 15, data[position : position + min(length, _LONGEST)]
         position += length
 
 
 def _length(data: bytes, position: int) -> tuple[int, int]:
-    """leb128() at the position, and where it ends."""
+    """The leb128() number at `position`, and the position after it."""
     value = 0
     for place in range(8):
         byte = data[position + place]

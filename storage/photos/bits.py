@@ -2,7 +2,7 @@
 
 
 class Bits:
-    """Reads from the start of `data`. Every method raises ValueError behind its end."""
+    """Reads from the start of `data`. Every method raises ValueError at the end of the data."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
@@ -15,7 +15,7 @@ class Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
     def exp_golomb(self) -> int:
-        """ue(v) of ITU-T H.265, 9.2."""
+        """An unsigned Exp-Golomb number: ue(v) in ITU-T H.265, 9.2."""
         zeros = 0
         while not self.read(1):
             zeros += 1

@@ -1,23 +1,23 @@
-"""The boxes of a HEIF or AVIF file (ISO/IEC 14496-12 and 23008-12): which items it has, and where their bytes lie.
+"""Parse the boxes of a HEIF or AVIF file (ISO/IEC 14496-12 and 23008-12): items and their bytes.
 
-Every function raises ValueError for boxes that are damaged, or more than a photo has.
+Every function raises ValueError for damaged boxes, and for more boxes than a photo has.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-MOST_BOXES = 5000  # in one box
-MOST_ITEMS = 1000  # libheif reads no more; a camera writes 50 to 200
+MOST_BOXES = 5000  # within one box
+MOST_ITEMS = 1000  # libheif's limit; cameras write 50 to 200
 TOP = frozenset([b"ftyp", b"meta", b"mdat", b"free"])
 META = frozenset([b"hdlr", b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"idat"])
-METADATA = (b"Exif", b"mime", b"uri ")  # items; Pillow would copy all that an EXIF directory points at
+METADATA = (b"Exif", b"mime", b"uri ")  # kinds of items; Pillow would copy everything that an EXIF directory points at
 STILL = {
     b"avis": b"avif",
     b"hevc": b"heic",
     b"hevx": b"heic",
     b"msf1": b"mif1",
-}  # brands of films: of their first picture
+}  # video brand → brand of the file's first image
 PROPERTIES = frozenset([
     b"ispe", b"hvcC", b"av1C", b"colr", b"pixi", b"irot", b"imir", b"clap", b"auxC", b"pasp", b"lsel", b"a1op", b"a1lx",
     b"clli", b"mdcv",
@@ -25,7 +25,7 @@ PROPERTIES = frozenset([
 
 
 class Box(NamedTuple):
-    """`at`: where it begins; `start` and `end`: of its body."""
+    """Offsets in the file. `at`: the box; `start` and `end`: its body."""
 
     kind: bytes
     at: int
@@ -42,7 +42,10 @@ class Item:
 
 @dataclass
 class Container:
-    """`references`: kind, from and to; `changes`: what a decoder shall not see, and what is written over it."""
+    """`references`: (kind, source item, target items).
+
+    `changes`: offset → four bytes to write there, which hide boxes from a decoder.
+    """
 
     content: bytes
     primary: int = 0
@@ -55,7 +58,7 @@ class Container:
 
 
 class Fields:
-    """Big-endian numbers, one after the other."""
+    """Reads consecutive big-endian numbers."""
 
     def __init__(self, content: bytes, start: int, end: int) -> None:
         self._content, self._position, self._end = content, start, end
@@ -83,7 +86,7 @@ def boxes(content: bytes, start: int, end: int) -> Iterator[Box]:
             size, body = int.from_bytes(content[start + 8 : start + 16], "big"), start + 16
         stop = start + size if size else end
         if stop < body or stop > end:
-            raise ValueError("a box is cut off")
+            raise ValueError("a box is truncated")
         yield Box(content[start + 4 : start + 8], start, body, stop)
         start = stop
     raise ValueError("more boxes than a photo has")
@@ -111,14 +114,14 @@ def read(content: bytes) -> Container:
 
 
 def _brands(top: list[Box]) -> range:
-    """Where they stand, the version of the first one among them."""
+    """Offsets of the brands in the ftyp box; the minor version counts as one."""
     if top[0].kind != b"ftyp":
-        raise ValueError("no file type")
+        raise ValueError("the file type is missing")
     return range(top[0].start, top[0].end - 3, 4)
 
 
 def _full(content: bytes, place: tuple[int, int]) -> tuple[int, Fields]:
-    """Version of a full box, and its fields behind version and flags."""
+    """The version of a full box, and its fields after version and flags."""
     fields = Fields(content, *place)
     version = fields.take(1)
     fields.take(3)
@@ -152,7 +155,7 @@ def _locations(found: Container, place: tuple[int, int], idat: tuple[int, int]) 
         method = fields.take(2) & 15 if version else 0
         reference, base = fields.take(2), fields.take(base_size)
         if number not in found.items or number in seen or method > 1 or reference:
-            raise ValueError("an unknown item, or one that lies elsewhere")
+            raise ValueError("an unknown item, or one outside of this file")
         seen.add(number)
         first, last = (0, len(found.content)) if method == 0 else idat
         for _ in range(fields.take(2)):
@@ -160,14 +163,14 @@ def _locations(found: Container, place: tuple[int, int], idat: tuple[int, int]) 
             start = first + base + fields.take(offset_size)
             end = start + fields.take(length_size)
             if not start < end <= last:
-                raise ValueError("an item outside of the file")
+                raise ValueError("an item extends beyond the file")
             found.items[number].extents.append((start, end))
 
 
 def _properties(found: Container, place: tuple[int, int]) -> None:
     parts = list(boxes(found.content, *place))
     if [box.kind for box in parts] != [b"ipco", b"ipma"]:
-        raise ValueError("not one list of properties and one of their owners")
+        raise ValueError("expected one list of properties and one list of associations")
     known = list(boxes(found.content, parts[0].start, parts[0].end))
     found.changes |= {box.at + 4: b"free" for box in known if box.kind not in PROPERTIES}
     version, fields = _full(found.content, (parts[1].start, parts[1].end))

@@ -1,6 +1,6 @@
-"""Colours by the photo's ICC profile: a wide-gamut, grey or CMYK photo becomes sRGB, as a browser shows it.
+"""Convert a photo to sRGB by its ICC profile, as browsers do: wide-gamut, grey or CMYK.
 
-A profile that is broken, hostile, for another kind of pixels, or sRGB itself changes nothing.
+A profile that is broken, hostile, for other pixels than the photo's, or sRGB itself is ignored.
 """
 
 import io
@@ -11,16 +11,18 @@ from functools import lru_cache
 from PIL import Image
 
 SPACES = {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK"}  # Pillow's modes and the profile's signatures (ICC.1, 7.2.6)
-NEAR = 2  # levels of 255; a profile that moves no colour further is sRGB under another name
-MOST_TAGS = 100  # Little CMS reads no more
-KEPT = 8  # transforms a process keeps: a camera's photos all carry the same profile
+NEAR = 2  # levels of 255; a profile that moves no colour further counts as sRGB
+MOST_TAGS = 100  # Little CMS' limit
+KEPT = 8  # cached transforms per process; all photos of a camera carry the same profile
 
 Transform = Callable[[Image.Image], Image.Image]
 
 
 @lru_cache(maxsize=KEPT)
 def to_srgb(profile: bytes, mode: str) -> Transform | None:
-    """The transform from `mode` (a key of SPACES) to sRGB in mode RGB; None where there is nothing to convert."""
+    """The transform from `mode` (a key of SPACES) to sRGB in mode RGB; None if the profile is
+    ignored.
+    """
     if profile[16:20] != SPACES[mode] or _endless(profile):
         return None
     from PIL import ImageCms  # loaded by the first photo that needs it
@@ -30,12 +32,15 @@ def to_srgb(profile: bytes, mode: str) -> Transform | None:
         intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
         transform = ImageCms.buildTransform(source, target, mode, "RGB", intent, flags)
         return None if _changes_nothing(transform.apply, mode) else transform.apply
-    except Exception:  # whatever Little CMS raises, it is the profile that is broken
+    except Exception:  # any error here means a broken profile
         return None
 
 
 def _endless(profile: bytes) -> bool:
-    """Multi-process elements: a few kilobytes of them can take minutes, and photos carry none."""
+    """Whether the profile has multi-process elements.
+
+    A few kilobytes can take minutes, and photos have none.
+    """
     count = min(MOST_TAGS, int.from_bytes(profile[128:132], "big"))
     places = (int.from_bytes(profile[at : at + 4], "big") for at in range(136, 136 + 12 * count, 12))
     return any(profile[place : place + 4] == b"mpet" for place in places)

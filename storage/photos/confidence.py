@@ -1,8 +1,9 @@
-"""How sure the model was, at each point: a small grey picture inside the mask's PNG, in a chunk of its own.
+"""The model's confidence per pixel: a small grey image in a private chunk of the mask's PNG.
 
-The chunk is ancillary and private, so that every decoder skips it, and not safe to copy: an editor that changes the
-mask must drop it (PNG, third edition, 5.4). Its content: width and height, each an unsigned 16-bit number, big-endian,
-then the values, row by row, one byte each, deflated. 0 is impossible, MOST certain.
+The chunk is ancillary and private, so decoders skip it, and not safe to copy, so an editor that
+changes the mask must drop it (PNG, third edition, 5.4). It holds width and height, each a big-
+endian unsigned 16-bit number, then the deflated values, one byte each, row by row. 0 is impossible,
+MOST is certain.
 """
 
 import io
@@ -18,13 +19,16 @@ _SIZE = struct.Struct(">HH")
 
 def pack(values: bytes, width: int) -> bytes:
     """The chunk's content; `values`: 0 to MOST, in rows of `width`."""
-    # Runs are all that is to be found in them: any search for longer matches costs more and saves nothing.
+    # The values consist of runs. Searching for longer matches would cost time and save nothing.
     deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
     return _SIZE.pack(width, len(values) // width) + deflate.compress(values) + deflate.flush()
 
 
 def read(mask: bytes) -> Image.Image | None:
-    """Out of a mask PNG, without decoding its pixels: mode L, 0 to 255, at the network's size; None without a chunk."""
+    """The confidence in a mask PNG: mode L, 0 to 255, at the network's size. None without a chunk.
+
+    Does not decode the mask's pixels.
+    """
     with Image.open(io.BytesIO(mask), formats=["PNG"]) as image:
         found = [chunk[1] for chunk in image.private_chunks if chunk[0] == CHUNK]  # type: ignore[attr-defined]
     if not found:

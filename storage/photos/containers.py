@@ -1,45 +1,53 @@
-"""What lies around the pixels: cut off before a decoder sees it, so that it can neither slow it down nor fool it.
+"""Common parts of the format modules, which strip a file before a decoder sees it.
 
-A file of 10 MB may hold millions of empty segments, and the decoders look at each of them in Python: seconds of one
-processor and hundreds of megabytes, in the web for a mere look at the header. Each format has a file of its own.
+A file of 10 MB may hold millions of empty segments. The decoders visit each in Python, which costs
+a web process seconds of CPU and hundreds of megabytes just to read the header.
 """
 
 import struct
 from dataclasses import dataclass
 
-MOST_PROFILE = 4 * 1024 * 1024  # bytes of an ICC profile; those of printing presses take 0.5 to 2.7 MB
+MOST_PROFILE = 4 * 1024 * 1024  # bytes of an ICC profile; profiles for printing have 0.5 to 2.7 MB
 
 Size = tuple[int, int]  # width, height
-EDGE = 512  # pixels by which tiles may stick out of a photo; phones write tiles of 512
+EDGE = 512  # pixels by which tiles may exceed the photo; phones write tiles of 512
 
 _ORIENTATION, _BYTE, _SHORT, _LONG = 274, 1, 3, 4
 
 
 class TooCostly(ValueError):
-    """A file that decodes far slower than a photo, or that needs far more memory. Its text is for the sender."""
+    """A file that would take far more time or memory to decode than a photo.
+
+    The message is for the caller.
+    """
 
 
 def with_edge(size: Size) -> int:
-    """The pixels of a photo and of what may stick out of it. Memory is reserved for the photo alone."""
+    """The pixels of a photo including what its tiles may exceed it by.
+
+    Memory is reserved without that.
+    """
     return (size[0] + EDGE) * (size[1] + EDGE)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`max_upload_*` of the settings."""
+    """The settings `max_upload_pixels` and `max_upload_side`."""
 
     pixels: int
     side: int
 
     def check(self, size: Size) -> None:
-        """Raises TooCostly for a larger one."""
+        """Raises TooCostly for a larger image."""
         if max(size) > self.side or size[0] * size[1] > self.pixels:
             raise TooCostly(f"An image may have at most {self.pixels} pixels and {self.side} pixels per side.")
 
 
 @dataclass(frozen=True)
 class Bare:
-    """A file reduced to its first picture, and the metadata that was cut off it: EXIF block and ICC profile."""
+    """A file reduced to its first image, and the metadata removed from it: EXIF block and ICC
+    profile.
+    """
 
     content: bytes
     exif: bytes = b""
@@ -47,7 +55,9 @@ class Bare:
 
 
 def orientation(exif: bytes) -> int:
-    """The tag of the first directory (TIFF 6.0, tag 274), 1 to 8; 1 where it is absent or unreadable."""
+    """The orientation (TIFF 6.0, tag 274) in the first directory, 1 to 8; 1 if missing or
+    unreadable.
+    """
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None or len(tiff) < 8:

@@ -1,4 +1,4 @@
-"""Which format a file has, by its content and never by its name; what is accepted, and what the rest is called."""
+"""Recognise a file's format by its content, never by its name. Lists the accepted formats."""
 
 import importlib
 from collections.abc import Callable
@@ -19,9 +19,11 @@ from storage.photos.tiff import TIFF_SIGNATURES, bare_tiff
 
 @dataclass(frozen=True)
 class Format:
-    """One that is accepted. `bare` raises ValueError, or TooCostly.
+    """An accepted format.
 
-    `name`: Pillow's; `title`: for people; `upright`: the decoder turns the photo itself.
+    `name`: Pillow's; `title`: the display name; `plugin`: the module with the decoder; `bare`:
+    strips a file to its first image and raises ValueError or TooCostly; `upright`: the decoder
+    applies the orientation.
     """
 
     name: str
@@ -31,12 +33,15 @@ class Format:
     upright: bool = False
 
     def load_decoder(self) -> None:
-        """Only the first photo of a format pays for it."""
+        """Import the decoder, at the first photo of the format."""
         _load(self.plugin)
 
 
 def bare_webp(content: bytes, limits: Limits) -> Bare:
-    """As it is, but its size is read before Pillow opens it: libwebp allocates the canvas twice to read the header."""
+    """Check the size and return the file unchanged.
+
+    libwebp would allocate the canvas twice just to read the header.
+    """
     if found := webp.sizes(content):
         limits.check(found.canvas)
         check_frame(found.frame, found.canvas)
@@ -64,20 +69,20 @@ _SIGNATURES = {
     **dict.fromkeys(TIFF_SIGNATURES, "TIFF"),
 }
 _AVIF_BRANDS = frozenset([b"avif", b"avis"])
-# What is not accepted, by its first bytes, as it is called in the problem.
+# First bytes of formats that are not accepted → the name that the problem shows.
 _OTHERS = {
     b"%PDF": "PDF", b"%!PS": "PostScript", b"<svg": "SVG", b"<?xml": "XML", b"<!doctype html": "HTML",
     b"<html": "HTML", b"PK\3\4": "ZIP", b"\x1f\x8b": "gzip", b"8BPS": "Photoshop (PSD)", b"\0\0\1\0": "an icon (ICO)",
     b"\0\0\0\x0cjP  \r\n": "JPEG 2000", b"\xff\x4f\xff\x51": "JPEG 2000", b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
     b"II+\0": "BigTIFF", b"MM\0+": "BigTIFF", b"IIU\0": "a camera's raw file", b"IIRO": "a camera's raw file",
-    b"FUJIFILMCCD-RAW": "a camera's raw file", b"\x1aE\xdf\xa3": "a film (Matroska, WebM)",
-    b"version https://git-lfs": "a pointer of Git LFS",
+    b"FUJIFILMCCD-RAW": "a camera's raw file", b"\x1aE\xdf\xa3": "a video (Matroska, WebM)",
+    b"version https://git-lfs": "a Git LFS pointer",
 }  # fmt: skip
 
 
 def recognise(content: bytes) -> Format | None:
-    """None for a format that is not accepted."""
+    """The format of the content; None if it is not accepted."""
     for signature, name in _SIGNATURES.items():
         if content.startswith(signature):
             return BY_NAME[name]
@@ -89,13 +94,13 @@ def recognise(content: bytes) -> Format | None:
     return BY_NAME["HEIF"] if found & HEIC_BRANDS else None
 
 
-def described(content: bytes) -> str:
-    """The name of a format that is not accepted."""
+def describe(content: bytes) -> str:
+    """A phrase for a format that is not accepted: "The content is …"."""
     start = content[:64].lstrip().lower() if content[:1] in (b"<", b" ", b"\n", b"\r", b"\t") else content[:64]
     if brands(content):
-        return "a film or a camera's raw file (MP4 family)"
+        return "a video or a camera's raw file (MP4 family)"
     if content.startswith(b"RIFF"):
-        return "a film or a sound (RIFF)"
+        return "a video or audio file (RIFF)"
     for signature, name in _OTHERS.items():
         if start.startswith(signature):
             return name
@@ -106,7 +111,7 @@ def described(content: bytes) -> str:
 def _load(plugin: str) -> None:
     module: Any = importlib.import_module(plugin)
     if plugin == "pillow_heif":
-        # One thread: the worker decodes several photos at a time. What lies beside the photo is not looked at.
+        # One thread: the worker decodes several photos at a time. Skip images beside the photo.
         module.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
     if plugin == "PIL.AvifImagePlugin":
-        module.DEFAULT_MAX_THREADS = 1  # the same
+        module.DEFAULT_MAX_THREADS = 1  # for the same reason

@@ -1,8 +1,8 @@
-"""HEIF (ISO/IEC 23008-12): a HEVC or AV1 picture, or a grid of such, and what it would cost to decode it.
+"""HEIF (ISO/IEC 23008-12): refuse files that are too costly to decode, and strip the others.
 
-The containers may declare a small photo around coded pictures of any size, nest them, or use one many times. So every
-coded picture that a decoder would meet is looked at first, and only what cameras and editors write is let through: one
-coded picture or one grid of them, with a coded alpha channel at most.
+A container may declare a small photo around coded images of any size, nest them, or use one many
+times. So this module checks every coded image that a decoder would process, and accepts only what
+cameras and editors write: one coded image or one grid of them, with at most a coded alpha channel.
 """
 
 from collections import Counter
@@ -13,15 +13,15 @@ from storage.photos.boxes import Container, Fields, Item
 from storage.photos.containers import Bare, Limits, Size, TooCostly, with_edge
 
 HEIC_BRANDS = frozenset([b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"])
-BLOCK = 64  # pixels by which a coded picture may be larger than what is shown of it
-MOST_PARTS = 3  # what is coded may be so many times as large as the photo: picture, alpha and depth
-MOST_REPEATS = 2  # what is decoded may be so many times as long as the file
+BLOCK = 64  # pixels by which a coded image may exceed its visible part
+MOST_PARTS = 3  # all coded images may have this many times the photo's pixels: image, alpha and depth
+MOST_REPEATS = 2  # all decoded data may be this many times as long as the file
 
 Measure = Callable[[bytes, bytes], list[Size]]
 
 
 def brands(content: bytes) -> frozenset[bytes]:
-    """Of the file's first box; empty for another kind of file."""
+    """The brands in the file's first box; empty if it is not an ftyp box."""
     if content[4:8] != b"ftyp":
         return frozenset()
     names = content[8 : min(int.from_bytes(content[:4], "big"), 256)]
@@ -29,7 +29,7 @@ def brands(content: bytes) -> frozenset[bytes]:
 
 
 def bare_heic(content: bytes, limits: Limits) -> Bare:
-    """Without films and other boxes. Raises ValueError, or TooCostly."""
+    """The HEIC with videos and unneeded boxes hidden. Raises ValueError or TooCostly."""
     return _bare(content, b"hvc1", b"hvcC", hevc.sizes, limits)
 
 
@@ -53,12 +53,12 @@ def _bare(content: bytes, coding: bytes, configuration: bytes, measure: Measure,
         pixels += times * width * height
         length += times * sum(end - start for start, end in item.extents)
     if pixels > MOST_PARTS * with_edge(photo) or length > MOST_REPEATS * len(content):
-        raise TooCostly("The file holds pictures that are far larger than the photo.")
+        raise TooCostly("The file holds images that are far larger than the photo.")
     return Bare(_changed(content, container.changes))
 
 
 def _decoded(container: Container, coding: bytes, limits: Limits) -> Counter[int]:
-    """The coded items that a decoder needs for the photo, and how often."""
+    """The coded items that a decoder needs for the photo, and how often it decodes each."""
     needed = [container.primary]
     needed += [source for kind, source, targets in container.references if kind == b"auxl" and needed[0] in targets]
     coded: Counter[int] = Counter()
@@ -69,7 +69,7 @@ def _decoded(container: Container, coding: bytes, limits: Limits) -> Counter[int
     auxiliary = [source for kind, source, targets in container.references if kind == b"auxl" and {*targets} & {*coded}]
     coded.update(set(auxiliary) - set(needed))  # alpha of single tiles
     if any(container.items[number].kind != coding for number in coded):
-        raise TooCostly("The photo is made of pictures in a way that is not supported.")
+        raise TooCostly("The photo is composed of images in a way that is not supported.")
     return coded
 
 
@@ -84,25 +84,25 @@ def _tiles(container: Container, number: int, limits: Limits) -> list[int]:
 
 
 def _declared(container: Container, item: Item) -> Size:
-    """The size that the container gives for the item."""
+    """The size that the container declares for the item."""
     [box] = [box for box in item.properties if box.kind == b"ispe"]
     fields = Fields(container.content, box.start + 4, box.end)
     return fields.take(4), fields.take(4)
 
 
 def _coded(container: Container, item: Item, configuration: bytes, measure: Measure, limits: Limits) -> Size:
-    """The largest size that the item's coded pictures declare."""
+    """The largest width and height that the item's coded images declare."""
     [box] = [box for box in item.properties if box.kind == configuration]
     declared = measure(container.content[box.start : box.end], container.data(item))
     if not declared:
-        raise ValueError("a picture without a size")
+        raise ValueError("an image without a size")
     for width, height in declared:
         limits.check((max(1, width - BLOCK), max(1, height - BLOCK)))
     return max(width for width, _ in declared), max(height for _, height in declared)
 
 
 def _changed(content: bytes, changes: dict[int, bytes]) -> bytes:
-    """Nothing moves, since items are found by their place."""
+    """Overwrite in place: items are addressed by their offsets, so nothing may move."""
     if not changes:
         return content
     changed = bytearray(content)

@@ -1,32 +1,35 @@
-"""What a HEVC picture declares about itself (ITU-T H.265), read without a decoder."""
+"""Read the sizes in a HEVC image without a decoder (ITU-T H.265)."""
 
 from collections.abc import Iterator
 
 from storage.photos.bits import Bits
 from storage.photos.containers import Size, TooCostly
 
-MOST_UNITS = 2000  # NAL units of one picture; a level allows 600 slices
+MOST_UNITS = 2000  # NAL units of one image; a level allows 600 slices
 _SLICES = range(32)  # NAL unit types of coded slices
 _IDR = (19, 20)
 _SEQUENCE = 33  # the NAL unit type of a sequence parameter set
-_LONGEST = 512  # bytes of a parameter set that are looked at; its size stands within the first 100
+_LONGEST = 512  # bytes of a parameter set that are read; the size is within the first 100
 
 
 def sizes(configuration: bytes, data: bytes) -> list[Size]:
-    """The sizes of all sequences in an hvcC property and its item. Raises ValueError, or TooCostly."""
+    """The sizes of all sequences in an hvcC property and in its item.
+
+    Raises ValueError or TooCostly.
+    """
     if len(configuration) < 23 or configuration[21] & 3 != 3:
         raise ValueError("a damaged configuration")
     declared, pictures = [], 0
     for number, unit in enumerate((*_configured(configuration), *_units(data))):
         kind, layer = unit[0] >> 1 & 63, (unit[0] & 1) << 5 | unit[1] >> 3
         if number == MOST_UNITS or layer:
-            raise TooCostly("A picture in the HEIC has layers, or more parts than a photo has.")
+            raise TooCostly("An image in the HEIC has layers, or more parts than a photo has.")
         if kind == _SEQUENCE:
             declared.append(_size(unit))
         elif kind in _SLICES:
-            pictures += unit[2] >> 7  # the first slice of a picture
+            pictures += unit[2] >> 7  # the first slice of an image
             if pictures > 1 or kind not in _IDR:
-                raise TooCostly("A picture in the HEIC is a film: it must be one picture that stands alone.")
+                raise TooCostly("An image in the HEIC is a video: only still images are accepted.")
     return declared
 
 
@@ -51,12 +54,12 @@ def _units(data: bytes) -> Iterator[bytes]:
 
 def _whole(data: bytes, start: int, length: int) -> bytes:
     if length < 3 or start + length > len(data):
-        raise ValueError("a NAL unit is cut off")
+        raise ValueError("a NAL unit is truncated")
     return data[start : start + min(length, _LONGEST)]
 
 
 def _size(unit: bytes) -> Size:
-    """Of the coded picture, from a sequence parameter set (7.3.2.2)."""
+    """The size of the coded image, from a sequence parameter set (7.3.2.2)."""
     bits = Bits(unit[2:].replace(b"\0\0\3", b"\0\0"))
     bits.read(4)
     layers = bits.read(3)

@@ -1,4 +1,4 @@
-"""JPEG (ITU T.81): its first picture without metadata."""
+"""JPEG (ITU T.81): strip a file to its first image."""
 
 import re
 from collections.abc import Iterator
@@ -7,20 +7,21 @@ from storage.photos.containers import MOST_PROFILE, Bare, TooCostly
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 MOST_SEGMENTS = 1000  # an ICC profile may take 255
-MOST_SCANS = 20  # each goes over every block of the image. libjpeg writes 10, and 18 for CMYK
+MOST_SCANS = 20  # each visits every block of the image; libjpeg writes 10, and 18 for CMYK
 
 _START, _END, _SCAN, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
-# Frames with arithmetic coding (ITU T.81, table B.1): ten times slower to decode, and no camera or browser writes them.
+# Frames with arithmetic coding (ITU T.81, table B.1) decode ten times slower; cameras and browsers
+# do not write them.
 _ARITHMETIC = frozenset([0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
-# APPn and comments, but not what tells the colour space: JFIF (APP0) and Adobe (APP14).
+# APPn and comments, except those that define the colour space: JFIF (APP0) and Adobe (APP14).
 _METADATA = frozenset([*range(0xE1, 0xEE), 0xEF, 0xFE])
-# Stuffed bytes, padding and restart markers belong to what stands before them.
+# Excludes stuffed bytes, padding and restart markers, which belong to the preceding segment.
 _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
 
 
 def bare_jpeg(content: bytes) -> Bare:
-    """The first picture without its metadata. Raises TooCostly."""
+    """The first image without its metadata. Raises TooCostly."""
     kept, exif, profile, scans = [], b"", [], 0
     for number, (kind, start, end) in enumerate(_segments(content)):
         scans += kind == _SCAN
@@ -40,7 +41,9 @@ def bare_jpeg(content: bytes) -> Bare:
 
 
 def _joined(parts: list[bytes]) -> bytes:
-    """An ICC profile from its numbered parts (ICC.1, annex B.4); empty where a part is missing or repeated."""
+    """The ICC profile from its numbered parts (ICC.1, annex B.4); empty if a part is missing or
+    repeated.
+    """
     parts = sorted(parts)
     complete = all(part[:2] == bytes([number, len(parts)]) for number, part in enumerate(parts, 1))
     whole = b"".join(part[2:] for part in parts) if complete and len(parts) < 256 else b""
@@ -48,7 +51,9 @@ def _joined(parts: list[bytes]) -> bytes:
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of each, a scan with its data, up to the end of the first picture."""
+    """Marker, start and end of each segment, a scan including its data, up to the end of the first
+    image.
+    """
     position = 0
     while found := _MARKER.search(content, position):
         kind, start, position = found[1][0], found.start(), found.end()

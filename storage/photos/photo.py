@@ -1,4 +1,4 @@
-"""What counts as a photo: checked by the web from the header alone, decoded by the worker (and for previews).
+"""Check and decode photos. Web processes check only headers, except for previews; workers decode.
 
 The limits are the settings `max_upload_*`; the formats are those of `storage/photos/formats.py`.
 """
@@ -11,7 +11,7 @@ from PIL import Image
 
 from storage.photos.colour import Transform, to_srgb
 from storage.photos.containers import MOST_PROFILE, Bare, Limits, TooCostly, orientation
-from storage.photos.formats import TITLES, Format, described, recognise
+from storage.photos.formats import TITLES, Format, describe, recognise
 from storage.photos.png import check_pixels
 from storage.problems import Problem
 from storage.settings import Settings
@@ -29,7 +29,7 @@ UPRIGHT = {
 SIDEWAYS = (5, 6, 7, 8)
 MASK_MODES = ("1", "L", "P", "RGB", "RGBA")
 BAND = 256  # rows
-FLAT = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}  # what a mode's colours are converted from; others from RGB
+FLAT = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK"}  # mode → mode before the conversion to sRGB; RGB for others
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Stored:
-    """A photo as it is stored: opened, not decoded yet."""
+    """An opened photo, not decoded yet."""
 
     kind: Format
     bare: Bare
@@ -60,29 +60,30 @@ class Stored:
 
 
 def read_header(content: bytes, settings: Settings) -> Header:
-    """Checks everything that can be told without decoding. Raises Problem."""
+    """Check everything that can be checked without decoding. Raises Problem."""
     stored = _open(content, settings)
     with closing(stored.image):
         return stored.header
 
 
 def decode(content: bytes, settings: Settings, at_least: int | None = None) -> tuple[Header, Image.Image]:
-    """The first frame, upright, in sRGB, alpha over white. Raises Problem `image_decode_failed` for a damaged one.
+    """The first frame, upright, in sRGB, with alpha over white.
 
-    `at_least`: the side in pixels the caller needs; a larger JPEG is then decoded at a half, quarter or eighth of its
-    size, several times faster. The header always tells the full size.
+    `at_least`: the side in pixels that the caller needs. A larger JPEG is then decoded at a half,
+    quarter or eighth of its size, which is several times faster. The header always has the full
+    size. Raises Problem, `image_decode_failed` for damaged image data.
     """
     stored = _open(content, settings)
     header = stored.header
     try:
         photo = _pixels(stored, at_least)
         return header, photo.transpose(UPRIGHT[stored.turn]) if stored.turn in UPRIGHT else photo
-    except Exception as error:  # whatever a decoder raises, it is the image that is damaged
+    except Exception as error:  # any decoder error means a damaged image
         raise Problem("image_decode_failed", "The image data is damaged or incomplete.") from error
 
 
 def _pixels(stored: Stored, at_least: int | None) -> Image.Image:
-    """As they are stored, in RGB. What was stored is let go: the largest photo takes 100 MB each time it is held."""
+    """The pixels as stored, in RGB. Releases the stored image, since each copy may take 100 MB."""
     full = stored.image.size
     if stored.image.format == "PNG":
         check_pixels(stored.bare.content)
@@ -95,13 +96,13 @@ def _pixels(stored: Stored, at_least: int | None) -> Image.Image:
         except Exception:
             if declared == full:
                 raise
-    # Only the shortcut failed (a lossless JPEG cannot be scaled): the plain way decides whether it is damaged.
+    # Reduced decoding failed, as for a lossless JPEG. Full decoding shows whether it is damaged.
     with _opened(stored.kind, stored.bare) as image:
         return _to_rgb(image, stored.profile)
 
 
 def decode_mask(content: bytes, settings: Settings) -> Image.Image:
-    """A corrected mask, a PNG of 8 bits a channel or fewer, in its own mode. Raises Problem."""
+    """A corrected mask: a PNG with at most 8 bits per channel, in its own mode. Raises Problem."""
     stored = _open(content, settings)
     image = stored.image
     if image.format != "PNG" or image.mode not in MASK_MODES:
@@ -109,7 +110,7 @@ def decode_mask(content: bytes, settings: Settings) -> Image.Image:
     try:
         check_pixels(stored.bare.content)
         image.load()
-    except Exception as error:  # whatever a decoder raises, it is the mask that is damaged
+    except Exception as error:  # any decoder error means a damaged mask
         raise Problem("unprocessable_image", "The mask's data is damaged or incomplete.") from error
     return image
 
@@ -122,7 +123,7 @@ def _open(content: bytes, settings: Settings) -> Stored:
         raise Problem("payload_too_large", f"The image has {len(content)} bytes; at most {limit} are accepted.")
     kind = recognise(content)
     if kind is None:
-        detail = f"The content is {described(content)}. Accepted formats: {TITLES}."
+        detail = f"The content is {describe(content)}. Accepted formats: {TITLES}."
         raise Problem("unsupported_media_type", detail)
     limits = Limits(settings.max_upload_pixels, settings.max_upload_side)
     try:
@@ -131,9 +132,9 @@ def _open(content: bytes, settings: Settings) -> Stored:
         limits.check(image.size)
     except TooCostly as error:
         raise Problem("unprocessable_image", str(error)) from error
-    except Exception as error:  # a broken header makes the plugins raise almost anything
+    except Exception as error:  # for a broken header, the plugins raise almost anything
         raise Problem("unprocessable_image", "The image's header is damaged or incomplete.") from error
-    # Not Pillow's getexif(): it would decode a whole PNG to look behind its pixels.
+    # Not Pillow's getexif(), which decodes a whole PNG to look for EXIF after the pixels.
     turn = 1 if kind.upright else orientation(bare.exif or image.info.get("exif") or b"")
     profile = bare.profile or image.info.get("icc_profile") or b""
     return Stored(kind, bare, image, turn, profile if len(profile) <= MOST_PROFILE else b"")
@@ -141,7 +142,7 @@ def _open(content: bytes, settings: Settings) -> Stored:
 
 def _opened(kind: Format, bare: Bare) -> Image.Image:
     kind.load_decoder()
-    Image.MAX_IMAGE_PIXELS = None  # Pillow would warn on stderr; `Limits` refuses
+    Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn; `Limits` refuses large images
     return Image.open(io.BytesIO(bare.content), formats=[kind.name])
 
 
@@ -149,8 +150,8 @@ def _to_rgb(image: Image.Image, profile: bytes) -> Image.Image:
     declared = image.size
     image.load()
     if image.size != declared:
-        raise ValueError("the pixels have another size than the header says")
-    if image.mode.startswith("I"):  # 16 bits a pixel
+        raise ValueError("the decoded size differs from the header")
+    if image.mode.startswith("I"):  # 16 bits per pixel
         image = image.convert("I").point(lambda value: value / 256).convert("L")
         image.info.pop("transparency", None)
     flat = FLAT.get(image.mode, "RGB")
@@ -161,7 +162,10 @@ def _to_rgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _in_bands(image: Image.Image, flat: str, convert: Transform | None) -> Image.Image:
-    """Colours converted, alpha over white. At full size each step would hold another 100 MB of the largest photo."""
+    """Convert colours and blend alpha over white, band by band.
+
+    At full size, each step could take another 100 MB.
+    """
     photo = Image.new("RGB", image.size, "white")
     for top in range(0, image.height, BAND):
         box = (0, top, image.width, min(image.height, top + BAND))

@@ -1,4 +1,4 @@
-"""PNG, third edition: its first frame without metadata."""
+"""PNG (third edition): strip a file to its first frame."""
 
 import zlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from storage.photos.containers import MOST_PROFILE, Bare, TooCostly
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_CHUNKS = 10_000  # one of 10 MB in the usual pieces of 8 kB has 1,300
+MOST_CHUNKS = 10_000  # a file of 10 MB has 1,300 of the usual 8 kB
 
 _TRANSPARENCY = b"tRNS"  # the only ancillary chunk that changes pixels
 
@@ -14,8 +14,8 @@ _TRANSPARENCY = b"tRNS"  # the only ancillary chunk that changes pixels
 def bare_png(content: bytes) -> Bare:
     """The first frame without its metadata. Raises TooCostly.
 
-    A damaged ancillary chunk is dropped and what follows IEND is ignored, as in browsers; damage in a critical chunk
-    is left for the decoder to find.
+    As browsers do, drops damaged ancillary chunks and ignores what follows IEND. The decoder
+    detects damage in critical chunks.
     """
     kept, exif, profile, pixels = [PNG_SIGNATURE], b"", b"", False
     for kind, start, end in _chunks(content):
@@ -31,13 +31,16 @@ def bare_png(content: bytes) -> Bare:
 
 
 def check_pixels(png: bytes) -> None:
-    """Raises ValueError for a wrong checksum of pixels: Pillow does not look at that of the last chunk."""
+    """Raises ValueError for a wrong checksum in the pixel data.
+
+    Pillow does not check the last chunk.
+    """
     if not all(_intact(png, start, end) for kind, start, end in _chunks(png) if kind == b"IDAT"):
         raise ValueError("wrong checksum in IDAT")
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of each, up to IEND or the end of the file."""
+    """Kind, start and end of each chunk, up to IEND or the end of the file."""
     position = len(PNG_SIGNATURE)
     for _ in range(MOST_CHUNKS):
         start, kind = position, content[position + 4 : position + 8]
@@ -55,7 +58,7 @@ def _intact(content: bytes, start: int, end: int) -> bool:
 
 
 def _inflated(chunk: bytes) -> bytes:
-    """The profile of an iCCP chunk; empty where it is damaged or longer than a profile."""
+    """The profile in an iCCP chunk; empty if it is damaged or longer than MOST_PROFILE."""
     inflate = zlib.decompressobj()
     try:
         profile = inflate.decompress(chunk[chunk.index(b"\0") + 2 :], MOST_PROFILE)

@@ -1,7 +1,7 @@
-"""TIFF 6.0: its first picture, with a directory of its own that holds only what describes the pixels.
+"""TIFF 6.0: strip a file to its first image, with a new directory of the pixels' tags only.
 
-A directory may claim that 65,535 tags of 10 MB lie at one place, point at further directories without end, and use one
-strip for all of the picture. Nothing of this reaches a decoder.
+A directory may declare 65,535 tags of 10 MB at one offset, refer to further directories without
+end, or use one strip for the whole image. The new directory keeps all of this from the decoder.
 """
 
 import struct
@@ -18,7 +18,7 @@ _STRIPS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANES, _PROFILE = 273, 277, 278, 279, 
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _SAMPLE_FORMAT = 322, 323, 324, 325, 339
 _PREDICTOR, _PALETTE, _EXTRA, _FILL_ORDER = 317, 320, 338, 266
 _SUBFILE, _DNG_VERSION = 254, 50706
-_WHOLE = (b"\0\0\0\0", b"\2\0\0\0", b"\0\0\0\2", b"\0\2\0\0")  # neither a reduced picture nor a mask; one of pages
+_WHOLE = (b"\0\0\0\0", b"\2\0\0\0", b"\0\0\0\2", b"\0\2\0\0")  # not a reduced image or a mask; may be a page of several
 _KEPT = frozenset([
     _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _COLORS, _STRIPS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANES, _TILE_WIDTH,
     _TILE_HEIGHT, _TILES, _TILE_BYTES, _SAMPLE_FORMAT, _PREDICTOR, _PALETTE, _EXTRA, _FILL_ORDER,
@@ -31,7 +31,7 @@ Fields = dict[int, tuple[int, tuple[int, ...]]]  # tag: type and values
 
 
 def bare_tiff(content: bytes, limits: Limits) -> Bare:
-    """Raises ValueError, or TooCostly."""
+    """The first image with a new directory. Raises ValueError or TooCostly."""
     order = TIFF_SIGNATURES[content[:4]]
     try:
         fields, profile = _read(content, order)
@@ -41,7 +41,7 @@ def bare_tiff(content: bytes, limits: Limits) -> Bare:
     padding = bytes(len(content) % 2)
     place = len(content) + len(padding)
     head = content[:4] + struct.pack(f"{order}I", place)
-    # The directory's own EXIF orientation is applied outside; the decoder does not see it.
+    # The caller applies the orientation of the original directory; the decoder does not see it.
     return Bare(head + content[8:] + padding + _written(fields, order, place), content, profile)
 
 
@@ -70,7 +70,9 @@ def _read(content: bytes, order: str) -> tuple[Fields, bytes]:
 
 
 def _check(fields: Fields, length: int, limits: Limits) -> None:
-    """Raises where the pieces do not make up the picture, or more of them would be decoded than there are bytes."""
+    """Raises ValueError or TooCostly if the pieces do not form the image, overlap, or are too
+    large.
+    """
     width, height, samples = _one(fields, _WIDTH), _one(fields, _HEIGHT), _one(fields, _SAMPLES, 1)
     limits.check((width, height))
     _check_coding(fields, samples)
@@ -86,9 +88,9 @@ def _check(fields: Fields, length: int, limits: Limits) -> None:
     if _one(fields, _PLANES, 1) != 1:
         pieces *= samples
     if not len(places) == len(sizes) == pieces:
-        raise ValueError("another number of strips or tiles than the picture has")
+        raise ValueError("the number of strips or tiles does not match the image")
     if any(place + size > length for place, size in zip(places, sizes, strict=True)):
-        raise ValueError("a strip or tile is cut off")
+        raise ValueError("a strip or tile is truncated")
     if sum(sizes) > length:
         raise TooCostly("The strips or tiles of the TIFF overlap.")
 
@@ -114,7 +116,7 @@ def _one(fields: Fields, tag: int, default: int | None = None) -> int:
 
 
 def _written(fields: Mapping[int, tuple[int, tuple[int, ...]]], order: str, place: int) -> bytes:
-    """A directory at `place`, its long values behind it."""
+    """The bytes of a directory at offset `place`, followed by its long values."""
     entries, behind = b"", b""
     place += 2 + 12 * len(fields) + 4
     for tag, (kind, values) in sorted(fields.items()):

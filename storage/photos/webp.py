@@ -1,4 +1,4 @@
-"""The sizes that a WebP file declares (RFC 9649), read without a decoder."""
+"""Read the sizes in a WebP file without a decoder (RFC 9649)."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ _LOSSLESS = 0x2F  # the first byte of a VP8L chunk
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the canvas, and of the first frame; they are the same without an animation."""
+    """The sizes of the canvas and of the first frame; equal if the file is not animated."""
 
     canvas: Size
     frame: Size
 
 
 def sizes(content: bytes) -> Sizes | None:
-    """None for what is not a WebP file, or is cut off within its header."""
+    """The declared sizes; None if the content is not a WebP file or its header is truncated."""
     if content[:4] != b"RIFF" or content[8:12] != b"WEBP" or len(content) < 30:
         return None
     kind, body = content[12:16], content[20:30]
@@ -35,7 +35,9 @@ def sizes(content: bytes) -> Sizes | None:
 
 
 def _first_frame(content: bytes) -> Size | None:
-    """The size in the first ANMF chunk. Before it stand VP8X, ANIM and perhaps a profile."""
+    """The size in the first ANMF chunk, which follows VP8X, ANIM and maybe a profile; None without
+    one.
+    """
     position = 12
     for _ in range(16):
         kind, length = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], "little")

@@ -1,6 +1,7 @@
-"""Each role's secrets, kept in files that only their owner can read: {folder}/{role}/redis_password, s3_secret_key.
+"""Each role's secrets, in files that only their owner can read.
 
-Beside them the web's session_secret, and for PostgreSQL in containers sql_password and the owner's
+{folder}/{role}/ holds redis_password and s3_secret_key, web/ also session_secret. For PostgreSQL in
+containers there are also {folder}/{role}/sql_password and the database owner's
 {folder}/postgres_password.
 """
 
@@ -17,7 +18,7 @@ SECRETS = ("redis_password", "s3_secret_key")
 
 @dataclass(frozen=True)
 class Credentials:
-    """Of a role: the user of both is the role's name."""
+    """One role's secrets. The user name is the role's name in both places."""
 
     redis_password: str
     s3_secret_key: str
@@ -26,29 +27,35 @@ class Credentials:
         return f"redis://{role}:{self.redis_password}@{host}/0"
 
 
-def kept(folder: Path) -> Mapping[Role, Credentials]:
-    """Those that lie in `folder`, and new ones where none do: to change a role's, delete its folder first."""
+def load_or_create(folder: Path) -> Mapping[Role, Credentials]:
+    """Each role's credentials.
+
+    Creates missing ones; delete a role's folder to change its secrets.
+    """
     for place in (folder, *(folder / role for role in Role)):
         place.mkdir(parents=True, exist_ok=True)
         place.chmod(0o700)
-    return {role: Credentials(*(_kept(folder / role / name) for name in SECRETS)) for role in Role}
+    return {role: Credentials(*(_load_or_create_file(folder / role / name) for name in SECRETS)) for role in Role}
 
 
 def session_secret(folder: Path) -> Path:
-    """The file of what the web signs its sessions with, after `kept`."""
+    """The file with the secret that signs sessions. Call `load_or_create` first."""
     file = folder / Role.WEB / "session_secret"
-    _kept(file)
+    _load_or_create_file(file)
     return file
 
 
-def _kept(file: Path) -> str:
+def _load_or_create_file(file: Path) -> str:
     if not file.exists():
         write(file, secrets.token_hex(24))
     return file.read_text().strip()
 
 
 def write(file: Path, text: str) -> Path:
-    """For its owner's eyes only. Whole or not at all: half a secret would be kept as one."""
+    """Write a file that only its owner can read.
+
+    Atomic: a truncated secret would be used as it is.
+    """
     partial = file.with_name(f".{file.name}")
     partial.touch(mode=0o600)
     partial.chmod(0o600)
@@ -57,16 +64,18 @@ def write(file: Path, text: str) -> Path:
 
 
 def write_for_containers(folder: Path) -> None:
-    """What docker-compose.yml reads: redis.acl, and the variables of each role, of MinIO's root, the operator, and of
-    PostgreSQL, which whoever segments has no word of.
+    """Write the files that docker-compose.yml reads.
+
+    These are redis.acl and the variables of each role, of MinIO (its root user is the operator) and
+    of PostgreSQL. The worker gets no PostgreSQL credentials.
     """
-    credentials = kept(folder)
+    credentials = load_or_create(folder)
     acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
-    acl.chmod(0o644)  # Redis runs as another user in its container; of secrets it holds digests only
+    acl.chmod(0o644)  # Redis runs as another user in its container; the file holds only digests of secrets
     users = json.dumps({role: credentials[role].s3_secret_key for role in PROGRAMS})
     root = credentials[Role.OPERATOR].s3_secret_key
-    sql_owner = _kept(folder / "postgres_password")
-    sql_users: dict[Role, str] = {role: _kept(folder / role / "sql_password") for role in TABLES}
+    sql_owner = _load_or_create_file(folder / "postgres_password")
+    sql_users: dict[Role, str] = {role: _load_or_create_file(folder / role / "sql_password") for role in TABLES}
     more: dict[Role, dict[str, str]] = {
         Role.WEB: {"SESSION_SECRET": session_secret(folder).read_text()},
         Role.OPERATOR: {
@@ -76,15 +85,15 @@ def write_for_containers(folder: Path) -> None:
         },
     }
     for role, own in credentials.items():
-        told = {
+        variables = {
             "REDIS_URL": own.redis_url(role, "redis:6379"),
             "S3_ACCESS_KEY": role,
             "S3_SECRET_KEY": own.s3_secret_key,
             **more.get(role, {}),
         }
         if role in sql_users:
-            told["SQL_URL"] = f"postgresql+psycopg://{role}:{sql_users[role]}@postgres/segue"
-        _write_variables(folder / f"{role}.env", told)
+            variables["SQL_URL"] = f"postgresql+psycopg://{role}:{sql_users[role]}@postgres/segue"
+        _write_variables(folder / f"{role}.env", variables)
     postgres = {"POSTGRES_USER": "segue", "POSTGRES_PASSWORD": sql_owner, "POSTGRES_DB": "segue"}
     _write_variables(folder / "postgres.env", postgres)
     _write_variables(folder / "minio.env", {"MINIO_ROOT_USER": Role.OPERATOR, "MINIO_ROOT_PASSWORD": root})

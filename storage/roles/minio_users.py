@@ -1,4 +1,4 @@
-"""MinIO's users and their policies, made through its admin interface by its root user."""
+"""Create MinIO's users and policies through its admin API, as its root user."""
 
 from urllib.parse import urlsplit
 
@@ -14,9 +14,10 @@ from storage.settings import Settings
 
 
 def make_users(settings: Settings) -> None:
-    """A user for each program's role that has a secret in `s3_users`. Repeated, it puts secrets and rights right.
+    """Create a user for each program's role that has a secret in `s3_users`.
 
-    Raises Unavailable where the server does not answer, or has no such interface.
+    Repeating it updates secrets and rights. Raises Unavailable if the server does not answer or
+    does not have MinIO's admin API.
     """
     url = urlsplit(settings.s3_url)
     admin = MinioAdmin(
@@ -38,4 +39,4 @@ def make_users(settings: Settings) -> None:
             admin.user_add(role, settings.s3_users[role].get_secret_value())
             admin.policy_set(name, user=role)
     except (*OUTAGES, MinioAdminException) as error:
-        raise Unavailable(f"MinIO's users: {error}") from error
+        raise Unavailable(f"creating MinIO users failed: {error}") from error

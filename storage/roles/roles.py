@@ -1,7 +1,7 @@
-"""Who may do what, and the files that tell it to Redis and to the object store. Connects to nothing.
+"""The rights of each role, and the files that configure them in Redis and the object store.
 
-A role is a Redis user and an object-store identity of the same name. A new key, queue or bucket has to be given to
-somebody here, or nobody but the operator can use it.
+A role is a Redis user and an object-store identity of the same name. A new key, queue or bucket
+must be granted to a role here, or only the operator can use it. This module opens no connection.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from storage.objects import BATCHES, FEEDBACK, MODELS, RENDERINGS, RESULTS, UPLO
 
 
 class Role(StrEnum):
-    """The operator is whoever runs `segue` in a shell: there everything may be needed."""
+    """The operator is the person who runs `segue` in a shell, and has all rights."""
 
     WEB = "web"
     WORKER = "worker"
@@ -27,19 +27,19 @@ class Role(StrEnum):
 
 PROGRAMS = (Role.WEB, Role.WORKER, Role.HOUSEKEEPER)
 
-# Without the right to list, a store says of a missing object that it is forbidden.
+# Without the right to list, a store answers "forbidden" for a missing object.
 READ = ("s3:GetObject", "s3:ListBucket")
 WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 ALL = (*READ, *WRITE, "s3:DeleteObject")
 _JOBS = dict.fromkeys((UPLOADS, RESULTS, BATCHES, FEEDBACK, RENDERINGS), ALL)
-# Bucket, or bucket/key → what may be done there.
+# Bucket, or bucket/key → allowed actions.
 OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.WEB: {**_JOBS, MODELS: READ, f"{MODELS}/{ALIASES}": WRITE},
     Role.WORKER: {UPLOADS: READ, RESULTS: ALL, MODELS: READ},
     Role.HOUSEKEEPER: {**_JOBS, MODELS: READ},
 }
 
-# SQL table → the rights of a PostgreSQL user. The worker has none, the operator owns the tables.
+# SQL table → rights of the PostgreSQL user. The worker has none; the operator owns the tables.
 _RECORD = ("SELECT", "INSERT", "UPDATE")
 TABLES: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.WEB: {
@@ -52,21 +52,22 @@ TABLES: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
         **dict.fromkeys(("jobs", "attempts", "micro_batches", "batches", "feedback", "model_versions"), _RECORD),
         "results": (*_RECORD, "DELETE"),
         "sessions": ("SELECT (expires_ms)", "DELETE"),
-        "audit_log": ("INSERT", "SELECT (at_ms)", "DELETE"),  # a trigger keeps what is young
+        "audit_log": ("INSERT", "SELECT (at_ms)", "DELETE"),  # a trigger refuses to delete young rows
     },
 }
 
-# The default user needs it too, although nobody can log in as it: Redis replays its append-only file as that user, and
-# drops every transaction and script that the user may not run.
+# The default user needs all rights too, although its login is disabled: Redis replays its append-only
+# file as that user, and drops every transaction and script that the user may not run.
 EVERYTHING = "~* &* +@all"
 
-# Redis' keys after the prefix. These are everybody's: a job passes through them all the way.
+# Redis keys, without the prefix, that every role needs: each job passes through them.
 _LINE = (
     "job:*", "pending:*", "models:*", "turns:*", "turn", "leases:*", "open", "retained", "batch:*", "drainers",
     "engines", "unrecorded", "usage:*",
 )  # fmt: skip
-# Commands by the type of what they act on, for those act on the role's keys only; all others by name. Of `client` what
-# is not dangerous concerns the caller's own connection; Redis 7.0 does not start on `+client|setinfo`, new in 7.2.
+# Commands that act on keys are granted by type, since a role's key patterns limit them; all others
+# by name. `client` without its dangerous subcommands affects only the caller's own connection.
+# Granting `+client|setinfo`, new in 7.2, would keep Redis 7.0 from starting.
 _COMMANDS = (
     "-@all +@hash +@set +@sortedset +@string +@list +@transaction +client -@dangerous +del +exists +expire +pexpire "
     "+persist +ttl +time +fcall +publish +subscribe +unsubscribe +hello +auth +ping +select +quit +info"
@@ -76,8 +77,12 @@ _FILL = "+lpush +rpush +llen"
 
 @dataclass(frozen=True)
 class Keys:
-    """What a role reads and writes, what it only reads, the Celery queues that it empties or only fills, and commands
-    that no other program may."""
+    """A role's rights in Redis.
+
+    `writes`: keys that it reads and writes; `reads`: keys that it only reads; `takes_from`: Celery
+    queues that it consumes; `sends_to`: queues that it only fills; `commands`: those that no other
+    program may call.
+    """
 
     writes: tuple[str, ...]
     reads: tuple[str, ...] = ()
@@ -105,7 +110,10 @@ KEYS: Mapping[Role, Keys] = {
 
 
 def redis_acl(passwords: Mapping[Role, str]) -> str:
-    """The ACL file, for Redis 7.0 or newer, or Valkey. It holds digests, which give no long random password away."""
+    """The ACL file for Redis 7.0 or newer, or Valkey.
+
+    It holds unsalted digests, which is safe because the passwords are long and random.
+    """
     rights = {**{role: _redis_rights(role) for role in PROGRAMS}, Role.OPERATOR: EVERYTHING}
     users = [f"user {role} on #{_sha256(passwords[role])} {rights[role]}" for role in Role]
     return "\n".join([f"user default off resetpass {EVERYTHING}", *users, ""])
@@ -118,7 +126,7 @@ def _redis_rights(role: Role) -> str:
         *(f"%R~{PREFIX}{name}" for name in granted.reads),
         *(f"~{name}" for queue in granted.takes_from for name in _lists(queue)),
     ]
-    for queue in (*granted.takes_from, *granted.sends_to):  # whoever sends tells it where to, too
+    for queue in (*granted.takes_from, *granted.sends_to):  # a sender declares the queue's binding, too
         patterns += [f"~_kombu.binding.{queue}", f"~_kombu.binding_permanent.{queue}"]
     if granted.takes_from:
         patterns.append(f"~{role}:unacked*")
@@ -128,7 +136,10 @@ def _redis_rights(role: Role) -> str:
 
 
 def _lists(queue: str) -> Iterator[str]:
-    """The lists of a Celery queue: its own, and one for each of the priorities 3, 6 and 9 after two control bytes."""
+    """Patterns for the Redis lists of a Celery queue: its own list, and one per priority 3, 6 and 9.
+
+    A priority's list has the queue's name, two control bytes and the digit.
+    """
     yield queue
     yield f"{queue}??[369]"
 
@@ -151,7 +162,10 @@ def _resources(place: str) -> Iterator[str]:
 
 
 def seaweedfs_identities(secret_keys: Mapping[Role, str], prefix: str) -> str:
-    """The file for `weed -s3.config`. It holds the secrets themselves: signatures are made with them."""
+    """The file for `weed -s3.config`.
+
+    It holds the secrets themselves, because signatures need them.
+    """
     rights: dict[Role, dict[str, list[str]]] = {role: {"policyNames": [role]} for role in PROGRAMS}
     rights[Role.OPERATOR] = {"actions": ["Admin"]}
     identities = [

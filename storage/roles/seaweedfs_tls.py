@@ -1,7 +1,8 @@
-"""The certificate with which SeaweedFS' servers know each other: `python -m storage.roles.seaweedfs_tls FOLDER`.
+"""Create the certificate by which SeaweedFS' servers authenticate each other.
 
-SeaweedFS is a master, a volume server and a filer behind the S3 server. Each of them serves every caller unless it asks
-for a client certificate, so each of them does: whoever cannot read FOLDER gets no further than the TLS handshake.
+Run `python -m storage.roles.seaweedfs_tls FOLDER`. SeaweedFS consists of a master, a volume server
+and a filer behind the S3 server. Each serves every caller unless it requires a client certificate,
+so all of them require one: a caller that cannot read FOLDER fails in the TLS handshake.
 """
 
 import sys
@@ -23,7 +24,7 @@ VALID = timedelta(days=36500)
 
 
 def main(folder: Path) -> None:
-    """Write security.toml and the certificate it names, unless they are there."""
+    """Write security.toml, the certificate and its key, unless security.toml exists."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if (folder / "security.toml").exists():
         return
@@ -35,7 +36,7 @@ def main(folder: Path) -> None:
 
 
 def certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    """One certificate for all of them, which is its own authority."""
+    """A self-signed certificate that all servers share; it is also their CA."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "segue-s3")])
     now = datetime.now(UTC)
     return (

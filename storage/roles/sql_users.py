@@ -1,4 +1,4 @@
-"""PostgreSQL users with the rights of storage/roles/roles.py, made by the owner of the database."""
+"""Create PostgreSQL users with the rights in storage/roles/roles.py, as the owner of the database."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,14 +15,15 @@ PROGRAM = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYP
 
 
 def make_users(database: Database, settings: Settings) -> None:
-    """A user for each role that has a secret in `sql_users`. Repeated, it corrects secrets and rights.
+    """Create a user for each role that has a secret in `sql_users`.
 
-    Raises Unavailable where the server does not answer, or is not PostgreSQL.
+    Repeating it updates secrets and rights. Raises Unavailable if the server does not answer or is
+    not PostgreSQL.
     """
     if database.engine.dialect.name != "postgresql":
         raise Unavailable("SQL_USERS: only PostgreSQL has users")
     with database.begin(alone=True) as connection:
-        for statement in _for_everybody(connection):
+        for statement in _revoke_defaults(connection):
             _run(connection, statement)
         for role in (role for role in TABLES if role in settings.sql_users):
             _set_password(connection, role, settings.sql_users[role].get_secret_value())
@@ -30,14 +31,14 @@ def make_users(database: Database, settings: Settings) -> None:
                 _run(connection, statement)
 
 
-def _for_everybody(connection: Connection) -> Iterator[sql.Composable]:
-    """What PostgreSQL gives to every user by itself is taken back."""
+def _revoke_defaults(connection: Connection) -> Iterator[sql.Composable]:
+    """Revoke the rights that PostgreSQL grants to every user by default."""
     yield sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(_database(connection))
     yield sql.SQL("REVOKE ALL ON SCHEMA public FROM PUBLIC")
 
 
 def _set_password(connection: Connection, role: Role, secret: str) -> None:
-    """As a SCRAM verifier: the password itself would stand in the server's log."""
+    """Send a SCRAM verifier, because PostgreSQL may log the statement with the password."""
     driver: Any = connection.connection.driver_connection
     verifier = driver.pgconn.encrypt_password(secret.encode(), role.encode(), b"scram-sha-256").decode()
     name = sql.Identifier(role)
@@ -53,7 +54,7 @@ def _rights(connection: Connection, role: Role) -> Iterator[sql.Composable]:
     yield sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(name)
     yield sql.SQL("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {}").format(name)
     for table, rights in TABLES[role].items():
-        granted = sql.SQL(", ".join(rights))  # from the table of roles, not from outside
+        granted = sql.SQL(", ".join(rights))  # a constant from TABLES, so not open to SQL injection
         yield sql.SQL("GRANT {} ON {} TO {}").format(granted, sql.Identifier(table), name)
 
 

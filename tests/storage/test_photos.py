@@ -69,9 +69,9 @@ OTHERS = {
     "JPEG XL": b"\xff\x0a\0\0",
     "BigTIFF": pictures.encoded(pictures.photo(), "TIFF", big_tiff=True),
     "an icon (ICO)": pictures.encoded(pictures.photo(), "ICO"),
-    "a film or a camera's raw file (MP4 family)": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
-    "a film or a sound (RIFF)": b"RIFF\x10\0\0\0WAVEfmt ",
-    "a pointer of Git LFS": b"version https://git-lfs.github.com/spec/v1\n",
+    "a video or a camera's raw file (MP4 family)": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
+    "a video or audio file (RIFF)": b"RIFF\x10\0\0\0WAVEfmt ",
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\n",
     "in an unknown format": b"hello, I am a photo",
 }
 

@@ -12,7 +12,7 @@ from specs import submit
 
 from storage.connection import connect
 from storage.queue import functions
-from storage.roles.credentials import Credentials, kept, write
+from storage.roles.credentials import Credentials, load_or_create, write
 from storage.roles.roles import PROGRAMS, Role, redis_acl
 from storage.settings import Settings
 
@@ -21,7 +21,7 @@ JOBS = 40
 
 @pytest.fixture
 def credentials(tmp_path: Path) -> Mapping[Role, Credentials]:
-    return kept(tmp_path / "secrets")
+    return load_or_create(tmp_path / "secrets")
 
 
 class Restarting:

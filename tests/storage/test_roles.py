@@ -28,7 +28,7 @@ from storage.queue.binding import Binding
 from storage.queue.epoch import server_ms
 from storage.queue.tickets import TASKS, celery_app
 from storage.recovery import find
-from storage.roles.credentials import Credentials, kept, write
+from storage.roles.credentials import Credentials, load_or_create, write
 from storage.roles.minio_users import make_users
 from storage.roles.roles import KEYS, OBJECTS, PROGRAMS, Role, redis_acl, seaweedfs_identities
 from storage.settings import Settings
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def credentials(folder: Path) -> Mapping[Role, Credentials]:
-    return kept(folder / "secrets")
+    return load_or_create(folder / "secrets")
 
 
 @pytest.fixture(scope="module")
@@ -455,10 +455,10 @@ def test_a_wrong_secret_and_no_secret_are_refused(s3_host: tuple[str, str]) -> N
 
 
 def test_secrets_last_until_their_folder_is_deleted(tmp_path: Path) -> None:
-    first = kept(tmp_path)
-    assert kept(tmp_path) == first
+    first = load_or_create(tmp_path)
+    assert load_or_create(tmp_path) == first
     shutil.rmtree(tmp_path / WEB)
-    second = kept(tmp_path)
+    second = load_or_create(tmp_path)
     assert second[WEB] != first[WEB]
     assert all(second[role] == first[role] for role in Role if role is not WEB)
     assert len({own.redis_password for own in second.values()} | {own.s3_secret_key for own in second.values()}) == 8

@@ -40,7 +40,8 @@ local P = 'segue:'
 local TICKETS = 'segment'
 local MAX_TICKETS = 64
 local DAY_MS = 24 * 3600 * 1000
--- How long a job hash outlives its retention if no janitor runs. Until then its usage counts.
+-- How long a job hash outlives its retention if no janitor runs. A party's usage includes the job until
+-- the janitor erases it.
 local GRACE_MS = 30 * DAY_MS
 
 local function now()
