@@ -2,7 +2,8 @@
 
 Whole modules run first, the longest one first, and then the tests marked `alone`.
 
-A module stays on one worker, because its fixtures may start a server. A test marked `alone`
+A module stays on one worker, because its fixtures may start a server. All modules that start a
+whole stack stay on one worker: two stacks at once overload two cores. A test marked `alone`
 measures memory or CPU, or needs the whole machine: it runs after all other tests have ended and
 their workers and services are gone.
 `pytest --write-durations` rewrites the file of durations that decides the order.
@@ -20,6 +21,7 @@ from xdist.scheduler import LoadScopeScheduling
 DURATIONS = Path(__file__).with_name("durations.json")
 SHORTEST_S = 2  # modules faster than this are left out of the file
 ALONE_FILE = "alone_file"
+STACKS = ("tests/e2e/", "tests/faults/")
 
 
 class Distribution(LoadScopeScheduling):
@@ -33,8 +35,8 @@ class Distribution(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         if self._alone is None:
             self._alone = frozenset(json.loads(self._alone_file.read_text()))
-        module = nodeid.partition("::")[0]
-        return f"{module} {pytest.mark.alone.name}" if nodeid in self._alone else module
+        group = group_of(nodeid)
+        return f"{group} {pytest.mark.alone.name}" if nodeid in self._alone else group
 
     def _reschedule(self, node: Any) -> None:
         """Give a worker more tests while it has fewer than two.
@@ -124,8 +126,10 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        seconds = json.loads(DURATIONS.read_text())
-        items.sort(key=lambda item: (is_alone(item), -seconds.get(module_of(item.nodeid), SHORTEST_S)))
+        known, seconds = json.loads(DURATIONS.read_text()), defaultdict[str, float](float)
+        for module in {module_of(item.nodeid) for item in items}:
+            seconds[group_of(module)] += known.get(module, SHORTEST_S)
+        items.sort(key=lambda item: (is_alone(item), -seconds[group_of(item.nodeid)]))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Report the tests marked `alone`. The controller collects nothing and knows only ids."""
@@ -159,3 +163,8 @@ def is_alone(item: pytest.Item) -> bool:
 
 def module_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
+
+
+def group_of(nodeid: str) -> str:
+    """The name shared by the tests that stay on one worker."""
+    return "stacks" if nodeid.startswith(STACKS) else module_of(nodeid)
