@@ -138,8 +138,9 @@ def run_class(name: str, options: list[str], shared: dict[str, str], folder: Pat
     if kind != "gevent":
         config = config.replace("from gevent import monkey", "").replace("monkey.patch_all()", "")
     chosen = folder / f"{kind}.py"
-    chosen.write_text(config.replace('worker_class = "gevent"', f'worker_class = "{kind}"'))
-    command = ["gunicorn", "-c", str(chosen), *options, "web.app:create_app()"]
+    chosen.write_text(config)
+    worker_class = [] if kind == "gevent" else ["-k", kind]
+    command = ["gunicorn", "-c", str(chosen), *worker_class, *options, "web.app:create_app()"]
     env = services.environment(**shared, PORT=port)
     server = services.start(command, env, port, folder / f"{kind}.log")
     try:
