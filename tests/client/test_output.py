@@ -43,9 +43,9 @@ def test_a_planted_link_is_not_followed(tmp_path: Path, overwrite: bool) -> None
     (out / "sub").symlink_to(outside)
     (out / "link.png").symlink_to(outside / "victim.png")
     output = Output(out)
-    with pytest.raises(OSError, match="a link or a file stands"):
+    with pytest.raises(OSError, match="taken by a link or a file"):
         output.write("sub/victim.png", b"ours", None, overwrite=overwrite)
-    with pytest.raises(OSError, match="a link or a file stands"):
+    with pytest.raises(OSError, match="taken by a link or a file"):
         output.write("sub/new/victim.png", b"ours", None, overwrite=overwrite)
     if overwrite:
         output.write("link.png", b"ours", None, overwrite=True)

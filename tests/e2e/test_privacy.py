@@ -77,6 +77,7 @@ def in_redis(seen: Storage) -> str:
     read = {
         "hash": client.hgetall, "zset": lambda key: client.zrange(key, 0, -1), "string": client.get,
         "set": client.smembers, "list": lambda key: client.lrange(key, 0, -1),
+        "none": lambda key: "",  # expired meanwhile
     }  # fmt: skip
     return "".join(f"{key} {read[client.type(key)](key)}" for key in client.scan_iter(count=1000))
 

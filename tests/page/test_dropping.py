@@ -34,7 +34,7 @@ def test_a_dropped_folder_is_walked(page: Page, tmp_path: Path) -> None:
     drop(page, folder, tmp_path / "single.jpg")
     for name in ("pets/a.jpg", "pets/deep/b.jpg", "pets/deep/er/c.jpg", "single.jpg"):
         expect(status(page, name)).to_contain_text("done in", timeout=60_000)
-    expect(status(page, "pets/notes.txt")).to_contain_text("not a", timeout=30_000)
+    expect(status(page, "pets/notes.txt")).to_contain_text("unknown format", timeout=30_000)
     expect(status(page, "pets/none")).to_have_text("The folder has no files.")
     expect(page.locator(".job")).to_have_count(6)
 

@@ -466,5 +466,5 @@ def test_secrets_last_until_their_folder_is_deleted(tmp_path: Path) -> None:
 
 def test_an_unreachable_store_is_reported_in_one_line() -> None:
     nowhere = Settings(s3_url="http://127.0.0.1:9", s3_secret_key="x", s3_users=dict.fromkeys(PROGRAMS, "secret"))
-    with pytest.raises(Unavailable, match="MinIO's users"):
+    with pytest.raises(Unavailable, match="creating MinIO users failed"):
         make_users(nowhere)

@@ -118,10 +118,11 @@ class Stack:
 
     def run_line(self, name: str, log: Path, **changes: str) -> "subprocess.Popen[bytes]":
         """Start one more process of a Procfile entry, in its role."""
+        log.touch(mode=0o600)
         with log.open("wb") as output:
             return subprocess.Popen(
                 services.procfile(name), env={**self.environment(name), **changes}, cwd=services.ROOT,
-                stdout=output, stderr=output,
+                stdout=output, stderr=output, umask=0o077,
             )  # fmt: skip
 
     def stop(self) -> int:

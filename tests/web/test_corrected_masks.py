@@ -75,7 +75,7 @@ def test_an_unknown_colour_is_named() -> None:
     strange = IDS.copy()
     strange[3, 4], strange[5, 6] = 3, 4
     assert "#ff0000, #010203." in refusal(with_palette(palette, strange))
-    assert "no class: #010203, #ff0000." in refusal(with_palette(palette, strange).convert("RGB"))
+    assert "no class has: #010203, #ff0000." in refusal(with_palette(palette, strange).convert("RGB"))
     assert read(with_palette(palette, IDS)).shape == IDS.shape, "unused colours of the palette are ignored"
 
 
@@ -97,7 +97,7 @@ def test_an_index_beyond_the_palette() -> None:
 
 
 def test_unknown_grey_values_are_named() -> None:
-    assert "no class ids: 3, 255." in refusal(Image.fromarray(np.array([[0, 3], [255, 1]], np.uint8)))
+    assert "not class ids: 3, 255." in refusal(Image.fromarray(np.array([[0, 3], [255, 1]], np.uint8)))
 
 
 BLACK_AND_WHITE = [{"id": 0, "color": [255, 255, 255]}, {"id": 1, "color": [0, 0, 0]}]

@@ -1,5 +1,6 @@
 """Refused requests: each gets one clear problem document without internals, and stores nothing."""
 
+import copy
 import io
 from typing import Any
 
@@ -63,7 +64,10 @@ DETAILS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no boundary": ({"data": b"x", "content_type": "multipart/form-data"}, "needs a boundary"),
     "two images": ({"data": MultiDict([("image", image()), ("image", image())])}, "The form has 2 files"),
-    "tags as a JSON list": ({"data": {"image": image(), "tags": '["a","b"]'}}, "tags: send the words with commas"),
+    "tags as a JSON list": (
+        {"data": {"image": image(), "tags": '["a","b"]'}},
+        "tags: send the words separated by commas",
+    ),
     "too large": (
         {"data": b"\xff\xd8\xff" + bytes(10 * 1024 * 1024), **JPEG},
         f"The image has {10 * 1024 * 1024 + 3} bytes; at most {10 * 1024 * 1024} are accepted.",
@@ -73,13 +77,13 @@ DETAILS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", DETAILS)
 def test_a_refusal_names_the_error_of_the_request(client: FlaskClient, name: str) -> None:
-    arguments, detail = DETAILS[name]
+    arguments, detail = copy.deepcopy(DETAILS[name])  # a sent file is closed
     assert detail in client.post("/v1/jobs", **arguments).get_json()["detail"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(client: FlaskClient, connection: Storage, name: str) -> None:
-    arguments, status, code = REFUSED[name]
+    arguments, status, code = copy.deepcopy(REFUSED[name])
     answer = client.post("/v1/jobs", **arguments)
     problem = answer.get_json()
     assert (answer.status_code, problem["code"], answer.content_type) == (status, code, "application/problem+json")

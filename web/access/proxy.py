@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # A request with one of these has passed a proxy.
-FORWARDING = (
-    "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Real-IP",
-)  # fmt: skip
+FORWARDING = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
 DECLARED = "segue.declared_proxy"  # in the WSGI environment of a request that a declared proxy sent
 
 
