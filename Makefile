@@ -13,7 +13,7 @@ COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --n
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
 # PYTHONWARNINGS hides a warning that setuptools prints for every editable installation.
 INSTALL_OURS = PYTHONWARNINGS=ignore $(INSTALL) --no-deps --no-build-isolation -e . -e ./client
-ADVISORIES := https://pypi.org/pypi/pip/json
+ADVISORIES := https://api.osv.dev/v1/vulns/PYSEC-2023-228
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
@@ -51,7 +51,7 @@ types: $(VENV)/.dev ## Check types with mypy, strict
 
 audit: $(VENV)/.dev ## Look up known vulnerabilities of the locked dependencies, if the advisory service is reachable
 	@if $(BIN)/python -c 'import urllib.request; urllib.request.urlopen("$(ADVISORIES)", timeout=20)' 2> /dev/null; \
-	then $(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes -r requirements/dev.txt; \
+	then $(BIN)/pip-audit --vulnerability-service osv --progress-spinner off --disable-pip --require-hashes -r requirements/dev.txt; \
 	else echo "skipped: pip-audit, because $(ADVISORIES) is not reachable"; fi
 
 bench: $(VENV)/.dev ## Measure speed, as ratios within one run
