@@ -39,7 +39,7 @@ class Target:
 
 def worst_photo() -> bytes:
     """25 megapixels, and as slow to decode as an accepted photo can be."""
-    return hostile.largest()["jpeg CMYK"]
+    return hostile.largest("jpeg CMYK")
 
 
 def head(target: Target, method: str, path: str, content_type: str = "", length: int = 0) -> bytes:

@@ -25,6 +25,8 @@ from stack import children
 from storage.connection import Storage
 from storage.settings import Settings
 from web.access.proxy import networks
+from web.http.arrivals import MOST_ADDRESSES, Arrivals
+from web.http.connection import Connection, Lingering
 from web.http.log_lines import OneLine
 from web.http.pace import GRACE_S, Pace
 from web.http.shares import Shares
@@ -159,6 +161,48 @@ def test_one_address_gets_half_of_the_connections(serve: Serve) -> None:
         assert int(given.headers["Retry-After"]) > 0
         assert submit(server) == 202
     services.wait_until(lambda: submit(server, ATTACKER) == 202, "the connections' end", PATIENCE_S)
+
+
+def test_an_address_that_reconnects_too_often_is_refused_before_it_is_read(serve: Serve) -> None:
+    server = serve(LIMIT_CONNECTIONS="1200/hour", **KEYS)  # one, then another every 3 s
+    statuses = [ask(server, ATTACKER, "GET", "/healthz").status for _ in range(10)]
+    assert statuses.count(429) >= 5
+    assert ask(server, VICTIM, "GET", "/healthz").status == 200
+    services.wait_until(
+        lambda: ask(server, ATTACKER, "GET", "/healthz").status == 200, "the next connection", PATIENCE_S
+    )
+
+
+def test_the_buckets_of_quiet_addresses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("web.http.arrivals.time.monotonic", lambda: now)
+    arrivals = Arrivals("60/minute")
+    assert [arrivals.admit(("busy",)) for _ in range(7)] == [True] * 3 + [False] * 4
+    for number in range(MOST_ADDRESSES - 1):
+        arrivals.admit((f"{number}",))
+    now += 2
+    assert [arrivals.admit(("busy",)) for _ in range(3)] == [True] * 2 + [False]
+    now += 2
+    assert arrivals.admit(("one more",))
+    assert not [arrivals.admit(("busy",)) for _ in range(5)][-1], "a used bucket must stay"
+    assert len(arrivals._buckets) == 2
+
+
+def test_an_open_server_does_not_limit_new_connections(serve: Serve) -> None:
+    server = serve(LIMIT_CONNECTIONS="1/hour")
+    assert [ask(server, ATTACKER, "GET", "/healthz").status for _ in range(10)] == [200] * 10
+
+
+@pytest.mark.parametrize(("places", "discarded"), [(0, False), (2, True)])
+def test_only_so_many_refused_clients_may_go_on_sending(places: int, discarded: bool) -> None:
+    ours, theirs = socket.socketpair()
+    shares = Shares(places)
+    with theirs, contextlib.closing(Connection(ours, Settings(), Lingering(shares, ("address",)))) as connection:
+        theirs.sendall(b"rest of a body")
+        theirs.shutdown(socket.SHUT_WR)
+        connection.linger(PATIENCE_S)
+        assert (connection.recv(100) == b"") == discarded
+    assert shares.used == 0
 
 
 def test_connections_of_a_trusted_proxy_are_not_one_address(serve: Serve) -> None:

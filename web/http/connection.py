@@ -16,6 +16,7 @@ from gunicorn.http.body import ChunkedReader
 from storage.problems import Problem
 from storage.settings import Settings
 from web.http.pace import Pace
+from web.http.shares import Shares
 
 YIELD_BYTES = 256 * 1024  # the event loop serves other clients after this much of one body
 DRAIN_BYTES = 64 * 1024  # up to this many unread bytes, gunicorn drains the body to keep the connection
@@ -29,6 +30,14 @@ class SlowHead(Exception):
     received: int
 
 
+@dataclass(frozen=True)
+class Lingering:
+    """The limit on refused clients that still send, shared by all connections of a process."""
+
+    shares: Shares
+    owners: tuple[str, ...]
+
+
 class Connection(gevent.socket.socket):  # type: ignore[misc]
     """Takes over an accepted socket.
 
@@ -36,9 +45,9 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
     byte, and that of a body with the application's first read.
     """
 
-    def __init__(self, accepted: Any, settings: Settings) -> None:
+    def __init__(self, accepted: Any, settings: Settings, lingering: Lingering) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        self._settings = settings
+        self._settings, self._lingering = settings, lingering
         self._request: Any = None  # gunicorn's request, while the application handles it
         self._pace: Pace | None = Pace(settings.head_s)
         self._since_yield = 0
@@ -111,8 +120,16 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
         """Shut down the sending side and discard what still arrives, for at most `seconds`.
 
         If the server closed the socket immediately, the client would see a reset instead of the
-        response.
+        response. That happens to clients beyond the limit: discarding costs as much as reading.
         """
+        if not self._lingering.shares.take(self._lingering.owners):
+            return
+        try:
+            self._discard(seconds)
+        finally:
+            self._lingering.shares.give_back(self._lingering.owners)
+
+    def _discard(self, seconds: float) -> None:
         give_up, left, scratch = time.monotonic() + seconds, LINGER_BYTES, bytearray(YIELD_BYTES)
         with contextlib.suppress(OSError):
             self.shutdown(socket.SHUT_WR)

@@ -6,19 +6,20 @@ import resource
 from http import HTTPStatus
 from typing import Any
 
-from gevent.lock import BoundedSemaphore
 from gunicorn.workers.ggevent import GeventWorker
 
 from storage.problems import KINDS, Problem
 from storage.settings import Settings
+from web.access.exposure import is_open
 from web.access.proxy import Network, networks, within
 from web.access.rate_limits import places
-from web.http.connection import Connection, SlowHead
+from web.http.arrivals import Arrivals
+from web.http.connection import Connection, Lingering, SlowHead
 from web.http.shares import Shares
 
 OTHER_FILES = 1000  # descriptors for everything but connections: Redis, S3, spooled bodies
 FEWEST_CONNECTIONS = 100
-REFUSALS, REFUSAL_LINGER_S, RETRY_S = 100, 1.0, 2
+REFUSALS, LINGERING, REFUSAL_LINGER_S, RETRY_S = 100, 32, 1.0, 2
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -32,17 +33,25 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if connections < self._settings.max_connections:
             self.log.warning("The limit of open files allows %d connections", connections)
         self._connections = Shares(connections)
-        self._refusals = BoundedSemaphore(REFUSALS)
+        self._lingering = Shares(LINGERING)
+        # An open server serves only this machine, whose programs need not be limited.
+        self._arrivals = None if is_open(self._settings) else Arrivals(self._settings.limit_connections)
         self.worker_connections = connections + REFUSALS
 
     def handle(self, listener: Any, client: Any, address: Any) -> None:
         """Serve one connection in its own greenlet until it is closed."""
         owners = owners_of(address, self._proxies)
+        if self._arrivals and not self._arrivals.admit(owners):
+            # The cheapest refusal: a client that comes too often may see a reset instead of the response.
+            with contextlib.closing(client), contextlib.suppress(OSError):
+                client.send(REFUSAL)
+            return
+        connection = Connection(client, self._settings, Lingering(self._lingering, owners))
         if not self._connections.take(owners):
-            self._refuse(client)
+            self._refuse(connection)
             return
         try:
-            super().handle(listener, Connection(client, self._settings), address)
+            super().handle(listener, connection, address)
         finally:
             self._connections.give_back(owners)
 
@@ -66,21 +75,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         with contextlib.suppress(OSError):
             client.sendall(raw_answer(Problem("request_timeout", detail)))
 
-    def _refuse(self, client: Any) -> None:
-        """Send a 429 without reading the request.
-
-        Up to REFUSALS clients at a time get REFUSAL_LINGER_S to read it; the others are cut off.
-        """
-        connection = Connection(client, self._settings)
-        problem = Problem("too_many_at_once", "Too many connections from this address.", RETRY_S)
+    def _refuse(self, connection: Connection) -> None:
+        """Send a 429 without reading the request."""
         with contextlib.closing(connection), contextlib.suppress(OSError):
             connection.settimeout(REFUSAL_LINGER_S)
-            connection.sendall(raw_answer(problem))
-            if self._refusals.acquire(blocking=False):
-                try:
-                    connection.linger(REFUSAL_LINGER_S)
-                finally:
-                    self._refusals.release()
+            connection.sendall(REFUSAL)
+            connection.linger(REFUSAL_LINGER_S)
 
 
 def owners_of(address: Any, proxies: list[Network]) -> tuple[str, ...]:
@@ -103,6 +103,9 @@ def raw_answer(problem: Problem) -> bytes:
     if problem.retry_after_s is not None:
         lines.append(f"Retry-After: {problem.retry_after_s}")
     return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+REFUSAL = raw_answer(Problem("too_many_at_once", "Too many connections from this address.", RETRY_S))
 
 
 def allow_files(connections: int) -> int:
