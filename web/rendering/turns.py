@@ -16,6 +16,7 @@ from gevent.event import Event
 from storage.problems import Problem
 
 AT_ONCE = 2  # a process has no more cores to use
+MOST_RUNNING_PER_CALLER = AT_ONCE - 1
 MOST_WAITING, MOST_WAITING_PER_CALLER = 256, 32
 LOOK_S = 1.0  # the interval at which a waiting request checks whether its client is still connected
 LONGEST_PAUSE_S = 60
@@ -39,9 +40,9 @@ class _Waiter:
 class Turns:
     """At most AT_ONCE renderings run, in at most `most_bytes` of memory.
 
-    The next turn goes to the caller with the fewest running renderings; among equals, to the one
-    whose last turn was longest ago. So a caller waits for one rendering of another caller, however
-    many that caller has requested.
+    A caller never uses all of AT_ONCE, so that one with expensive renderings leaves room for the
+    others. The next turn goes to the caller with the fewest running renderings; among equals, to the
+    one whose last turn was longest ago.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -101,8 +102,11 @@ class Turns:
 
         If the next one does not fit, no other overtakes it: otherwise a large one would wait forever.
         """
-        while self._waiting and self._running.total() < AT_ONCE:
-            caller = min(self._waiting, key=lambda one: (self._running[one], self._last_turn.get(one, 0)))
+        while self._running.total() < AT_ONCE:
+            ready = [one for one in self._waiting if self._running[one] < MOST_RUNNING_PER_CALLER]
+            if not ready:
+                return
+            caller = min(ready, key=lambda one: (self._running[one], self._last_turn.get(one, 0)))
             waiter = self._waiting[caller][0]
             if waiter.left():
                 self._drop(caller, waiter)
