@@ -92,3 +92,9 @@ def test_the_name_of_a_download(name: str) -> None:
     assert shown.startswith(options["filename"].removesuffix(".png"))
     assert len(options["filename"].encode()) <= 255
     assert options["filename"].endswith(".png")
+
+
+def test_a_file_name_in_another_encoding_is_refused_with_the_reason(client: FlaskClient) -> None:
+    answer = client.post("/v1/jobs", **form('name="image"; filename="Kätzchen.jpg"'.encode("latin-1")))
+    assert answer.status_code == 400
+    assert "not UTF-8" in answer.get_json()["detail"]

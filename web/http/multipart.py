@@ -46,7 +46,7 @@ class FormParser(FormDataParser):
             limits = f"{parts} parts, {HEADERS} headers of {HEADER_BYTES} bytes in each"
             raise Problem("payload_too_large", f"{error.args[0]}: at most {limits}.") from error
         except MultipartError as error:
-            raise Problem("invalid_request", f"The form is malformed: {error.args[0]}.") from error
+            raise Problem("invalid_request", f"The form is malformed: {_reason(error)}.") from error
         return stream, self.cls(gathered.fields), self.cls(gathered.files)
 
 
@@ -100,3 +100,10 @@ def _read(stream: IO[bytes], boundary: str, parts: int, gathered: _Gathered) -> 
             raise Problem("payload_too_large", f"No part begins within the form's first {FIRST_BYTES} bytes.")
         gevent.sleep(0)  # the event loop serves other clients between two steps
     parser.close()
+
+
+def _reason(error: MultipartError) -> str:
+    """The parser's message, without a period; it does not say which encoding it expected."""
+    if any(isinstance(argument, UnicodeDecodeError) for argument in error.args):
+        return "the header of a part, such as its file name, is not UTF-8"
+    return str(error.args[0]).rstrip(".")
