@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
-WORKERS ?= 1
 SEGUE_DATA ?= ../shared/data/pets160
 ENCODER ?= pack
 # Tests spend most of their time waiting, so three processes keep two cores busy.
@@ -22,7 +21,7 @@ export PORT WORKERS SEGUE_DATA
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/.run ## Run all processes on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=1 VAR=var
+run: $(VENV)/.run ## Run all processes on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=cores VAR=var
 	@exec $(BIN)/python scripts/run.py
 
 test: $(VENV)/.dev ## Run all tests against real services: ARGS="-k mask" selects some, PROCESSES=3 in parallel
