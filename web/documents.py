@@ -43,7 +43,7 @@ def job_document(job: Job, root: str) -> dict[str, Any]:
         "result": outcome.result if outcome else None,
         "timings_ms": _timings(job),
         "micro_batch": {"size": job.micro_batch} if job.micro_batch else None,
-        "error": _error(job, root),
+        "error": error_document(job, root),
         "links": _links(job, root),
     }
 
@@ -71,7 +71,7 @@ def item_document(number: int, job: Job, root: str) -> dict[str, Any]:
         "job_id": job.id,
         "status": job.status,
         "result": job.outcome.result if job.outcome else None,
-        "error": _error(job, root),
+        "error": error_document(job, root),
         "links": _links(job, root),
     }
 
@@ -94,7 +94,7 @@ def batch_document(batch: Batch, root: str) -> dict[str, Any]:
     }
 
 
-def _error(job: Job, root: str) -> dict[str, Any] | None:
+def error_document(job: Job, root: str) -> dict[str, Any] | None:
     error = job.outcome.error if job.outcome else None
     return {**error, "instance": f"{root}{error['instance']}"} if error else None
 

@@ -55,6 +55,20 @@ def test_a_submit_with_a_wait_returns_the_finished_job(client: Client) -> None:
     assert client.submit(pictures.jpeg(), wait_s=30).status == "succeeded"
 
 
+@pytest.mark.parametrize(("format_", "kind"), [("index", "PNG"), ("overlay", "JPEG"), ("cutout", "PNG")])
+def test_one_call_from_photo_to_mask(client: Client, format_: str, kind: str) -> None:
+    with Image.open(io.BytesIO(client.segment(pictures.jpeg(70, 50), format_))) as mask:
+        assert (mask.format, mask.size) == (kind, (70, 50))
+    with pytest.raises(ProblemError, match="damaged"):
+        client.segment(pictures.truncated_jpeg(), format_)
+
+
+def test_a_mask_that_arrives_damaged_in_one_call_raises() -> None:
+    damaged: Answer = (200, {"Content-Type": "image/png", "Repr-Digest": "sha-256=:AAAA:"}, b"PNG")
+    with server(lambda _: damaged) as (url, _), Client(url) as client, pytest.raises(ChecksumError):
+        client.segment(pictures.jpeg())
+
+
 def test_a_refused_image_raises_the_problem_document(client: Client) -> None:
     with pytest.raises(ProblemError, match="Unsupported media type") as caught:
         client.submit(b"text")

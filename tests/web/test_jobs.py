@@ -161,17 +161,64 @@ def test_a_damaged_image_fails_with_its_reason(client: FlaskClient, work: Work) 
     assert code(client.get(f"/v1/jobs/{job['id']}/mask")) == "already_terminal"
 
 
-def test_waiting_for_the_end(client: FlaskClient, app: Flask, work: Work) -> None:
+def waiting_post(
+    client: FlaskClient, app: Flask, work: Work, content: bytes = pictures.jpeg(), **headers: str
+) -> TestResponse:
+    """POST with `Prefer: wait`, and let a worker process the job as soon as it waits."""
     with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(post, client, headers={"Prefer": "respond-async, wait=60"})
+        answer = pool.submit(post, client, content, headers={"Prefer": "respond-async, wait=60", **headers})
         started = time.monotonic()
         while not app.extensions["storage"].jobs.queue().pending["interactive"]:
             assert time.monotonic() - started < 25
         work()
-        answer = waiting.result()
+        return answer.result()
+
+
+def test_waiting_for_the_end(client: FlaskClient, app: Flask, work: Work) -> None:
+    started = time.monotonic()
+    answer = waiting_post(client, app, work)
     assert (answer.status_code, answer.get_json()["status"]) == (200, "succeeded")
     assert answer.headers["Preference-Applied"] == "wait=60"
     assert time.monotonic() - started < 50
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("image/png", "image/png"),
+        ("image/*", "image/png"),
+        ("application/json;q=0.5, image/jpeg", "image/jpeg"),
+        ("application/geo+json", "application/geo+json"),
+        ("*/*", "application/json"),
+        ("application/json, image/png", "application/json"),
+    ],
+)
+def test_a_request_that_waits_gets_the_mask_if_it_prefers_one(
+    client: FlaskClient, app: Flask, work: Work, accept: str, media_type: str
+) -> None:
+    answer = waiting_post(client, app, work, Accept=accept)
+    assert (answer.status_code, answer.mimetype) == (200, media_type)
+    assert answer.headers["Preference-Applied"] == "wait=60"
+    assert "Accept" in answer.vary
+    job = client.get(answer.headers["Location"]).get_json()
+    assert job["status"] == "succeeded"
+    if media_type != "application/json":
+        assert answer.data == client.get(job["links"]["mask"], headers={"Accept": accept}).data
+
+
+def test_a_request_that_waits_for_a_mask_gets_the_problem_of_a_failed_job(
+    client: FlaskClient, app: Flask, work: Work
+) -> None:
+    answer = waiting_post(client, app, work, pictures.truncated_jpeg(), Accept="image/png")
+    assert (answer.status_code, code(answer)) == (422, "image_decode_failed")
+    error = client.get(answer.headers["Location"]).get_json()["error"]
+    assert answer.get_json() == {**error, "request_id": answer.headers["X-Request-ID"]}
+
+
+def test_a_request_whose_mask_is_late_gets_the_job(client: FlaskClient) -> None:
+    for headers in ({"Prefer": "wait=1"}, {}):
+        answer = post(client, headers={"Accept": "image/png", **headers})
+        assert (answer.status_code, answer.get_json()["status"]) == (202, "queued")
 
 
 def test_a_wait_that_times_out_returns_the_current_state(client: FlaskClient) -> None:

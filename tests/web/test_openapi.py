@@ -159,7 +159,12 @@ class Walk:
         key = {"Idempotency-Key": "b"}
         self.submit(headers=key)
         self.work()
-        assert self.submit(headers={**key, "Prefer": "wait=5"})["status"] == "succeeded"
+        waiting = {**key, "Prefer": "wait=5"}
+        assert self.submit(headers=waiting)["status"] == "succeeded"
+        for kind in ("image/png", "image/jpeg", "application/geo+json"):
+            how: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
+            answer = self.client.post("/v1/jobs", headers={**waiting, "Accept": kind}, **how)
+            assert (answer.status_code, answer.mimetype) == (200, kind)
 
     def remarks(self, path: str, mask: bytes) -> None:
         self.client.post(path, json={"verdict": "good", "note": "fine"})

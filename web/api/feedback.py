@@ -12,10 +12,10 @@ from storage.job import Job
 from storage.photos.photo import decode_mask, read_header
 from storage.problems import Problem
 from storage.settings import Settings
-from web.api.jobs import find_job
 from web.api.masks import mask_result
 from web.documents import timestamp
 from web.errors import invalid
+from web.lookup import find_job
 from web.rendering.class_ids import class_ids
 from web.rendering.threads import in_thread
 from web.rendering.work import client, corrected_bytes

@@ -4,24 +4,27 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, after_this_request, g, jsonify, request
 
-from storage import keys, lifecycle
+from storage import lifecycle
 from storage.connection import Storage
 from storage.job import Job, Spec, Status
 from storage.problems import Problem, Unavailable
 from storage.queue.answers import Cancellation
 from storage.records.audit_event import Action
-from storage.recovery import find
 from web.access.auditing import note
 from web.access.auth import still_authorized
 from web.access.caller import caller
 from web.access.party import party
-from web.documents import job_document, polite_pause_s
+from web.api.masks import mask_response, vary_by_accept
+from web.documents import error_document, job_document, polite_pause_s
+from web.errors import problem_response
 from web.http.body import release_body
 from web.idempotency import reserve, with_key
+from web.lookup import find_job
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
+from web.rendering.formats import Format, preferred_to_document
 from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
 from web.uploads import read_upload, to_spec
@@ -31,17 +34,32 @@ blueprint = Blueprint("jobs", __name__)
 
 @blueprint.post("/v1/jobs")
 def create() -> Response:
-    """Accept one image. In this order: store the upload, enqueue the job, send a ticket, answer 202."""
+    """Accept one image. In this order: store the upload, enqueue the job, send a ticket, respond.
+
+    A client that waits and accepts pictures but no JSON gets the mask itself, or the job's problem.
+    """
     spec, replayed = _receive(connected())
     release_body()
+    after_this_request(vary_by_accept)
     wait_s = preferred_wait()
     job = waiting().until(spec.id, _reader(spec.id), _ended, wait_s) or find_job(spec.id)
-    response = _answer(job, wait_s)
-    # 200 only if the request waited for the end: otherwise the status would depend on timing.
-    response.status_code = 200 if wait_s and job.status.final else 202
+    picture = preferred_to_document(request.accept_mimetypes)
+    ended = wait_s and job.status.final  # without a wait, the response must not depend on timing
+    response = _picture(job, picture, wait_s) if ended and picture else _answer(job, wait_s)
+    if not ended:
+        response.status_code = 202
     response.headers["Location"] = f"{request.script_root}/v1/jobs/{job.id}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _picture(job: Job, chosen: Format, wait_s: int) -> Response:
+    """Return the mask of an ended job, or the problem that the job ended with."""
+    error = error_document(job, request.script_root)
+    named = {"request_id": g.request_id}
+    response = problem_response({**error, **named}) if error else mask_response(job, chosen)
+    response.headers["Preference-Applied"] = f"wait={wait_s}"
     return response
 
 
@@ -135,22 +153,6 @@ def erase(job_id: str) -> Response:
         raise Problem("job_not_finished", "A worker is processing the job; cancel it first.", 1)
     note(Action.JOB_ERASED, job.id)
     return Response(status=204)
-
-
-def find_job(job_id: str) -> Job:
-    """Return the caller's job, rebuilt from its objects if Redis lost it.
-
-    Raises Problem `gone` if it was erased recently, `not_found` otherwise.
-    """
-    storage = connected()
-    if not keys.is_job_id(job_id):
-        raise Problem("not_found", "No job has this id.")
-    job = find(storage.objects, storage.jobs, caller().tenant, job_id)
-    if job is None and storage.jobs.ids.tenant_of_erased(job_id) == caller().tenant:
-        raise Problem("gone", "The job was erased.")
-    if job is None:
-        raise Problem("not_found", "No job has this id.")
-    return job
 
 
 def _answer(job: Job, wait_s: int) -> Response:

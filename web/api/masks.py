@@ -11,9 +11,9 @@ from storage import keys
 from storage.job import Job
 from storage.objects import RESULTS, UPLOADS
 from storage.problems import Problem
-from web.api.jobs import find_job
 from web.documents import polite_pause_s
 from web.filenames import content_disposition
+from web.lookup import find_job
 from web.rendering import renderings
 from web.rendering.cache import Request, rendered
 from web.rendering.formats import STORED, Choice, Format, Source, wanted
@@ -29,8 +29,12 @@ blueprint = Blueprint("masks", __name__)
 def mask(job_id: str) -> Response:
     """Get the mask in the format that `format=` names, or in the one that `Accept` prefers."""
     job = find_job(job_id)
-    after_this_request(_vary_by_accept)
-    named = wanted(request.args.get("format"), request.accept_mimetypes)
+    after_this_request(vary_by_accept)
+    return mask_response(job, wanted(request.args.get("format"), request.accept_mimetypes))
+
+
+def mask_response(job: Job, named: Format) -> Response:
+    """Return the mask in this format. Raises Problem if the job has none."""
     result = mask_result(job)
     parameters = choice(named, request.args, result["classes"])
     etag = result["sha256"] + tag(named, parameters)
@@ -56,14 +60,14 @@ def _named_after(job: Job, suffix: str, response: Response) -> Response:
     return response
 
 
-def _vary_by_accept(response: Response) -> Response:
+def vary_by_accept(response: Response) -> Response:
     response.vary.add("Accept")
     return response
 
 
 def _cacheable(etag: str, content_type: str, make: Callable[[], bytes]) -> Response:
     """Respond with immutable content; call `make` only if the client does not have this `etag`."""
-    if request.if_none_match.contains(etag):
+    if request.method != "POST" and request.if_none_match.contains(etag):
         response = Response(status=304)
     else:
         content = make()

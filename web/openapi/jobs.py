@@ -3,7 +3,18 @@
 from storage.job import Status
 from web.api.feedback import Remark
 from web.api.records import LONGEST_PAGE, Query
-from web.openapi.inputs import ACCEPT, IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, fields_of, flat, form, query, query_of
+from web.openapi.inputs import (
+    ACCEPT,
+    IDEMPOTENCY_KEY,
+    IF_NONE_MATCH,
+    PREFER,
+    fields_of,
+    flat,
+    form,
+    header,
+    query,
+    query_of,
+)
 from web.openapi.operation import BINARY, JSON, STATE, WAITED, Answer, Body, Operation, Operations, events, one_state
 from web.openapi.schemas import ref
 from web.rendering.formats import FORMATS
@@ -11,7 +22,24 @@ from web.rendering.parameters import DEFAULT_ALPHA
 from web.uploads import IMAGE_FIELD, JsonUpload, Options
 
 ONE_JOB = ("not_found", "gone")
+# A request that waits for the mask itself gets the problem of a job that ended without one.
+ENDINGS = (
+    "image_decode_failed",
+    "model_unavailable",
+    "storage_error",
+    "poisoned",
+    "canceled",
+    "expired",
+    "mask_too_detailed",
+)
 JOB = {JSON: ref("Job")}
+MASKS = {one.media_type: ref(one.document) if one.document else BINARY for one in FORMATS.values()}
+DOCUMENT_OR_MASK = header(
+    "Accept",
+    "With `Prefer: wait=n`, a picture or GeoJSON type that ranks above JSON: the mask itself, once the job has ended.",
+    {"type": "string"},
+    "image/png",
+)
 IMAGE = {**BINARY, "description": "JPEG, PNG, WebP, HEIC, GIF, BMP, TIFF or AVIF, detected from its content."}
 UPLOAD = Body(
     {
@@ -25,14 +53,14 @@ UPLOAD = Body(
 CREATE = Operation(
     tag="jobs",
     summary="Submit one image; with `Prefer: wait=n`, wait until its job has ended.",
-    parameters=(*query_of(Options), PREFER, IDEMPOTENCY_KEY),
+    parameters=(*query_of(Options), PREFER, DOCUMENT_OR_MASK, IDEMPOTENCY_KEY),
     body=UPLOAD,
     answers={
         200: Answer(
-            "The job ended while the request waited.",
-            JOB,
+            "The job ended while the request waited: the job, or its mask if `Accept` prefers that.",
+            {**MASKS, **JOB},
             ("Location", *STATE, "Preference-Applied"),
-            ("Idempotency-Replayed",),
+            ("Idempotency-Replayed", "Repr-Digest", "Content-Disposition"),
         ),
         202: Answer("Accepted.", JOB, ("Location", *STATE), (*WAITED, "Idempotency-Replayed")),
     },
@@ -47,6 +75,7 @@ CREATE = Operation(
         "idempotency_key_reused",
         "queue_full",
         "quota_exceeded",
+        *ENDINGS,
     ),
 )
 
@@ -108,7 +137,7 @@ MASK = Operation(
     answers={
         200: Answer(
             "The mask.",
-            {one.media_type: ref(one.document) if one.document else BINARY for one in FORMATS.values()},
+            MASKS,
             PICTURE_HEADERS,
         ),
         304: Answer("Not modified.", headers=STATE),

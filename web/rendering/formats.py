@@ -53,6 +53,7 @@ class Format:
         return self.extension if self.name in (STORED, self.extension) else f"{self.name}.{self.extension}"
 
 
+DOCUMENT = "application/json"
 STORED = "index"  # the file that the worker wrote; it needs no rendering
 
 # Among formats that a client accepts equally, the first wins. At most one per media type is `by_accept`.
@@ -94,3 +95,13 @@ def wanted(named: str | None, accept: MIMEAccept) -> Format:
     if not accept.quality(best.media_type):
         raise Problem("not_acceptable", f"Available types: {', '.join(one.media_type for one in offered)}.")
     return best
+
+
+def preferred_to_document(accept: MIMEAccept) -> Format | None:
+    """Return the format that the Accept header prefers to a JSON document; None if it prefers none.
+
+    `*/*` and a missing header accept the document.
+    """
+    offered = [one for one in FORMATS.values() if one.by_accept and one.media_type != DOCUMENT]
+    best = max(offered, key=lambda one: accept.quality(one.media_type))
+    return best if accept.quality(best.media_type) > accept.quality(DOCUMENT) else None
