@@ -30,6 +30,7 @@ def state() -> Response:
         lanes={lane.value: of_lane(lane) for lane in Lane},
         workers=queue.workers,
         images_per_s=round(queue.images_per_s, 2),
+        ms_per_image=round(queue.ms_per_image, 2) if queue.ms_per_image else None,
         mean_micro_batch=round(queue.micro_batch, 2) if queue.micro_batch else None,
         backlog_s=round(backlog_s, 2) if backlog_s is not None else None,
     )

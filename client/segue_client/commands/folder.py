@@ -8,11 +8,18 @@ import typer
 from segue_client.commands.options import FormatOption, SuffixOption
 from segue_client.commands.output import FAILED, INTERRUPTED, JsonOption, say, show_json
 from segue_client.commands.service import DEFAULT_URL, PANEL, KeyOption, UrlOption
+from segue_client.folder.forecast import is_time
 from segue_client.folder.order import Order, UsageError
 from segue_client.folder.run import run
 from segue_client.terminal import printable
 
 app = typer.Typer()
+
+
+def _time(text: str) -> str:
+    if text and not is_time(text):
+        raise typer.BadParameter("a time of day, HH:MM.")
+    return text
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue folder photos --out masks")
@@ -31,6 +38,12 @@ def folder(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also replace files in OUT that this command did not write.")
     ] = False,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="HH:MM", callback=_time, help="Say at the start whether it will be done by this local time."
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Fetch a mask for each photo in a folder. Run it again to resume an interrupted run.
@@ -39,7 +52,7 @@ def folder(
     """
     order = Order(
         source, out, url, format, name, model, concurrency, retry_failed=retry_failed, overwrite=overwrite,
-        own_suffix=suffix, key=key,
+        own_suffix=suffix, by=by, key=key,
     )  # fmt: skip
     try:
         report = run(order)

@@ -26,6 +26,7 @@ class Order:
     retry_failed: bool = False
     overwrite: bool = False
     own_suffix: str = ""
+    by: str = ""  # HH:MM
     key: str = field(default="", repr=False)
 
     @property

@@ -30,6 +30,7 @@ class Report:
     kept: list[dict[str, str]] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     ignored: list[dict[str, str]] = field(default_factory=list)  # files that are not meant to be photos
+    forecast: dict[str, Any] | None = None  # made at the start, if a time was given
     interrupted: bool = False
     error: dict[str, Any] | None = None
 

@@ -19,6 +19,7 @@ from segue_client.documents import Item, Outcome, ProblemError
 from segue_client.failures import FAILURES, explained, local_problem
 from segue_client.folder import journal as folder_journal
 from segue_client.folder.fetching import fetch
+from segue_client.folder.forecast import announce
 from segue_client.folder.journal import Journal
 from segue_client.folder.order import Order, UsageError
 from segue_client.folder.parallel import in_parallel
@@ -99,6 +100,7 @@ class _Run:
         self.client.find(FIRST_ANSWER_S)
         batches = [batch for batch_id in pending if (batch := self._resume(batch_id))]
         fresh = self.state.to_send()
+        self.report.forecast = announce(self.client, len(fresh), self.order.by)
         if batches and batches[-1].status == "open":
             unseen = [photo for photo in fresh if photo.custom_id not in self.journal.entries]
             fresh = [photo for photo in fresh if photo.custom_id in self.journal.entries]
