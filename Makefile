@@ -16,7 +16,7 @@ ADVISORIES := https://api.osv.dev/v1/vulns/PYSEC-2023-228
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-faults bench-web bench-model check format lint types audit bench train export evaluate lock clean
+.PHONY: help run test test-fast test-faults check format lint types audit bench bench-peers bench-web bench-model soak train export evaluate lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,8 +53,14 @@ audit: $(VENV)/.dev ## Look up known vulnerabilities of the locked dependencies,
 	then $(BIN)/pip-audit --vulnerability-service osv --progress-spinner off --disable-pip --require-hashes -r requirements/dev.txt; \
 	else echo "skipped: pip-audit, because $(ADVISORIES) is not reachable"; fi
 
-bench: $(VENV)/.dev ## Measure speed, as ratios within one run
-	@$(BIN)/python scripts/bench/bench.py
+bench: $(VENV)/.dev ## Compare each job with its bare work: ARGS="--quick --legs bare,closed --sizes 640", --compare, --plot
+	@$(BIN)/python scripts/bench/bench.py $(ARGS)
+
+bench-peers: $(VENV)/.dev ## Compare with Flask, Celery, LitServe, BentoML, mosec, Ray Serve: ARGS="--peers flask --engines litert"
+	@$(BIN)/python scripts/bench/peers/peers.py $(ARGS)
+
+soak: $(VENV)/.dev ## Run 100,000 jobs or 30 minutes and report whether memory grows: ARGS="--jobs 10000 --minutes 10"
+	@$(BIN)/python scripts/bench/soak.py $(ARGS)
 
 bench-web: $(VENV)/.dev ## Measure worker classes of the web server, a thousand waiting clients, hostile requests, attackers
 	@$(BIN)/python scripts/bench/web_servers.py

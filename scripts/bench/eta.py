@@ -1,4 +1,4 @@
-"""Compares the ETA that each job got at its submission with the time that it took: part of `make bench`.
+"""Leg `eta`: compares the ETA that each job got at its submission with the time that it took.
 
 Each scenario runs on a stack that has processed a burst before. The error of a job is relative to
 its actual time, or to one second if that is longer.
@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from figures import Row, percentile
 from stack import Stack
 
 CLIENTS, WARM_UP, PAGE = 8, 300, 200
@@ -63,16 +64,17 @@ class Estimate:
         return self.low <= self.actual <= self.high
 
 
-def summary(estimates: Sequence[Estimate]) -> str:
-    if len(estimates) < 2:
-        return "no estimates"
+def figures(estimates: Sequence[Estimate]) -> dict[str, float]:
+    if not estimates:
+        return {"submissions": 0}
     errors = [one.error for one in estimates]
-    return (
-        f"ETA error of {len(estimates)} submissions: median {statistics.median(errors):.0%}, "
-        f"p90 {statistics.quantiles(errors, n=10)[-1]:.0%}; "
-        f"{statistics.fmean(one.inside for one in estimates):.0%} within the range; "
-        f"waits up to {max(one.actual for one in estimates):.0f} s"
-    )
+    return {
+        "submissions": len(estimates),
+        "error_share.p50": percentile(errors, 0.5),
+        "error_share.p90": percentile(errors, 0.9),
+        "share_within_range": statistics.fmean(one.inside for one in estimates),
+        "longest_wait_s": max(one.actual for one in estimates),
+    }
 
 
 def submit(stack: Stack, photos: Sequence[bytes], per_s: float = 0.0) -> list[dict[str, Any]]:
@@ -151,10 +153,12 @@ def warm_up(stack: Stack, photos: Sequence[bytes]) -> float:
     return WARM_UP / (time.perf_counter() - started)
 
 
-def main(photos: Sequence[bytes], large: bytes) -> None:
+def rows(photos: Sequence[bytes], large: bytes, shrink: int) -> Iterator[Row]:
+    """`shrink`: divides the numbers of submissions."""
     for workers, scenarios in GROUPS:
         with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), workers) as stack:
             capacity = warm_up(stack, photos)
             for scenario in scenarios:
-                result = summary(run(stack, scenario, photos, large, capacity))
-                print(f"{workers} worker(s), {scenario.name}: {result}", flush=True)
+                smaller = replace(scenario, jobs=scenario.jobs // shrink)
+                found = run(stack, smaller, photos, large, capacity)
+                yield Row("eta", f"{workers} worker(s), {scenario.name}", figures(found))

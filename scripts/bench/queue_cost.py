@@ -1,15 +1,16 @@
-"""Measures the cost of the queue in Redis at several lengths: part of `make bench`."""
+"""Leg `queue`: the cost of the queue in Redis at several lengths."""
 
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 
 import services
+from figures import Row
 from specs import spec
 
 from storage.connection import connect
@@ -38,7 +39,7 @@ def mean_us(use: Callable[[], object]) -> float:
     return (time.perf_counter() - started) / REPEATS * 1e6
 
 
-def measure(jobs: RedisJobs, length: int) -> str:
+def measure(jobs: RedisJobs, length: int) -> Row:
     jobs.client.flushall()
     jobs.epoch.mark_intact()
     empty = jobs.client.info("memory")["used_memory"]
@@ -59,22 +60,18 @@ def measure(jobs: RedisJobs, length: int) -> str:
     finish_us = mean_us(
         lambda: jobs.finish(token, "worker", 1, done)
     )  # the winner repeats it, which takes the same path
-    return (
-        f"{length:>7} waiting: {megabytes:6.1f} MB; status {status:4.0f} µs, position {place:4.0f} µs, "
-        f"claim and release of 16 {claim_us:5.0f} µs, finish of 16 {finish_us:4.0f} µs"
+    figures = {"megabytes": megabytes, "us.status": status, "us.position": place}
+    return Row(
+        "queue", f"{length} waiting", {**figures, "us.claim_and_release_16": claim_us, "us.finish_16": finish_us}
     )
 
 
-def main() -> None:
+def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         redis = services.start_redis(Path(folder))
         try:
             jobs = connect(Settings(redis_url=f"redis://127.0.0.1:{redis.port}/0", s3_secret_key="x")).jobs
             for length in LENGTHS:
-                print(measure(jobs, length), flush=True)
+                yield measure(jobs, length)
         finally:
             redis.stop()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
-"""Measures how long Redis takes to be rebuilt from the object store, and whether uploads are accepted meanwhile."""
+"""Leg `rebuild`: how long Redis takes to be rebuilt from the object store while new uploads arrive."""
 
+import logging
 import secrets
 import sys
 import tempfile
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 import pictures
 import services
 import specs
+from figures import Row
 
 from storage.connection import Storage, connect
 from storage.settings import Settings
@@ -21,19 +23,20 @@ from worker.housekeeping.sweeps import adopt_after_loss
 JOBS = 10_000
 
 
-def main() -> None:
+def rebuild() -> Row:
+    logging.basicConfig(level=logging.ERROR)  # each of thousands of adopted jobs would log a line
     with tempfile.TemporaryDirectory() as scratch:
         folder, secret = Path(scratch), secrets.token_hex(8)
         redis, s3 = services.start_redis(folder), services.start_s3(folder, secret)
         try:
             url, store = f"redis://127.0.0.1:{redis.port}/0", f"http://127.0.0.1:{s3.port}"
-            measure(connect(Settings(redis_url=url, s3_url=store, s3_secret_key=secret)))
+            return measure(connect(Settings(redis_url=url, s3_url=store, s3_secret_key=secret)))
         finally:
             redis.stop()
             s3.stop()
 
 
-def measure(connection: Storage) -> None:
+def measure(connection: Storage) -> Row:
     services.wait_until(lambda: services.prepared(connection.objects), "the object store")
     photo = pictures.jpeg()
     with ThreadPoolExecutor(8) as pool:
@@ -53,8 +56,5 @@ def measure(connection: Storage) -> None:
     over.set()
     submitter.join()
     queued = sum(connection.jobs.queue().pending.values())
-    print(f"{JOBS} jobs rebuilt after FLUSHALL in {seconds:.1f} s, {len(accepted)} accepted meanwhile; {queued} queued")
-
-
-if __name__ == "__main__":
-    main()
+    figures = {"seconds": seconds, "accepted_meanwhile": len(accepted), "queued": queued}
+    return Row("rebuild", f"{JOBS} jobs after FLUSHALL", figures)

@@ -1,4 +1,4 @@
-"""Measures the cost of the records and the time for a page of them: part of `make bench`."""
+"""Leg `records`: the cost of the records and the time for a page of them."""
 
 import shutil
 import statistics
@@ -15,12 +15,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 
 import damage
 import services
+from accounting import cpu_ms, families
+from figures import Row, group
 from pydantic import SecretStr
 from specs import spec
 from stack import Stack
 
 from storage.connection import Storage, connect
 from storage.job import Finished, Job, Outcome, Status
+from storage.problems import Problem
 from storage.settings import Settings
 from web.app import create_app
 from worker.housekeeping.recorder import record
@@ -29,12 +32,13 @@ RECORDED, PAGES, ROUNDS, TOLD = 50_000, 40, 5, 800
 CLASSES = [{"id": n, "name": f"class {n}", "color": [n, n, n], "pixels": 1, "fraction": 0.3} for n in range(3)]
 RESULT = {"width": 640, "height": 480, "classes": CLASSES, "confidence": 0.9, "sha256": "ab" * 32}
 HOT = ("web", "workers", "redis")
+DAMAGED = Problem("image_decode_failed", "The image data is damaged or incomplete.")
 
 
 def ended(number: int) -> Job:
     made = spec(filename=f"IMG_{number:06}.jpg", created_ms=1_790_000_000_000 + number)
     status = Status.FAILED if number % 10 == 0 else Status.SUCCEEDED
-    error = {"code": "image_decode_failed"} if status is Status.FAILED else None
+    error = DAMAGED.to_dict(f"/v1/jobs/{made.id}") if status is Status.FAILED else None
     outcome = Outcome(status, {"name": "pets", "version": "2"}, None if error else RESULT, {"infer": 3}, error)
     return Job(made, status, number + 1, micro_batch=16, token=f"{number // 16:032}", worker="host-1", outcome=outcome)
 
@@ -50,7 +54,7 @@ def databases() -> Iterator[dict[str, str]]:
         shutil.rmtree(folder)
 
 
-def lists() -> None:
+def lists() -> Iterator[Row]:
     """Time GET /v1/jobs for a tenant with RECORDED jobs, through the web app."""
     with databases() as urls:
         for name, url in urls.items():
@@ -62,16 +66,18 @@ def lists() -> None:
             with connection.database.begin() as sql:
                 sql.exec_driver_sql("ANALYZE")  # PostgreSQL would run it within a minute
             written = (time.perf_counter() - started) / RECORDED * 1e6
-            first, deep, failed = (page_ms(settings, query) for query in ({}, {"deep": True}, {"status": "failed"}))
-            print(
-                f"{name}, {RECORDED} jobs, {written:.0f} µs to write one; a page of 50, median / worst of {PAGES}: "
-                f"newest {first}, from the middle on {deep}, failed ones {failed}",
-                flush=True,
-            )
+            pages = {
+                page: page_ms(settings, query)
+                for page, query in (("newest", {}), ("middle", {"deep": True}), ("failed", {"status": "failed"}))
+            }
+            medians = {page: statistics.median(times) for page, times in pages.items()}
+            worst = {page: max(times) for page, times in pages.items()}
+            figures = {"us_to_write_one": written, **group("page_ms", medians), **group("worst_page_ms", worst)}
+            yield Row("records", f"{name}, a page of 50 out of {RECORDED}", figures)
             connection.database.dispose()
 
 
-def page_ms(settings: Settings, query: dict[str, object]) -> str:
+def page_ms(settings: Settings, query: dict[str, object]) -> list[float]:
     app = create_app(settings)
     client, times = app.test_client(), []
     asked = {name: value for name, value in query.items() if name != "deep"}
@@ -86,37 +92,34 @@ def page_ms(settings: Settings, query: dict[str, object]) -> str:
             raise RuntimeError(answer.text)
         asked["cursor"] = document["next_cursor"]
     app.extensions["storage"].database.dispose()
-    return f"{statistics.median(times):.0f} / {max(times):.0f} ms"
+    return times
 
 
-def hot_path(stack: Stack, work: Callable[[], int], cpu_ms: Callable[[Stack], dict[str, float]]) -> None:
+def hot_path(stack: Stack, work: Callable[[], int]) -> Row:
     """Compare the CPU time of web, worker and Redis while the housekeeper records and while it is stopped.
 
     On a busy machine every process slows down the others. The object store does not depend on the
-    records, so its increase shows how much of the total is due to that.
+    records, so its increase shows how much of the total is due to that. `work` returns its number of jobs.
     """
 
     def spent() -> dict[str, float]:
-        before = cpu_ms(stack)
+        pids = families(stack)
+        before = {name: cpu_ms(roots) for name, roots in pids.items()}
         jobs = work()
-        return {name: (after - before[name]) / jobs for name, after in cpu_ms(stack).items()}
+        return {name: (cpu_ms(roots) - before[name]) / jobs for name, roots in pids.items()}
 
     rises = defaultdict[str, list[float]](list)
     for _ in range(ROUNDS):
         with damage.stopped(stack.pids(damage.HOUSEKEEPER)):
             without = spent()
         recording = spent()
-        for name, ms in recording.items():
-            rises[name].append(ms / without[name])
         rises["hot"].append(sum(recording[name] for name in HOT) / sum(without[name] for name in HOT))
-    hot, store = (f"{statistics.median(rises[name]) * 100 - 100:+.1f} %" for name in ("hot", "s3"))
-    print(
-        f"records: CPU of web, worker and Redis {hot} compared with a stopped housekeeper, of the object store {store}",
-        flush=True,
-    )
+        rises["s3"].append(recording["s3"] / without["s3"])
+    ratios = {name: statistics.median(values) for name, values in rises.items()}
+    return Row("records", "CPU compared with a stopped housekeeper", group("ratio", ratios))
 
 
-def own_costs() -> None:
+def own_costs() -> Row:
     """Measure alone each step on an image's path that exists only for the records."""
     with tempfile.TemporaryDirectory() as folder:
         redis = services.start_redis(Path(folder))
@@ -128,11 +131,8 @@ def own_costs() -> None:
             telling, noting, reading = telling_ms(made), noting_ms(made), reading_ms(made)
         finally:
             redis.stop()
-    print(
-        f"records, CPU ms per image: the worker sends a message {telling:.3f}, Redis notes the change {noting:.3f}, "
-        f"the housekeeper reads it {reading:.3f}: {telling + noting + reading:.2f} in total",
-        flush=True,
-    )
+    parts = {"worker_tells": telling, "redis_notes": noting, "housekeeper_reads": reading}
+    return Row("records", "CPU of each step alone", group("cpu_ms", {**parts, "all": sum(parts.values())}))
 
 
 def telling_ms(made: Storage) -> float:
@@ -175,12 +175,3 @@ def redis_ms(made: Storage, work: Callable[[], object]) -> float:
     before = used()
     work()
     return used() - before
-
-
-def main() -> None:
-    own_costs()
-    lists()
-
-
-if __name__ == "__main__":
-    main()
