@@ -4,6 +4,7 @@ Wall times vary on shared machines: compare the ratios and the CPU milliseconds.
 """
 
 import argparse
+import logging
 import os
 import platform
 import subprocess
@@ -21,6 +22,7 @@ from services import ROOT
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.ERROR)  # each of thousands of adopted jobs would log a line
     asked = arguments()
     if asked.compare:
         runs = {path.stem: load(path) for path in asked.compare}

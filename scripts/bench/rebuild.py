@@ -1,6 +1,5 @@
 """Leg `rebuild`: how long Redis takes to be rebuilt from the object store while new uploads arrive."""
 
-import logging
 import secrets
 import sys
 import tempfile
@@ -24,7 +23,6 @@ JOBS = 10_000
 
 
 def rebuild() -> Row:
-    logging.basicConfig(level=logging.ERROR)  # each of thousands of adopted jobs would log a line
     with tempfile.TemporaryDirectory() as scratch:
         folder, secret = Path(scratch), secrets.token_hex(8)
         redis, s3 = services.start_redis(folder), services.start_s3(folder, secret)

@@ -81,7 +81,7 @@ def of_segue(asked: argparse.Namespace) -> Row:
     with running(WORKERS) as stack:
         way = "one" if closed.answers_with_masks(stack, photos(640, 480)[0]) else "two"
         row = closed.closed(stack, "640x480", photos(640, 480), asked.clients, asked.images, way=way)
-    return Row("peers", f"{SEGUE}, {way} requests", row.figures)
+    return Row("peers", f"{SEGUE}, litert", row.figures)
 
 
 def of_peer(name: str, engine: str, asked: argparse.Namespace) -> Row:
