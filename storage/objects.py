@@ -1,4 +1,4 @@
-"""The object store, on any S3 server, through the `minio` SDK.
+"""The object store, on any S3 server, through the `minio` SDK and, where it saves CPU time, `obstore`.
 
 The objects are the source of truth. An upload carries its job's spec as metadata, and a mask
 carries its outcome in a text chunk, so that job hashes can be rebuilt from the objects alone.
@@ -21,13 +21,13 @@ from storage import keys
 from storage.job import Outcome, Spec, Status
 from storage.problems import Unavailable
 from storage.settings import Settings
+from storage.transfers import MOST_BYTES, Missing, Transfers
 
 UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK = "uploads", "results", "models", "batches", "feedback"
 RENDERINGS = "renderings"
 OUTCOME_TEXT = "segue:outcome"  # the PNG text chunk of a mask
 BUCKETS = (UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK, RENDERINGS)
-# The SDK's defaults are five minutes and five retries. With these limits, two attempts fit in
-# a lease.
+# The SDK's defaults are five minutes and five retries. With these limits, two attempts fit in a lease.
 TIMEOUT = urllib3.Timeout(connect=2, read=10)
 RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)
 # While a client waits: retry once after a closed connection, but not after a timeout.
@@ -40,10 +40,6 @@ ALREADY_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError)
 
 log = logging.getLogger(__name__)
-
-
-class Missing(Exception):
-    """The object does not exist."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,8 @@ class MinioObjects:
     def __init__(self, settings: Settings, online: bool = False, connections: int = 32) -> None:
         url = urlsplit(settings.s3_url)
         self._prefix = settings.bucket_prefix
+        # Web processes are online. Their event loop must not block, and with a thread a call saves too little.
+        self._transfers = None if online else Transfers(settings)
         self._client = Minio(
             url.netloc,
             access_key=settings.s3_access_key,
@@ -97,6 +95,9 @@ class MinioObjects:
     def put(
         self, bucket: str, key: str, content: bytes, content_type: str, metadata: Mapping[str, str] | None = None
     ) -> None:
+        if self._transfers and len(content) <= MOST_BYTES:
+            self._transfers.put(self._prefix + bucket, key, content, content_type, metadata or {})
+            return
         with _translated():
             self._client.put_object(
                 self._prefix + bucket, key, io.BytesIO(content), len(content), content_type, dict(metadata or {})
@@ -105,6 +106,8 @@ class MinioObjects:
     def get(self, bucket: str, key: str) -> bytes | None:
         response = None
         try:
+            if self._transfers:
+                return self._transfers.get(self._prefix + bucket, key)
             with _translated():
                 response = self._client.get_object(self._prefix + bucket, key)
                 return bytes(response.read())
@@ -182,9 +185,9 @@ class MinioObjects:
     ) -> tuple[str, Outcome]:
         """Store the result of a job that may have been attempted before.
 
-        Returns the key and the outcome that count. If another attempt stored an older result, that
-        one counts and the new object is removed; nothing refers to it yet. So the job hash always
-        agrees with the oldest object, which decides if the hash is lost.
+        Returns the key and the outcome that count. If another attempt stored an older result, that one counts and the
+        new object is removed; nothing refers to it yet. So the job hash always agrees with the oldest object, which
+        decides if the hash is lost.
         """
         key = self.put_result(spec, token, outcome, mask)
         ending = self.ending(self.results(spec.tenant, spec.id))
@@ -196,10 +199,9 @@ class MinioObjects:
     def results(self, tenant: str, job_id: str) -> list[Listed]:
         """A job's result objects, the oldest first. Without a job hash the oldest one decides.
 
-        Some servers keep times in whole seconds. Within one second the result of the later claim
-        comes first (tokens sort by time). A zombie may store its result after the later claim's. A
-        later claim does not add its result to an earlier one: `put_result_after_others` adopts
-        that.
+        Some servers keep times in whole seconds. Within one second the result of the later claim comes first (tokens
+        sort by time). A zombie may store its result after the later claim's. A later claim does not add its result to
+        an earlier one: `put_result_after_others` adopts that.
         """
         latest_claim_first = sorted(self.listing(RESULTS, keys.results(tenant, job_id)), key=_key, reverse=True)
         return sorted(latest_claim_first, key=lambda listed: listed.modified_ms)
@@ -235,10 +237,7 @@ def _key(listed: Listed) -> str:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Raise the SDK's and urllib3's errors as Missing or Unavailable.
-
-    Their texts stay in the cause, which only the logs show.
-    """
+    """Raise the SDK's and urllib3's errors as Missing or Unavailable. Their texts stay in the cause, for the logs."""
     try:
         yield
     except S3Error as error:

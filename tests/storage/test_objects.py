@@ -13,6 +13,7 @@ from storage.job import Outcome, Status
 from storage.objects import OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
 from storage.settings import Settings
+from storage.transfers import MOST_BYTES
 
 
 @pytest.fixture(scope="module", params=["SeaweedFS", "MinIO"])
@@ -25,18 +26,41 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     service.stop()
 
 
-@pytest.fixture
-def objects(server: Settings) -> MinioObjects:
-    made = MinioObjects(server)
+@pytest.fixture(params=[False, True], ids=["offline", "online"])
+def objects(server: Settings, request: pytest.FixtureRequest) -> MinioObjects:
+    made = MinioObjects(server, online=request.param)
     services.wait_until(lambda: services.prepared(made), "the object store")
     return made
 
 
 def test_the_spec_of_a_job_is_read_from_its_upload(objects: MinioObjects) -> None:
-    made = spec(b"content", filename='größe 猫 "quoted".jpg', key_hash="k" * 32, fingerprint="f" * 32)
+    made = spec(b"content", filename='größe  猫 "quoted".jpg', key_hash="k" * 32, fingerprint="f" * 32)
     objects.put_upload(made, b"content")
     assert objects.get_upload(made) == b"content"
     assert objects.spec(made.tenant, made.id) == made
+
+
+@pytest.mark.parametrize("size", [0, MOST_BYTES, MOST_BYTES + 1])
+def test_an_object_of_any_size_is_read_as_it_was_stored(objects: MinioObjects, size: int) -> None:
+    content = secrets.token_bytes(size)
+    objects.put(UPLOADS, "size", content, "application/octet-stream")
+    assert objects.get(UPLOADS, "size") == content
+
+
+def test_only_the_settings_configure_the_connection(objects: MinioObjects, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = "http://127.0.0.1:9"
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "AWS_PROXY_URL", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, nowhere)
+    for name in ("AWS_SKIP_SIGNATURE", "AWS_UNSIGNED_PAYLOAD", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"):
+        monkeypatch.setenv(name, "true")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "nonsense")
+    objects.put(UPLOADS, "environment", b"x", "text/plain")
+    assert objects.get(UPLOADS, "environment") == b"x"
+
+
+def test_a_missing_bucket_is_an_outage(server: Settings) -> None:
+    with pytest.raises(Unavailable):
+        MinioObjects(server.replace(bucket_prefix="absent-")).get(UPLOADS, "k")
 
 
 def test_the_longest_name_fits_into_the_metadata(objects: MinioObjects) -> None:

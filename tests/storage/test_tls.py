@@ -71,9 +71,10 @@ WRONG: dict[str, dict[str, Any]] = {
 def refused(storage: Storage) -> None:
     with pytest.raises(redis.ConnectionError, match=r"(?i)certificate"):
         storage.jobs.client.ping()
-    with pytest.raises(Unavailable) as away:
-        storage.objects.get(UPLOADS, "x")
-    assert "certificate" in str(away.value.__cause__).lower()
+    for use in (lambda: storage.objects.get(UPLOADS, "x"), storage.objects.make_buckets):  # obstore, the SDK
+        with pytest.raises(Unavailable) as away:
+            use()
+        assert "certificate" in str(away.value.__cause__).lower()
     app = celery_app(storage.settings.redis_url, storage.settings.redis_ca)
     with pytest.raises((OperationalError, redis.ConnectionError), match=r"(?i)certificate"):
         app.connection_for_read().ensure_connection(max_retries=1, interval_start=0)
