@@ -128,20 +128,11 @@ def own_costs() -> Row:
             made = connect(Settings(redis_url=url, sql_url=sql_url, s3_secret_key=SecretStr("x")))
             made.database.migrate()
             made.jobs.epoch.mark_intact()
-            telling, noting, reading = telling_ms(made), noting_ms(made), reading_ms(made)
+            noting, reading = noting_ms(made), reading_ms(made)
         finally:
             redis.stop()
-    parts = {"worker_tells": telling, "redis_notes": noting, "housekeeper_reads": reading}
+    parts = {"redis_notes": noting, "housekeeper_reads": reading}
     return Row("records", "CPU of each step alone", group("cpu_ms", {**parts, "all": sum(parts.values())}))
-
-
-def telling_ms(made: Storage) -> float:
-    """Once per micro-batch of 16. Here no message is queued yet, which is the expensive case."""
-    started = time.process_time()
-    for _ in range(TOLD):
-        made.jobs.outbox.needs_message()
-        made.tickets.record()
-    return (time.process_time() - started) * 1000 / TOLD / 16
 
 
 def noting_ms(made: Storage) -> float:

@@ -38,7 +38,3 @@ class Outbox:
     def done(self, changes: Sequence[tuple[str, float]]) -> None:
         """Remove recorded changes, except those with a newer revision by now."""
         self._functions("recorded", *(part for name, revision in changes for part in (name, int(revision))))
-
-    def needs_message(self) -> bool:
-        """True when no `records` message is queued."""
-        return not self._client.llen(keys.RECORDS_QUEUE)

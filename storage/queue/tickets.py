@@ -75,12 +75,9 @@ class Tickets:
             if not self._send(SEGMENT_BATCH, SEGMENT_QUEUE):
                 return
 
-    def record(self, task: str = RECORD) -> None:
-        """Notify the housekeeper of unrecorded changes.
-
-        A failure is only logged, because it also checks regularly.
-        """
-        self._send(task, RECORDS_QUEUE)
+    def backfill(self) -> None:
+        """Ask the housekeeper to compare the records with the object store. A failure is only logged."""
+        self._send(BACKFILL, RECORDS_QUEUE)
 
     def _send(self, task: str, queue: str) -> bool:
         try:

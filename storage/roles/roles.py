@@ -101,7 +101,6 @@ KEYS: Mapping[Role, Keys] = {
         writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected"),
         reads=("epoch", "gone:*"),
         takes_from=(SEGMENT_QUEUE,),
-        sends_to=(RECORDS_QUEUE,),
     ),
     Role.HOUSEKEEPER: Keys(
         writes=("*",), takes_from=(CONTROL_QUEUE, RECORDS_QUEUE), sends_to=(SEGMENT_QUEUE,), commands=("bgrewriteaof",)

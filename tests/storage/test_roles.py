@@ -304,7 +304,8 @@ OTHERS: dict[Role, tuple[tuple[str, ...], ...]] = {
         ("BGREWRITEAOF",),
         ("HGETALL", "segue:idem:local:k"), ("DEL", "segue:idem:local:k"), ("GET", "segue:limits:x"),
         ("SET", "segue:limits:x", "1"), ("SET", "segue:epoch", "x"), ("DEL", "segue:gone:x"),
-        ("DEL", "segue:lock:adopt"), ("LPUSH", "control", "x"), ("HGETALL", "housekeeper:unacked"),
+        ("DEL", "segue:lock:adopt"), ("LPUSH", "control", "x"), ("LPUSH", "records", "x"),
+        ("HGETALL", "housekeeper:unacked"),
     ),
     HOUSEKEEPER: (("HGETALL", "worker:unacked"),),
 }  # fmt: skip

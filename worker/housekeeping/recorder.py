@@ -1,8 +1,7 @@
 """Keeps the records up to date: reads from Redis which jobs changed, and writes them to SQL in pages.
 
 The function that changes a job also adds its id to a set in Redis, where it stays until the job has
-been written. A message on the queue `records` only says that this set is not empty. A message may
-therefore be lost, and while SQL is down the changes wait.
+been written. So while SQL is down the changes wait.
 """
 
 import logging
@@ -41,7 +40,7 @@ def record(storage: Storage) -> int:
             _write_isolating(_write, storage, page)
             storage.jobs.outbox.done(page)
             done += len(page)
-            if len(page) < PAGE:  # later changes send their own message
+            if len(page) < PAGE:  # later changes wait for the next run
                 break
     return done
 

@@ -17,7 +17,6 @@ from storage.objects import RESULTS, UPLOADS, Listed
 from storage.problems import Unavailable
 from storage.queue.answers import Verdict
 from storage.queue.idempotency import TTL_MS
-from storage.queue.tickets import BACKFILL
 from storage.recovery import recover
 
 NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
@@ -116,7 +115,7 @@ def adopt_after_loss(storage: Storage) -> bool:
         window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)
         adopted = adopt(storage, window, older_than_s=0, behind=behind)
         storage.jobs.epoch.mark_intact(run_id, [keys.EPOCH])
-    storage.tickets.record(BACKFILL)
+    storage.tickets.backfill()
     log.warning("Redis restarted or was flushed: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
     restore_keys(storage, min(window, KEYS_LAST))
     return True

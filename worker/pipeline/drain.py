@@ -173,11 +173,9 @@ class Drain:
         now = time.monotonic()
         busy_ms = round((now - max(self._workplace.finished_at, stored.claimed_at)) * 1000)
         self._workplace.finished_at = now
-        jobs = self._storage.jobs
-        answers = jobs.finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
+        finish = self._storage.jobs.finish
+        answers = finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
-        if jobs.outbox.needs_message():
-            self._storage.tickets.record()
         for answer, one in zip(answers, finished, strict=True):
             self._note(answer, one)
 
