@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from enum import StrEnum
 from typing import Any, cast
 
 from storage.keys import Lane
+from storage.outlook import Outlook
 from storage.problems import Problem
 from storage.queue.answers import Verdict
 
@@ -183,103 +183,8 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Pace:
-    """One worker's milliseconds per image in full micro-batches: current, mean deviation, and
-    recent best.
-    """
-
-    ms_per_image: float
-    deviation_ms: float
-    best_ms: float
-
-    @property
-    def expected_ms(self) -> float:
-        """The geometric mean of the current and the best pace: the pace improves once no more jobs
-        arrive.
-        """
-        return math.sqrt(self.ms_per_image * self.best_ms)
-
-
-@dataclass(frozen=True)
 class Usage:
     """A party's stored jobs, and the total bytes of their uploads as sent."""
 
     jobs: int
     bytes: int
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """A job's position in the queue and the pace, estimated as if nothing more is submitted.
-
-    `position`: jobs that would be claimed before it, None if it is not waiting; `pace`: None before
-    the first image; `refusing`: workers that cannot use its model now.
-    """
-
-    position: int | None
-    running: int
-    workers: int
-    pace: Pace | None
-    micro_batch: int
-    refusing: int = 0
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds until it is done; None before the first measurement and while no worker is alive."""
-        return self._at(self.pace.expected_ms) if self.pace and self.workers else None
-
-    @property
-    def eta_range_s(self) -> tuple[float, float] | None:
-        """From one deviation below the best pace to two above the current one: delays are likelier
-        than gains.
-        """
-        if not self.pace or not self.workers:
-            return None
-        spread = min(self.pace.deviation_ms, self.pace.ms_per_image * 0.4)
-        low_ms = self.pace.best_ms * (1 - spread / self.pace.ms_per_image)
-        return self._at(low_ms), self._at(self.pace.ms_per_image + 2 * spread)
-
-    def _at(self, ms_per_image: float) -> float:
-        # On average, running jobs are half done. The job itself counts as one whole image.
-        ahead = (self.position or 0) + self.running / 2 + 1
-        return ahead * ms_per_image / 1000 / self.workers
-
-    @property
-    def waiting_reason(self) -> str:
-        if not self.workers:
-            return "no_live_worker"
-        if self.refusing >= self.workers:
-            return "model_loading"
-        return "behind_others" if (self.position or 0) >= self.micro_batch else "batch_filling"
-
-
-@dataclass(frozen=True)
-class QueueState:
-    """A snapshot of the queue.
-
-    `ms_per_image` and `micro_batch` are moving averages, None before the first image.
-    """
-
-    pending: dict[Lane, int]
-    running: dict[Lane, int]
-    oldest_created_ms: dict[Lane, int | None]
-    workers: int
-    ms_per_image: float | None
-    micro_batch: float | None
-
-    @property
-    def images_per_s(self) -> float:
-        return self.workers * 1000 / self.ms_per_image if self.ms_per_image else 0.0
-
-    def backlog_s(self, planned_workers: int, more: int = 0) -> float | None:
-        """Seconds until all waiting and running jobs and `more` images are done.
-
-        None before the first measurement. While no worker is alive, assumes that the
-        `planned_workers` will return.
-        """
-        images = sum(self.pending.values()) + sum(self.running.values()) + more
-        if not images:
-            return 0.0
-        if not self.ms_per_image:
-            return None
-        return images * self.ms_per_image / 1000 / (self.workers or planned_workers)

@@ -3,7 +3,7 @@
 import math
 import time
 
-from storage.job import QueueState
+from storage.outlook import QueueState
 from storage.problems import Problem
 from storage.queue.jobs import RedisJobs
 from storage.settings import Settings

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from storage.batch import Batch
-from storage.job import Job, Outlook, Status
+from storage.job import Job, Status
+from storage.outlook import Outlook
 from web.rendering.formats import FORMATS, STORED
 
 RENDERED = tuple(name for name in FORMATS if name != STORED)

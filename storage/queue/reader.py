@@ -10,8 +10,9 @@ import redis
 from redis.client import PubSub
 
 from storage import keys
-from storage.job import Job, Outlook, Pace, QueueState, Status, Usage
+from storage.job import Job, Status, Usage
 from storage.keys import Lane
+from storage.outlook import Inflow, Outlook, Pace, QueueState
 from storage.queue.epoch import Epoch
 from storage.queue.functions import Functions
 from storage.queue.job_ids import JobIds
@@ -101,14 +102,16 @@ class JobReader:
         return self._outlook(self._functions("outlook", job_id, self._micro_batch))
 
     def _outlook(self, row: Sequence[Any]) -> Outlook:
-        position, running, workers, refusing, ms, deviation, best = row
+        position, running, workers, refusing, pixels, burst, since_ms, *pace = row
         return Outlook(
             position=position if position >= 0 else None,
             running=running,
             workers=workers,
             refusing=refusing,
-            pace=Pace(float(ms), float(deviation), float(best)) if ms else None,
+            pace=Pace(*map(float, pace)) if pace else None,
             micro_batch=self._micro_batch,
+            megapixels=float(pixels) / 1e6,
+            inflow=Inflow(burst * 1000 / since_ms, since_ms / 1000) if since_ms else Inflow(),
         )
 
     def queue(self) -> QueueState:

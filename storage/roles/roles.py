@@ -93,13 +93,13 @@ class Keys:
 
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
-        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "lock:aliases", "lock:batch:*"),
+        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*"),
         reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*"),
         sends_to=(SEGMENT_QUEUE,),
     ),
     Role.WORKER: Keys(
         writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected"),
-        reads=("epoch", "gone:*"),
+        reads=("epoch", "gone:*", "inflow"),
         takes_from=(SEGMENT_QUEUE,),
     ),
     Role.HOUSEKEEPER: Keys(

@@ -4,13 +4,26 @@
 -- Returns {created 0|1, tickets missing}
 local id, deadline_ms, micro_batch, ttl_ms, again = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
+-- Counts the job into the current burst, and notes in its hash how many jobs, and pixels, were submitted
+-- until it.
+local function note_submission(pixels)
+  local burst = inflow()
+  if NOW - burst.last > BREAK_MS then redis.call('HSET', INFLOW, 'since', NOW, 'jobs', 0) end
+  redis.call('HSET', INFLOW, 'last', NOW)
+  redis.call('HINCRBY', INFLOW, 'jobs', 1)
+  redis.call('HSET', job_key(id), 'sum_jobs', redis.call('HINCRBY', INFLOW, 'sum_jobs', 1),
+    'sum_pixels', redis.call('HINCRBY', INFLOW, 'sum_pixels', pixels))
+end
+
 local created = redis.call('EXISTS', job_key(id)) == 0
 if created then
   redis.call('HSET', job_key(id), unpack(ARGV, 6))
   write(id, 'queued', 'attempt', '1', 'losses', '0', 'losses_alone', '0', 'again', again)
   redis.call('ZADD', P .. 'open', deadline_ms, id)
   add_to_pending(id)
-  count_usage(read_with_queue(id, 'bytes'), 1)
+  local j = read_with_queue(id, 'bytes', 'pixels')
+  count_usage(j, 1)
+  note_submission(j.pixels)
 end
 remember_key(id, ttl_ms)
 return { created and 1 or 0, tickets_missing(micro_batch) }

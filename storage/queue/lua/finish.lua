@@ -10,17 +10,19 @@
 --   the job was erased
 local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local micro_batch = tonumber(ARGV[5])
-local answers, won = {}, 0
+local answers, won, pixels = {}, 0, 0
+-- The first costs in milliseconds. Only their ratios matter: the first micro-batch scales them.
+local FIRST = { batch = 20, image = 15, megapixel = 4, submission = 4 }
 local intact = redis.call('GET', P .. 'epoch') == ARGV[6]
 for i = 7, #ARGV, 4 do
   local id, status, key, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local j = read(id, 'status', 'token', 'lane', 'result_key')
+  local j = read(id, 'status', 'token', 'lane', 'result_key', 'pixels')
   if intact and j.status == 'running' and j.token == token then
     redis.call('ZREM', P .. 'leases:' .. j.lane, id)
     redis.call('ZREM', P .. 'open', id)
     write(id, status, 'finished_ms', NOW, 'result_key', key, 'outcome', outcome)
     retain(id, retention_ms)
-    won = won + 1
+    won, pixels = won + 1, pixels + j.pixels
     table.insert(answers, 'won')
   else
     -- The job hash has this result: the call is repeated, or the hash was rebuilt from this object.
@@ -30,29 +32,43 @@ for i = 7, #ARGV, 4 do
   end
 end
 
--- Updates the moving averages: milliseconds per image of one busy worker, the mean deviation of
--- micro-batches from it, and images per micro-batch. A single image costs several times its share
--- of a full micro-batch, and a queue is processed in full ones. So after the first full
--- micro-batch, smaller ones no longer count.
--- `best` is the fastest recent average: the pace to expect once nothing else uses the workers'
--- cores. It rises slowly, so that it follows a lasting slowdown.
-local function pace()
-  local old = read_hash(P .. 'rate', 'ms_per_image', 'deviation', 'micro_batch', 'full', 'best')
+-- How many jobs were submitted during the last `ms`, if the burst had an even rate.
+local function submissions(ms)
+  local burst = inflow()
+  local both = math.min(NOW, burst.last) - math.max(NOW - ms, burst.since)
+  return math.max(0, both) * burst.jobs / math.max(SHORTEST_MS, burst.last - burst.since)
+end
+
+-- Learns what a micro-batch costs the worker that runs it, so that the costs of its parts add up to
+-- `busy_ms`. Each part is corrected by its share in the total: a micro-batch of large photos corrects the
+-- cost of a megapixel, one during a burst of submissions the cost of a submission.
+local function learn()
+  local amounts = { batch = 1, image = won, megapixel = pixels / 1e6, submission = submissions(busy_ms) }
+  local old = read_hash(P .. 'rate',
+    'batch', 'image', 'megapixel', 'submission', 'deviation', 'ms_per_image', 'micro_batch')
+  local costs, total, squares = {}, 0, 0
+  for part, amount in pairs(amounts) do
+    costs[part] = tonumber(old[part]) or FIRST[part]
+    total = total + costs[part] * amount
+  end
+  for part, amount in pairs(amounts) do squares = squares + (costs[part] * amount / total) ^ 2 end
+  local off = busy_ms / total - 1
+  local step = 0.3 * math.min(1, won / micro_batch) * math.min(3, off) / squares
+  for part, amount in pairs(amounts) do
+    local factor = math.max(0.2, math.min(3, 1 + step * costs[part] * amount / total))
+    costs[part] = costs[part] * (old.batch and factor or busy_ms / total)
+  end
   local function blend(before, new, weight) return before and before + (new - before) * weight or new end
-  redis.call('HSET', P .. 'rate', 'micro_batch', blend(tonumber(old.micro_batch), won, 0.1))
-  local full, ms = won * 2 >= micro_batch, busy_ms / won
-  if old.full == '1' and not full then return end
-  local before = (old.full == '1' or not full) and tonumber(old.ms_per_image)
-  local average = blend(before, ms, math.min(0.5, won / 64))
+  local each = costs.batch / micro_batch + costs.image + costs.megapixel * pixels / 1e6 / won
   redis.call('HSET', P .. 'rate',
-    'ms_per_image', average,
-    'deviation', before and blend(tonumber(old.deviation), math.abs(ms - before), 0.1) or ms / 4,
-    'best', before and math.min(average, blend(tonumber(old.best), average, 0.002)) or average,
-    'full', full and '1' or '0')
+    'batch', costs.batch, 'image', costs.image, 'megapixel', costs.megapixel, 'submission', costs.submission,
+    'deviation', blend(tonumber(old.deviation) or 0.15, math.min(3, math.abs(off)), old.batch and 0.05 or 0),
+    'ms_per_image', blend(tonumber(old.ms_per_image), each, 0.3),
+    'micro_batch', blend(tonumber(old.micro_batch), won, 0.1))
 end
 
 if busy_ms > 0 and won > 0 then
-  pace()
+  learn()
   redis.call('ZADD', P .. 'progress', NOW, worker)
 end
 return answers

@@ -2,7 +2,8 @@
 -- cost grows with the number of parties, not with the queue.
 -- ARGV: id, micro_batch
 -- Returns {position (-1: not waiting), running jobs, live workers, live workers that cannot use its
---   model, ms per image, deviation, best}
+--   model, mean pixels of the photos ahead, jobs and milliseconds of the current burst of submissions, and, once
+--   measured, the costs of a micro-batch: batch, image, megapixel, submission, deviation}
 local id, n = ARGV[1], tonumber(ARGV[2])
 
 -- The sum of `count` over all queues of a party in the lane.
@@ -43,6 +44,16 @@ local function others_claims(lane, place)
   return 1 + math.floor((mine - until_bulk - 1) / 3)
 end
 
+-- The mean size of the photos that were submitted from the oldest waiting one to this one.
+local function mean_pixels(j)
+  local oldest = redis.call('ZRANGE', P .. 'pending:' .. (j.lane or ''), 0, 0)[1]
+  local last = read(id, 'pixels', 'sum_jobs', 'sum_pixels')
+  local first = oldest and read(oldest, 'sum_jobs', 'sum_pixels') or {}
+  local jobs = tonumber(last.sum_jobs or 0) - tonumber(first.sum_jobs or last.sum_jobs or 0)
+  if jobs <= 0 then return last.pixels or 0 end
+  return (last.sum_pixels - first.sum_pixels) / jobs
+end
+
 local position = -1
 local j = read_with_queue(id)
 local place = j.status == 'queued' and place_in_lane(j.lane, j.party, j.model)
@@ -54,5 +65,9 @@ end
 local running = redis.call('ZCARD', P .. 'leases:interactive') + redis.call('ZCARD', P .. 'leases:bulk')
 local workers = redis.call('ZCOUNT', P .. 'workers', NOW, '+inf')
 local refusing = redis.call('ZCOUNT', P .. 'refusing:' .. (j.model or ''), NOW, '+inf')
-local rate = read_hash(P .. 'rate', 'ms_per_image', 'deviation', 'best')
-return { position, running, workers, refusing, rate.ms_per_image or '', rate.deviation or '', rate.best or '' }
+local rate = redis.call('HMGET', P .. 'rate', 'batch', 'image', 'megapixel', 'submission', 'deviation')
+local burst = inflow()
+local under_way = NOW - burst.last <= BREAK_MS and math.max(SHORTEST_MS, NOW - burst.since) or 0
+local answer = { position, running, workers, refusing, tostring(mean_pixels(j)), burst.jobs, under_way }
+if rate[1] then for _, cost in ipairs(rate) do table.insert(answer, cost) end end
+return answer

@@ -18,7 +18,8 @@
 --   segue:clock                     string  time of the last sweep; after a restart, the age of the data
 --   segue:workers                   zset    workers, by the expiry of their heartbeat
 --   segue:progress                  zset    workers, by the time of their last progress
---   segue:rate                      hash    the measured pace
+--   segue:rate                      hash    the measured costs of a micro-batch
+--   segue:inflow                    hash    the current burst of submissions, and how many jobs and pixels there were
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
 --   segue:engines                   hash    worker → versions loaded and refused, as JSON
 --   segue:refusing:{model}          zset    workers that cannot use an alias or version now, by expiry
@@ -110,6 +111,16 @@ local function retain(id, retention_ms)
       redis.call('PEXPIRE', P .. 'batch:' .. batch .. part, retention_ms + GRACE_MS)
     end
   end
+end
+
+local INFLOW = P .. 'inflow'
+local BREAK_MS = 1000 -- a longer time without a submission ends a burst
+local SHORTEST_MS = 200 -- a burst is too young for a rate before
+
+-- The current or last burst of submissions: when it began, its last submission, and its jobs.
+local function inflow()
+  local burst = read_hash(INFLOW, 'since', 'last', 'jobs')
+  return { since = tonumber(burst.since or 0), last = tonumber(burst.last or 0), jobs = tonumber(burst.jobs or 0) }
 end
 
 local function queue_key(lane, party, model) return P .. 'pending:' .. lane .. ':' .. party .. ':' .. model end
