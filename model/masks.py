@@ -51,15 +51,18 @@ def _by_cells(logits: NDArray[np.float32], planes: list[Plane], width: int, heig
     classes, uniform = _cells(logits)
     row_cells, above, below = _weights(logits.shape[0], height)
     column_cells, _, _ = _weights(logits.shape[1], width)
-    ids = classes[:, column_cells][row_cells]
-    wide = [_resized(plane, width, len(plane)) for plane in planes]
-    bounds = np.searchsorted(row_cells, np.arange(len(classes) + 1))
-    for cell in map(int, np.flatnonzero(~uniform.all(axis=1))):
-        rows = slice(int(bounds[cell]), int(bounds[cell + 1]))
-        columns = np.flatnonzero(~uniform[cell, column_cells])
-        ids[rows, columns] = _largest(
-            plane[cell, columns] * above[rows] + plane[cell + 1, columns] * below[rows] for plane in wide
-        )
+    heights = np.bincount(row_cells, minlength=len(classes))
+    ids = np.repeat(classes[:, column_cells], heights, axis=0)
+    mixed = ~uniform[:, column_cells]
+    wide = np.empty((len(planes), logits.shape[0], width), np.float32)
+    for plane, widened in zip(planes, wide, strict=True):
+        cv2.resize(plane, (width, len(plane)), dst=widened, interpolation=cv2.INTER_LINEAR)
+    ends = np.cumsum(heights)
+    for cell in np.flatnonzero(mixed.any(axis=1)).tolist():
+        rows = slice(ends[cell] - heights[cell], ends[cell])
+        columns = np.flatnonzero(mixed[cell])
+        upper, lower = wide[:, cell].take(columns, axis=1), wide[:, cell + 1].take(columns, axis=1)
+        ids[rows, columns] = _largest(upper[:, None] * above[rows] + lower[:, None] * below[rows])
     return ids
 
 
