@@ -38,7 +38,7 @@ def to_mask_png(
 
 
 def _compressed(mask: NDArray[np.uint8]) -> bytes:
-    """Compress a stripe of rows at a time, which stays in the processor's cache."""
+    """Compress one stripe of rows at a time; a stripe fits into the processor's cache."""
     height, width = mask.shape
     count = max(1, STRIPE_BYTES // (width + 1))
     rows = np.zeros((count, width + 1), np.uint8)  # each row begins with the number of its filter: 0, none

@@ -59,7 +59,7 @@ class MinioObjects:
     def __init__(self, settings: Settings, online: bool = False, connections: int = 32) -> None:
         url = urlsplit(settings.s3_url)
         self._prefix = settings.bucket_prefix
-        # Web processes are online. Their event loop must not block, and with a thread a call saves too little.
+        # Web processes are online: obstore would block their event loop, and in threads it would save too little.
         self._transfers = None if online else Transfers(settings)
         self._client = Minio(
             url.netloc,

@@ -1,4 +1,4 @@
-"""When a waiting job will be done: the estimate from its place in the queue and the measured pace."""
+"""Estimates when a waiting job will be done, from its position in the queue and the measured pace."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from functools import partial
 from storage.keys import Lane
 
 FOREVER_S = 1e9
-SHORTEST_S = 1.0  # for which a burst that has just begun is assumed to last
-LARGEST_SHARE = 0.8  # of the workers' time that submissions are assumed to take
+SHORTEST_S = 1.0  # how much longer a burst that has just begun is assumed to last
+LARGEST_SHARE = 0.8  # the largest share of the workers' time that submissions are assumed to take
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What a micro-batch costs the worker that runs it, in milliseconds, learned in `lua/finish.lua`:
-    `batch` + `image` x images + `megapixel` x megapixels + `submission` x submissions meanwhile.
+    """How many milliseconds a micro-batch takes the worker that runs it: `batch` + `image` x images +
+    `megapixel` x megapixels + `submission` x jobs submitted meanwhile.
 
-    `deviation`: the mean relative difference of a micro-batch from it.
+    `lua/finish.lua` learns these costs. `deviation`: the mean relative difference between the time of a
+    micro-batch and this sum.
     """
 
     batch: float
@@ -27,16 +28,16 @@ class Pace:
     deviation: float
 
     def work_ms(self, megapixels: float, micro_batch: int, images: float) -> float:
-        """One worker's time for these images in micro-batches, if nothing is submitted meanwhile.
+        """One worker's milliseconds for these images in micro-batches, if nothing is submitted meanwhile.
 
-        `megapixels`: of each image.
+        `megapixels`: the size of each image.
         """
         return self.batch * max(1.0, images / micro_batch) + (self.image + self.megapixel * megapixels) * images
 
 
 @dataclass(frozen=True)
 class Inflow:
-    """The current burst of submissions: how many per second, and for how many seconds already."""
+    """The current burst: the number of submissions per second, and for how many seconds it has lasted."""
 
     per_s: float = 0.0
     since_s: float = 0.0
@@ -44,7 +45,7 @@ class Inflow:
 
 @dataclass(frozen=True)
 class Outlook:
-    """A job's position in the queue and the pace.
+    """A job's position in the queue, and what its ETA is computed from.
 
     `position`: jobs that would be claimed before it if nothing more were submitted, None if it is not
     waiting; `megapixels`: the mean size of the photos ahead; `pace`: None before the first image; `refusing`:
@@ -64,14 +65,14 @@ class Outlook:
     def eta_s(self) -> float | None:
         """Seconds until it is done; None before the first measurement and while no worker is alive.
 
-        Submissions slow down workers that share their cores with the web server. Nobody knows when they
-        end; on average, a burst that has lasted for some time lasts as long again.
+        Submissions slow down workers that share their cores with the web server. It is unknown when they
+        will end. On average, a burst lasts as long again as it has lasted so far.
         """
         return self._at(self.inflow.since_s + SHORTEST_S)
 
     @property
     def eta_range_s(self) -> tuple[float, float] | None:
-        """From the end of all submissions now to submissions without an end, and the deviation."""
+        """From the ETA if submissions end now to the ETA if they never end, widened by the deviation."""
         low, high = self._at(0), self._at(FOREVER_S)
         if low is None or high is None or self.pace is None:
             return None
@@ -79,10 +80,10 @@ class Outlook:
         return low / (1 + spread), high * (1 + spread)
 
     def _at(self, submissions_s: float) -> float | None:
-        """The ETA if submissions go on for so long."""
+        """The ETA if submissions continue for this long."""
         if not self.pace or not self.workers:
             return None
-        # On average, running jobs are half done. One worker runs the job's own micro-batch, to its end.
+        # On average, running jobs are half done. One worker runs the whole of the job's own micro-batch.
         ahead, work_ms = self.position or 0, partial(self.pace.work_ms, self.megapixels, self.micro_batch)
         shared_ms, own_ms = work_ms(ahead + self.running / 2 + 1), work_ms(min(ahead + 1, self.micro_batch))
         alone_s = (shared_ms / self.workers + own_ms) / 1000

@@ -1,4 +1,4 @@
-"""PUT and GET of small objects through `obstore`, whose Rust code costs half the CPU time of the `minio` SDK."""
+"""GET, and PUT of small objects, through `obstore`, which takes half the CPU time of the `minio` SDK."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from obstore.store import S3Store
 from storage.problems import Unavailable
 from storage.settings import Settings
 
-# As storage/objects.py limits the SDK. Here READ_S includes sending the object.
+# The limits that storage/objects.py sets for the SDK, but here READ_S includes the time to send the object.
 CONNECT_S, READ_S, WHOLE_S = 2, 10, 60
 MOST_BYTES = 5 * 1024 * 1024  # a larger object might take longer than READ_S to send
 
@@ -31,7 +31,7 @@ class Transfers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        # Made by the first use: obstore's threads do not survive a fork.
+        # Created on first use, because obstore's threads do not survive a fork.
         self._store = cache(self._connect)
 
     def put(self, bucket: str, key: str, content: bytes, content_type: str, metadata: Mapping[str, str]) -> None:
@@ -51,14 +51,14 @@ class Transfers:
             "connect_timeout": timedelta(seconds=CONNECT_S),
             "read_timeout": timedelta(seconds=READ_S),
             "timeout": timedelta(seconds=WHOLE_S),
-            # An explicit proxy that serves no host: otherwise HTTP_PROXY and its like would apply.
+            # Set a proxy, but exclude the only host from it. Otherwise HTTP_PROXY and similar variables would apply.
             "proxy_url": url,
             "proxy_excludes": urlsplit(url).hostname,
         }
-        if ca:  # trust nothing else
+        if ca:  # trust no other authority
             client |= {"root_certificate": ca.read_bytes(), "disable_system_certificates": True}
         config = {
-            # obstore reads every variable AWS_…; these would break or weaken a request.
+            # obstore reads all variables AWS_…; if not set here, these options could break or weaken a request.
             "aws_endpoint_url_s3": url,
             "region": self._settings.s3_region,
             "virtual_hosted_style_request": False,

@@ -25,8 +25,8 @@ from segue_client.transport import Transport
 
 WATCH_S = 2  # `watch` waits this long for a change of one job before it turns to the next
 LONGEST_PAGE = 200
-LONGEST_WAIT_S = 60  # that the server accepts
-# The formats that `Accept` can ask for, so that one request sends a photo and returns its mask.
+LONGEST_WAIT_S = 60  # the longest `Prefer: wait` that the server accepts
+# The formats that `Accept` can select: in these, the request that sends a photo can return its mask.
 BY_ACCEPT = {"index": "image/png", "overlay": "image/jpeg", "geojson": "application/geo+json"}
 
 
@@ -56,9 +56,9 @@ class Client(Transport):
         return job_of(self._post(image, name, options, wait_s))
 
     def segment(self, image: str | Path | bytes, format: str = "index", timeout_s: float = 600) -> bytes:  # noqa: A002
-        """Send one image and return its mask, as `mask` does; in one request if it is ready within a minute.
+        """Send one image and return its mask. Takes one request if the mask is ready within a minute.
 
-        Raises ProblemError if the job ends without a mask, and TimeoutError.
+        Raises ProblemError if the job ends without a mask, and TimeoutError after `timeout_s`.
         """
         give_up = time.monotonic() + timeout_s
         accept = {"Accept": BY_ACCEPT[format]} if format in BY_ACCEPT else {}

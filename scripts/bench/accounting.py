@@ -14,7 +14,7 @@ from stack import Stack, children
 PROCESSES = {"web": "gunicorn", "workers": "-Q segment", "housekeeper": "-Q control", "redis": "-server", "s3": "weed"}
 CLIENT = "client"
 TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
-Families = Mapping[str, list[int]]  # kind of process → its first processes, which have descendants
+Families = Mapping[str, list[int]]  # kind of process → the pids at the roots of its process trees
 
 
 def families(stack: Stack) -> Families:
@@ -22,7 +22,7 @@ def families(stack: Stack) -> Families:
 
 
 def tree(pid: int) -> list[int]:
-    """The pids of a process and its descendants; none of one that has ended."""
+    """The pids of a process and its descendants; empty if the process has ended."""
     try:
         return [pid, *(one for child in children(pid) for one in tree(child))]
     except OSError:
@@ -35,7 +35,7 @@ def cpu_ms(roots: Iterable[int]) -> float:
 
 
 def _own_ms(pid: int) -> float:
-    """Those of the process and of the children that it has reaped."""
+    """CPU milliseconds of one process, including the children that it has reaped."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -44,7 +44,7 @@ def _own_ms(pid: int) -> float:
 
 
 def memory_mb(roots: Iterable[int], kind: str = "VmRSS") -> float:
-    """Resident megabytes of these processes and all their descendants. `kind`: VmRSS now, VmHWM at most."""
+    """Resident megabytes of these processes and all their descendants. `kind`: VmRSS for now, VmHWM for the peak."""
     return sum(_kilobytes(pid, kind) for root in roots for pid in tree(root)) / 1000
 
 
@@ -57,14 +57,14 @@ def _kilobytes(pid: int, kind: str) -> int:
 
 
 def forget_peaks(roots: Iterable[int]) -> None:
-    """Let VmHWM begin again at the present size (proc_pid_clear_refs(5))."""
+    """Reset VmHWM to the current size (proc_pid_clear_refs(5))."""
     for pid in (pid for root in roots for pid in tree(root)):
         with suppress(OSError):
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 class Meter:
-    """Measures from its creation on. The client is this process, with the children that it has reaped."""
+    """Measures CPU time and memory from its creation on. The client is this process and the children it has reaped."""
 
     def __init__(self, processes: Families) -> None:
         self._processes = processes
@@ -76,7 +76,7 @@ class Meter:
         return {CLIENT: sum(os.times()[:4]) * 1000, **{name: cpu_ms(pids) for name, pids in self._processes.items()}}
 
     def figures(self, images: int) -> dict[str, float]:
-        """CPU milliseconds an image, per kind of process and of all but the client; the peak of memory per kind."""
+        """CPU milliseconds per image, of each kind of process and of all but the client; peak memory of each kind."""
         spent = {name: (after - self._before[name]) / images for name, after in self._used().items()}
         everything = sum(ms for name, ms in spent.items() if name != CLIENT)
         peaks = {name: memory_mb(pids, "VmHWM") for name, pids in self._processes.items()}

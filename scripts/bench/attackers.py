@@ -120,7 +120,7 @@ def new_key(connection: Storage, tenant: str) -> str:
 def attacking(attack: Callable[[Target], None], target: Target) -> Iterator[None]:
     process = multiprocessing.get_context("spawn").Process(target=attack, args=(target,), daemon=True)
     process.start()
-    # A real attacker's own work takes no CPU from the server.
+    # A real attacker runs on another machine, so its own work takes no CPU time from the server.
     os.setpriority(os.PRIO_PROCESS, process.pid or 0, 19)
     yield
     process.kill()

@@ -22,7 +22,7 @@ from services import ROOT
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.ERROR)  # each of thousands of adopted jobs would log a line
+    logging.basicConfig(level=logging.ERROR)  # otherwise each of the thousands of adopted jobs logs a line
     asked = arguments()
     if asked.compare:
         runs = {path.stem: load(path) for path in asked.compare}
@@ -40,7 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--legs", type=listed(LEGS), default=LEGS, help=",".join(LEGS))
     parser.add_argument("--sizes", type=listed(SIZES), default=tuple(SIZES), help=",".join(SIZES))
     parser.add_argument("--clients", type=lambda text: tuple(map(int, text.split(","))), default=CLIENTS)
-    parser.add_argument("--ways", type=listed(WAYS), default=tuple(WAYS), help="requests an image: two,one")
+    parser.add_argument("--ways", type=listed(WAYS), default=tuple(WAYS), help="requests per image: two,one")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
         "--quick", action="store_const", const=8, default=1, dest="shrink", help="an eighth of the images"
@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="the JSON file, default var/bench/DATE.json")
     parser.add_argument("--plot", action="store_true", help="draw the CPU times beside the JSON file")
     parser.add_argument(
-        "--compare", nargs=2, type=Path, metavar="JSON", help="measure nothing: print ratios of two runs"
+        "--compare", nargs=2, type=Path, metavar="JSON", help="measure nothing; print the ratios of two runs"
     )
     return parser.parse_args()
 
@@ -93,7 +93,10 @@ def machine() -> dict[str, object]:
 
 
 def headlines(rows: list[Row], clients: int) -> list[Row]:
-    """CPU of the whole system with this many clients, theirs excluded, over that of the bare work at the same size."""
+    """For each closed loop with this many clients, divide its CPU time by that of the bare work at the same size.
+
+    The CPU time is that of the whole system without the clients.
+    """
     least = {row.name: row.figures["cpu_ms.all"] for row in rows if row.leg == "bare"}
     pairs = [
         (row, least.get(row.name.partition(",")[0]))

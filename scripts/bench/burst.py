@@ -1,4 +1,4 @@
-"""Leg `burst`: thousands of single uploads, as fast as the server accepts them, until the last job has ended."""
+"""Leg `burst`: thousands of single uploads as fast as the server accepts them, timed until the last job has ended."""
 
 import time
 from collections.abc import Sequence

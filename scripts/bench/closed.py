@@ -1,4 +1,4 @@
-"""Leg `closed`: clients that each send their next photo when they have the mask of the last one."""
+"""Leg `closed`: clients, each of which sends its next photo once it has the mask of the last one."""
 
 import statistics
 from collections.abc import Sequence

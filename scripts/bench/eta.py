@@ -1,6 +1,6 @@
-"""Leg `eta`: compares the ETA that each job got at its submission with the time that it took.
+"""Leg `eta`: compares the ETA of each job at its submission with the time that the job took.
 
-Each scenario runs on a stack that has processed a burst before. The error of a job is relative to
+Each scenario runs on a stack that has already processed a burst. The error of a job is relative to
 its actual time, or to one second if that is longer.
 """
 
@@ -26,8 +26,9 @@ JOIN_AFTER_S, KILL_AFTER_S = 4, 13
 
 @dataclass(frozen=True)
 class Scenario:
-    """`load`: submissions per second, as a share of the rate at which the warm-up burst was done; 0: as fast
-    as possible. `large_every`: every n-th photo is the large one. `joins`: a worker joins and is killed.
+    """`load`: the rate of submissions, relative to the rate at which the warm-up burst was processed; 0: as fast
+    as possible. `large_every`: n, if every n-th photo is the large one. `joins`: a second worker joins and is later
+    killed.
     """
 
     name: str
@@ -48,7 +49,7 @@ GROUPS: tuple[tuple[int, tuple[Scenario, ...]], ...] = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """One job's ETA at its submission, the range, and the time that it took; in seconds."""
+    """One job's ETA at its submission, the range of the ETA, and the time that the job took, in seconds."""
 
     eta: float
     low: float
@@ -78,7 +79,7 @@ def figures(estimates: Sequence[Estimate]) -> dict[str, float]:
 
 
 def submit(stack: Stack, photos: Sequence[bytes], per_s: float = 0.0) -> list[dict[str, Any]]:
-    """Submit the photos on CLIENTS connections. Returns their documents at submission."""
+    """Submit the photos on CLIENTS connections. Returns the job documents at submission."""
     started = time.perf_counter()
 
     def submit_some(number: int) -> list[dict[str, Any]]:
@@ -95,7 +96,7 @@ def submit(stack: Stack, photos: Sequence[bytes], per_s: float = 0.0) -> list[di
 
 
 def wait(stack: Stack) -> None:
-    """Wait until no job waits or runs, with few requests: they use the same cores."""
+    """Wait until no job waits or runs. Polls rarely, because requests use the same cores."""
     while any(lane["pending"] or lane["running"] for lane in stack.queue()["lanes"].values()):
         time.sleep(0.5)
 
@@ -134,7 +135,7 @@ def second_worker(stack: Stack) -> Iterator[None]:
 
 
 def run(stack: Stack, scenario: Scenario, photos: Sequence[bytes], large: bytes, capacity: float) -> list[Estimate]:
-    """`photos`: are sent in turn; `large`: replaces every `large_every`-th; `capacity`: images per second."""
+    """`photos`: sent in turn; `large`: replaces every `large_every`-th photo; `capacity`: images per second."""
     contents = [
         large if scenario.large_every and i % scenario.large_every == 0 else photos[i % len(photos)]
         for i in range(scenario.jobs)
@@ -146,7 +147,7 @@ def run(stack: Stack, scenario: Scenario, photos: Sequence[bytes], large: bytes,
 
 
 def warm_up(stack: Stack, photos: Sequence[bytes]) -> float:
-    """Load engines and measure a first pace. Returns images per second."""
+    """Make the workers load their engines and measure a first pace. Returns images per second."""
     started = time.perf_counter()
     submit(stack, [photos[i % len(photos)] for i in range(WARM_UP)])
     wait(stack)

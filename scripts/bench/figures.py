@@ -1,4 +1,4 @@
-"""Rows of figures and the arithmetic on them. Imports nothing of Segue."""
+"""Rows of figures and the arithmetic on them. Imports nothing from Segue."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-CONFIDENCE = statistics.NormalDist().inv_cdf(0.975)  # of a 95 % interval
+CONFIDENCE = statistics.NormalDist().inv_cdf(0.975)  # half the width of a 95 % interval, in standard errors
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def group(name: str, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of `values` that at least this share of them does not exceed (nearest rank)."""
+    """The smallest of `values` such that at least this share of them are no larger (nearest rank)."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def percentiles(name: str, seconds: Sequence[float]) -> dict[str, float]:
-    """p50, p95 and p99 of `seconds`, in milliseconds; nothing of none."""
+    """p50, p95 and p99 of `seconds`, in milliseconds; empty without values."""
     shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99} if seconds else {}
     return group(name, {part: percentile(seconds, share) * 1000 for part, share in shares.items()})
 
@@ -84,7 +84,7 @@ def load(path: Path) -> list[Row]:
 
 
 def compare(before: Sequence[Row], after: Sequence[Row]) -> list[str]:
-    """A line per figure of both runs: before, after and their ratio."""
+    """One line for each figure that both runs contain: before, after and their ratio."""
     old = {(row.leg, row.name): row.figures for row in before}
     lines = []
     for row in after:

@@ -1,4 +1,7 @@
-"""The load client: keep-alive connections of http.client in threads, cheap because it shares the cores."""
+"""The load client: threads with keep-alive connections of http.client.
+
+It must cost little CPU time, because it shares the cores with the server.
+"""
 
 import http.client
 import itertools
@@ -73,7 +76,7 @@ class Client:
 
 
 class Way(Protocol):
-    """How a client gets a mask. Returns the seconds of the POST and the job's location; the mask has arrived."""
+    """A way to get a mask. Once the mask has arrived, returns the seconds of the POST and the job's location."""
 
     def __call__(self, client: Client, photo: bytes) -> tuple[float, str]: ...
 
@@ -108,7 +111,7 @@ WAYS: dict[str, Way] = {"two": two_requests, "one": one_request}
 
 @dataclass
 class Load:
-    """`jobs` photos, or as many as fit into `seconds`, sent on `clients` connections, and what the clients saw."""
+    """Sends `jobs` photos, or as many as fit into `seconds`, on `clients` connections; keeps what the clients saw."""
 
     port: int
     photos: Sequence[bytes]
@@ -127,7 +130,7 @@ class Load:
         return {**done, "errors": len(self.errors), **submits, **jobs}
 
     def closed_loop(self, way: Way) -> "Load":
-        """Each client sends its next photo when it has the mask of the last one."""
+        """Each client sends its next photo once it has the mask of the last one."""
 
         def one(client: Client, photo: bytes) -> None:
             started = time.perf_counter()
@@ -139,7 +142,7 @@ class Load:
         return self.run(one)
 
     def submit_all(self) -> "Load":
-        """Send single uploads as fast as the server accepts them, and wait for none."""
+        """Send single uploads as fast as the server accepts them. Does not wait for their jobs."""
 
         def one(client: Client, photo: bytes) -> None:
             started = time.perf_counter()
@@ -149,7 +152,7 @@ class Load:
         return self.run(one)
 
     def run(self, one: Callable[[Client, bytes], None]) -> "Load":
-        """Call `one` once for each job. Notes its errors, and the time until the last call has returned."""
+        """Call `one` once per job. Collects its errors, and measures the time until the last call has returned."""
         numbers, started = itertools.count(), time.perf_counter()
 
         def repeat() -> None:

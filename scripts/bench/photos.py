@@ -21,7 +21,7 @@ MOST = 36
 def photos(width: int, height: int) -> tuple[bytes, ...]:
     """JPEGs of this size: full-size photos of the data pack if it is installed, otherwise synthetic ones.
 
-    Fewer of a large size, which take long to make.
+    There are fewer large ones, because they take long to make.
     """
     root = Path(os.environ.get("SEGUE_DATA") or ROOT / "../shared/data/pets160")
     count = MOST if width * height < 1_000_000 else MOST // 3

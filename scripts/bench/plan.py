@@ -1,4 +1,4 @@
-"""What `make bench` runs: which legs, at which sizes, how many images of each."""
+"""What `make bench` runs: which legs, at which sizes, with how many images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Plan:
     def _closed(self, stack: Stack) -> Iterator[Row]:
         ways = self.ways
         if "one" in ways and not closed.answers_with_masks(stack, photos(*SIZES["640"])[0]):
-            print("The server does not answer a POST with the mask: only two requests are measured")
+            print("The server does not return the mask in response to a POST: only the way `two` is measured")
             ways = ("two",)
         for size in self.sizes:
             for clients in self.clients:

@@ -1,4 +1,4 @@
-"""Draws the CPU time an image of each row as stacked bars."""
+"""Draws each row's CPU time per image as a stacked bar."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ LEFT, BARS, LINE, EDGE = 460, 640, 26, 16
 
 
 def plot(path: Path, runs: Mapping[str, Sequence[Row]]) -> None:
-    """Write a PNG. `runs`: name → rows; several runs are drawn side by side, row by row."""
+    """Write a PNG. `runs`: name → rows; the bars of several runs for the same row are adjacent."""
     rows = [(run, row) for run, found in runs.items() for row in found if row.figures.get("cpu_ms.all")]
     rows.sort(key=lambda pair: (pair[1].leg, pair[1].name))
     longest = max(row.figures["cpu_ms.all"] for _, row in rows)

@@ -99,7 +99,7 @@ def hot_path(stack: Stack, work: Callable[[], int]) -> Row:
     """Compare the CPU time of web, worker and Redis while the housekeeper records and while it is stopped.
 
     On a busy machine every process slows down the others. The object store does not depend on the
-    records, so its increase shows how much of the total is due to that. `work` returns its number of jobs.
+    records, so its increase shows how much of the total is due to that. `work` runs jobs and returns how many.
     """
 
     def spent() -> dict[str, float]:

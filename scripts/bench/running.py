@@ -17,7 +17,7 @@ WARM_UP = 32
 
 @contextmanager
 def running(workers: int, **settings: object) -> Iterator[Stack]:
-    """The processes of `make run`, with engines and connections warm."""
+    """Start the processes of `make run`, and warm up their engines and connections."""
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder), workers, LEASE_S=30, **settings)
         print(stack.start().strip(), flush=True)

@@ -1,6 +1,7 @@
 """Measures whether memory grows with the number of jobs, and what an idle stack costs: `make soak`.
 
-Exits with 1 if the memory of a kind of process grows: by at least 1 MB per 10,000 jobs, in 95 % of all cases.
+Exits with 1 if a job fails or memory grows: if a kind of process gains at least 1 MB per 10,000 jobs, and the 95 %
+interval of this slope excludes 0.
 """
 
 import argparse
@@ -44,7 +45,7 @@ class Samples:
 
 def main() -> int:
     asked = arguments()
-    # Ended jobs are erased soon, so that the stack reaches a steady state: what is stored would grow with the jobs.
+    # Ended jobs are erased early, so that the stack reaches a steady state: otherwise its data grows with the jobs.
     with running(asked.workers, RETENTION_S=asked.retention, CLEAN_S=CLEAN_S) as stack:
         idle = idle_share(families(stack), asked.idle)
         print(idle, flush=True)
@@ -69,7 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--retention", type=int, default=120, help="seconds until an ended job is erased")
     parser.add_argument("--sample", type=float, default=5, help="seconds between two samples")
-    parser.add_argument("--idle", type=float, default=60, help="seconds of the idle stack")
+    parser.add_argument("--idle", type=float, default=60, help="seconds for which the idle stack is measured")
     parser.add_argument(
         "--out", type=Path, default=ROOT / "var" / "bench" / f"soak-{time.strftime('%Y%m%d-%H%M%S')}.json"
     )
@@ -77,7 +78,7 @@ def arguments() -> argparse.Namespace:
 
 
 def idle_share(processes: Families, seconds: float) -> Row:
-    """CPU of a stack without work, in per cent of a core."""
+    """CPU time of a stack without work, in per cent of a core."""
     time.sleep(SETTLE_S)
     before, started = {name: cpu_ms(pids) for name, pids in processes.items()}, time.perf_counter()
     time.sleep(seconds)
@@ -87,7 +88,7 @@ def idle_share(processes: Families, seconds: float) -> Row:
 
 
 def soak(stack: Stack, asked: argparse.Namespace) -> tuple[Samples, load.Load]:
-    """Run a closed loop. Samples begin in the steady state, when as many jobs are erased as end."""
+    """Run a closed loop. Takes samples from the steady state on, in which as many jobs are erased as end."""
     samples, steady = Samples(), time.monotonic() + asked.retention + 2 * CLEAN_S
     seen = load.Load(stack.port, photos(640, 480), asked.clients, asked.jobs, asked.minutes * 60)
 

@@ -1,6 +1,6 @@
 """The bare work on an image, as a worker does it: decode, infer, encode. Peers run exactly this code.
 
-Imports only what a worker needs for it, because each peer has an environment of its own.
+Imports only what this work needs, because each peer runs it in an environment of its own.
 """
 
 import time

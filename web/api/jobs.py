@@ -36,7 +36,7 @@ blueprint = Blueprint("jobs", __name__)
 def create() -> Response:
     """Accept one image. In this order: store the upload, enqueue the job, send a ticket, respond.
 
-    A client that waits and accepts pictures but no JSON gets the mask itself, or the job's problem.
+    A client that waits and prefers a mask format to JSON gets the mask itself, or the job's problem.
     """
     spec, replayed = _receive(connected())
     release_body()

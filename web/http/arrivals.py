@@ -1,4 +1,4 @@
-"""Limits how often an address opens a connection, so that reconnecting costs others little."""
+"""Limits how often an address may open a connection, so that one that keeps reconnecting costs others little."""
 
 import time
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Arrivals:
         self._buckets: dict[str, _Bucket] = {}
 
     def admit(self, owners: tuple[str, ...]) -> bool:
-        """Whether the first of `owners`, an address, may open another connection; without owners, always."""
+        """Whether the address, the first of `owners`, may open another connection. Without owners, always True."""
         if not owners:
             return True
         now = time.monotonic()

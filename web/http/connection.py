@@ -32,7 +32,10 @@ class SlowHead(Exception):
 
 @dataclass(frozen=True)
 class Lingering:
-    """The limit on refused clients that still send, shared by all connections of a process."""
+    """Limits how many connections linger after a refusal at the same time.
+
+    `shares`: common to all connections of the process; `owners`: of this connection.
+    """
 
     shares: Shares
     owners: tuple[str, ...]
@@ -120,7 +123,7 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
         """Shut down the sending side and discard what still arrives, for at most `seconds`.
 
         If the server closed the socket immediately, the client would see a reset instead of the
-        response. That happens to clients beyond the limit: discarding costs as much as reading.
+        response. Clients beyond the limit do see a reset, because discarding costs as much as reading.
         """
         if not self._lingering.shares.take(self._lingering.owners):
             return

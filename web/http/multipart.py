@@ -103,7 +103,7 @@ def _read(stream: IO[bytes], boundary: str, parts: int, gathered: _Gathered) -> 
 
 
 def _reason(error: MultipartError) -> str:
-    """The parser's message, without a period; it does not say which encoding it expected."""
+    """The parser's message without its period; for a decoding error, a message that names the expected encoding."""
     if any(isinstance(argument, UnicodeDecodeError) for argument in error.args):
         return "the header of a part, such as its file name, is not UTF-8"
     return str(error.args[0]).rstrip(".")

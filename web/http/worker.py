@@ -42,7 +42,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Serve one connection in its own greenlet until it is closed."""
         owners = owners_of(address, self._proxies)
         if self._arrivals and not self._arrivals.admit(owners):
-            # The cheapest refusal: a client that comes too often may see a reset instead of the response.
+            # The cheapest refusal. The client may see a reset instead of the response.
             with contextlib.closing(client), contextlib.suppress(OSError):
                 client.send(REFUSAL)
             return

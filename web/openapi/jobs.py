@@ -22,7 +22,7 @@ from web.rendering.parameters import DEFAULT_ALPHA
 from web.uploads import IMAGE_FIELD, JsonUpload, Options
 
 ONE_JOB = ("not_found", "gone")
-# A request that waits for the mask itself gets the problem of a job that ended without one.
+# A request that waits for the mask gets one of these problems if the job ends without one.
 ENDINGS = (
     "image_decode_failed",
     "model_unavailable",
@@ -36,7 +36,7 @@ JOB = {JSON: ref("Job")}
 MASKS = {one.media_type: ref(one.document) if one.document else BINARY for one in FORMATS.values()}
 DOCUMENT_OR_MASK = header(
     "Accept",
-    "With `Prefer: wait=n`, a picture or GeoJSON type that ranks above JSON: the mask itself, once the job has ended.",
+    "With `Prefer: wait=n`, a picture or GeoJSON type that ranks above JSON returns the mask once the job has ended.",
     {"type": "string"},
     "image/png",
 )
@@ -57,7 +57,7 @@ CREATE = Operation(
     body=UPLOAD,
     answers={
         200: Answer(
-            "The job ended while the request waited: the job, or its mask if `Accept` prefers that.",
+            "The job ended while the request waited. Returns the job, or its mask if `Accept` prefers that.",
             {**MASKS, **JOB},
             ("Location", *STATE, "Preference-Applied"),
             ("Idempotency-Replayed", "Repr-Digest", "Content-Disposition"),

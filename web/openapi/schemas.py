@@ -239,7 +239,7 @@ QUEUE = closed(
         "lanes": closed({lane.value: LANE for lane in Lane}),
         "workers": COUNT,
         "images_per_s": NUMBER,
-        "ms_per_image": or_null(NUMBER, "One worker's time per image, recently; null without a measured throughput."),
+        "ms_per_image": or_null(NUMBER, "One worker's recent time per image; null without a measured throughput."),
         "mean_micro_batch": or_null(NUMBER),
         "backlog_s": or_null(NUMBER, "Seconds until the queue is empty; null without a measured throughput."),
     }

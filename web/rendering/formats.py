@@ -100,7 +100,7 @@ def wanted(named: str | None, accept: MIMEAccept) -> Format:
 def preferred_to_document(accept: MIMEAccept) -> Format | None:
     """Return the format that the Accept header prefers to a JSON document; None if it prefers none.
 
-    `*/*` and a missing header accept the document.
+    `*/*` and a missing header do not prefer a format to the document.
     """
     offered = [one for one in FORMATS.values() if one.by_accept and one.media_type != DOCUMENT]
     best = max(offered, key=lambda one: accept.quality(one.media_type))

@@ -40,7 +40,7 @@ class _Waiter:
 class Turns:
     """At most AT_ONCE renderings run, in at most `most_bytes` of memory.
 
-    A caller never uses all of AT_ONCE, so that one with expensive renderings leaves room for the
+    One caller never runs all AT_ONCE of them, so a caller with expensive renderings leaves room for
     others. The next turn goes to the caller with the fewest running renderings; among equals, to the
     one whose last turn was longest ago.
     """

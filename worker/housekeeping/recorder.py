@@ -1,7 +1,7 @@
 """Keeps the records up to date: reads from Redis which jobs changed, and writes them to SQL in pages.
 
 The function that changes a job also adds its id to a set in Redis, where it stays until the job has
-been written. So while SQL is down the changes wait.
+been written. While SQL is down, the changes wait there.
 """
 
 import logging

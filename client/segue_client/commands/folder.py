@@ -41,7 +41,7 @@ def folder(
     by: Annotated[
         str,
         typer.Option(
-            metavar="HH:MM", callback=_time, help="Say at the start whether it will be done by this local time."
+            metavar="HH:MM", callback=_time, help="Report at the start if the run will be done by this local time."
         ),
     ] = "",
     as_json: JsonOption = False,

@@ -1,4 +1,4 @@
-"""Says at the start of a run whether it will be done by a time of day."""
+"""Forecasts at the start of a run whether it will be done by a given time of day."""
 
 import math
 import sys
@@ -10,9 +10,9 @@ from segue_client.client import Client
 
 
 def announce(client: Client, photos: int, by: str) -> dict[str, Any] | None:
-    """Print to stderr whether the photos, which are to be sent, will be done in time.
+    """Print to stderr whether the run will be done in time.
 
-    Returns the forecast's document; None if `by` is empty.
+    `photos`: how many are still to be sent. Returns the forecast's document; None if `by` is empty.
     """
     if not by:
         return None
@@ -37,16 +37,16 @@ def deadline(text: str, now: datetime) -> datetime:
     """
     clock = datetime.strptime(text, "%H:%M").time()
     today = datetime.combine(now.date(), clock)
-    # astimezone() again for tomorrow: its offset differs when daylight saving begins or ends.
+    # Each day needs its own astimezone(): the offset changes when daylight saving begins or ends.
     return next(at for day in range(3) if (at := (today + timedelta(days=day)).astimezone()) > now)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """When the photos will be done if they take as long as the server's photos took before.
+    """When the photos will be done if each takes as long as the server's recent ones did.
 
-    `images`: those to send and those that the server has already accepted from anyone; `done_at`: None without
-    a live worker or a measured pace; `workers_needed`: None without a measured pace.
+    `images`: those still to be sent and those that the server has already accepted from anyone; `done_at`: None
+    without a live worker or a measured pace; `workers_needed`: None without a measured pace.
     """
 
     by: datetime
@@ -57,7 +57,7 @@ class Forecast:
 
     @classmethod
     def of(cls, queue: dict[str, Any], photos: int, by: datetime, now: datetime) -> "Forecast":
-        """`queue`: the document of GET /v1/queue; `photos`: to be sent."""
+        """`queue`: the document of GET /v1/queue; `photos`: how many are still to be sent."""
         images = photos + sum(lane["pending"] + lane["running"] for lane in queue["lanes"].values())
         workers, ms_per_image = queue["workers"], queue["ms_per_image"]
         if ms_per_image is None:

@@ -1,4 +1,4 @@
-"""The peers: how each is installed and started. Two processes compute in each, with one engine thread, as in Segue."""
+"""Installs and starts the peers. In each, as in Segue, two processes compute, with one engine thread each."""
 
 import http.client
 import os
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ENVIRONMENTS = services.ROOT / "var" / "peers"
 PATH, PATIENCE_S = "/masks", 120
 ONE_THREAD = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1")
-AS_ROOT = {"C_FORCE_ROOT": "1"}  # Celery refuses pickles otherwise
+AS_ROOT = {"C_FORCE_ROOT": "1"}  # otherwise Celery refuses to unpickle as root
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ PEERS = {
         {"web": f"{GUNICORN} -w 2 --threads 32 flask_server:app"},
     ),
     "celery": Peer(
-        "1 gunicorn process x 64 threads, 2 Celery processes, one task an image, Redis",
+        "1 gunicorn process x 64 threads, 2 Celery processes, one task per image, Redis",
         {
             "redis": "{redis} --port {redis_port} --bind 127.0.0.1 --save '' --appendonly no",
             "workers": "{bin}/celery -A celery_server worker -c 2 --without-gossip --without-mingle",
@@ -46,24 +46,24 @@ PEERS = {
         },
     ),
     "litserve": Peer(
-        "2 web processes, 2 workers, batches of up to 16 within 5 ms",
+        "2 web processes, 2 workers, micro-batches of up to 16 within 5 ms",
         {"server": "{bin}/python {here}/litserve_server.py"},
     ),
     "bentoml": Peer(
         "2 workers, one image at a time in each", {"server": "{bin}/bentoml serve bentoml_server:Masks --port {port}"}
     ),
     "mosec": Peer(
-        "1 web process, 2 workers, batches of up to 16 within 5 ms",
+        "1 web process, 2 workers, micro-batches of up to 16 within 5 ms",
         {"server": "{bin}/python {here}/mosec_server.py --port {port}"},
     ),
     "ray": Peer(
-        "1 proxy, 2 replicas, batches of up to 16 within 5 ms", {"server": "{bin}/python {here}/ray_server.py"}
+        "1 proxy, 2 replicas, micro-batches of up to 16 within 5 ms", {"server": "{bin}/python {here}/ray_server.py"}
     ),
 }
 
 
 def install(name: str) -> None:
-    """Make the peer's environment from its pinned requirements. Raises RuntimeError if one cannot be installed."""
+    """Create the peer's environment from its pinned requirements. Raises RuntimeError if that fails."""
     folder, wanted = ENVIRONMENTS / name, HERE / "requirements" / f"{name}.txt"
     stamp = folder / "installed.txt"
     if stamp.exists() and stamp.read_text() == wanted.read_text():
@@ -115,7 +115,7 @@ def answers(port: int) -> bool:
 
 
 def stop(service: services.Service) -> None:
-    """End a process; kill those of its descendants that outlive it."""
+    """End a process, then kill any of its descendants that outlive it."""
     family = tree(service.process.pid)
     service.stop()
     time.sleep(1)

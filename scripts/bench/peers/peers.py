@@ -1,7 +1,7 @@
 """Compares Segue with other ways to serve the same work: `make bench-peers`.
 
-Each peer runs the code of `work.py` in an environment of its own, installed by this command. Segue and the peers take
-turns, one process tree at a time, with one client. No peer stores anything.
+Each peer runs the code of `work.py` in an environment of its own, which this command installs. Segue and the peers take
+turns: only one of them runs at a time, under the same client. No peer stores anything.
 """
 
 import argparse
@@ -107,14 +107,14 @@ def median(rows: list[Row]) -> dict[str, float]:
 
 def print_table(runs: Mapping[tuple[str, str], Mapping[str, float]]) -> None:
     segue = runs.get((SEGUE, "litert"), {})
-    print("medians of the rounds; the CPU time and the memory are those of all processes but the client")
+    print("medians of the rounds; CPU time and memory are sums over all processes except the client")
     for (name, engine), figures in runs.items():
         rate, cpu = figures.get("images_per_s", 0.0), figures["cpu_ms.all"]
         peak = sum(value for key, value in figures.items() if key.startswith("peak_mb"))
         print(
-            f"{name:<9} {ENGINES[engine]:<11}{rate:6.1f} images/s, {cpu:5.1f} CPU ms an image, "
+            f"{name:<9} {ENGINES[engine]:<11}{rate:6.1f} images/s, {cpu:5.1f} CPU ms per image, "
             f"p99 {figures.get('job_ms.p99', 0):6.0f} ms, {figures['errors']:.0f} errors, {peak:5.0f} MB"
-            + (f"; to Segue {rate / segue['images_per_s']:.2f} x, {cpu / segue['cpu_ms.all']:.2f} x" if segue else "")
+            + (f"; vs. Segue {rate / segue['images_per_s']:.2f} x, {cpu / segue['cpu_ms.all']:.2f} x" if segue else "")
             + f"  ({SHAPES[name]})"
         )
 

@@ -4,8 +4,8 @@
 -- Returns {created 0|1, tickets missing}
 local id, deadline_ms, micro_batch, ttl_ms, again = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
--- Counts the job into the current burst, and notes in its hash how many jobs, and pixels, were submitted
--- until it.
+-- Counts the job in the current burst. Writes to its job hash how many jobs and pixels have been submitted
+-- so far, this job included.
 local function note_submission(pixels)
   local burst = inflow()
   if NOW - burst.last > BREAK_MS then redis.call('HSET', INFLOW, 'since', NOW, 'jobs', 0) end

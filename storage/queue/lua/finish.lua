@@ -11,7 +11,7 @@
 local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local micro_batch = tonumber(ARGV[5])
 local answers, won, pixels = {}, 0, 0
--- The first costs in milliseconds. Only their ratios matter: the first micro-batch scales them.
+-- The initial costs in milliseconds. Only their ratios matter, because the first micro-batch scales them.
 local FIRST = { batch = 20, image = 15, megapixel = 4, submission = 4 }
 local intact = redis.call('GET', P .. 'epoch') == ARGV[6]
 for i = 7, #ARGV, 4 do
@@ -32,16 +32,16 @@ for i = 7, #ARGV, 4 do
   end
 end
 
--- How many jobs were submitted during the last `ms`, if the burst had an even rate.
+-- How many jobs were submitted during the last `ms` milliseconds, assuming that the burst had a constant rate.
 local function submissions(ms)
   local burst = inflow()
   local both = math.min(NOW, burst.last) - math.max(NOW - ms, burst.since)
   return math.max(0, both) * burst.jobs / math.max(SHORTEST_MS, burst.last - burst.since)
 end
 
--- Learns what a micro-batch costs the worker that runs it, so that the costs of its parts add up to
--- `busy_ms`. Each part is corrected by its share in the total: a micro-batch of large photos corrects the
--- cost of a megapixel, one during a burst of submissions the cost of a submission.
+-- Learns what a micro-batch costs the worker that runs it. If the costs of its parts do not add up to
+-- `busy_ms`, each part is corrected by its share in the total. So a micro-batch of large photos mainly
+-- corrects the cost of a megapixel, and one during a burst mainly the cost of a submission.
 local function learn()
   local amounts = { batch = 1, image = won, megapixel = pixels / 1e6, submission = submissions(busy_ms) }
   local old = read_hash(P .. 'rate',

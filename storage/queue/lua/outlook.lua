@@ -2,8 +2,8 @@
 -- cost grows with the number of parties, not with the queue.
 -- ARGV: id, micro_batch
 -- Returns {position (-1: not waiting), running jobs, live workers, live workers that cannot use its
---   model, mean pixels of the photos ahead, jobs and milliseconds of the current burst of submissions, and, once
---   measured, the costs of a micro-batch: batch, image, megapixel, submission, deviation}
+--   model, mean pixels of the photos ahead, jobs in the current burst of submissions, milliseconds since it
+--   began (0: no burst); then, once measured: the costs batch, image, megapixel, submission, and their deviation}
 local id, n = ARGV[1], tonumber(ARGV[2])
 
 -- The sum of `count` over all queues of a party in the lane.
@@ -44,7 +44,7 @@ local function others_claims(lane, place)
   return 1 + math.floor((mine - until_bulk - 1) / 3)
 end
 
--- The mean size of the photos that were submitted from the oldest waiting one to this one.
+-- The mean size, in pixels, of the photos submitted after the oldest waiting one, up to this one.
 local function mean_pixels(j)
   local oldest = redis.call('ZRANGE', P .. 'pending:' .. (j.lane or ''), 0, 0)[1]
   local last = read(id, 'pixels', 'sum_jobs', 'sum_pixels')

@@ -19,7 +19,7 @@
 --   segue:workers                   zset    workers, by the expiry of their heartbeat
 --   segue:progress                  zset    workers, by the time of their last progress
 --   segue:rate                      hash    the measured costs of a micro-batch
---   segue:inflow                    hash    the current burst of submissions, and how many jobs and pixels there were
+--   segue:inflow                    hash    the current burst of submissions; totals of jobs and pixels submitted
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
 --   segue:engines                   hash    worker → versions loaded and refused, as JSON
 --   segue:refusing:{model}          zset    workers that cannot use an alias or version now, by expiry
@@ -114,10 +114,10 @@ local function retain(id, retention_ms)
 end
 
 local INFLOW = P .. 'inflow'
-local BREAK_MS = 1000 -- a longer time without a submission ends a burst
-local SHORTEST_MS = 200 -- a burst is too young for a rate before
+local BREAK_MS = 1000 -- a burst ends after a longer pause between submissions
+local SHORTEST_MS = 200 -- a younger burst counts as this old when its rate is computed
 
--- The current or last burst of submissions: when it began, its last submission, and its jobs.
+-- The current or last burst: the time of its first and of its last submission, and its number of jobs.
 local function inflow()
   local burst = read_hash(INFLOW, 'since', 'last', 'jobs')
   return { since = tonumber(burst.since or 0), last = tonumber(burst.last or 0), jobs = tonumber(burst.jobs or 0) }

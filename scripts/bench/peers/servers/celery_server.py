@@ -1,4 +1,4 @@
-"""The bare work as one Celery task an image, behind Flask and gunicorn."""
+"""The bare work as one Celery task per image, behind Flask and gunicorn."""
 
 import os
 from functools import cache
@@ -21,7 +21,7 @@ web = Flask(__name__)
 
 @cache
 def work() -> Work:
-    """Loaded in the pool's processes, after the fork."""
+    """Load the engine in each process of the pool, after the fork."""
     return Work(os.environ["PEER_ENGINE"])
 
 

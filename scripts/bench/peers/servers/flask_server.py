@@ -1,4 +1,4 @@
-"""The bare work behind Flask and gunicorn: each request is answered by its own thread, one image at a time."""
+"""The bare work behind Flask and gunicorn: one thread per request, one image at a time in each process."""
 
 import os
 import threading

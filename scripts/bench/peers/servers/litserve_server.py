@@ -1,4 +1,4 @@
-"""The bare work in LitServe, in batches."""
+"""The bare work in LitServe, in micro-batches."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The bare work in mosec, in batches."""
+"""The bare work in mosec, in micro-batches."""
 
 import os
 

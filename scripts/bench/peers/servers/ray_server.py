@@ -1,4 +1,4 @@
-"""The bare work in Ray Serve, in batches."""
+"""The bare work in Ray Serve, in micro-batches."""
 
 import os
 import signal
