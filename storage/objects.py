@@ -21,7 +21,7 @@ from storage import keys
 from storage.job import Outcome, Spec, Status
 from storage.problems import Unavailable
 from storage.settings import Settings
-from storage.transfers import MOST_BYTES, Missing, Transfers
+from storage.transfers import MISSING, MOST_BYTES, Missing, Transfers
 
 UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK = "uploads", "results", "models", "batches", "feedback"
 RENDERINGS = "renderings"
@@ -34,7 +34,6 @@ RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)
 TIMEOUT_ONLINE = urllib3.Timeout(connect=2, read=5)
 RETRIES_ONLINE = urllib3.Retry(total=1, read=0, backoff_factor=0.1)
 OUTAGES = (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError)
-MISSING = ("NoSuchKey", "NoSuchObject")
 ALREADY_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 # Raised by Pillow and json for bytes that are not a valid result.
 DAMAGED = (OSError, SyntaxError, ValueError, TypeError, KeyError)

@@ -15,8 +15,10 @@ from storage.problems import Unavailable
 from storage.settings import Settings
 
 # The limits that storage/objects.py sets for the SDK, but here READ_S includes the time to send the object.
-CONNECT_S, READ_S, WHOLE_S = 2, 10, 60
+CONNECT_S, READ_S, WHOLE_S = 2, 10, 600
 MOST_BYTES = 5 * 1024 * 1024  # a larger object might take longer than READ_S to send
+
+MISSING = ("NoSuchKey", "NoSuchObject")  # error codes of S3
 
 
 class Missing(Exception):
@@ -88,8 +90,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        if "NoSuchBucket" in str(error):
-            raise Unavailable("object store: NoSuchBucket") from error
-        raise Missing from error
-    except (BaseError, OSError) as error:
+        # obstore raises it for every 404: also for a missing bucket, and for a proxy's own page.
+        if any(code in str(error) for code in MISSING):
+            raise Missing from error
+        raise Unavailable("object store: an unexpected 404") from error
+    except (BaseError, OSError, ValueError) as error:
         raise Unavailable(f"object store: {type(error).__name__}") from error

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 
+import misbehaving
 import pictures
 import pytest
 import services
@@ -61,6 +62,16 @@ def test_only_the_settings_configure_the_connection(objects: MinioObjects, monke
 def test_a_missing_bucket_is_an_outage(server: Settings) -> None:
     with pytest.raises(Unavailable):
         MinioObjects(server.replace(bucket_prefix="absent-")).get(UPLOADS, "k")
+
+
+@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+def test_a_404_that_is_not_from_the_store_is_an_outage(online: bool) -> None:
+    with misbehaving.server(lambda _: (404, {"Content-Type": "text/html"}, b"<h1>default backend</h1>")) as (url, _):
+        objects = MinioObjects(Settings(s3_url=url, s3_secret_key="secret"), online)
+        with pytest.raises(Unavailable):
+            objects.get(UPLOADS, "k")
+        with pytest.raises(Unavailable):
+            objects.put(UPLOADS, "k", b"x", "text/plain")
 
 
 def test_the_longest_name_fits_into_the_metadata(objects: MinioObjects) -> None:

@@ -26,7 +26,7 @@ def server(answer: Callable[[int], Answer], port: int = 0) -> Iterator[tuple[str
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST  # noqa: N815
+        do_GET = do_PUT = do_POST  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
