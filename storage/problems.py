@@ -43,7 +43,7 @@ KINDS = {
     "internal": Kind(500, "Internal server error", retryable=True),
     "unavailable": Kind(503, "Service unavailable", retryable=True),
     "image_decode_failed": Kind(422, "The image is damaged"),
-    # In jobs only.
+    # Of jobs; a request gets them only if it waits for the mask itself.
     "model_unavailable": Kind(500, "The requested model version was removed"),
     "storage_error": Kind(500, "The upload could not be read"),
     "poisoned": Kind(500, "Processing this image crashed its worker three times"),

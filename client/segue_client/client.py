@@ -60,10 +60,12 @@ class Client(Transport):
 
         Raises ProblemError if the job ends without a mask, and TimeoutError after `timeout_s`.
         """
+        if format not in FORMATS:
+            raise ValueError(f"unknown format {format}")
         give_up = time.monotonic() + timeout_s
         accept = {"Accept": BY_ACCEPT[format]} if format in BY_ACCEPT else {}
         answer = self._post(image, "", {}, min(LONGEST_WAIT_S, math.ceil(timeout_s)), **accept)
-        if accept and answer.status_code == httpx.codes.OK:
+        if accept and answer.headers.get("Content-Type") == accept["Accept"]:
             return _checked(answer)
         return self.mask(self.wait(job_of(answer), give_up - time.monotonic()), format)
 

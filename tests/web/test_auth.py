@@ -1,5 +1,6 @@
 """Authentication: keys, scopes, and the open server on loopback, which requires no key."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,17 @@ def test_each_method_needs_its_scope(keyed: FlaskClient, connection: Storage) ->
                 assert answer.status_code != 401
     both = bearer(new_key(connection, "acme", BOTH))
     refused(keyed.post("/v1/models/rollback", json={}, headers=both), 403, "forbidden")
+
+
+def test_a_mask_in_the_response_to_an_upload_needs_the_scope_of_get(
+    keyed: FlaskClient, connection: Storage, work: Callable[[], None]
+) -> None:
+    for scopes, media_type in (((Scope.SUBMIT,), "application/json"), (BOTH, "image/png")):
+        headers = {**bearer(new_key(connection, "acme", scopes)), "Idempotency-Key": media_type, "Accept": "image/png"}
+        keyed.post("/v1/jobs", headers=headers, **PHOTO)
+        work()
+        answer = keyed.post("/v1/jobs", headers={**headers, "Prefer": "wait=9"}, **PHOTO)
+        assert (answer.status_code, answer.mimetype) == (200, media_type)
 
 
 def test_a_route_that_is_added_later_needs_a_credential(connection: Storage) -> None:

@@ -21,7 +21,7 @@ from storage.connection import Storage, connect
 from storage.job import Status
 from storage.keys import SEGMENT_QUEUE
 from storage.objects import RESULTS, MinioObjects
-from storage.problems import Unavailable
+from storage.problems import Problem, Unavailable
 from web import waiting
 from web.app import create_app
 
@@ -213,6 +213,33 @@ def test_a_request_that_waits_for_a_mask_gets_the_problem_of_a_failed_job(
     assert (answer.status_code, code(answer)) == (422, "image_decode_failed")
     error = client.get(answer.headers["Location"]).get_json()["error"]
     assert answer.get_json() == {**error, "request_id": answer.headers["X-Request-ID"]}
+
+
+def test_a_rendering_that_is_refused_leaves_the_job_known(
+    client: FlaskClient, app: Flask, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Problem("rate_limited", "The limit is 1 per hour.", 9)
+
+    monkeypatch.setattr(app.extensions["rate_limits"], "take_rendering", refuse)
+    answer = waiting_post(client, app, work, Accept="image/jpeg")
+    assert (answer.status_code, code(answer), answer.headers["Retry-After"]) == (429, "rate_limited", "9")
+    assert client.get(answer.headers["Location"]).get_json()["status"] == "succeeded"
+
+
+def test_a_repeated_request_gets_the_mask_too(client: FlaskClient, work: Work) -> None:
+    content, headers = pictures.jpeg(), {"Idempotency-Key": "again", "Prefer": "wait=9", "Accept": "image/png"}
+    post(client, content, headers={"Idempotency-Key": "again"})
+    work()
+    first = post(client, content, headers=headers)
+    again = post(client, content, headers={**headers, "If-None-Match": first.headers["ETag"]})
+    for answer in (first, again):
+        assert (answer.status_code, answer.mimetype, answer.headers["Idempotency-Replayed"]) == (
+            200,
+            "image/png",
+            "true",
+        )
+    assert first.data == again.data
 
 
 def test_a_request_whose_mask_is_late_gets_the_job(client: FlaskClient) -> None:

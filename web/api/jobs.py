@@ -11,6 +11,7 @@ from storage.connection import Storage
 from storage.job import Job, Spec, Status
 from storage.problems import Problem, Unavailable
 from storage.queue.answers import Cancellation
+from storage.records.api_key import Scope
 from storage.records.audit_event import Action
 from web.access.auditing import note
 from web.access.auth import still_authorized
@@ -18,7 +19,7 @@ from web.access.caller import caller
 from web.access.party import party
 from web.api.masks import mask_response, vary_by_accept
 from web.documents import error_document, job_document, polite_pause_s
-from web.errors import problem_response
+from web.errors import answer, problem_response
 from web.http.body import release_body
 from web.idempotency import reserve, with_key
 from web.lookup import find_job
@@ -43,7 +44,8 @@ def create() -> Response:
     after_this_request(vary_by_accept)
     wait_s = preferred_wait()
     job = waiting().until(spec.id, _reader(spec.id), _ended, wait_s) or find_job(spec.id)
-    picture = preferred_to_document(request.accept_mimetypes)
+    # A mask needs the scope that GET needs.
+    picture = preferred_to_document(request.accept_mimetypes) if caller().may(Scope.READ) else None
     ended = wait_s and job.status.final  # without a wait, the response must not depend on timing
     response = _picture(job, picture, wait_s) if ended and picture else _answer(job, wait_s)
     if not ended:
@@ -55,10 +57,12 @@ def create() -> Response:
 
 
 def _picture(job: Job, chosen: Format, wait_s: int) -> Response:
-    """Return the mask of an ended job, or the problem that the job ended with."""
+    """Return the mask of an ended job, or the problem that the job or the rendering ended with."""
     error = error_document(job, request.script_root)
-    named = {"request_id": g.request_id}
-    response = problem_response({**error, **named}) if error else mask_response(job, chosen)
+    try:
+        response = problem_response({**error, "request_id": g.request_id}) if error else mask_response(job, chosen)
+    except Problem as problem:  # answered here, so that the client still learns where its job is
+        response = answer(problem)
     response.headers["Preference-Applied"] = f"wait={wait_s}"
     return response
 

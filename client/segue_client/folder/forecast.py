@@ -59,7 +59,7 @@ class Forecast:
     def of(cls, queue: dict[str, Any], photos: int, by: datetime, now: datetime) -> "Forecast":
         """`queue`: the document of GET /v1/queue; `photos`: how many are still to be sent."""
         images = photos + sum(lane["pending"] + lane["running"] for lane in queue["lanes"].values())
-        workers, ms_per_image = queue["workers"], queue["ms_per_image"]
+        workers, ms_per_image = queue["workers"], queue.get("ms_per_image")
         if ms_per_image is None:
             return cls(by, images, workers, None, None)
         work_s = images * ms_per_image / 1000
