@@ -171,3 +171,32 @@ def test_that_test_would_see_a_turn_per_tenant(jobs: RedisJobs) -> None:
         jobs.enqueue(spec(tenant=f"anon-{number}", created_ms=number))
     mine = fill(jobs, "acme", Lane.INTERACTIVE, 8, first_ms=1000)
     assert not set(mine) & set(next(claims(jobs)))
+
+
+def inflow(jobs: RedisJobs) -> dict[str, int]:
+    return {name: int(value) for name, value in jobs.client.hgetall(keys.INFLOW).items()}
+
+
+def test_half_of_a_burst_without_a_break_is_forgotten(jobs: RedisJobs) -> None:
+    fill(jobs, "a", Lane.BULK, 1)
+    now = inflow(jobs)["last"]
+    jobs.client.hset(keys.INFLOW, mapping={"since": now - 120_000, "jobs": 240})
+    fill(jobs, "b", Lane.BULK, 1)
+    burst = inflow(jobs)
+    assert burst["since"] == pytest.approx(now - 60_000, abs=1000)
+    assert burst["jobs"] == 121
+
+
+def test_a_retried_job_does_not_distort_the_mean_size(jobs: RedisJobs) -> None:
+    [old] = [spec(lane=Lane.BULK, created_ms=1, width=1000, height=1000)]
+    jobs.enqueue(old)
+    claimed = jobs.claim(token := uuid4().hex, "d", "worker")
+    jobs.finish(token, "worker", 1, [Finished(job.id, "k", Outcome(Status.FAILED)) for job in claimed])
+    for number in range(50):
+        jobs.enqueue(spec(lane=Lane.BULK, created_ms=number + 2, width=1000, height=20_000))
+    while jobs.claim(uuid4().hex, "d", "worker"):
+        pass
+    assert jobs.retry(old.id, old.deadline_ms)
+    late = spec(lane=Lane.BULK, created_ms=100, width=1000, height=2000)
+    jobs.enqueue(late)
+    assert jobs.outlook(late.id).megapixels == pytest.approx(2)

@@ -146,7 +146,7 @@ def too_many_at_once(scene: Scene) -> TestResponse:
 
 
 def queue_full(scene: Scene) -> TestResponse:
-    pace = {"ms_per_image": 1000, "best": 1000, "deviation": 1, "micro_batch": 16, "full": 1}
+    pace = {"ms_per_image": 1000, "micro_batch": 16}
     scene.storage.jobs.client.hset(keys.RATE, mapping=pace)
     short = held_to_description(create_app(scene.storage.settings.replace(max_backlog_s=0.5))).test_client()
     return scene.submit(client=short)

@@ -8,7 +8,12 @@ local id, deadline_ms, micro_batch, ttl_ms, again = ARGV[1], ARGV[2], tonumber(A
 -- so far, this job included.
 local function note_submission(pixels)
   local burst = inflow()
-  if NOW - burst.last > BREAK_MS then redis.call('HSET', INFLOW, 'since', NOW, 'jobs', 0) end
+  if NOW - burst.last > BREAK_MS then
+    redis.call('HSET', INFLOW, 'since', NOW, 'jobs', 0)
+  elseif NOW - burst.since > MEMORY_MS then
+    -- Traffic without a break is one burst for days: forget half of it, so that its rate stays current.
+    redis.call('HSET', INFLOW, 'since', math.floor((burst.since + NOW) / 2), 'jobs', math.ceil(burst.jobs / 2))
+  end
   redis.call('HSET', INFLOW, 'last', NOW)
   redis.call('HINCRBY', INFLOW, 'jobs', 1)
   redis.call('HSET', job_key(id), 'sum_jobs', redis.call('HINCRBY', INFLOW, 'sum_jobs', 1),

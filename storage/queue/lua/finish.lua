@@ -62,8 +62,8 @@ local function learn()
   local each = costs.batch / micro_batch + costs.image + costs.megapixel * pixels / 1e6 / won
   redis.call('HSET', P .. 'rate',
     'batch', costs.batch, 'image', costs.image, 'megapixel', costs.megapixel, 'submission', costs.submission,
-    'deviation', blend(tonumber(old.deviation) or 0.15, math.min(3, math.abs(off)), old.batch and 0.05 or 0),
-    'ms_per_image', blend(tonumber(old.ms_per_image), each, 0.3),
+    'deviation', blend(old.batch and tonumber(old.deviation) or 0.15, math.min(3, math.abs(off)), old.batch and 0.05 or 0),
+    'ms_per_image', blend(tonumber(old.ms_per_image), each, 0.3 * math.min(1, won / micro_batch)),
     'micro_batch', blend(tonumber(old.micro_batch), won, 0.1))
 end
 

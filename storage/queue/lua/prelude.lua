@@ -114,6 +114,7 @@ local function retain(id, retention_ms)
 end
 
 local INFLOW = P .. 'inflow'
+local MEMORY_MS = 60000 -- of a longer burst, half is forgotten
 local BREAK_MS = 1000 -- a burst ends after a longer pause between submissions
 local SHORTEST_MS = 200 -- a younger burst counts as this old when its rate is computed
 
