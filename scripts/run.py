@@ -93,7 +93,7 @@ def environment(var: Path) -> dict[str, str]:
     unused = {name for server in procfile() for name in CREDENTIALS.get(server, ())}
     unused |= {f"{name}_FILE" for name in unused}
     given = {key: value for key, value in os.environ.items() if value and key not in unused}
-    ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", "WORKERS": str(os.cpu_count() or 1), **given}
+    ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", "WORKERS": str(cores()), **given}
     return {
         "MODEL_CACHE": str(var / "models"),
         "SQL_URL": f"sqlite:///{var}/records.db",
@@ -102,6 +102,13 @@ def environment(var: Path) -> dict[str, str]:
         "VAR": str(var),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, str]]:
