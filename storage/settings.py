@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     cors_credentials: bool = False
 
     max_connections: int = Field(default=4000, ge=10)
-    limit_connections: str = Field(default="1200/minute", pattern=RATE)
+    limit_connections: str = Field(default="3000/minute", pattern=RATE)
     max_bodies: int = Field(default=400, ge=2)
     max_bodies_bytes: int = Field(default=256 * 1024 * 1024, ge=48 * 1024 * 1024)
     head_s: float = Field(default=20, gt=0)

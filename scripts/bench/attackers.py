@@ -51,23 +51,24 @@ class Measured:
 
 
 class Client:
-    """A client with its own key and address.
+    """A client with its own key and address, on one connection, as browsers and our client keep one.
 
     Raises RuntimeError if the server refuses a request.
     """
 
     def __init__(self, port: int, key: str) -> None:
-        self.port, self.key = port, key
+        self._key = key
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=VICTIM)
 
     def ask(self, method: str, path: str, body: bytes = b"", expected: int = 200) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=VICTIM)
+        headers = {"Authorization": f"Bearer {self._key}", **({"Content-Type": "image/jpeg"} if body else {})}
         try:
-            headers = {"Authorization": f"Bearer {self.key}", **({"Content-Type": "image/jpeg"} if body else {})}
-            connection.request(method, path, body or None, headers)
-            answer = connection.getresponse()
+            self._connection.request(method, path, body or None, headers)
+            answer = self._connection.getresponse()
             content = answer.read()
-        finally:
-            connection.close()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # the next request opens it again
+            raise
         if answer.status != expected:
             raise RuntimeError(f"{method} {path}: {answer.status} {content[:200]!r}")
         return content
@@ -85,10 +86,11 @@ class Client:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, stack(Path(folder)) as (made, connection):
         victim = Client(made.port, new_key(connection, "victim"))
-        attacker = Client(made.port, new_key(connection, "attacker"))
+        attackers_key = new_key(connection, "attacker")
+        attacker = Client(made.port, attackers_key)
         attacked = attacker.submit(worst_photo())
         attacker.finish(attacked)
-        target = Target(made.port, attacker.key, attacked)
+        target = Target(made.port, attackers_key, attacked)
         done = victim.submit()
         victim.finish(done)
         peace = measured(made, victim, done)

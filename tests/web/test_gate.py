@@ -25,7 +25,7 @@ from stack import children
 from storage.connection import Storage
 from storage.settings import Settings
 from web.access.proxy import networks
-from web.http.arrivals import MOST_ADDRESSES, Arrivals
+from web.http.arrivals import MOST_BUCKETS, Arrivals
 from web.http.connection import Connection, Lingering
 from web.http.log_lines import OneLine
 from web.http.pace import GRACE_S, Pace
@@ -178,7 +178,7 @@ def test_the_buckets_of_quiet_addresses_are_forgotten(monkeypatch: pytest.Monkey
     monkeypatch.setattr("web.http.arrivals.time.monotonic", lambda: now)
     arrivals = Arrivals("60/minute")
     assert [arrivals.admit(("busy",)) for _ in range(7)] == [True] * 3 + [False] * 4
-    for number in range(MOST_ADDRESSES - 1):
+    for number in range(MOST_BUCKETS - 1):
         arrivals.admit((f"{number}",))
     now += 2
     assert [arrivals.admit(("busy",)) for _ in range(3)] == [True] * 2 + [False]

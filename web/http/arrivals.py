@@ -1,48 +1,53 @@
 """Limits how often an address may open a connection, so that one that keeps reconnecting costs others little."""
 
+import math
 import time
 from dataclasses import dataclass
 
 from limits import parse
 
 BURST_S = 3.0  # an address that was quiet may open this many seconds' worth of connections at once
-MOST_ADDRESSES = 10_000
+SITE_TIMES = 10  # an IPv6 /48 may open this many times as many as an address
+MOST_BUCKETS = 10_000  # beyond that, full ones are forgotten once a second
 
 
 @dataclass
 class _Bucket:
     tokens: float
     filled_at: float
+    full_at: float  # from then on it need not be remembered
 
 
 class Arrivals:
-    """A token bucket per address, in this process.
+    """A token bucket per address, and a larger one per IPv6 site, in this process.
 
-    `limit`: such as `1200/minute`. The counters of web/access/rate_limits.py would cost more than
+    `limit`: such as `3000/minute`. The counters of web/access/rate_limits.py would cost more than
     refusing the connection.
     """
 
     def __init__(self, limit: str) -> None:
         parsed = parse(limit)
         self._per_s = parsed.amount / parsed.get_expiry()
-        self._most = max(1.0, self._per_s * BURST_S)
         self._buckets: dict[str, _Bucket] = {}
+        self._forgot_at = -math.inf
 
     def admit(self, owners: tuple[str, ...]) -> bool:
-        """Whether the address, the first of `owners`, may open another connection. Without owners, always True."""
-        if not owners:
-            return True
+        """Whether `owners`, an address and its site, may open another connection; without owners, always."""
         now = time.monotonic()
-        bucket = self._bucket(owners[0], now)
-        bucket.tokens = min(self._most, bucket.tokens + (now - bucket.filled_at) * self._per_s)
-        bucket.filled_at = now
-        if bucket.tokens < 1:
+        buckets = [self._filled(owner, times, now) for owner, times in zip(owners, (1, SITE_TIMES), strict=False)]
+        if any(bucket.tokens < 1 for bucket in buckets):
             return False
-        bucket.tokens -= 1
+        for bucket in buckets:
+            bucket.tokens -= 1
         return True
 
-    def _bucket(self, address: str, now: float) -> _Bucket:
-        if address not in self._buckets and len(self._buckets) >= MOST_ADDRESSES:
-            full_again = now - BURST_S
-            self._buckets = {name: one for name, one in self._buckets.items() if one.filled_at > full_again}
-        return self._buckets.setdefault(address, _Bucket(self._most, now))
+    def _filled(self, owner: str, times: int, now: float) -> _Bucket:
+        most = max(1.0, self._per_s * BURST_S * times)
+        if len(self._buckets) >= MOST_BUCKETS and now - self._forgot_at >= 1:
+            self._forgot_at = now
+            self._buckets = {name: one for name, one in self._buckets.items() if one.full_at > now}
+        bucket = self._buckets.setdefault(owner, _Bucket(most, now, now))
+        bucket.tokens = min(most, bucket.tokens + (now - bucket.filled_at) * self._per_s * times)
+        bucket.filled_at = now
+        bucket.full_at = now + (most - bucket.tokens + 1) / (self._per_s * times)
+        return bucket

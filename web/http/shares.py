@@ -25,7 +25,7 @@ class Shares:
         owners = tuple(owners)
         with self._lock:
             free = self.total - self.used - amount
-            if any(self._held[owner] + amount > free for owner in owners):
+            if free < 0 or any(self._held[owner] + amount > free for owner in owners):
                 return False
             self.used += amount
             self._held.update(dict.fromkeys(owners, amount))

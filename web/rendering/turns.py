@@ -41,8 +41,7 @@ class Turns:
     """At most AT_ONCE renderings run, in at most `most_bytes` of memory.
 
     One caller never runs all AT_ONCE of them, so a caller with expensive renderings leaves room for
-    others. The next turn goes to the caller with the fewest running renderings; among equals, to the
-    one whose last turn was longest ago.
+    others. The next turn goes to the caller whose last turn was longest ago.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -84,12 +83,16 @@ class Turns:
     def _check(self, caller: str) -> None:
         own = len(self._waiting.get(caller, ()))
         if own >= MOST_WAITING_PER_CALLER:
-            raise Problem("rate_limited", f"{own} of your renderings are already waiting.", self._pause_s(own))
+            raise Problem(
+                "rate_limited",
+                f"{own} of your renderings are already waiting.",
+                self._pause_s(own, MOST_RUNNING_PER_CALLER),
+            )
         if (others := self.waiting) >= MOST_WAITING:
-            raise Problem("unavailable", f"{others} renderings are already waiting.", self._pause_s(others))
+            raise Problem("unavailable", f"{others} renderings are already waiting.", self._pause_s(others, AT_ONCE))
 
-    def _pause_s(self, waiting: int) -> int:
-        return max(1, min(LONGEST_PAUSE_S, math.ceil(waiting * self._mean_s / AT_ONCE)))
+    def _pause_s(self, waiting: int, at_once: int) -> int:
+        return max(1, min(LONGEST_PAUSE_S, math.ceil(waiting * self._mean_s / at_once)))
 
     @staticmethod
     def _wait(waiter: _Waiter) -> None:
@@ -106,7 +109,7 @@ class Turns:
             ready = [one for one in self._waiting if self._running[one] < MOST_RUNNING_PER_CALLER]
             if not ready:
                 return
-            caller = min(ready, key=lambda one: (self._running[one], self._last_turn.get(one, 0)))
+            caller = min(ready, key=lambda one: self._last_turn.get(one, 0))
             waiter = self._waiting[caller][0]
             if waiter.left():
                 self._drop(caller, waiter)
