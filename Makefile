@@ -7,6 +7,7 @@ SEGUE_DATA ?= ../shared/data/pets160
 ENCODER ?= pack
 # Tests spend most of their time waiting, so three processes keep two cores busy.
 PROCESSES ?= 3
+PYTHONS ?= 3.11 3.12 3.13
 COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	--no-emit-package segue-client
 INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
@@ -16,7 +17,7 @@ ADVISORIES := https://api.osv.dev/v1/vulns/PYSEC-2023-228
 export PORT WORKERS SEGUE_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-faults check format lint types audit bench bench-peers bench-web bench-model soak train export evaluate lock clean
+.PHONY: help run test test-fast test-faults check format lint types audit bench bench-peers bench-web bench-model soak train export evaluate lock smoke clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,13 +41,16 @@ format: $(VENV)/.dev ## Format the code and apply ruff's fixes
 
 lint: $(VENV)/.dev ## Check style, shell scripts, Dockerfile and compose files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@for script in deploy/*.sh examples/*.sh .ci/run; do sh -n $$script || exit 1; done
+	@for script in deploy/*.sh examples/*.sh scripts/*.sh .ci/run; do sh -n $$script || exit 1; done
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/docker-compose config -q
 	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q
 
 types: $(VENV)/.dev ## Check types with mypy, strict
 	@$(BIN)/mypy
+
+smoke: ## Install and start Segue with each supported Python, and segment a photo (run it weekly; minutes)
+	@for version in $(PYTHONS); do scripts/smoke.sh python$$version || exit 1; done
 
 audit: $(VENV)/.dev ## Look up known vulnerabilities of the locked dependencies, if the advisory service is reachable
 	@if $(BIN)/python -c 'import urllib.request; urllib.request.urlopen("$(ADVISORIES)", timeout=20)' 2> /dev/null; \
