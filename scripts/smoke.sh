@@ -23,4 +23,4 @@ until grep -q 'is ready' "$folder/log"; do
 done
 "$bin/python" -c 'import sys; from PIL import Image; Image.new("RGB", (640, 480), "brown").save(sys.argv[1])' "$folder/photo.jpg"
 "$bin/segue" submit "$folder/photo.jpg" --out "$folder/masks" --url "http://127.0.0.1:$PORT"
-[ -s "$folder/masks/photo.png" ]
+[ -s "$folder/masks/photo.jpg.png" ]
