@@ -25,6 +25,13 @@ def to_mask(logits: NDArray[np.float32], width: int, height: int) -> Ids:
     return _by_cells(logits, planes, width, height)
 
 
+def class_counts(mask: Ids, classes: int) -> list[int]:
+    """How many pixels of the mask each class has."""
+    # np.bincount would copy the mask to int64 first.
+    counts = [int(np.count_nonzero(mask == index)) for index in range(classes - 1)]
+    return [*counts, mask.size - sum(counts)]
+
+
 def _resized(plane: Plane, width: int, height: int) -> Plane:
     return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 

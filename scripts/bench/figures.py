@@ -51,7 +51,7 @@ def group(name: str, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of `values` such that at least this share of them are no larger (nearest rank)."""
+    """The percentile by nearest rank. `share`: 0.95 for p95."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 

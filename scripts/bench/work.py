@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from model.engines import EngineName
 from model.images import confidence, to_levels
-from model.masks import to_mask
+from model.masks import class_counts, to_mask
 from model.png import to_mask_png
 from model.segmenter import Segmenter
 from storage.photos.confidence import CHUNK, MOST, pack
@@ -63,9 +63,10 @@ class Work:
         with self._timed("mask"):
             mask = to_mask(logits, header.width, header.height)
         with self._timed("counts"):
-            counts = {label.name: str(np.count_nonzero(mask == label.id)) for label in labels}
+            counts = class_counts(mask, len(labels))
         with self._timed("png"):
-            return to_mask_png(mask, labels, counts, {CHUNK: sure})
+            text = {label.name: str(count) for label, count in zip(labels, counts, strict=True)}
+            return to_mask_png(mask, labels, text, {CHUNK: sure})
 
     def masks(self, photos: list[bytes]) -> list[bytes]:
         """JPEGs → mask PNGs, as one micro-batch."""

@@ -4,11 +4,8 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from model.images import confidence, to_levels
-from model.masks import to_mask
+from model.masks import class_counts, to_mask
 from model.png import to_mask_png
 from model.segmenter import Segmenter
 from storage.connection import Storage
@@ -65,7 +62,7 @@ def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
         raise ValueError("no logits: the item has not passed the engine")
     with item.timed("encode"):
         mask, sure = to_mask(logits, spec.width, spec.height), confidence(logits)
-        counts = _counts(mask, len(card.labels))
+        counts = class_counts(mask, len(card.labels))
         model = {"name": card.name, "version": card.version}
         result: dict[str, Any] = {
             "width": spec.width,
@@ -81,9 +78,3 @@ def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
         levels = to_levels(sure, MOST)
         content = to_mask_png(mask, card.labels, text, {CHUNK: pack(levels.tobytes(), levels.shape[1])})
     return content, outcome.with_digest(content)
-
-
-def _counts(mask: NDArray[np.uint8], classes: int) -> list[int]:
-    """How many pixels each class has. np.bincount would copy the mask to int64 first."""
-    counts = [int(np.count_nonzero(mask == index)) for index in range(classes - 1)]
-    return [*counts, mask.size - sum(counts)]
