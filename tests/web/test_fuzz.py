@@ -5,6 +5,7 @@ The requests are the same in every run, so that a failure is reproducible.
 
 import base64
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -44,8 +45,11 @@ from worker.housekeeping.recorder import record
 from worker.pipeline.pipeline import Pipeline
 
 SEED, EXAMPLES, PROMPT_S = 20, 30, 30
+HOME = re.escape(os.path.expanduser("~/")).encode()  # of the server's user
 OURS = re.compile(
-    rb"Traceback|\.py\b|/tmp/|/usr/|/root/|site-packages|minio|seaweed|pydantic|werkzeug|sqlalchemy|sqlite|psycopg|lua\b",
+    rb"Traceback|\.py\b|/tmp/|/usr/|"
+    + HOME
+    + rb"|site-packages|minio|seaweed|pydantic|werkzeug|sqlalchemy|sqlite|psycopg|lua\b",
     re.IGNORECASE,
 )
 CHECKS: Any = [
