@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 SEGUE_DATA ?= ../shared/data/pets160
-ENCODER ?= pack
+SEGUE_TRAINING_DATA ?= ../shared/data/pets256
+SEGUE_NETWORKS ?= ../shared/data/trained
+RUN ?= var/training/run
 # Tests spend most of their time waiting, so three processes keep two cores busy.
 PROCESSES ?= 3
 PYTHONS ?= 3.11 3.12 3.13
@@ -14,7 +16,7 @@ INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
 # PYTHONWARNINGS hides a warning that setuptools prints for every editable installation.
 INSTALL_OURS = PYTHONWARNINGS=ignore $(INSTALL) --no-deps --no-build-isolation -e . -e ./client
 ADVISORIES := https://api.osv.dev/v1/vulns/PYSEC-2023-228
-export PORT WORKERS SEGUE_DATA
+export PORT WORKERS SEGUE_DATA SEGUE_TRAINING_DATA SEGUE_NETWORKS
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-faults check format lint types audit bench bench-peers bench-web bench-model soak train export evaluate lock smoke clean
@@ -75,14 +77,14 @@ bench-web: $(VENV)/.dev ## Measure worker classes of the web server, a thousand 
 bench-model: $(VENV)/.dev ## Compare the engines; measure cold start and memory
 	@$(BIN)/python scripts/bench/engines.py
 
-train: $(VENV)/.dev ## Train the network (40 minutes on 2 cores): ENCODER=pack|imagenet|none|FILE|VERSION
-	@$(BIN)/python -m model.train --encoder $(ENCODER)
+train: $(VENV)/.dev ## Train a network (an hour on 2 cores): ARGS="model/recipes/imagenet.toml --set epochs=3 --start VERSION"
+	@$(BIN)/python -m model.train --out $(RUN) $(ARGS)
 
-export: $(VENV)/.dev ## Build a model version from the trained weights
-	@$(BIN)/python -m model.export
+export: $(VENV)/.dev ## Build a model version from a training run: RUN=var/training/run OUT=model/weights/pets/4
+	@$(BIN)/python -m model.export --run $(RUN) --out $(OUT) $(ARGS)
 
-evaluate: $(VENV)/.dev ## Measure the shipped model with each of its engines
-	@$(BIN)/python -m model.evaluate
+evaluate: $(VENV)/.dev ## Measure the shipped model with each engine: ARGS="--against model/weights/pets/2 --table --sheets DIR"
+	@$(BIN)/python -m model.evaluate $(ARGS)
 
 lock: | $(BIN)/python ## Resolve the dependencies again and write requirements/
 	@$(INSTALL) uv

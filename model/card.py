@@ -13,7 +13,12 @@ CARD = "card.json"
 
 @dataclass(frozen=True)
 class Card:
-    """`input_size`: side in pixels; `files`: name → sha256 of everything the engines load."""
+    """`input_size`: side in pixels; `files`: name → sha256 of everything the engines load.
+
+    `network`: a name in `model.networks.NETWORKS`; cards without one are of the first network.
+    `guarantee`: the thresholds of the inner and outer masks, from `model.guarantee.fit`.
+    `training`: what the training command needs to make the version again; `metrics`: what `make evaluate` measured.
+    """
 
     name: str
     version: str
@@ -21,6 +26,9 @@ class Card:
     labels: tuple[Label, ...]
     files: dict[str, str]
     trained_on: str
+    network: str = "unet128"
+    training: dict[str, Any] = field(default_factory=dict)
+    guarantee: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
     @classmethod

@@ -1,9 +1,10 @@
 """Photos with their masks from disk. Needs no TensorFlow."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from model.labels import PETS, Label, load_labels
 
 LABELS = "labels.json"
 MANIFEST = "data.json"
+# Photos whose 16 x 16 grey thumbnails correlate more than this show the same picture.
+THUMBNAIL, SAME_PICTURE = 16, 0.97
+GATE_PART = 8
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,10 @@ def labels_of(root: Path) -> tuple[Label, ...]:
 
 
 def examples(root: Path, split: str) -> list[Example]:
-    """The pairs of `split` ("train" or "test") under `root`, in the list's order.
+    """The pairs of `split` ("train", "gate" or "test") under `root`, in the list's order.
+
+    The gate's photos choose among epochs, recipes and versions, so they are neither trained nor tested on. A folder
+    without a gate.txt keeps about an eighth of its training list for the gate.
 
     Reads three layouts, each with images/{name}.jpg and a list of names ({split}*.txt, so train.txt
     or trainval.txt):
@@ -60,9 +67,59 @@ def examples(root: Path, split: str) -> list[Example]:
         lists, masks, first = root / "annotations", root / "annotations" / "trimaps", 1
     else:
         lists, masks, first = root / "splits", root / "trimaps", 1
-    listing = min(lists.glob(f"{split}*.txt"), default=lists / f"{split}.txt")
-    names = [line.split()[0] for line in listing.read_text().splitlines() if line[:1] not in ("", "#")]
+    names = _names(lists, split)
     return [Example(name, root / "images" / f"{name}.jpg", masks / f"{name}.png", first) for name in names]
+
+
+def _names(lists: Path, split: str) -> list[str]:
+    listing = min(lists.glob(f"{split}*.txt"), default=lists / f"{split}.txt")
+    if split == "test" or (lists / "gate.txt").exists():
+        return _listed(listing)
+    # The hash of its name decides, so a photo stays where it is when the list grows.
+    training = _listed(min(lists.glob("train*.txt"), default=lists / "train.txt"))
+    return [name for name in training if (crc32(name.encode()) % GATE_PART == 0) == (split == "gate")]
+
+
+def _listed(listing: Path) -> list[str]:
+    return [line.split()[0] for line in listing.read_text().splitlines() if line[:1] not in ("", "#")]
+
+
+def duplicates(some: Sequence[Example], others: Sequence[Example]) -> list[tuple[str, str]]:
+    """The names of pairs that show the same picture, mirrored or not, whatever their size and compression."""
+    if not some or not others:
+        return []
+    ours, theirs = _thumbnails(some), _thumbnails(others)
+    mirrored = theirs.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(theirs.shape)
+    alike = np.maximum(ours @ theirs.T, ours @ mirrored.T) > SAME_PICTURE
+    return [(some[i].name, others[j].name) for i, j in np.argwhere(alike)]
+
+
+def _thumbnails(pairs: Sequence[Example]) -> NDArray[np.float32]:
+    """Grey thumbnails with mean 0 and length 1, one a row: their product is the correlation."""
+    rows = []
+    for pair in pairs:
+        with Image.open(pair.photo) as photo:
+            photo.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
+            small = photo.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+        row = np.asarray(small, np.float32).ravel()
+        row -= row.mean()
+        rows.append(row / max(1e-6, float(np.linalg.norm(row))))
+    return np.stack(rows)
+
+
+def training_examples(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
+    """The training photos, without those that the gate or the test shows too, and the pairs (left out, its twin)."""
+    train = examples(root, "train")
+    judges = [*examples(root, "gate"), *_optional(root, "test")]
+    twins = dict(duplicates(train, judges))
+    return [pair for pair in train if pair.name not in twins], sorted(twins.items())
+
+
+def _optional(root: Path, split: str) -> list[Example]:
+    try:
+        return examples(root, split)
+    except FileNotFoundError:
+        return []
 
 
 def full_size_examples(root: Path) -> list[Example]:
@@ -82,8 +139,12 @@ def squeezed(pairs: list[Example], size: int) -> Iterator[tuple[NDArray[np.uint8
         )
 
 
-def manifest(root: Path) -> str:
-    """The training photos under `root` as JSON: the source, and one line per photo with its name and sha256."""
-    source = root.resolve().name if (root / LABELS).is_file() else "Oxford-IIIT Pet, official trainval split"
-    photos = [json.dumps({"name": pair.name, "sha256": sha256(pair.photo)}) for pair in examples(root, "train")]
+def manifest(root: Path, pairs: Sequence[Example]) -> str:
+    """The photos of `pairs` under `root` as JSON: the source, and one line per photo with its name and sha256."""
+    source = (
+        root.resolve().name
+        if (root / LABELS).is_file()
+        else "Oxford-IIIT Pet, official trainval split without the gate"
+    )
+    photos = [json.dumps({"name": pair.name, "sha256": sha256(pair.photo)}) for pair in pairs]
     return f'{{"source": {json.dumps(source)}, "photos": [\n' + ",\n".join(photos) + "\n]}\n"

@@ -14,6 +14,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.card import Card
+
 EngineName = Literal["litert", "tensorflow"]
 # TensorFlow can use no GPU without one of these devices: NVIDIA, AMD, Windows Subsystem for Linux.
 GPU_DEVICES = (Path("/dev/nvidia0"), Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
@@ -34,7 +36,7 @@ class EngineKind:
 
     `package`: the Python package it needs; `file`: the file of a model version that it loads;
     `batch_sizes`: the batch sizes that it plans or compiles when it loads, ascending;
-    `factory`: "module:class", called with (path of the file, input size in pixels, classes).
+    `factory`: "module:class", called with the path of the file and the version's card.
     """
 
     title: str
@@ -43,10 +45,10 @@ class EngineKind:
     batch_sizes: tuple[int, ...]
     factory: str
 
-    def load(self, path: Path, size: int, classes: int) -> Engine:
-        """Raises ValueError, in one line, if the file does not fit the size and the classes."""
+    def load(self, path: Path, card: Card) -> Engine:
+        """Raises ValueError, in one line, if the file does not fit the card."""
         module, _, name = self.factory.partition(":")
-        engine: Engine = getattr(importlib.import_module(module), name)(path, size, classes)
+        engine: Engine = getattr(importlib.import_module(module), name)(path, card)
         return engine
 
 

@@ -21,6 +21,15 @@ def confidence(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return probability
 
 
+def probability(logits: NDArray[np.float32], class_id: int) -> NDArray[np.float32]:
+    """float32[h,w,classes] → the probability (softmax) of one class, float32[h,w], 0 .. 1."""
+    one = logits[..., class_id]
+    others = [np.exp(logits[..., index] - one) for index in range(logits.shape[-1]) if index != class_id]
+    # A logit far below another one may overflow to infinity, whose reciprocal is the right 0.
+    chosen: NDArray[np.float32] = 1.0 / (1.0 + reduce(np.add, others))
+    return chosen
+
+
 def to_levels(probability: NDArray[np.float32], most: int) -> NDArray[np.uint8]:
     """0 .. 1 → 0 .. `most`, rounded."""
     return (probability * most + 0.5).astype(np.uint8)

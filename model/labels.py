@@ -7,6 +7,8 @@ from typing import Any
 
 Color = tuple[int, int, int]
 
+BACKGROUND = "background"  # a class of this name is what the other classes are not
+
 
 @dataclass(frozen=True)
 class Label:

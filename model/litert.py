@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from model.batching import in_batches
+from model.card import Card
 from model.engines import ENGINES
 
 
@@ -17,8 +18,9 @@ class LiteRTEngine:
     One thread by default: one process per core is at least a third faster than one process with two threads.
     """
 
-    def __init__(self, path: Path, size: int, classes: int, threads: int = 1) -> None:
+    def __init__(self, path: Path, card: Card, threads: int = 1) -> None:
         """Raises ValueError if `path` is not a network from uint8[?,size,size,3] to int8[?,size,size,classes]."""
+        size, classes = card.input_size, len(card.labels)
         self._interpreters = {count: _interpreter(path, count, threads) for count in ENGINES["litert"].batch_sizes}
         (entry,), (output,) = _ends(self._interpreters[1])
         _expect("takes", entry, np.uint8, (1, size, size, 3))

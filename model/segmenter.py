@@ -27,7 +27,7 @@ class Segmenter:
         if kind.file in self.card.damaged(folder):
             raise ValueError(f"{version} is damaged: {kind.file}")
         try:
-            self.engine = kind.load(folder / kind.file, self.card.input_size, len(self.card.labels))
+            self.engine = kind.load(folder / kind.file, self.card)
         except ValueError as error:
             raise ValueError(f"{version}: {kind.file} {error}") from error
 
@@ -38,4 +38,8 @@ class Segmenter:
     def masks(self, photos: Sequence[Image.Image]) -> list[NDArray[np.uint8]]:
         """Upright RGB photos → class ids, uint8[height,width] each at its photo's size."""
         logits = self.engine.logits(np.stack([self.to_input(photo) for photo in photos]))
-        return [to_mask(one, *photo.size) for one, photo in zip(logits, photos, strict=True)]
+        return [self.mask(one, *photo.size) for one, photo in zip(logits, photos, strict=True)]
+
+    def mask(self, logits: NDArray[np.float32], width: int, height: int) -> NDArray[np.uint8]:
+        """One image's logits → class ids, uint8[height,width]."""
+        return to_mask(logits, width, height)

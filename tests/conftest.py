@@ -27,6 +27,7 @@ from storage.settings import Settings
 pytest_plugins = ["distribution", "fast", "revival", "summary"]
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
+DEFAULT_TRAINING_DATA = DEFAULT_DATA.with_name("pets256")
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +151,15 @@ def shapes_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     The pictures are in `../../data`, seen from that folder.
     """
     return shapes.make_version(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def training_pets() -> Path:
+    """The photos that the shipped version was trained and judged on. Without them, skip the test."""
+    root = Path(os.environ.get("SEGUE_TRAINING_DATA") or DEFAULT_TRAINING_DATA)
+    if not root.is_dir():
+        pytest.skip(f"SEGUE_TRAINING_DATA: no photos in {root}")
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -100,8 +100,8 @@ LITERT_REFUSALS: list[tuple[Edit, str]] = [
     (damage("int8.tflite"), " is damaged: int8.tflite"),
     (with_card(files={}), " has no file for the LiteRT engine (int8.tflite)"),
     (rewrite("int8.tflite", b"nothing"), ": int8.tflite is not a LiteRT file"),
-    (with_card(labels=PETS[:2]), ": int8.tflite gives int8[1, 128, 128, 3], the card wants int8[1, 128, 128, 2]"),
-    (with_card(input_size=64), ": int8.tflite takes uint8[1, 128, 128, 3], the card wants uint8[1, 64, 64, 3]"),
+    (with_card(labels=PETS[:2]), ": int8.tflite gives int8[1, 192, 192, 3], the card wants int8[1, 192, 192, 2]"),
+    (with_card(input_size=64), ": int8.tflite takes uint8[1, 192, 192, 3], the card wants uint8[1, 64, 64, 3]"),
 ]
 
 
@@ -126,28 +126,27 @@ def test_a_damaged_card_is_refused(tmp_path: Path, content: str) -> None:
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The version new/1 with random weights, for TensorFlow only."""
     keras = pytest.importorskip("keras", reason="needs the `train` extra")
-    from model.unet import build_unet, save_float16
+    from model.networks.registry import build, save_float16
 
     keras.utils.set_random_seed(1)
     folder = tmp_path_factory.mktemp("new")
     weights = folder / ENGINES["tensorflow"].file
-    save_float16(build_unet(classes=3), weights)
-    Card("new", "1", 128, PETS, {weights.name: sha256(weights)}, "nothing").save(folder)
+    save_float16(build("lite0-thin", 3, 64), "lite0-thin", weights)
+    Card("new", "1", 64, PETS, {weights.name: sha256(weights)}, "nothing", network="lite0-thin").save(folder)
     return folder
 
 
 def test_tensorflow_is_keras(untrained: Path) -> None:
     from model.engines import ENGINES
-    from model.unet import load_unet
+    from model.networks.registry import load
 
     segmenter = Segmenter(untrained, engine="tensorflow")
     images = np.stack([segmenter.to_input(pictures.photo(200, 150, seed)) for seed in range(18)])
-    expected = load_unet(untrained / ENGINES["tensorflow"].file, 3)(
-        images.astype(np.float32) / 127.5 - 1, training=False
-    )
+    network = load(untrained / ENGINES["tensorflow"].file, "lite0-thin", 3, 64)
+    expected = network(images.astype(np.float32) / 127.5 - 1, training=False)
     for count in (1, 3, *ENGINES["tensorflow"].batch_sizes, 18):
         logits = segmenter.engine.logits(images[:count])
-        assert (logits.dtype, logits.shape) == (np.float32, (count, 128, 128, 3))
+        assert (logits.dtype, logits.shape) == (np.float32, (count, 64, 64, 3))
         np.testing.assert_allclose(logits, expected[:count], atol=1e-4)
 
 
@@ -157,9 +156,13 @@ TENSORFLOW_REFUSALS: list[tuple[Edit, str]] = [
     (rewrite("float16.weights.h5", b"nothing"), ": float16.weights.h5 is not a Keras weights file"),
     (
         with_card(labels=PETS[:2]),
-        ": float16.weights.h5 holds weights of another network than the one with 2 classes",
+        ": float16.weights.h5 holds weights of another network than lite0-thin with 2 classes",
     ),
-    (with_card(input_size=64), ": float16.weights.h5 is for 128 x 128 pixels and the card wants 64 x 64"),
+    (with_card(input_size=100), ": float16.weights.h5 is for 100 x 100 pixels, which is no multiple of 32"),
+    (
+        with_card(network="next"),
+        ": float16.weights.h5 is of the network 'next', which this version of Segue does not know",
+    ),
 ]
 
 

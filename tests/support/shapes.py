@@ -16,7 +16,15 @@ LABELS = [
     {"id": 1, "name": "shape", "color": [240, 200, 60]},
 ]
 SIZE = 128
-TRAINING = {"encoder": SHIPPED_MODEL, "decoder-epochs": 6, "epochs": 0, "batch-size": 4, "ema-momentum": 0.8}
+RECIPE = """
+network = "lite0-thin"
+size = 128
+epochs = 12
+batch_size = 7
+learning_rate = 1e-3
+average = 0.8
+evaluate_every = 12
+"""
 
 
 def picture(seed: int) -> tuple[Image.Image, Image.Image]:
@@ -61,11 +69,11 @@ def make_version(folder: Path) -> Path:
 
     `folder` must be empty; the pictures stay in its data/. Returns the folder of the version.
     """
-    data, weights, version = folder / "data", folder / "training" / "unet.weights.h5", folder / "shapes" / "1"
+    data, run, version = folder / "data", folder / "training", folder / "shapes" / "1"
     write_data(data)
-    options = [part for name, value in TRAINING.items() for part in (f"--{name}", str(value))]
-    command("model.train", "--data", data, "--out", weights, *options)
-    command("model.export", "--data", data, "--weights", weights, "--out", version)
+    (folder / "recipe.toml").write_text(RECIPE)
+    command("model.train", folder / "recipe.toml", "--start", SHIPPED_MODEL, "--data", data, "--out", run)
+    command("model.export", "--data", data, "--run", run, "--out", version)
     return version
 
 

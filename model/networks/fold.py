@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from model.unet import layers
+from model.networks.layers import layers
 
 Floats = NDArray[np.float32]
 
