@@ -21,10 +21,13 @@ from typing import Any
 
 import tiles
 
+from model.card import Card
+
 ROOT = Path(__file__).resolve().parents[2]
-VERSION = ROOT / "model" / "weights" / "pets" / "2"
+VERSION = ROOT / "model" / "weights" / "pets" / "3"
 INT8, WEIGHTS = VERSION / "int8.tflite", VERSION / "float16.weights.h5"
-CLASSES, SIZE = 3, 128
+CARD = Card.load(VERSION)
+SIZE = CARD.input_size
 ENGINES = ("Keras model()", "folded SavedModel", "TensorFlow engine", "LiteRT int8 engine")
 BATCHES, THREADS, ROUNDS, IMAGES = (1, 4, 16), (1, 2), 5, 16
 MODES = [(engine, threads) for threads in THREADS for engine in ENGINES]
@@ -55,10 +58,10 @@ def build(pipe: Connection, scratch: Path) -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
-    from model.fold import folded
-    from model.unet import load_unet
+    from model.networks.fold import folded
+    from model.networks.registry import load as load_network
 
-    unet = folded(load_unet(WEIGHTS, CLASSES))
+    unet = folded(load_network(WEIGHTS, CARD.network, len(CARD.labels), SIZE))
     module = tf.Module()
     module.unet = unet
     module.forward = tf.function(
@@ -95,20 +98,20 @@ def load(engine: str, threads: int, scratch: Path) -> Forward:
     if engine == "LiteRT int8 engine":
         from model.litert import LiteRTEngine
 
-        return LiteRTEngine(INT8, SIZE, CLASSES, threads).logits
+        return LiteRTEngine(INT8, CARD, threads).logits
     if engine == "TensorFlow engine":
         from model.tf_engine import TensorFlowEngine
 
-        return TensorFlowEngine(WEIGHTS, SIZE, CLASSES).logits
+        return TensorFlowEngine(WEIGHTS, CARD).logits
     import numpy as np
     import tensorflow as tf
 
     if engine == "folded SavedModel":
         saved = tf.saved_model.load(str(scratch / "saved"))
         return lambda images: saved.forward(tf.constant(images)).numpy()
-    from model.unet import load_unet
+    from model.networks.registry import load as load_network
 
-    unet = load_unet(WEIGHTS, CLASSES)
+    unet = load_network(WEIGHTS, CARD.network, len(CARD.labels), SIZE)
     return lambda images: unet(images.astype(np.float32) / np.float32(127.5) - 1, training=False).numpy()
 
 

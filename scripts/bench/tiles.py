@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 # Side, channels in, channels out of the decoder's inputs.
-SHAPES = ((4, 320, 512), (8, 1088, 256), (16, 448, 128), (32, 272, 64), (64, 160, 64))
+SHAPES = ((12, 208, 96), (24, 136, 64), (48, 88, 32), (96, 48, 16))
 BATCH, ROUNDS = 16, 15
 
 
@@ -40,7 +40,7 @@ def count_macs(network: Any) -> int:
 
     A transposed convolution multiplies per input pixel.
     """
-    from model.unet import layers
+    from model.networks.layers import layers
 
     macs = 0
     for layer in layers(network):

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.engines import EngineName
-from model.images import confidence, to_levels
+from model.images import confidence
 from model.masks import class_counts, to_mask
 from model.png import to_mask_png
 from model.segmenter import Segmenter
-from storage.photos.confidence import CHUNK, MOST, pack
 from storage.photos.photo import Header, decode, read_header
 from storage.settings import Settings
+from worker.pipeline.probabilities import chunks
 
-VERSION = Path(__file__).resolve().parents[2] / "model" / "weights" / "pets" / "2"
+VERSION = Path(__file__).resolve().parents[2] / "model" / "weights" / "pets" / "3"
 Pixels = NDArray[np.uint8]
 
 
@@ -58,15 +58,14 @@ class Work:
         """The PNG that a worker stores: mask, confidence, class counts."""
         labels = self._segmenter.card.labels
         with self._timed("confidence"):
-            levels = to_levels(confidence(logits), MOST)
-            sure = pack(levels.tobytes(), levels.shape[1])
+            probabilities = dict(chunks(confidence(logits), logits, self._segmenter.card))
         with self._timed("mask"):
             mask = to_mask(logits, header.width, header.height)
         with self._timed("counts"):
             counts = class_counts(mask, len(labels))
         with self._timed("png"):
             text = {label.name: str(count) for label, count in zip(labels, counts, strict=True)}
-            return to_mask_png(mask, labels, text, {CHUNK: sure})
+            return to_mask_png(mask, labels, text, probabilities)
 
     def masks(self, photos: list[bytes]) -> list[bytes]:
         """JPEGs → mask PNGs, as one micro-batch."""

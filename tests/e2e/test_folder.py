@@ -15,7 +15,8 @@ from services import ROOT, SHIPPED_MODEL
 from stack import Stack, children
 
 from model.data import Example, examples
-from model.evaluate import Scores, at_full_size
+from model.evaluation.photos import judge
+from model.evaluation.scores import Scores
 from model.segmenter import Segmenter
 
 JOURNAL = ".segue-journal.jsonl"
@@ -63,7 +64,7 @@ def test_747_photos_survive_a_killed_worker_and_a_killed_script(stack: Stack, pe
 
     truths = [np.asarray(pair.open()[1]) for pair in pairs]
     through_http = Scores.of(((t, np.asarray(Image.open(m))) for t, m in zip(truths, masks, strict=True)), classes=3)
-    offline = Scores.of(at_full_size(Segmenter(SHIPPED_MODEL), pairs), classes=3)
+    offline = judge(Segmenter(SHIPPED_MODEL), pairs, own_size=True).scores
     assert abs(through_http.mean_iou - offline.mean_iou) < 0.005
 
     third = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=60)

@@ -12,7 +12,7 @@ from stack import Stack
 
 from model.card import Card
 from model.data import full_size_examples
-from model.evaluate import Scores
+from model.evaluation.scores import Scores
 
 # Photos with a stable mask: on others (Abyssinian_47, Siamese_209), re-encoding alone changes
 # 2 % of the pixels.

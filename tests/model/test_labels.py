@@ -9,7 +9,8 @@ import shapes
 from PIL import Image
 
 from model.data import examples, labels_of
-from model.evaluate import Scores, at_full_size
+from model.evaluation.photos import judge
+from model.evaluation.scores import Scores
 from model.labels import PETS
 from model.segmenter import Segmenter
 
@@ -50,7 +51,7 @@ def test_two_synthetic_classes_are_learned(shapes_version: Path) -> None:
     segmenter = Segmenter(version)
     assert (segmenter.card.name, segmenter.card.version) == ("shapes", "1")
     assert [label.to_dict() for label in segmenter.card.labels] == shapes.LABELS
-    scores = Scores.of(at_full_size(segmenter, examples(data, "test")), classes=2)
+    scores = judge(segmenter, examples(data, "test"), own_size=True).scores
     assert scores.mean_iou >= 0.8
     metrics = json.loads(shapes.command("model.evaluate", "--data", data, "--version", version))
     assert metrics["litert"]["test"]["mean_iou"] >= 0.8
