@@ -39,7 +39,7 @@ def setup(
             make_users(storage.settings)
         if storage.settings.sql_users:
             sql_users.make_users(storage.database, storage.settings)
-        for card in sorted(weights.glob("*/*/card.json")):
+        for card in _newest_first(weights):
             try:
                 name = storage.models.publish(card.parent)
                 typer.echo(f"published model {name}")
@@ -47,6 +47,12 @@ def setup(
                 typer.echo(f"not published: {error}", err=True)
         adopt_after_loss(storage)
         audit(storage, operated(Action.SETUP))
+
+
+def _newest_first(weights: Path) -> list[Path]:
+    """The cards of the shipped versions: the first one published becomes `stable` in a new installation."""
+    cards = list(weights.glob("*/*/card.json"))
+    return sorted(cards, key=lambda card: (len(card.parent.name), card.parent.name), reverse=True)
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue roles secrets", hidden=True)

@@ -20,6 +20,7 @@ KINDS = {
     "not_found": Kind(404, "Not found"),
     "method_not_allowed": Kind(405, "Method not allowed"),
     "no_confidence": Kind(404, "The mask has no confidence map"),
+    "no_guarantee": Kind(404, "The model version has no inner and outer masks of this class"),
     "not_acceptable": Kind(406, "Not available in an acceptable format"),
     "job_not_finished": Kind(409, "The job has not finished", retryable=True),
     "already_terminal": Kind(409, "The job has already ended"),

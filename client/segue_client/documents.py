@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import httpx
 
-FORMATS = ("index", "overlay", "cutout", "ids", "confidence", "geojson", "rle")
+FORMATS = ("index", "overlay", "cutout", "soft", "ids", "confidence", "inner", "outer", "geojson", "rle")
 UNFINISHED = ("open", "queued", "running")
 
 

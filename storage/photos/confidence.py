@@ -1,7 +1,7 @@
-"""The model's confidence per pixel: a small grey image in a private chunk of the mask's PNG.
+"""The model's probabilities per pixel: small grey images in private chunks of the mask's PNG.
 
-The chunk is ancillary and private, so decoders skip it, and not safe to copy, so an editor that
-changes the mask must drop it (PNG, third edition, 5.4). It holds width and height, each a big-
+The chunks are ancillary and private, so decoders skip them, and not safe to copy, so an editor that
+changes the mask must drop them (PNG, third edition, 5.4). Each holds width and height, each a big-
 endian unsigned 16-bit number, then the deflated values, one byte each, row by row. 0 is impossible,
 MOST is certain.
 """
@@ -12,7 +12,8 @@ import zlib
 
 from PIL import Image
 
-CHUNK = b"seCF"
+CONFIDENCE = b"seCF"  # of the likeliest class
+BACKGROUND = b"seBG"  # of the class "background", if the model has one
 MOST = 127  # the int8 engine's logits are coarser than that, and the eighth bit would cost 2 kB a mask
 _SIZE = struct.Struct(">HH")
 
@@ -24,13 +25,13 @@ def pack(values: bytes, width: int) -> bytes:
     return _SIZE.pack(width, len(values) // width) + deflate.compress(values) + deflate.flush()
 
 
-def read(mask: bytes) -> Image.Image | None:
-    """The confidence in a mask PNG: mode L, 0 to 255, at the network's size. None without a chunk.
+def read(mask: bytes, name: bytes) -> Image.Image | None:
+    """A chunk of a mask PNG: mode L, 0 to 255, at the network's size. None if the mask has none of that name.
 
     Does not decode the mask's pixels.
     """
     with Image.open(io.BytesIO(mask), formats=["PNG"]) as image:
-        found = [chunk[1] for chunk in image.private_chunks if chunk[0] == CHUNK]  # type: ignore[attr-defined]
+        found = [chunk[1] for chunk in image.private_chunks if chunk[0] == name]  # type: ignore[attr-defined]
     if not found:
         return None
     values = Image.frombytes("L", _SIZE.unpack_from(found[0]), zlib.decompress(found[0][_SIZE.size :]))

@@ -2,8 +2,10 @@
 
 import io
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hostile
 import numpy as np
@@ -11,16 +13,19 @@ import pictures
 from examined import peak_mb
 from PIL import Image
 
-from storage.photos.confidence import CHUNK, pack
+from storage.photos.confidence import BACKGROUND, CONFIDENCE, pack
 from storage.photos.photo import decode_mask
 from storage.problems import Problem
 from storage.settings import Settings
-from web.rendering import renderings
+from web.rendering import regions, renderings
 from web.rendering.class_ids import class_ids
 
 SIDE = 5000
 SETTINGS = Settings()
-CLASSES = [{"id": i, "name": name, "color": [i, 0, 0], "pixels": 1} for i, name in enumerate(("a", "background", "c"))]
+CLASSES: list[dict[str, Any]] = [
+    {"id": i, "name": name, "color": [i, 0, 0], "pixels": 1} for i, name in enumerate(("a", "background", "c"))
+]
+CLASSES[0]["regions"] = {"inner": 0.9, "outer": 0.6}
 
 
 @cache
@@ -54,7 +59,8 @@ def mask(name: str) -> bytes:
         ids = np.asarray(coarse) // 86
     image, chunks = Image.frombytes("P", (SIDE, SIDE), ids.tobytes()), pictures.PngInfo()
     image.putpalette(bytes(range(9)))
-    chunks.add(CHUNK, pack(bytes(range(128)) * 128, 128))
+    for chunk in (CONFIDENCE, BACKGROUND):
+        chunks.add(chunk, pack(bytes(range(128)) * 128, 128))
     return pictures.encoded(image, "PNG", pnginfo=chunks, compress_level=1)
 
 
@@ -89,14 +95,17 @@ def corrected_in_colours() -> bytes:
 
 
 def _rendered(format_: str, sent: bytes, stored: bytes) -> bytes:
-    if format_ == "overlay":
-        return renderings.overlay(sent, stored, CLASSES, 0.5, SETTINGS)
-    if format_ == "cutout":
-        return renderings.cutout(sent, stored, (0, 1, 2), SETTINGS)
-    if format_ == "image":
-        return renderings.image(sent, SETTINGS)
-    if format_ == "corrected":
-        return _corrected()
-    if format_ == "confidence":
-        return renderings.confidence(stored, (SIDE, SIDE))
-    return {"rle": renderings.rle, "geojson": renderings.geojson}[format_](stored, CLASSES)
+    size = (SIDE, SIDE)
+    renderers: dict[str, Callable[[], bytes]] = {
+        "overlay": lambda: renderings.overlay(sent, stored, CLASSES, 0.5, SETTINGS),
+        "cutout": lambda: renderings.cutout(sent, stored, (0, 1, 2), SETTINGS),
+        "soft": lambda: renderings.soft(sent, stored, SETTINGS),
+        "image": lambda: renderings.image(sent, SETTINGS),
+        "corrected": _corrected,
+        "confidence": lambda: renderings.confidence(stored, size),
+        "inner": lambda: regions.inner(stored, CLASSES, (0,), size),
+        "outer": lambda: regions.outer(stored, CLASSES, (0,), size),
+        "rle": lambda: renderings.rle(stored, CLASSES),
+        "geojson": lambda: renderings.geojson(stored, CLASSES),
+    }
+    return renderers[format_]()

@@ -172,6 +172,11 @@ def no_confidence(scene: Scene) -> TestResponse:
     return scene.client.get(f"{path}/mask?format=confidence")
 
 
+def no_guarantee(scene: Scene) -> TestResponse:
+    """A class that has no thresholds."""
+    return scene.client.get(f"{scene.finished()}/mask?format=inner&classes=background")
+
+
 def mask_too_detailed(scene: Scene) -> TestResponse:
     scene.monkeypatch.setattr(vectors, "MOST_CORNERS", 3)
     return scene.client.get(f"{scene.finished()}/mask?format=geojson")
@@ -215,6 +220,7 @@ ANSWERS: dict[str, Callable[[Scene], TestResponse]] = {
     "too_many_at_once": too_many_at_once,
     "not_acceptable": not_acceptable,
     "no_confidence": no_confidence,
+    "no_guarantee": no_guarantee,
     "mask_too_detailed": mask_too_detailed,
     "internal": internal,
     "unavailable": unavailable,

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -23,7 +24,8 @@ from services import ROOT, SHIPPED_MODEL
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header, parse_options_header
 
-from model.images import confidence
+from model.data import examples
+from model.images import confidence, probability
 from model.segmenter import Segmenter
 from segue_client.documents import FORMATS
 from storage.connection import Storage
@@ -280,8 +282,8 @@ def test_the_image_of_a_job_without_a_mask(client: FlaskClient, work: Work) -> N
     assert (answer.status_code, code(answer)) == (422, "image_decode_failed")
 
 
-def test_confidence_is_the_networks(client: FlaskClient, finished: Callable[..., Document]) -> None:
-    photo = pictures.photo(260, 130)
+def test_confidence_is_the_networks(client: FlaskClient, finished: Callable[..., Document], pets: Path) -> None:
+    photo = examples(pets, "test")[0].open()[0].resize((260, 130))
     answer = client.get(finished(pictures.encoded(photo, "PNG"))["links"]["confidence"])
     segmenter = Segmenter(SHIPPED_MODEL)
     small = confidence(segmenter.engine.logits(segmenter.to_input(photo)[None])[0])
@@ -291,6 +293,43 @@ def test_confidence_is_the_networks(client: FlaskClient, finished: Callable[...,
     found = pixels(answer.data)
     assert found.max() - found.min() > 20, "vacuous"
     assert np.abs(found - large).max() <= 3
+
+
+def test_soft_is_as_opaque_as_background_is_unlikely(
+    client: FlaskClient, finished: Callable[..., Document], pets: Path
+) -> None:
+    photo = examples(pets, "test")[0].open()[0].resize((260, 130))
+    job = finished(pictures.encoded(photo, "PNG"))
+    answer = client.get(f"{job['links']['mask']}?format=soft")
+    segmenter = Segmenter(SHIPPED_MODEL)
+    background = probability(segmenter.engine.logits(segmenter.to_input(photo)[None])[0], 1)
+    large = np.asarray(Image.fromarray(255 - background * 255).resize((260, 130), Image.Resampling.BILINEAR))
+    with Image.open(io.BytesIO(answer.data)) as image:
+        assert (image.format, image.mode, image.size) == ("PNG", "RGBA", photo.size)
+        found = np.asarray(image)
+    np.testing.assert_array_equal(found[..., :3], np.asarray(photo))
+    assert np.abs(found[..., 3] - large).max() <= 3
+    assert len(np.unique(found[..., 3])) > 20, "vacuous"
+
+
+def test_inner_and_outer_enclose_the_class(client: FlaskClient, finished: Callable[..., Document]) -> None:
+    """They are those that the thresholds were fitted for."""
+    job = finished(pictures.encoded(pictures.photo(260, 130), "PNG"))
+    mask, sure = (pixels(client.get(job["links"][name]).data) for name in ("ids", "confidence"))
+    for number, name in ((0, "pet"), (2, "border")):
+        thresholds = job["result"]["classes"][number]["regions"]
+        answers = [client.get(f"{job['links']['mask']}?format={side}&classes={name}") for side in ("inner", "outer")]
+        inner, outer = (pixels(answer.data) for answer in answers)
+        np.testing.assert_array_equal(inner == 255, (mask == number) & (sure >= thresholds["inner"] * 255))
+        np.testing.assert_array_equal(outer == 255, (mask == number) | (sure < thresholds["outer"] * 255))
+        assert set(np.unique([inner, outer])) <= {0, 255}
+    default = client.get(f"{job['links']['mask']}?format=outer")
+    assert default.data == client.get(f"{job['links']['mask']}?format=outer&classes=pet").data
+
+
+def test_a_class_without_thresholds(client: FlaskClient, job: Document) -> None:
+    answer = client.get(f"{job['links']['mask']}?format=inner&classes=background")
+    assert (answer.status_code, code(answer)) == (404, "no_guarantee")
 
 
 def test_an_older_mask_has_no_confidence(client: FlaskClient, connection: Storage, job: Document) -> None:

@@ -17,9 +17,11 @@ MIB = 1024 * 1024
 MOST_CPU_S = 15.0
 PATIENCE_S = 300
 PHOTOS = [("jpeg noisy", "noisy"), ("webp lossless", "smooth")]
-OF_A_PHOTO = [(format_, *pair) for format_ in ("overlay", "cutout", "image") for pair in PHOTOS]
+OF_A_PHOTO = [(format_, *pair) for format_ in ("overlay", "cutout", "soft", "image") for pair in PHOTOS]
 OF_A_MASK = [
-    (format_, "jpeg RGB", mask) for format_ in ("confidence", "rle", "geojson") for mask in ("smooth", "noisy")
+    (format_, "jpeg RGB", mask)
+    for format_ in ("confidence", "inner", "outer", "rle", "geojson")
+    for mask in ("smooth", "noisy")
 ]
 
 
@@ -46,7 +48,7 @@ def reserved_bytes(format_: str, photo: str) -> int:
     spec = specs.spec(width=rendered.SIDE, height=rendered.SIDE, format=photo.partition(" ")[0].upper())
     if format_ == "corrected":
         return corrected_bytes(spec)
-    return photo_bytes(spec) if format_ in ("overlay", "cutout", "image") else mask_bytes(spec)
+    return photo_bytes(spec) if format_ in ("overlay", "cutout", "soft", "image") else mask_bytes(spec)
 
 
 @pytest.mark.parametrize(("format_", "photo", "mask"), OF_A_PHOTO + OF_A_MASK + [("corrected", "jpeg RGB", "smooth")])

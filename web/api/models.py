@@ -83,6 +83,7 @@ def _document(
         "input_size": card["input_size"],
         "files": card["files"],
         "trained_on": card["trained_on"],
+        "guarantee": card.get("guarantee", {}),
         "metrics": card["metrics"],
         "workers": sum(version in report.loaded for report in reports.values()),
         "refused": [{"worker": worker, "reason": reason} for worker, reason in refused.items()],

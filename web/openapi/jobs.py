@@ -147,6 +147,7 @@ MASK = Operation(
         *ONE_JOB,
         "not_acceptable",
         "no_confidence",
+        "no_guarantee",
         "job_not_finished",
         "already_terminal",
         "mask_too_detailed",

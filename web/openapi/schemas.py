@@ -80,7 +80,12 @@ RESULT_CLASS = closed(
         "color": {**listed({"type": "integer", "minimum": 0, "maximum": 255}), "minItems": 3, "maxItems": 3},
         "pixels": COUNT,
         "fraction": {"type": "number", "minimum": 0, "maximum": 1},
-    }
+        "regions": {
+            **closed({"inner": NUMBER, "outer": NUMBER}),
+            "description": "The thresholds of confidence of the formats inner and outer.",
+        },
+    },
+    optional=("regions",),
 )
 
 RESULT = closed(
@@ -276,6 +281,7 @@ MODEL = closed(
         "input_size": COUNT,
         "files": {"type": "object", "additionalProperties": SHA256, "description": "File → its SHA-256."},
         "trained_on": TEXT,
+        "guarantee": ANYTHING,
         "metrics": ANYTHING,
         "workers": {**COUNT, "description": "The number of workers that loaded it."},
         "refused": listed(closed({"worker": TEXT, "reason": TEXT})),

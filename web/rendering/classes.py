@@ -5,4 +5,4 @@ from typing import Any
 
 UNTINTED = "background"  # renderings do not tint the class of this name
 
-Classes = Sequence[dict[str, Any]]  # id, name, color, pixels, fraction
+Classes = Sequence[dict[str, Any]]  # id, name, color, pixels, fraction, perhaps regions

@@ -7,13 +7,13 @@ from werkzeug.datastructures import MIMEAccept
 
 from storage.problems import Problem
 from storage.settings import Settings
-from web.rendering import renderings
+from web.rendering import regions, renderings
 from web.rendering.classes import Classes
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The parameters of a format: an overlay's `alpha`, the ids of the classes that a cutout shows."""
+    """The parameters of a format: an overlay's `alpha`, the ids of the classes that it shows."""
 
     alpha: float = 0
     shown: tuple[int, ...] = ()
@@ -68,8 +68,20 @@ _ALL = (
         "cutout", "image/png", "png", False, True,
         lambda of, choice: renderings.cutout(of.photo, of.mask, choice.shown, of.settings), parameters=("classes",),
     ),
+    Format(
+        "soft", "image/png", "png", False, True,
+        lambda of, _: renderings.soft(of.photo, of.mask, of.settings),
+    ),
     Format("ids", "image/png", "png", False, False, lambda of, _: renderings.ids(of.mask)),
     Format("confidence", "image/png", "png", False, False, lambda of, _: renderings.confidence(of.mask, of.size)),
+    Format(
+        "inner", "image/png", "png", False, False,
+        lambda of, choice: regions.inner(of.mask, of.classes, choice.shown, of.size), parameters=("classes",),
+    ),
+    Format(
+        "outer", "image/png", "png", False, False,
+        lambda of, choice: regions.outer(of.mask, of.classes, choice.shown, of.size), parameters=("classes",),
+    ),
     Format(
         "geojson", "application/geo+json", "geojson", True, False,
         lambda of, _: renderings.geojson(of.mask, of.classes), "Polygons",

@@ -8,9 +8,9 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageChops
 
-from storage.photos import confidence as confidence_chunk
+from storage.photos.confidence import BACKGROUND, CONFIDENCE, read
 from storage.photos.photo import BAND, decode
 from storage.problems import Problem
 from storage.settings import Settings
@@ -23,7 +23,7 @@ Box = tuple[int, int, int, int]
 
 def image(photo: bytes, settings: Settings) -> bytes:
     """Return the upright photo as JPEG, with only the pixels of the upload and no metadata."""
-    return _encoded(_upright(photo, settings), "JPEG", quality=JPEG_QUALITY)
+    return encoded(_upright(photo, settings), "JPEG", quality=JPEG_QUALITY)
 
 
 def overlay(photo: bytes, mask: bytes, classes: Classes, alpha: float, settings: Settings) -> bytes:
@@ -35,7 +35,7 @@ def overlay(photo: bytes, mask: bytes, classes: Classes, alpha: float, settings:
     shares = {entry["id"]: round(alpha * 255) for entry in classes if entry["name"] != UNTINTED}
     for box, band in _bands(mask):
         tinted.paste(band.convert("RGB"), box, _looked_up(band, shares))
-    return _encoded(tinted, "JPEG", quality=JPEG_QUALITY)
+    return encoded(tinted, "JPEG", quality=JPEG_QUALITY)
 
 
 def cutout(photo: bytes, mask: bytes, shown: Sequence[int], settings: Settings) -> bytes:
@@ -45,13 +45,23 @@ def cutout(photo: bytes, mask: bytes, shown: Sequence[int], settings: Settings) 
     hidden = {class_id: 255 for class_id in range(256) if class_id not in shown}
     for box, band in _bands(mask):
         cut.paste((0, 0, 0, 0), box, _looked_up(band, hidden))
-    return _encoded(cut, "PNG", compress_level=1)
+    return encoded(cut, "PNG", compress_level=1)
+
+
+def soft(photo: bytes, mask: bytes, settings: Settings) -> bytes:
+    """Return an RGBA PNG: the upright photo, as opaque as the model thinks it unlikely to be background.
+
+    Raises Problem `no_confidence`.
+    """
+    cut = _upright(photo, settings)
+    cut.putalpha(ImageChops.invert(_probability(mask, BACKGROUND, cut.size)))
+    return encoded(cut, "PNG", compress_level=1)
 
 
 def ids(mask: bytes) -> bytes:
     """Return class ids as a grey PNG, for tools that read a palette's colours instead of its indices."""
     with Image.open(io.BytesIO(mask), formats=["PNG"]) as palette:
-        return _encoded(Image.frombytes("L", palette.size, palette.tobytes()), "PNG", compress_level=1)
+        return encoded(Image.frombytes("L", palette.size, palette.tobytes()), "PNG", compress_level=1)
 
 
 def confidence(mask: bytes, size: tuple[int, int]) -> bytes:
@@ -59,10 +69,18 @@ def confidence(mask: bytes, size: tuple[int, int]) -> bytes:
 
     `size`: width, height. Raises Problem `no_confidence`.
     """
-    small = confidence_chunk.read(mask)
-    if small is None:
-        raise Problem("no_confidence", "A worker without confidence maps made this mask; submit the photo again.")
-    return _encoded(small.resize(size, Image.Resampling.BILINEAR), "PNG", compress_level=1)
+    return encoded(sureness(mask, size), "PNG", compress_level=1)
+
+
+def sureness(mask: bytes, size: tuple[int, int]) -> Image.Image:
+    """The confidence in a mask at the mask's size, mode L. Raises Problem `no_confidence`."""
+    return _probability(mask, CONFIDENCE, size)
+
+
+def looked_up(mask: bytes, values: dict[int, int]) -> Image.Image:
+    """Map the class ids of a whole mask to `values` (mode L); ids without a value become 0."""
+    with Image.open(io.BytesIO(mask), formats=["PNG"]) as palette:
+        return _looked_up(palette, values)
 
 
 def rle(mask: bytes, classes: Classes) -> bytes:
@@ -77,6 +95,13 @@ def geojson(mask: bytes, classes: Classes) -> bytes:
     from web.rendering import vectors
 
     return vectors.geojson(mask, classes)
+
+
+def _probability(mask: bytes, chunk: bytes, size: tuple[int, int]) -> Image.Image:
+    small = read(mask, chunk)
+    if small is None:
+        raise Problem("no_confidence", "The worker or the model version that made this mask stored no such map.")
+    return small.resize(size, Image.Resampling.BILINEAR)
 
 
 def _upright(photo: bytes, settings: Settings) -> Image.Image:
@@ -99,7 +124,7 @@ def _looked_up(band: Image.Image, values: dict[int, int]) -> Image.Image:
     return ids.point([values.get(class_id, 0) for class_id in range(256)])
 
 
-def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()

@@ -4,17 +4,19 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from model.images import confidence, to_levels
+from model.card import Card
+from model.images import confidence
+from model.labels import Label
 from model.masks import class_counts, to_mask
 from model.png import to_mask_png
 from model.segmenter import Segmenter
 from storage.connection import Storage
 from storage.job import Finished, Outcome, Status
 from storage.objects import OUTCOME_TEXT
-from storage.photos.confidence import CHUNK, MOST, pack
 from storage.problems import Problem
 from worker.pipeline.memory import Memory
 from worker.pipeline.micro_batch import Item, MicroBatch
+from worker.pipeline.probabilities import chunks
 
 STORERS = 3
 BYTES_PER_PIXEL = 14  # peak while a mask is encoded; tests/worker/test_memory.py measures it
@@ -52,6 +54,12 @@ class Storing:
         return b"", Outcome.of_problem(item.job.id, problem, item.timings_ms)
 
 
+def regions(card: Card, label: Label) -> dict[str, Any]:
+    """The thresholds of the class's inner and outer masks, if the version has some."""
+    thresholds = card.guarantee.get("classes", {}).get(label.name)
+    return {"regions": thresholds} if thresholds else {}
+
+
 def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
     """Encode an item's logits as a PNG: the mask at the size of the upright photo, outcome and confidence included.
 
@@ -68,13 +76,12 @@ def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
             "width": spec.width,
             "height": spec.height,
             "classes": [
-                {**label.to_dict(), "pixels": count, "fraction": round(count / mask.size, 6)}
+                {**label.to_dict(), "pixels": count, "fraction": round(count / mask.size, 6), **regions(card, label)}
                 for label, count in zip(card.labels, counts, strict=True)
             ],
             "confidence": round(float(sure.mean()), 4),
         }
         outcome = Outcome(Status.SUCCEEDED, model, result, item.timings_ms)
         text = {"segue:job": spec.id, "segue:model": f"{card.name}/{card.version}", OUTCOME_TEXT: outcome.to_json()}
-        levels = to_levels(sure, MOST)
-        content = to_mask_png(mask, card.labels, text, {CHUNK: pack(levels.tobytes(), levels.shape[1])})
+        content = to_mask_png(mask, card.labels, text, dict(chunks(sure, logits, card)))
     return content, outcome.with_digest(content)
