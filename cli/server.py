@@ -1,7 +1,7 @@
 """Connects the operator's commands to Redis, the object store and the SQL database."""
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,8 @@ def connected() -> "Iterator[Storage]":
     """Yield the storage of the settings. An outage prints one line and exits."""
     from storage.connection import connect
 
-    with _outages():
-        yield connect(_settings())
+    with _outages(), closing(connect(_settings())) as storage:
+        yield storage
 
 
 @contextmanager
@@ -34,8 +34,10 @@ def database() -> "Iterator[Database]":
 
     with _outages():
         made = Database(_settings().sql_url.get_secret_value())
-        yield made
-        made.dispose()
+        try:
+            yield made
+        finally:
+            made.dispose()
 
 
 def audit(storage: "Storage", event: "Event") -> None:

@@ -73,6 +73,12 @@ class Storage:
 
         return Audit(self.database)
 
+    def close(self) -> None:
+        """Close the connections to Redis and SQL. A later use opens new ones."""
+        self.jobs.client.connection_pool.disconnect()
+        if "database" in vars(self):
+            self.database.dispose()
+
 
 def connect(settings: Settings, online: bool = False) -> Storage:
     """The clients of the object store, Redis and the ticket queue. Opens no connection yet.

@@ -24,7 +24,7 @@ from storage.objects import BUCKETS
 from storage.records.sql import Database
 from storage.settings import Settings
 
-pytest_plugins = ["distribution", "fast", "revival", "summary"]
+pytest_plugins = ["databases", "distribution", "fast", "revival", "summary"]
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
 DEFAULT_TRAINING_DATA = DEFAULT_DATA.with_name("pets256")
@@ -64,7 +64,7 @@ def connection(settings: Settings) -> Iterator[Storage]:
     made.jobs.client.flushall()
     made.jobs.epoch.mark_intact()
     yield made
-    made.jobs.client.close()
+    made.close()
 
 
 @pytest.fixture
@@ -122,8 +122,7 @@ def recording(own_store: Storage, database: Database) -> Iterator[Storage]:
     """Storage with an empty Redis, empty buckets and the empty tables of `database`."""
     made = connect(own_store.settings.replace(sql_url=SecretStr(database.url)))
     yield made
-    made.database.dispose()
-    made.jobs.client.close()
+    made.close()
 
 
 @pytest.fixture(scope="session", params=["Redis", "Valkey"])

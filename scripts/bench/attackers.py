@@ -110,8 +110,7 @@ def stack(folder: Path) -> Iterator[tuple[Stack, Storage]]:
         sql_url = SecretStr(made.environment()["SQL_URL"])
         connection = connect(made.settings().replace(sql_url=sql_url))
         yield made, connection
-        connection.database.dispose()
-        connection.jobs.client.close()
+        connection.close()
 
 
 def new_key(connection: Storage, tenant: str) -> str:

@@ -66,8 +66,7 @@ def key(stack: Stack) -> str:
     sql_url = SecretStr(f"sqlite:///{stack.var}/records.db")
     connection = connect(stack.settings().replace(sql_url=sql_url))
     made = connection.api_keys.create("local", frozenset(Scope))[1]
-    connection.database.dispose()
-    connection.jobs.client.close()
+    connection.close()
     return made
 
 

@@ -13,7 +13,7 @@ import services
 INI = """
 [pytest]
 addopts =
-    -p xdist.plugin -p pytest_rerunfailures -p distribution -p revival -p summary
+    -p xdist.plugin -p pytest_rerunfailures -p databases -p distribution -p revival -p summary
     --strict-markers --import-mode=importlib
 markers = alone: needs the whole machine
 filterwarnings = error
@@ -43,6 +43,20 @@ def test_it_ends(server, already="{already}"):
 
 def test_the_next(server):
     assert ping(server)
+"""
+
+LEFT_OPEN = """
+from sqlalchemy import create_engine
+
+engine = create_engine("sqlite:///{database}")
+
+def test_it_leaves_a_connection_open():
+    with engine.connect():
+        pass
+    assert engine.pool.checkedin() == 1
+
+def test_the_next():
+    assert engine.pool.checkedin() == 0
 """
 
 TIMED = """
@@ -127,6 +141,11 @@ def test_a_worker_that_crashes_loses_none_of_the_other_tests(run, tmp_path: Path
     output = run("-n", "2", "--dist", "loadscope", "--max-worker-restart=1", crash=crash, **files)
     assert "crashed while running 'test_crash.py::test_crash'" in output
     assert "9 passed" in output, output
+
+
+def test_no_sql_connection_outlives_its_test(run, tmp_path: Path) -> None:
+    output = run(left_open=LEFT_OPEN.format(database=tmp_path / "left.db"))
+    assert "2 passed" in output, output
 
 
 def test_no_two_processes_get_the_same_ports() -> None:

@@ -38,8 +38,7 @@ def own(settings: Settings, tmp_path: Path) -> Iterator[Storage]:
     made.database.migrate()
     made.jobs.epoch.mark_intact()
     yield made
-    made.database.dispose()
-    made.jobs.client.close()
+    made.close()
     service.stop()
 
 

@@ -60,4 +60,4 @@ def _without_keys(settings: Settings) -> str:
             f"BIND={settings.bind} lets others call, and the API keys cannot be read ({error}): `segue setup`, SQL_URL."
         )
     finally:
-        connection.database.dispose()  # gunicorn forks next, and processes must not share a connection
+        connection.close()  # gunicorn forks next, and processes must not share a connection
