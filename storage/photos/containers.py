@@ -47,11 +47,14 @@ class Limits:
 class Bare:
     """A file reduced to its first image, and the metadata removed from it: EXIF block and ICC
     profile.
+
+    `ended`: whether the file had an end. If not, `content` has one, but pixels may be missing.
     """
 
     content: bytes
     exif: bytes = b""
     profile: bytes = b""
+    ended: bool = True
 
 
 def orientation(exif: bytes) -> int:

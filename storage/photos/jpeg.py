@@ -9,7 +9,10 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 MOST_SEGMENTS = 1000  # an ICC profile may take 255
 MOST_SCANS = 20  # each visits every block of the image; libjpeg writes 10, and 18 for CMYK
 
-_START, _END, _SCAN, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2
+END = b"\xff\xd9"
+SCAN = 0xDA
+
+_START, _END, _APP1, _APP2 = 0xD8, 0xD9, 0xE1, 0xE2
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
 # Frames with arithmetic coding (ITU T.81, table B.1) decode ten times slower; cameras and browsers
 # do not write them.
@@ -21,23 +24,26 @@ _MARKER = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
 
 
 def bare_jpeg(content: bytes) -> Bare:
-    """The first image without its metadata. Raises TooCostly."""
-    kept, exif, profile, scans = [], b"", [], 0
-    for number, (kind, start, end) in enumerate(_segments(content)):
-        scans += kind == _SCAN
+    """The first image without its metadata, and with an end marker. Raises TooCostly."""
+    kept, exif, profile, scans, ended = [], b"", [], 0, False
+    for number, (kind, start, end) in enumerate(segments(content)):
+        scans += kind == SCAN
         if kind in _ARITHMETIC:
             raise TooCostly("The JPEG uses arithmetic coding: save it as a baseline or progressive JPEG.")
         if scans > MOST_SCANS:
             raise TooCostly(f"The JPEG has more than {MOST_SCANS} scans.")
         if number >= MOST_SEGMENTS:
             raise TooCostly(f"The JPEG has more than {MOST_SEGMENTS} segments.")
+        ended = kind == _END
         if kind not in _METADATA:
             kept.append(content[start:end])
         elif kind == _APP1 and content.startswith(_EXIF, start + 4):
             exif = exif or content[start + 4 : end]
         elif kind == _APP2 and content.startswith(_PROFILE, start + 4):
             profile.append(content[start + 4 + len(_PROFILE) : end])
-    return Bare(b"".join(kept), exif, _joined(profile))
+    whole = b"".join(kept)
+    # Half an end marker would be read as the start of the appended one.
+    return Bare(whole if ended else whole.rstrip(b"\xff") + END, exif, _joined(profile), ended)
 
 
 def _joined(parts: list[bytes]) -> bytes:
@@ -50,7 +56,7 @@ def _joined(parts: list[bytes]) -> bytes:
     return whole if len(whole) <= MOST_PROFILE else b""
 
 
-def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+def segments(content: bytes) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of each segment, a scan including its data, up to the end of the first
     image.
     """
@@ -59,7 +65,7 @@ def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
         kind, start, position = found[1][0], found.start(), found.end()
         if kind not in (_START, _END):
             position += max(2, int.from_bytes(content[position : position + 2], "big"))
-        if kind == _SCAN:
+        if kind == SCAN:
             following = _MARKER.search(content, position)
             position = following.start() if following else len(content)
         yield kind, start, position

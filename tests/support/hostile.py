@@ -62,6 +62,7 @@ def originals() -> dict[str, bytes]:
         "jpeg grey": save(photo.convert("L")),
         "jpeg with ICC and comment": save(photo, icc_profile=b"icc" * 30_000, comment=b"hello"),
         "jpeg in Display P3": save(photo, icc_profile=profiles.display_p3()),
+        "jpeg without its end marker": save(photo)[:-2],
         "jpeg lossless": lossless_jpeg(61, 43),
         "MPO": save(photo, "MPO", **frames),
         "png": save(photo, "PNG"),
