@@ -10,6 +10,7 @@ from dataclasses import dataclass
 MOST_PROFILE = 4 * 1024 * 1024  # bytes of an ICC profile; profiles for printing have 0.5 to 2.7 MB
 
 Size = tuple[int, int]  # width, height
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 EDGE = 512  # pixels by which tiles may exceed the photo; phones write tiles of 512
 
 _ORIENTATION, _BYTE, _SHORT, _LONG = 274, 1, 3, 4
@@ -49,12 +50,14 @@ class Bare:
     profile.
 
     `ended`: whether the file had an end. If not, `content` has one, but pixels may be missing.
+    `frame`: the part of the canvas that has pixels, if not all of it.
     """
 
     content: bytes
     exif: bytes = b""
     profile: bytes = b""
     ended: bool = True
+    frame: Box | None = None
 
 
 def orientation(exif: bytes) -> int:

@@ -15,12 +15,12 @@ _EXTENSION, _FRAME, _CONTROL = 0x21, 0x2C, 0xF9
 def bare_gif(content: bytes, limits: Limits) -> Bare:
     """The file without other frames, comments and loops. Raises ValueError or TooCostly."""
     try:
-        return Bare(_first_frame(content, limits))
+        return _first_frame(content, limits)
     except (IndexError, struct.error) as error:
         raise ValueError("the GIF is truncated") from error
 
 
-def _first_frame(content: bytes, limits: Limits) -> bytes:
+def _first_frame(content: bytes, limits: Limits) -> Bare:
     width, height, flags = struct.unpack_from("<HHB", content, 6)
     start = position = 13 + _palette(flags)
     control = b""
@@ -38,7 +38,8 @@ def _first_frame(content: bytes, limits: Limits) -> bytes:
     limits.check(canvas)
     check_frame((wide, high), canvas)
     end = _end_of_blocks(content, position + 11 + _palette(flags))
-    return content[:start] + control + content[position:end] + b";"
+    frame = None if (wide, high) == canvas else (left, top, left + wide, top + high)
+    return Bare(content[:start] + control + content[position:end] + b";", frame=frame)
 
 
 def _palette(flags: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from storage.photos.colour import Transform, to_srgb
-from storage.photos.containers import MOST_PROFILE, Bare, Limits, TooCostly, orientation
+from storage.photos.containers import MOST_PROFILE, Bare, Box, Limits, TooCostly, orientation
 from storage.photos.formats import TITLES, Format, describe, recognise
 from storage.photos.png import check_pixels
 from storage.photos.unended import with_noise
@@ -83,6 +83,8 @@ def decode(content: bytes, settings: Settings, at_least: int | None = None) -> t
         photo = _pixels(stored, at_least)
         if any(_digest(photo) != digest for digest in digests):
             raise ValueError("pixels are missing")
+        if stored.bare.frame:
+            _clear_around(photo, stored.bare.frame)
         return header, photo.transpose(UPRIGHT[stored.turn]) if stored.turn in UPRIGHT else photo
     except Exception as error:  # any decoder error means a damaged image
         raise Problem("image_decode_failed", "The image data is damaged or incomplete.") from error
@@ -101,6 +103,14 @@ def _digest(photo: Image.Image) -> bytes:
     for top in range(0, photo.height, BAND):
         found.update(photo.crop((0, top, photo.width, min(photo.height, top + BAND))).tobytes())
     return found.digest()
+
+
+def _clear_around(photo: Image.Image, frame: Box) -> None:
+    """Paint the canvas white around its frame: it is transparent there, whatever its palette."""
+    left, top, right, bottom = frame
+    width, height = photo.size
+    for box in ((0, 0, width, top), (0, bottom, width, height), (0, top, left, bottom), (right, top, width, bottom)):
+        photo.paste("white", box)
 
 
 def _pixels(stored: Stored, at_least: int | None) -> Image.Image:

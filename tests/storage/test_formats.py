@@ -1,5 +1,6 @@
 """HEIC, AVIF, GIF, BMP and TIFF: bombs are refused, and decoders are loaded on first use."""
 
+import struct
 import subprocess
 import sys
 import zlib
@@ -114,6 +115,19 @@ def test_alpha_lies_over_white(kind: str) -> None:
     _, photo = decode(pictures.encoded(image, kind), SETTINGS)
     assert np.abs(np.array(photo.getpixel((8, 32))) - (255, 0, 0)).max() <= 6
     assert np.abs(np.array(photo.getpixel((56, 32))) - (255, 255, 255)).max() <= 6
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA"])
+def test_the_canvas_around_a_gifs_frame_is_white(mode: str) -> None:
+    """Browsers show nothing there; Pillow shows the first colour of the palette."""
+    whole = pictures.encoded(Image.new(mode, (4, 3), 1 if mode == "P" else "red"), "GIF")
+    start = whole.index(b",", 13 + 3 * 2 ** ((whole[10] & 7) + 1))
+    placed = struct.pack("<HHHH", 3, 2, 4, 3)
+    content = whole[:6] + struct.pack("<HH", 10, 8) + whole[10:start] + b"," + placed + whole[start + 9 :]
+    _, photo = decode(content, SETTINGS)
+    expected = Image.new("RGB", (10, 8), "white")
+    expected.paste(decode(whole, SETTINGS)[1], (3, 2))
+    assert np.array_equal(np.asarray(photo), np.asarray(expected))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
