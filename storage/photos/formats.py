@@ -14,7 +14,8 @@ from storage.photos.gif import GIF_SIGNATURES, bare_gif
 from storage.photos.heif import HEIC_BRANDS, bare_avif, bare_heic, brands
 from storage.photos.jpeg import JPEG_SIGNATURE, bare_jpeg
 from storage.photos.png import PNG_SIGNATURE, bare_png
-from storage.photos.tiff import TIFF_SIGNATURES, bare_tiff
+from storage.photos.tiff import bare_tiff
+from storage.photos.tiff_directory import TIFF_SIGNATURES
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ _OTHERS = {
     b"<html": "HTML", b"PK\3\4": "ZIP", b"\x1f\x8b": "gzip", b"8BPS": "Photoshop (PSD)", b"\0\0\1\0": "an icon (ICO)",
     b"\0\0\0\x0cjP  \r\n": "JPEG 2000", b"\xff\x4f\xff\x51": "JPEG 2000", b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL ": "JPEG XL",
-    b"II+\0": "BigTIFF", b"MM\0+": "BigTIFF", b"IIU\0": "a camera's raw file", b"IIRO": "a camera's raw file",
+    b"IIU\0": "a camera's raw file", b"IIRO": "a camera's raw file",
     b"FUJIFILMCCD-RAW": "a camera's raw file", b"\x1aE\xdf\xa3": "a video (Matroska, WebM)",
     b"version https://git-lfs": "a Git LFS pointer",
 }  # fmt: skip

@@ -1,19 +1,23 @@
 """JPEG (ITU T.81): strip a file to its first image."""
 
 import re
+import struct
 from collections.abc import Iterator
 
-from storage.photos.containers import MOST_PROFILE, Bare, TooCostly
+from storage.photos.containers import MOST_PROFILE, Bare, Size, TooCostly
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 MOST_SEGMENTS = 1000  # an ICC profile may take 255
+MOST_INNER_SEGMENTS = 20  # of a strip or tile: tables, one frame, one scan
 MOST_SCANS = 20  # each visits every block of the image; libjpeg writes 10, and 18 for CMYK
 
 END = b"\xff\xd9"
 SCAN = 0xDA
+SEQUENTIAL = frozenset([0xC0, 0xC1])  # frames with Huffman coding (T.81, table B.1)
 
 _START, _END, _APP1, _APP2 = 0xD8, 0xD9, 0xE1, 0xE2
 _EXIF, _PROFILE = b"Exif\0\0", b"ICC_PROFILE\0"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others are tables or reserved
 # Frames with arithmetic coding (ITU T.81, table B.1) decode ten times slower; cameras and browsers
 # do not write them.
 _ARITHMETIC = frozenset([0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
@@ -44,6 +48,26 @@ def bare_jpeg(content: bytes) -> Bare:
     whole = b"".join(kept)
     # Half an end marker would be read as the start of the appended one.
     return Bare(whole if ended else whole.rstrip(b"\xff") + END, exif, _joined(profile), ended)
+
+
+def check_sequential(content: bytes, most: Size) -> None:
+    """Check a JPEG within another file: Huffman coding in one scan, at most as large as `most`.
+
+    Raises ValueError or TooCostly.
+    """
+    kinds = []
+    for kind, start, _ in segments(content):
+        kinds.append(kind)
+        if kind in _FRAMES:
+            height, width = struct.unpack_from(">HH", content, start + 5)
+            if not (0 < width <= most[0] and 0 < height <= most[1]):
+                raise ValueError("a JPEG within the file is larger than its strip or tile")
+        if kind in _FRAMES - SEQUENTIAL or kinds.count(SCAN) > 1:
+            raise TooCostly("A JPEG within the file is not a baseline JPEG with one scan.")
+        if len(kinds) > MOST_INNER_SEGMENTS:
+            raise TooCostly(f"A JPEG within the file has more than {MOST_INNER_SEGMENTS} segments.")
+    if SCAN not in kinds or kinds[-1] != _END:
+        raise ValueError("a JPEG within the file is truncated")
 
 
 def _joined(parts: list[bytes]) -> bytes:

@@ -11,9 +11,9 @@ white stays white. Three of them all failing is one file in a hundred of these.
 import random
 from collections.abc import Iterator
 
-from storage.photos.jpeg import END, SCAN, segments
+from storage.photos.jpeg import END, SCAN, SEQUENTIAL, segments
 
-_SEQUENTIAL, _PROGRESSIVE = frozenset([0xC0, 0xC1]), 0xC2  # frames with Huffman coding (T.81, table B.1)
+_PROGRESSIVE = 0xC2  # a frame with Huffman coding (T.81, table B.1)
 _COEFFICIENTS = 64
 _RESTART, _RESTARTS = 0xD0, 8  # the first of the markers, which are numbered in turn (T.81, E.1.4)
 _NOISES = [random.Random(seed).randbytes(256).replace(b"\xff", b"\x55") for seed in range(3)]
@@ -41,7 +41,7 @@ def _is_complete(content: bytes) -> bool:
     missing: dict[int, list[int]] = {}
     progressive = False
     for kind, start, _ in segments(content):
-        if kind in _SEQUENTIAL or kind == _PROGRESSIVE:
+        if kind in SEQUENTIAL or kind == _PROGRESSIVE:
             progressive = kind == _PROGRESSIVE
             missing = {component: [1] * _COEFFICIENTS for component in content[start + 10 : _end(content, start) : 3]}
         elif kind == SCAN:

@@ -49,13 +49,21 @@ REASONS = {
     "GIF, film on a huge canvas": LIMIT,
     "BMP of 65535": LIMIT,
     "BMP, run lengths": "run-length",
+    "BMP, run lengths of 5000": "run-length",
     "TIFF of 65535": LIMIT,
     "TIFF, one strip for every row": "overlap",
     "TIFF, a huge tile": LIMIT,
     "TIFF, tiles larger than the photo": "far larger than the photo",
     "TIFF, a million strips": "more than 20000 strips",
     "TIFF, 65535 samples": "whole numbers",
-    "TIFF, JPEG within": "compression 7. Accepted: none, LZW, Deflate, PackBits",
+    "TIFF, large JPEG": "header is damaged",
+    "TIFF, truncated JPEG": "header is damaged",
+    "TIFF, progressive JPEG": "not a baseline JPEG",
+    "TIFF, JPEG of many segments": "more than 20 segments",
+    "TIFF, fax": "compression fax (Group 4). Accepted: none, LZW, JPEG, Deflate, PackBits",
+    "TIFF, old JPEG": "JPEG in the form that TIFF gave up in 1995",
+    "BigTIFF, a directory at its end of time": "header is damaged",
+    "BigTIFF, entries without end": "header is damaged",
 }
 
 
@@ -142,6 +150,42 @@ def test_a_tiff_of_tiles(order: str, bits: int) -> None:
     }  # fmt: skip
     _, photo = decode(made.tiff(fields, data * 4, order=order), SETTINGS)
     assert (photo.size, photo.getextrema()) == ((30, 20), ((0x30, 0x30),) * 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "YCbCr", "CMYK"])
+def test_a_tiff_of_jpegs(mode: str) -> None:
+    image = pictures.photo(300, 200)
+    content = pictures.encoded(image.convert(mode), "TIFF", compression="jpeg", quality=95)
+    header, photo = decode(content, SETTINGS)
+    assert header == Header("TIFF", 300, 200)
+    expected = image.convert("L").convert("RGB") if mode == "L" else image
+    assert np.abs(np.asarray(photo, int) - np.asarray(expected, int)).mean() < 6
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "jpeg"])
+def test_a_bigtiff_is_a_tiff(compression: str) -> None:
+    image = pictures.photo(300, 200)
+    small = pictures.encoded(image, "TIFF", compression=compression, icc_profile=profiles.display_p3())
+    big = made.big_tiff(small)
+    header, photo = decode(big, SETTINGS)
+    assert header == Header("TIFF", 300, 200)
+    assert np.array_equal(np.asarray(photo), np.asarray(decode(small, SETTINGS)[1]))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_bmp_of_runs(bits: int) -> None:
+    _, photo = decode(made.run_lengths(300, 20, bits), SETTINGS)
+    expected = Image.new("RGB", (300, 20), (254, 0, 1))
+    expected.paste((253, 0, 2), (255, 0, 300, 20))
+    assert np.array_equal(np.asarray(photo), np.asarray(expected))
+
+
+@pytest.mark.parametrize("end", [-2, -40])
+def test_a_bmp_whose_runs_end_early_is_damaged(end: int) -> None:
+    whole = made.run_lengths(300, 20)
+    with pytest.raises(Problem) as caught:
+        decode(whole[: end - 4], SETTINGS)
+    assert caught.value.code == "image_decode_failed"
 
 
 @pytest.mark.parametrize("tag", [(254, (4, (1,))), (50706, (4, (1,)))])

@@ -67,7 +67,6 @@ OTHERS = {
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n",
     "JPEG 2000": pictures.encoded(pictures.photo(), "JPEG2000"),
     "JPEG XL": b"\xff\x0a\0\0",
-    "BigTIFF": pictures.encoded(pictures.photo(), "TIFF", big_tiff=True),
     "an icon (ICO)": pictures.encoded(pictures.photo(), "ICO"),
     "a video or a camera's raw file (MP4 family)": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
     "a video or audio file (RIFF)": b"RIFF\x10\0\0\0WAVEfmt ",

@@ -89,7 +89,9 @@ def originals() -> dict[str, bytes]:
         made[f"{kind}, transparent"] = save(photo.convert("RGBA"), kind)
     made["BMP"], made["BMP palette"] = save(photo, "BMP"), save(photo.quantize(9), "BMP")
     made["HEIF, tiles"] = save(pictures.photo(100, 80), "HEIF", tile_size=64)
-    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
+    made["BMP, run lengths"] = hostile_formats.run_lengths(61, 43)
+    made["BigTIFF"] = hostile_formats.big_tiff(save(pictures.photo(61, 43), "TIFF"))
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"):
         made[f"TIFF {compression}"] = save(pictures.photo(61, 43), "TIFF", compression=compression)
     for tag in range(1, 9):
         for kind in ("JPEG", "PNG", "WEBP"):
@@ -269,9 +271,11 @@ LARGEST: dict[str, Callable[[], bytes]] = {
     "TIFF RGBA": _large("RGBA", "TIFF", **_TIFF),
     "TIFF 16 bits": _large("I;16", "TIFF", **_TIFF),
     "TIFF CMYK": _large("CMYK", "TIFF", **_TIFF),
+    **{f"TIFF JPEG {mode}": _large(mode, "TIFF", compression="jpeg", strip_size=10**9) for mode in ("YCbCr", "CMYK")},
     "GIF": _large("P", "GIF"),
     "GIF, transparent": _large("P", "GIF", transparency=0),
     "BMP": _large("1", "BMP"),
+    "BMP, run lengths": lambda: hostile_formats.run_lengths(2500, 4000),
 }
 
 

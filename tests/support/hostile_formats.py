@@ -123,11 +123,24 @@ def bmp(  # noqa: PLR0917
     width: int, height: int, compression: int = 0, bits: int = 24, colors: int = 0, pixels: bytes = b""
 ) -> bytes:
     head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, 0, 0, 0, colors, 0)
-    return b"BM" + struct.pack("<IHHI", 54 + len(pixels), 0, 0, 54) + head + pixels
+    place = 54 + 4 * colors if compression else 54
+    return b"BM" + struct.pack("<IHHI", 54 + len(pixels), 0, 0, place) + head + pixels
+
+
+def run_lengths(width: int, height: int, bits: int = 8) -> bytes:
+    """A BMP of stripes, which Pillow cannot write: runs of 255 pixels at most, and ends of lines."""
+    whole, rest = divmod(width, 255)
+    one, two = (1, 2) if bits == 8 else (0x11, 0x22)  # a byte holds two pixels of 4 bits
+    row = bytes([255, one]) * whole + (bytes([rest, two]) if rest else b"") + b"\0\0"
+    palette = b"".join(bytes([blue, 0, 255 - blue, 0]) for blue in range(2**bits))
+    return bmp(width, height, 1 if bits == 8 else 2, bits, 2**bits, palette + row * height + b"\0\1")
 
 
 def _bmp() -> dict[str, bytes]:
     return {
+        "BMP, run lengths of 5000": run_lengths(5000, 5000),
+        "BMP, ends of lines": bmp(2500, 4000, 1, 8, 256, bytes(1024) + b"\1\1\0\0" * 4000 + b"\0\1"),
+        "BMP, runs of 4 bits": run_lengths(2500, 4000, 4),
         "BMP of 65535": bmp(65_535, 65_535),
         "BMP of a negative width": bmp(-5000, 5000),
         "BMP without pixels": bmp(5000, 5000),
@@ -154,6 +167,26 @@ def tiff(
     following = struct.pack(f"{order}I", place)  # the next directory is this one
     start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", place)
     return start + behind + struct.pack(f"{order}H", count) + rows + entries + following + long
+
+
+def big_tiff(content: bytes) -> bytes:
+    """The little-endian TIFF as BigTIFF: its header is 8 bytes longer, and offsets have 64 bits."""
+    [start] = struct.unpack_from("<I", content, 4)
+    [count] = struct.unpack_from("<H", content, start)
+    body, rows = bytes(16) + content[8:], b""
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind, values = struct.unpack_from("<HHI", content, at)
+        size = values * {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1}[kind]
+        place = at + 8 if size <= 4 else struct.unpack_from("<I", content, at + 8)[0]
+        data = content[place : place + size]
+        if tag == 273:  # the offsets of strips
+            offsets = struct.unpack(f"<{values}{'H' if kind == 3 else 'I'}", data)
+            kind, data = 16, struct.pack(f"<{values}Q", *(offset + 8 for offset in offsets))
+        rows += struct.pack("<HHQ", tag, kind, values)
+        rows += data.ljust(8, b"\0") if len(data) <= 8 else struct.pack("<Q", len(body))
+        body += data if len(data) > 8 else b""
+    head = b"II+\0\x08\0\0\0" + struct.pack("<Q", len(body))
+    return head + body[16:] + struct.pack("<Q", count) + rows + bytes(8)
 
 
 def grey_tiff(width: int, height: int, compression: int, data: bytes, **more: object) -> bytes:
@@ -193,6 +226,15 @@ def _tiff() -> dict[str, bytes]:
         "TIFF, no rows in a strip": grey_tiff(10, 10, 8, dot, t278=(4, (0,))),
         "TIFF, a million strips": grey_tiff(10, 10, 8, bytes(4_000_000), t273=(4, (8,) * 10**6)),
         "TIFF, 65535 samples": grey_tiff(10, 10, 8, dot, t277=(3, (65_535,)), t258=(3, (8,) * 4)),
-        "TIFF, JPEG within": grey_tiff(5000, 5000, 7, pictures.jpeg()),
+        "TIFF, JPEG of other colours": grey_tiff(64, 48, 7, pictures.jpeg()),
+        "TIFF, small JPEG": grey_tiff(5000, 5000, 7, pictures.encoded(pictures.photo().convert("L"))),
+        "TIFF, large JPEG": grey_tiff(10, 10, 7, pictures.encoded(pictures.photo().convert("L"))),
+        "TIFF, truncated JPEG": grey_tiff(64, 48, 7, pictures.encoded(pictures.photo().convert("L"))[:-2]),
+        "TIFF, progressive JPEG": grey_tiff(64, 48, 7, pictures.encoded(pictures.photo(), progressive=True)),
+        "TIFF, JPEG of many segments": grey_tiff(10, 10, 7, b"\xff\xd8" + b"\xff\xfe\0\2" * (MOST // 4)),
+        "TIFF, fax": pictures.encoded(Image.new("1", (99, 99)), "TIFF", compression="group4"),
+        "TIFF, old JPEG": grey_tiff(64, 48, 6, pictures.jpeg()),
+        "BigTIFF, a directory at its end of time": b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(100),
+        "BigTIFF, entries without end": b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2**63) + bytes(MOST - 24),
         "TIFF, a profile of 4 GB": grey_tiff(10, 10, 8, dot, t34675=(4, (1,) * 9)),
     }  # fmt: skip
