@@ -38,6 +38,7 @@ class BatchSpec:
     model: str  # alias or version
     deadline_s: int
     created_ms: int
+    tags: str = ""  # of all its jobs, comma-separated
     key_hash: str = ""  # of the Idempotency-Key; `fingerprint` is of the request that carried it
     fingerprint: str = ""
 

@@ -75,6 +75,7 @@ def _spec(storage: Storage, batch: BatchSpec, custom_id: str, content: bytes, pl
         deadline_ms=spec.created_ms + batch.deadline_s * 1000,
         batch_id=batch.id,
         custom_id=custom_id,
+        tags=batch.tags,
     )
 
 

@@ -87,6 +87,7 @@ def batch_document(batch: Batch, root: str) -> dict[str, Any]:
         "status": batch.status,
         "priority": batch.spec.lane,
         "model": batch.spec.model,
+        "tags": batch.spec.tags.split(",") if batch.spec.tags else [],
         "created_at": timestamp(batch.spec.created_ms),
         "counts": {"total": batch.total, **{status.value: count for status, count in batch.counts.items()}},
         "rate_per_s": _rounded(batch.rate_per_s),

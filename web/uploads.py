@@ -34,6 +34,10 @@ def split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+# The JSON schema describes what clients send: one string.
+Tags = Annotated[list[Tag], BeforeValidator(split), Field(max_length=MOST_TAGS), WithJsonSchema({"type": "string"})]
+
+
 class Options(BaseModel):
     """Form fields or query parameters beside the image."""
 
@@ -42,10 +46,7 @@ class Options(BaseModel):
     priority: Lane = Lane.INTERACTIVE
     deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
     model: str = Field(default=Alias.STABLE, max_length=LONGEST_MODEL)
-    # The JSON schema describes what clients send: one string.
-    tags: Annotated[list[Tag], BeforeValidator(split), WithJsonSchema({"type": "string"})] = Field(
-        default_factory=list, max_length=MOST_TAGS
-    )
+    tags: Tags = Field(default_factory=list)
 
 
 class JsonUpload(Options):

@@ -163,9 +163,12 @@ class Client(Transport):
             raise ChecksumError(link)
         return content
 
-    def open_batch(self, name: str, priority: str = "bulk", model: str = "stable") -> Batch:
-        body = {"name": name, "options": {"priority": priority, "model": model}}
-        return Batch(self, self.send("POST", "/v1/batches", json=body))
+    def open_batch(
+        self, name: str, priority: str = "bulk", model: str = "stable", *, tags: Sequence[str] = ()
+    ) -> Batch:
+        """Open a batch. `tags`: of all its jobs."""
+        options = {"priority": priority, "model": model} | ({"tags": ",".join(tags)} if tags else {})
+        return Batch(self, self.send("POST", "/v1/batches", json={"name": name, "options": options}))
 
     def batch(self, batch_id: str) -> Batch:
         return Batch(self, self.send("GET", f"/v1/batches/{quote(batch_id, safe='', errors='replace')}"))

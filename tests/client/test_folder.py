@@ -79,6 +79,14 @@ def test_a_tree_and_everything_hostile_in_it(folder: Folder, tmp_path: Path) -> 
     assert [line for line in folder.journal() if "retried" in line] == [{"retried": "broken.jpg"}]
 
 
+def test_every_job_has_the_tags(folder: Folder) -> None:
+    folder.photo("a.jpg")
+    report = folder.run("--tag", "holiday", "--tag", "2026")
+    with Client(f"http://127.0.0.1:{folder.port}") as client:
+        [item] = client.batch(report["batches"][0]).results()
+        assert client.job(item.job_id).document["tags"] == ["holiday", "2026"]
+
+
 def test_the_summary_for_people(folder: Folder) -> None:
     folder.photo("a.jpg")
     (folder.source / "esc\x1b[2Jape.jpg").write_text("x")

@@ -49,6 +49,16 @@ def lines(client: FlaskClient, batch: dict[str, Any], after: int = 0) -> list[di
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
+def test_the_tags_of_a_batch_are_on_each_of_its_jobs(client: FlaskClient, connection: Storage) -> None:
+    batch = opened(client, options={"tags": "holiday, 2026"})
+    assert batch["tags"] == ["holiday", "2026"]
+    [item, *_] = append(client, batch, three()).get_json()["items"]
+    connection.jobs.client.flushall()
+    adopt_after_loss(connection)
+    assert now(client, batch)["tags"] == batch["tags"]
+    assert client.get(f"/v1/jobs/{item['job_id']}").get_json()["tags"] == batch["tags"]
+
+
 def test_from_open_to_partially_failed(client: FlaskClient, work: Work) -> None:
     batch = opened(client)
     assert (batch["object"], batch["name"], batch["status"], batch["priority"]) == ("batch", "holidays", "open", "bulk")

@@ -34,7 +34,7 @@ from web.rendering.archive import archive
 from web.rendering.work import client
 from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
-from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL
+from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, Tags
 
 MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
 RESULTS_PAGE = 500
@@ -49,6 +49,7 @@ class BatchOptions(BaseModel):
     priority: Lane = Lane.BULK
     deadline_s: int | None = Field(default=None, ge=1, le=LONGEST_DEADLINE_S)
     model: str = Field(default=Alias.STABLE, max_length=LONGEST_MODEL)
+    tags: Tags = Field(default_factory=list)
 
 
 class Opening(BaseModel):
@@ -70,7 +71,9 @@ def create() -> Response:
     deadline_s = options.deadline_s or storage.settings.deadline_s
     now_ms = clock.now_ms()
     tenant, name = caller().tenant, visible(opening.name)
-    new = BatchSpec(keys.new_batch_id(), tenant, name, options.priority, options.model, deadline_s, now_ms)
+    new = BatchSpec(
+        keys.new_batch_id(), tenant, name, options.priority, options.model, deadline_s, now_ms, ",".join(options.tags)
+    )
     spec, replayed = reserve(storage.jobs, with_key(new, opening.model_dump_json()))
     if not replayed:
         _open(storage, spec)

@@ -209,6 +209,7 @@ BATCH = closed(
         "status": one_of(BatchStatus),
         "priority": one_of(Lane),
         "model": {"type": "string", "description": "The requested alias or version."},
+        "tags": listed(TEXT),
         "created_at": TIME,
         "counts": closed({"total": COUNT, **{status.value: COUNT for status in Status}}),
         "rate_per_s": or_null(NUMBER, "Items that ended per second, recently."),

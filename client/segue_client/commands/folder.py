@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from segue_client.commands.options import FormatOption, SuffixOption
+from segue_client.commands.options import FormatOption, SuffixOption, TagOption
 from segue_client.commands.output import FAILED, INTERRUPTED, JsonOption, say, show_json
 from segue_client.commands.service import DEFAULT_URL, PANEL, KeyOption, UrlOption
 from segue_client.folder.forecast import is_time
@@ -34,6 +34,7 @@ def folder(
     name: Annotated[str, typer.Option(help="Name of the batch. Default: the folder's name.")] = "",
     model: Annotated[str, typer.Option(help="Alias or version of the model.")] = "stable",
     concurrency: Annotated[int, typer.Option(help="Number of parallel requests.")] = 4,
+    tag: TagOption = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed photos again.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also replace files in OUT that this command did not write.")
@@ -52,7 +53,7 @@ def folder(
     """
     order = Order(
         source, out, url, format, name, model, concurrency, retry_failed=retry_failed, overwrite=overwrite,
-        own_suffix=suffix, by=by, key=key,
+        own_suffix=suffix, by=by, tags=tuple(tag or ()), key=key,
     )  # fmt: skip
     try:
         report = run(order)

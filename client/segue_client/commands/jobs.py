@@ -15,7 +15,7 @@ import typer
 from segue_client.client import Client
 from segue_client.commands.entry import Entry, attempt, report_and_exit
 from segue_client.commands.masks import STREAM, masks_for
-from segue_client.commands.options import FormatOption, SuffixOption
+from segue_client.commands.options import FormatOption, SuffixOption, TagOption
 from segue_client.commands.output import JsonOption, say, show_json
 from segue_client.commands.service import DEFAULT_URL, PANEL, KeyOption, UrlOption, exit_on_failure, service
 from segue_client.commands.waiting import wait_until_ended
@@ -47,7 +47,7 @@ def submit(
     deadline_s: Annotated[
         int | None, typer.Option("--deadline-s", min=1, help="Give up after this many seconds.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag for finding the jobs later. Repeatable.")] = None,
+    tag: TagOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until all jobs have ended.")] = False,
     out: OutOption = None,
     format: FormatOption = "index",  # noqa: A002 - the API's own word

@@ -19,6 +19,9 @@ def _suffix(value: str) -> str:
     return value
 
 
+TagOption = Annotated[
+    list[str] | None, typer.Option(metavar="WORD", help="A tag for finding the jobs later. Repeatable.")
+]
 FormatOption = Annotated[str, typer.Option(help=f"One of {', '.join(SUFFIXES)}.", callback=_format)]
 SuffixOption = Annotated[
     str, typer.Option(help="Suffix of the masks' names. Default: the format's.", callback=_suffix, metavar=".SUFFIX")

@@ -27,6 +27,7 @@ class Order:
     overwrite: bool = False
     own_suffix: str = ""
     by: str = ""  # HH:MM
+    tags: tuple[str, ...] = ()
     key: str = field(default="", repr=False)
 
     @property

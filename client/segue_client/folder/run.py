@@ -158,7 +158,7 @@ class _Run:
 
     def _open(self) -> Batch:
         name = self.order.name or printable(self.order.source.resolve().name) or "folder"
-        batch = self.client.open_batch(name, model=self.order.model)
+        batch = self.client.open_batch(name, model=self.order.model, tags=self.order.tags)
         self.journal.add(batch=batch.id, url=self.order.url)
         return batch
 
