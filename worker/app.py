@@ -39,6 +39,7 @@ app.conf.update(
     worker_hijack_root_logger=False,  # see _set_up_logging
     broker_connection_retry_on_startup=True,  # processes may start before Redis
     broker_connection_max_retries=None,  # a worker outlives any outage of Redis
+    beat_scheduler="worker.schedule:Scheduler",
     beat_schedule={
         name: {
             "task": task,
