@@ -31,6 +31,7 @@ def test_every_response_has_security_headers(keyed: FlaskClient, path: str, sche
             assert answer.headers[name] == value, (method, name)
         policy = answer.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'")
+        assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         transport = answer.headers.get("Strict-Transport-Security", "")
         assert transport.startswith("max-age=31536000") == (scheme == "https")
