@@ -9,7 +9,7 @@ _CURSOR = re.compile(r"([0-9]{1,15})-(job_[0-9a-f]{32})")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class JobFilter:
     """Conditions on a tenant's jobs: status, batch, created after a time (ms UTC). None: any."""
 
     status: Status | None = None

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delet
 from storage import clock
 from storage.batch import BatchSpec
 from storage.job import Job, Status
-from storage.records.job_filter import Cursor, Wanted
+from storage.records.job_filter import Cursor, JobFilter
 from storage.records.rows import attempt_row, job_row, micro_batch_row, result_row, to_job
 from storage.records.sql import Database, upsert
 from storage.records.tables import attempts, batches, feedback, jobs, micro_batches, model_versions, results
@@ -83,7 +83,7 @@ class Records:
             _forget(connection, found)
         return len(found)
 
-    def page(self, tenant: str, wanted: Wanted, limit: int, after: Cursor | None) -> tuple[list[Job], Cursor | None]:
+    def page(self, tenant: str, wanted: JobFilter, limit: int, after: Cursor | None) -> tuple[list[Job], Cursor | None]:
         """Up to `limit` of the tenant's jobs, newest first, and the cursor of the next page, if
         any.
         """
@@ -152,7 +152,7 @@ def _whole(chosen: Select[Any]) -> Select[Any]:
     )
 
 
-def _conditions(wanted: Wanted, after: Cursor | None) -> list[ColumnElement[bool]]:
+def _conditions(wanted: JobFilter, after: Cursor | None) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if wanted.status is not None:
         conditions.append(jobs.c.status == wanted.status)

@@ -10,7 +10,7 @@ from storage import keys
 from storage.batch import BatchSpec
 from storage.job import Job, Outcome, Status
 from storage.keys import Lane
-from storage.records.job_filter import Cursor, Wanted
+from storage.records.job_filter import Cursor, JobFilter
 from storage.records.jobs import Records
 from storage.records.sql import Database
 from storage.records.tables import metadata
@@ -43,14 +43,14 @@ def all_text(database: Database) -> str:
 
 
 def page(records: Records, **wanted: object) -> list[str]:
-    return [one.id for one in records.page("local", Wanted(**wanted), 50, None)[0]]  # type: ignore[arg-type]
+    return [one.id for one in records.page("local", JobFilter(**wanted), 50, None)[0]]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("status", list(Status))
 def test_a_job_is_listed_as_it_was_written(records: Records, status: Status) -> None:
     made = job(status, filename="größe 猫.jpg", lane=Lane.BULK, batch_id=keys.new_batch_id(), custom_id="a/b.jpg")
     records.write([made])
-    [listed], cursor = records.page("local", Wanted(), 50, None)
+    [listed], cursor = records.page("local", JobFilter(), 50, None)
     assert cursor is None
     assert listed == replace(made, token="", worker="")  # which a list omits
     assert records.job(made.id) == listed
@@ -108,7 +108,7 @@ def test_pages_are_newest_first_and_miss_nothing_where_times_are_equal(records: 
     seen: list[Job] = []
     cursor: Cursor | None = None
     for _ in range(6):
-        found, cursor = records.page("local", Wanted(), 10, cursor)
+        found, cursor = records.page("local", JobFilter(), 10, cursor)
         seen += found
         records.write([job(created_ms=now_ms + 1000)])  # a new job does not shift the pages
         if cursor is None:
@@ -128,8 +128,8 @@ def test_lists_are_filtered_and_a_tenant_sees_only_its_own(records: Records) -> 
     assert page(records, status=Status.FAILED) == [failed.id]
     assert page(records, batch_id=batch_id) == [item.id]
     assert page(records, created_after_ms=1_000) == [item.id, failed.id]
-    assert [one.id for one in records.page("other", Wanted(), 50, None)[0]] == [other.id]
-    assert records.page("nobody", Wanted(), 50, None) == ([], None)
+    assert [one.id for one in records.page("other", JobFilter(), 50, None)[0]] == [other.id]
+    assert records.page("nobody", JobFilter(), 50, None) == ([], None)
 
 
 @pytest.mark.parametrize("text", ["", "x", "1-job_", "1;DROP-job_" + "0" * 32, "9" * 16 + "-job_" + "0" * 32])

@@ -18,7 +18,7 @@ from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Finished, Job, Outcome, Spec, Status
 from storage.keys import Lane
 from storage.problems import Problem, Unavailable
-from storage.records.job_filter import Wanted
+from storage.records.job_filter import JobFilter
 from storage.records.sql import Database
 from storage.records.tables import metadata
 from worker import doctor
@@ -46,7 +46,7 @@ def one(made: Storage, job_id: str) -> Job:
 
 
 def listed(made: Storage) -> dict[str, Status]:
-    return {job.id: job.status for job in made.records.page("local", Wanted(), 200, None)[0]}
+    return {job.id: job.status for job in made.records.page("local", JobFilter(), 200, None)[0]}
 
 
 def all_text(database: Database) -> str:

@@ -12,7 +12,7 @@ from storage import keys
 from storage.connection import Storage
 from storage.job import Job, Status
 from storage.problems import Problem
-from storage.records.job_filter import Cursor, Wanted
+from storage.records.job_filter import Cursor, JobFilter
 from storage.recovery import find
 from web.access.auth import count_read
 from web.access.caller import caller
@@ -44,7 +44,7 @@ def listing() -> Response:
         return _by_ids()
     query = _query()
     after_ms = int(query.created_after.timestamp() * 1000) if query.created_after else None
-    wanted = Wanted(query.status, query.batch_id, after_ms)
+    wanted = JobFilter(query.status, query.batch_id, after_ms)
     records, tenant, after = connected().records, caller().tenant, _cursor(query.cursor)
     jobs, following = within_timeout(lambda: records.page(tenant, wanted, query.limit, after))
     response = jsonify(
