@@ -19,7 +19,7 @@ from storage.queue.job_ids import JobIds
 
 
 class JobReader:
-    """Changes nothing, except for `rewrite_log`.
+    """Changes nothing.
 
     Raises redis.RedisError if Redis does not answer.
     """
@@ -89,10 +89,6 @@ class JobReader:
     def rejected(self) -> int:
         """How many foreign messages were rejected from Celery's queues."""
         return sum(int(count) for count in cast(dict[str, str], self.client.hgetall(keys.REJECTED)).values())
-
-    def rewrite_log(self) -> None:
-        """Make Redis rewrite its append-only file in the background, without deleted data."""
-        self.client.bgrewriteaof()
 
     def outlook(self, job_id: str) -> Outlook:
         """The estimate for an open job.

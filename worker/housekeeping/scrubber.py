@@ -20,7 +20,7 @@ def scrub(storage: Storage) -> None:
         if not chosen:
             return
         try:
-            storage.jobs.rewrite_log()
+            storage.jobs.client.bgrewriteaof()
         except redis.ResponseError as error:  # a rewrite is already running
             log.info("append-only file not rewritten: %s", error)
         storage.database.scrub()
