@@ -130,7 +130,7 @@ class Job:
     retained_until_ms: int = 0
     micro_batch: int = 0
     again: int = 0  # 1: an earlier attempt may have stored a result, or may still store one
-    alone: int = 0  # 1: earlier attempts lost their leases, so it runs without other jobs in the process
+    isolated: int = 0  # 1: earlier attempts lost their leases, so it runs without other jobs in the process
     token: str = ""  # of the current or last claim; also the micro-batch's id
     worker: str = ""
     lost: str = ""  # expired leases: "worker started_ms lost_ms;" for each
@@ -149,7 +149,7 @@ class Job:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> Job:
-        numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch", "again", "alone")
+        numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch", "again", "isolated")
         return cls(
             spec=Spec.from_fields(fields),
             status=Status(fields["status"]),

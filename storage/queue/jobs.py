@@ -31,7 +31,7 @@ from storage.queue.workers import Workers
 from storage.settings import Settings
 
 DRAINER_MS = 5_000
-LOSSES_ALONE_MAKE_POISON = 3
+ISOLATED_LOSSES_MAKE_POISON = 3
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 
 
@@ -122,7 +122,7 @@ class RedisJobs(JobReader):
 
     def sweep(self, token: str, at_most: int = 1000) -> Swept:
         """Requeue jobs whose leases expired. Lease to `token` the jobs that must end."""
-        back, ending = self._run("sweep", token, self._lease_ms, at_most, LOSSES_ALONE_MAKE_POISON)
+        back, ending = self._run("sweep", token, self._lease_ms, at_most, ISOLATED_LOSSES_MAKE_POISON)
         return Swept(list(back), [(job_id, Verdict(verdict)) for job_id, verdict in ending])
 
     def tickets_missing(self, leaving_drainer: str = "") -> int:

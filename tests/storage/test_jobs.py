@@ -189,7 +189,7 @@ def test_a_job_with_an_expired_lease_is_queued_again(jobs: RedisJobs) -> None:
     assert claimed_ids(jobs) == [made.id]
 
 
-def test_lost_jobs_run_in_ever_smaller_micro_batches_and_three_losses_alone_are_poison(jobs: RedisJobs) -> None:
+def test_lost_jobs_run_in_ever_smaller_micro_batches_and_three_losses_in_isolation_are_poison(jobs: RedisJobs) -> None:
     made = [enqueue(jobs, created_ms=i).id for i in range(16)]
     sizes, endings = [], []
     for _ in range(5):

@@ -247,7 +247,7 @@ def lost_three_times(scene: Scene) -> str:
     path = scene.path()
     job_id, redis = path.rpartition("/")[2], scene.storage.jobs.client
     scene.storage.jobs.claim("token", "drainer", "worker")
-    redis.hset(keys.job(job_id), "losses_alone", "3")
+    redis.hset(keys.job(job_id), "losses_isolated", "3")
     redis.zadd(keys.leases(Lane.INTERACTIVE), {job_id: 1})
     sweep(scene.storage)
     return path

@@ -39,7 +39,7 @@ def test_a_sweep_sends_missing_tickets(connection: Storage) -> None:
     [
         ("cancel", "1", Status.CANCELED, "canceled"),
         ("deadline_ms", "1", Status.EXPIRED, "expired"),
-        ("losses_alone", "3", Status.FAILED, "poisoned"),
+        ("losses_isolated", "3", Status.FAILED, "poisoned"),
     ],
 )
 def test_a_lost_job_that_must_end_is_ended(

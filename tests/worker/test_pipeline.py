@@ -382,7 +382,7 @@ def test_a_suspect_runs_while_its_process_holds_nothing_else(
     pipeline.run("drainer")
     assert {job(published, one.id).status for one in made} == {Status.SUCCEEDED}
     assert held.count(1) == 1
-    assert [job(published, one.id).alone for one in made] == [0] * 20 + [1] + [0] * 29
+    assert [job(published, one.id).isolated for one in made] == [0] * 20 + [1] + [0] * 29
     assert {job(published, one.id).attempt for one in made} == {1}
 
 

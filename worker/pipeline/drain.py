@@ -75,7 +75,7 @@ class Drain:
             if current:
                 self._wait_prepared(current)
                 # Claim the next one now: its photos are fetched and decoded while the engine runs.
-                if not self._time_is_spent() and not current.alone:
+                if not self._time_is_spent() and not current.isolated:
                     following = self._claim()
                 self._infer(current.segmenter, [item for item in current.items if item.pixels is not None])
                 self._extend(current)
@@ -92,9 +92,9 @@ class Drain:
         jobs = self._storage.jobs.claim(token, self._name, self._worker, offer)
         if not jobs:
             return None
-        alone = bool(jobs[0].alone)
-        self._again = self._again or alone
-        if alone and self._held:  # it must run when this process has no other jobs
+        isolated = bool(jobs[0].isolated)
+        self._again = self._again or isolated
+        if isolated and self._held:  # it must run when this process has no other jobs
             self._storage.jobs.release(token, [job.id for job in jobs])
             return None
         requested = jobs[0].spec.model
@@ -103,7 +103,7 @@ class Drain:
         if segmenter is None:
             self._defer(token, jobs, version)
             return None
-        claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic(), alone)
+        claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic(), isolated)
         self._held.append(claimed)
         claimed.fetching = self._workplace.preparing.begin(segmenter, claimed.items)
         return claimed

@@ -40,14 +40,14 @@ class Item:
 class MicroBatch:
     """Jobs of one model version, with the futures of their stage. `claimed_at`: monotonic seconds.
 
-    `alone`: this job runs in isolation, because earlier attempts at it crashed their workers.
+    `isolated`: this job runs without other jobs in the process, because earlier attempts at it crashed their workers.
     """
 
     token: str
     segmenter: Segmenter
     items: list[Item]
     claimed_at: float
-    alone: bool
+    isolated: bool
     fetching: list[Future[None]] = field(default_factory=list)
     storing: list[Future[Finished]] = field(default_factory=list)
 

@@ -8,13 +8,13 @@
 local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
 local micro_batch, max_pixels, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_ms, drainer_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
-local ALONE_FROM = 2
+local ISOLATED_FROM = 2
 local claimed, offer = P .. 'claim:' .. token, cjson.decode(ARGV[9])
 
 -- After its first lost lease a job runs with few others, later without others in the process. So a
 -- job that crashes workers is found, and the jobs beside it are freed.
 local function most_companions(losses)
-  if losses == 0 then return micro_batch elseif losses < ALONE_FROM then return math.min(8, micro_batch) else return 1 end
+  if losses == 0 then return micro_batch elseif losses < ISOLATED_FROM then return math.min(8, micro_batch) else return 1 end
 end
 
 local ids, version, pixels, bytes, most = {}, nil, 0, 0, micro_batch
@@ -54,7 +54,7 @@ local function take(id, lane, party, model)
   if #ids > 0 and not fits then return 'full' end
   version, pixels, bytes, most = resolved(model), pixels + j.pixels, bytes + j.bytes, limit
   remove_from_pending(id, lane, party, model)
-  table.insert(ids, { id = id, lane = lane, alone = tonumber(j.losses) >= ALONE_FROM and '1' or '0' })
+  table.insert(ids, { id = id, lane = lane, isolated = tonumber(j.losses) >= ISOLATED_FROM and '1' or '0' })
   return 'taken'
 end
 
@@ -92,7 +92,7 @@ if #ids == 0 and redis.call('GET', P .. 'epoch') == ARGV[10] then
   take_from(second)
   for _, entry in ipairs(ids) do
     lease(entry.id, entry.lane, token, lease_ms,
-      'started_ms', NOW, 'worker', worker, 'micro_batch', #ids, 'alone', entry.alone)
+      'started_ms', NOW, 'worker', worker, 'micro_batch', #ids, 'isolated', entry.isolated)
     redis.call('RPUSH', claimed, entry.id)
   end
   redis.call('PEXPIRE', claimed, lease_ms)

@@ -23,7 +23,7 @@ end
 local created = redis.call('EXISTS', job_key(id)) == 0
 if created then
   redis.call('HSET', job_key(id), unpack(ARGV, 6))
-  write(id, 'queued', 'attempt', '1', 'losses', '0', 'losses_alone', '0', 'again', again)
+  write(id, 'queued', 'attempt', '1', 'losses', '0', 'losses_isolated', '0', 'again', again)
   redis.call('ZADD', P .. 'open', deadline_ms, id)
   add_to_pending(id)
   local j = read_with_queue(id, 'bytes', 'pixels')

@@ -10,6 +10,6 @@ redis.call('HDEL', job_key(id), 'outcome', 'result_key', 'finished_ms', 'retaine
   'worker', 'started_ms', 'micro_batch', 'sum_jobs', 'sum_pixels')
 redis.call('PERSIST', job_key(id))
 redis.call('ZADD', P .. 'open', deadline_ms, id)
-write(id, 'queued', 'attempt', j.attempt + 1, 'losses', '0', 'losses_alone', '0', 'deadline_ms', deadline_ms, 'again', '1')
+write(id, 'queued', 'attempt', j.attempt + 1, 'losses', '0', 'losses_isolated', '0', 'deadline_ms', deadline_ms, 'again', '1')
 add_to_pending(id)
 return 1

@@ -7,10 +7,10 @@ local back, ending = {}, {}
 redis.call('SET', P .. 'clock', string.format('%d', NOW))
 
 local function verdict(id)
-  local j = read(id, 'cancel', 'deadline_ms', 'losses_alone')
+  local j = read(id, 'cancel', 'deadline_ms', 'losses_isolated')
   if j.cancel == '1' then return 'canceled' end
   if tonumber(j.deadline_ms) <= NOW then return 'expired' end
-  if tonumber(j.losses_alone) >= poison then return 'poisoned' end
+  if (tonumber(j.losses_isolated) or 0) >= poison then return 'poisoned' end
 end
 
 local function seize(id, lane, why)
@@ -21,7 +21,7 @@ end
 for _, lane in ipairs({ 'interactive', 'bulk' }) do
   local leases = P .. 'leases:' .. lane
   for _, id in ipairs(redis.call('ZRANGE', leases, '-inf', NOW, 'BYSCORE', 'LIMIT', 0, at_most)) do
-    local j = read(id, 'status', 'micro_batch', 'alone', 'worker', 'started_ms', 'lost')
+    local j = read(id, 'status', 'micro_batch', 'isolated', 'worker', 'started_ms', 'lost')
     if j.status ~= 'running' then
       redis.call('ZREM', leases, id)
     else
@@ -30,7 +30,7 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
         local lost = string.format('%s %s %d;', j.worker or '-', j.started_ms or '0', NOW)
         redis.call('HINCRBY', job_key(id), 'losses', 1)
         redis.call('HSET', job_key(id), 'lost', (j.lost or '') .. lost)
-        if j.alone == '1' then redis.call('HINCRBY', job_key(id), 'losses_alone', 1) end
+        if j.isolated == '1' then redis.call('HINCRBY', job_key(id), 'losses_isolated', 1) end
       end
       local why = verdict(id)
       if why then seize(id, lane, why) else requeue(id); table.insert(back, id) end
