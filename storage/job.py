@@ -85,7 +85,8 @@ class Spec:
 class Outcome:
     """How a job ended; also stored in the result object.
 
-    `result`, `timings_ms` and `error` are as in the API.
+    `result` and `error` are as in the API. `timings_ms`: the wall time of each stage; `offsets_ms`: its start, in ms
+    after the claim.
     """
 
     status: Status
@@ -93,6 +94,7 @@ class Outcome:
     result: dict[str, Any] | None = None
     timings_ms: dict[str, int] = field(default_factory=dict)
     error: dict[str, Any] | None = None
+    offsets_ms: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -105,16 +107,25 @@ class Outcome:
         return replace(self, result={**(self.result or {}), "sha256": hashlib.sha256(mask).hexdigest()})
 
     @classmethod
-    def of_problem(cls, job_id: str, problem: Problem, timings_ms: dict[str, int] | None = None) -> Outcome:
+    def of_problem(
+        cls,
+        job_id: str,
+        problem: Problem,
+        timings_ms: dict[str, int] | None = None,
+        offsets_ms: dict[str, int] | None = None,
+    ) -> Outcome:
         """The outcome of a job that ends without a mask."""
         by_code = {"canceled": Status.CANCELED, "expired": Status.EXPIRED}
         status = by_code.get(problem.code, Status.FAILED)
-        return cls(status, timings_ms=timings_ms or {}, error=problem.to_dict(f"/v1/jobs/{job_id}"))
+        error = problem.to_dict(f"/v1/jobs/{job_id}")
+        return cls(status, timings_ms=timings_ms or {}, error=error, offsets_ms=offsets_ms or {})
 
     @classmethod
     def from_json(cls, text: str) -> Outcome:
+        """Ignores unknown fields, which a newer version may have stored."""
         fields = json.loads(text)
-        return cls(**{**fields, "status": Status(fields["status"])})
+        known = {entry.name: fields[entry.name] for entry in dataclass_fields(cls) if entry.name in fields}
+        return cls(**{**known, "status": Status(fields["status"])})
 
 
 @dataclass(frozen=True)

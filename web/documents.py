@@ -43,6 +43,7 @@ def job_document(job: Job, root: str) -> dict[str, Any]:
         "queue": _queue(outlook) if outlook and outlook.position is not None else None,
         "result": outcome.result if outcome else None,
         "timings_ms": _timings(job),
+        "waterfall": _waterfall(job),
         "micro_batch": {"size": job.micro_batch} if job.micro_batch else None,
         "error": error_document(job, root),
         "links": _links(job, root),
@@ -119,6 +120,19 @@ def _timings(job: Job) -> dict[str, int]:
     if job.finished_ms:
         timings["total"] = max(0, job.finished_ms - job.spec.created_ms)
     return timings
+
+
+def _waterfall(job: Job) -> list[dict[str, Any]]:
+    """The stages in order. `start_ms`: after acceptance; the gaps between stages are waits."""
+    if not job.started_ms:
+        return []
+    queued_ms = max(0, job.started_ms - job.spec.created_ms)
+    rows = [{"stage": "queued", "start_ms": 0, "duration_ms": queued_ms}]
+    if job.outcome:
+        timings, offsets = job.outcome.timings_ms, job.outcome.offsets_ms
+        for stage in sorted(offsets, key=offsets.__getitem__):
+            rows.append({"stage": stage, "start_ms": queued_ms + offsets[stage], "duration_ms": timings[stage]})
+    return rows
 
 
 def timestamp(ms: int) -> str | None:

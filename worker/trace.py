@@ -89,8 +89,18 @@ def _attempt(row: dict[str, Any]) -> Iterator[Event]:
 def _how(row: dict[str, Any]) -> str:
     if row["error"]:
         return f", {row['error']['code']}: {row['error']['detail']}"
-    stages = ", ".join(f"{stage} {ms} ms" for stage, ms in row["timings_ms"].items())
-    return f" with {row['model']} ({stages})" if row["model"] else ""
+    return f" with {row['model']} ({', '.join(_stages(row))})" if row["model"] else ""
+
+
+def _stages(row: dict[str, Any]) -> Iterator[str]:
+    """The stages with their wall times, and the waits before and between them."""
+    ended_ms = 0  # after the claim
+    for stage, ms in row["timings_ms"].items():
+        offset_ms = row["offsets_ms"].get(stage, ended_ms)  # without a known start, no known wait
+        if offset_ms > ended_ms:
+            yield f"wait {offset_ms - ended_ms} ms"
+        yield f"{stage} {ms} ms"
+        ended_ms = offset_ms + ms
 
 
 def _consent(row: dict[str, Any]) -> str:

@@ -138,6 +138,7 @@ def _whole(chosen: Select[Any]) -> Select[Any]:
         select(
             of,
             attempts.c.timings_ms,
+            attempts.c.offsets_ms,
             attempts.c.error,
             attempts.c.model.label("got"),
             micro_batches.c.size,

@@ -32,6 +32,7 @@ def attempt_row(job: Job) -> dict[str, Any]:
         "finished_ms": job.finished_ms,
         "lost": lost_leases(job.lost),
         "timings_ms": outcome.timings_ms if outcome else {},
+        "offsets_ms": outcome.offsets_ms if outcome else {},
         "error": outcome.error if outcome else None,
     }
 
@@ -69,8 +70,7 @@ def lost_leases(text: str) -> list[dict[str, Any]]:
 def to_job(row: RowMapping) -> Job:
     """From a row of `jobs` joined with its result and its attempt.
 
-    `timings_ms`, `error` and `got` (the model version) are the attempt's, `size` is its micro-
-    batch's.
+    `timings_ms`, `offsets_ms`, `error` and `got` (the model version) are the attempt's, `size` is its micro-batch's.
     """
     spec = Spec(**{**{name: row[name] for name in _SPEC}, "lane": Lane(row["lane"])})
     standing = {**{name: row[name] for name in _STANDING}, "status": Status(row["status"])}
@@ -92,7 +92,7 @@ def _outcome(row: RowMapping) -> Outcome | None:
             "sha256": row["result_sha256"],
         }
     model = {"name": name, "version": version} if version else None
-    return Outcome(status, model, result, row["timings_ms"] or {}, row["error"])
+    return Outcome(status, model, result, row["timings_ms"] or {}, row["error"], row["offsets_ms"] or {})
 
 
 def _version(outcome: Outcome | None) -> str:

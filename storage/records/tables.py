@@ -70,6 +70,7 @@ attempts = Table(
     _ms("finished_ms"),
     Column("lost", JSON, nullable=False),  # expired leases: [{"worker", "started_ms", "lost_ms"}]
     Column("timings_ms", JSON, nullable=False),
+    Column("offsets_ms", JSON, nullable=False, server_default="{}"),  # stage → its start, in ms after the claim
     Column("error", JSON, nullable=False),
 )
 

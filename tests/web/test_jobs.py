@@ -104,6 +104,7 @@ def test_a_finished_job_and_its_mask(client: FlaskClient, work: Work) -> None:
     assert job["model"] == {"name": "pets", "version": "2"}
     assert job["micro_batch"] == {"size": 1}
     assert set(job["timings_ms"]) == {"queued", "fetch", "decode", "infer", "encode", "store", "total"}
+    assert_waterfall(job)
     assert job["created_at"].endswith("Z")
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
 
@@ -119,6 +120,21 @@ def test_a_finished_job_and_its_mask(client: FlaskClient, work: Work) -> None:
     assert mask.headers["Repr-Digest"].startswith("sha-256=:")
     again = client.get(job["links"]["mask"], headers={"If-None-Match": mask.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
+
+
+def assert_waterfall(job: dict[str, Any]) -> None:
+    stages = job["waterfall"]
+    assert [row["stage"] for row in stages] == ["queued", "fetch", "decode", "infer", "encode", "store"]
+    assert all(row["duration_ms"] == job["timings_ms"][row["stage"]] for row in stages)
+    assert stages[0]["start_ms"] == 0
+    ends = [row["start_ms"] + row["duration_ms"] for row in stages]
+    rounding = 1
+    assert all(row["start_ms"] >= end - rounding for row, end in zip(stages[1:], ends, strict=False))
+    assert ends[-1] <= job["timings_ms"]["total"] + rounding
+
+
+def test_a_waiting_job_has_no_waterfall_yet(client: FlaskClient) -> None:
+    assert post(client, pictures.jpeg()).get_json()["waterfall"] == []
 
 
 def test_the_overlay_lies_upright_over_the_photo(client: FlaskClient, work: Work) -> None:

@@ -89,6 +89,30 @@ def test_a_job_becomes_the_mask_the_model_makes_offline(published: Storage, pipe
     assert published.objects.outcome(done.result_key) is not None
 
 
+def test_the_offsets_show_the_wait_between_stages(
+    published: Storage, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine starts when the whole micro-batch is decoded, so a slow download makes the other photo wait."""
+    quick, slow = submit(published), submit(published)
+    get_upload = published.objects.get_upload
+
+    def delayed(spec: Spec) -> bytes | None:
+        time.sleep(0.3 if spec.id == slow.id else 0)
+        return get_upload(spec)
+
+    monkeypatch.setattr(published.objects, "get_upload", delayed)
+    pipeline.run("drainer")
+    done = [job(published, one.id).outcome for one in (quick, slow)]
+    assert done[0]
+    assert done[1]
+    starts, took = done[0].offsets_ms, done[0].timings_ms
+    assert list(starts) == ["fetch", "decode", "infer", "encode", "store"]
+    assert starts["infer"] >= 300
+    assert took["fetch"] + took["decode"] < starts["infer"]
+    assert done[1].timings_ms["fetch"] >= 300
+    assert starts["infer"] == done[1].offsets_ms["infer"]
+
+
 def test_a_mask_carries_the_models_confidence(published: Storage, pipeline: Pipeline) -> None:
     made = submit(published, pictures.encoded(pictures.photo(130, 90), "PNG"))
     pipeline.run("drainer")

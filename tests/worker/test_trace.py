@@ -21,7 +21,9 @@ from worker.trace import Story, trace
 
 def end(made: Storage, problem: str = "") -> None:
     [job] = made.jobs.claim(token := uuid4().hex, "drainer", "host-2")
-    outcome = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, {"width": 3}, {"fetch": 2, "infer": 7})
+    timings, offsets = {"fetch": 2, "decode": 1, "infer": 7}, {"fetch": 3, "decode": 5, "infer": 46}
+    model = {"name": "pets", "version": "2"}
+    outcome = Outcome(Status.SUCCEEDED, model, {"width": 3}, timings, offsets_ms=offsets)
     if problem:
         outcome = Outcome.of_problem(job.id, Problem(problem, "It is damaged."))
     key = made.objects.put_result(job.spec, token, outcome, b"mask")
@@ -59,7 +61,7 @@ def test_the_whole_story(recording: Storage, eventful: str) -> None:
     assert again.startswith("attempt 1: taken by host-2, micro-batch ")
     assert failed == "attempt 1: failed, image_decode_failed: It is damaged."
     assert retried.startswith("attempt 2: taken by host-2")
-    assert done == "attempt 2: succeeded with pets/2 (fetch 2 ms, infer 7 ms)"
+    assert done == "attempt 2: succeeded with pets/2 (wait 3 ms, fetch 2 ms, decode 1 ms, wait 40 ms, infer 7 ms)"
     assert over == "erasure of the job, its photo and its mask"
     assert story
     assert (story.status, story.tenant, story.silent) == ("succeeded", "local", [])

@@ -115,6 +115,14 @@ QUEUE_OF_JOB = closed(
 
 STAGES = ("queued", "fetch", "decode", "infer", "encode", "store", "total")
 
+WATERFALL_STAGE = closed(
+    {
+        "stage": {"type": "string", "enum": list(STAGES[:-1])},
+        "start_ms": {**COUNT, "description": "Milliseconds after `created_at`."},
+        "duration_ms": COUNT,
+    }
+)
+
 LINKS_BY_STATUS = ("events", "cancel", "retry", "mask", *RENDERED)
 LINKS_OF_JOB = closed(dict.fromkeys(("self", "image", *LINKS_BY_STATUS), PATH), optional=LINKS_BY_STATUS)
 
@@ -140,6 +148,10 @@ JOB = closed(
         "queue": or_null(QUEUE_OF_JOB),
         "result": or_null(ref("Result")),
         "timings_ms": closed(dict.fromkeys(STAGES, COUNT), optional=STAGES),
+        "waterfall": {
+            **listed(WATERFALL_STAGE),
+            "description": "The stages in order; the time between two stages is a wait. Empty before the first claim.",
+        },
         "micro_batch": or_null(closed({"size": {"type": "integer", "minimum": 1}})),
         "error": or_null(ref("Problem"), "Why there is no mask."),
         "links": LINKS_OF_JOB,

@@ -152,7 +152,7 @@ class Drain:
         """
         if not items:
             return
-        started = time.perf_counter()
+        started = time.monotonic()
         try:
             logits = segmenter.engine.logits(np.stack([item.pixels for item in items if item.pixels is not None]))
         except Exception:
@@ -164,9 +164,9 @@ class Drain:
             self._infer(segmenter, items[:middle])
             self._infer(segmenter, items[middle:])
             return
-        elapsed = round((time.perf_counter() - started) * 1000)
         for item, one in zip(items, logits, strict=True):
-            item.logits, item.timings_ms["infer"] = one, elapsed
+            item.logits = one
+            item.note_stage("infer", started)
 
     def _finish(self, stored: MicroBatch) -> None:
         finished = [future.result() for future in stored.storing]

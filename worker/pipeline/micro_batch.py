@@ -18,22 +18,30 @@ from storage.problems import Problem
 class Item:
     """One job in the pipeline.
 
-    `pixels`: the network's input, RGB; `logits`: the network's output.
+    `pixels`: the network's input, RGB; `logits`: the network's output. Each stage that has ended has its wall time in
+    `timings_ms` and its start, in ms after the claim, in `offsets_ms`.
     """
 
     job: Job
     pixels: NDArray[np.uint8] | None = None  # [size,size,3]
     logits: NDArray[np.float32] | None = None  # [size,size,classes]
     problem: Problem | None = None
+    claimed_at: float = field(default_factory=time.monotonic)  # monotonic seconds
     timings_ms: dict[str, int] = field(default_factory=dict)
+    offsets_ms: dict[str, int] = field(default_factory=dict)
     decoding_bytes: int = 0  # memory reserved for its decoder; 0 until decoding begins
     given_up: bool = False  # decoding must not begin any more
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started = time.monotonic()
         yield
-        self.timings_ms[stage] = round((time.perf_counter() - started) * 1000)
+        self.note_stage(stage, started)
+
+    def note_stage(self, stage: str, started: float) -> None:
+        """Note a stage that ends now. `started`: monotonic seconds."""
+        self.offsets_ms[stage] = round((started - self.claimed_at) * 1000)
+        self.timings_ms[stage] = round((time.monotonic() - started) * 1000)
 
 
 @dataclass

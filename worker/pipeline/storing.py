@@ -51,7 +51,7 @@ class Storing:
             except Exception:
                 log.exception("%s: encoding failed", item.job.id)
         problem = item.problem or Problem("internal", "The mask could not be encoded.")
-        return b"", Outcome.of_problem(item.job.id, problem, item.timings_ms)
+        return b"", Outcome.of_problem(item.job.id, problem, item.timings_ms, item.offsets_ms)
 
 
 def regions(card: Card, label: Label) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
             ],
             "confidence": round(float(sure.mean()), 4),
         }
-        outcome = Outcome(Status.SUCCEEDED, model, result, item.timings_ms)
+        outcome = Outcome(Status.SUCCEEDED, model, result, item.timings_ms, offsets_ms=item.offsets_ms)
         text = {"segue:job": spec.id, "segue:model": f"{card.name}/{card.version}", OUTCOME_TEXT: outcome.to_json()}
         content = to_mask_png(mask, card.labels, text, dict(chunks(sure, logits, card)))
     return content, outcome.with_digest(content)
