@@ -25,7 +25,7 @@ timeout = 60
 limit_request_line = 8190
 limit_request_fields = 100
 control_socket_disable = True
-logger_class = "web.http.log_lines.GunicornLogger"
+logger_class = "web.http.logger.GunicornLogger"
 # By default gunicorn trusts the forwarded headers of any client on this machine. web/access/proxy.py decides instead.
 forwarded_allow_ips = ""
 

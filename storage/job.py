@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from enum import StrEnum
@@ -13,6 +14,7 @@ from storage.keys import Lane
 from storage.outlook import Outlook
 from storage.problems import Problem
 from storage.queue.answers import Verdict
+from telemetry.context import trace_id
 
 SCHEMA = 1
 LONGEST_DEADLINE_S = 7 * 24 * 3600  # no job stays open longer, so recovery looks back no further
@@ -56,11 +58,25 @@ class Spec:
     custom_id: str = ""  # the item's name in its batch, a relative path
     party: str = ""  # takes turns in the queue instead of the tenant: anonymous tenants at one address share one turn
     tags: str = ""  # free-form, chosen by the user, comma-separated
+    request_id: str = ""  # of the request that created the job, like `traceparent` (W3C Trace Context)
+    traceparent: str = ""
     schema: int = SCHEMA
 
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """The fields of a log line about this job, without the empty ones. They contain no names."""
+        fields = {
+            "job": self.id,
+            "batch": self.batch_id,
+            "tenant": tenant_digest(self.tenant),
+            "request_id": self.request_id,
+            "trace_id": trace_id(self.traceparent),
+        }
+        return {name: value for name, value in fields.items() if value}
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -81,6 +97,11 @@ class Spec:
         return cls(**values)
 
 
+def tenant_digest(tenant: str) -> str:
+    """Names a tenant in log lines. Whoever knows the tenant's name can compute it."""
+    return hashlib.sha256(tenant.encode()).hexdigest()[:12] if tenant else ""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended; also stored in the result object.
@@ -98,6 +119,18 @@ class Outcome:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
+
+    @property
+    def log_fields(self) -> dict[str, Any]:
+        """The fields of a log line about the end of a job, in addition to those of its spec."""
+        model = f"{self.model['name']}/{self.model['version']}" if self.model else ""
+        fields = {"status": self.status, "error": self.error["code"] if self.error else "", "model": model}
+        stages = {f"{stage}_ms": ms for stage, ms in self.timings_ms.items()}
+        return {**{name: value for name, value in fields.items() if value}, **stages}
+
+    @property
+    def log_level(self) -> int:
+        return logging.INFO if self.status in (Status.SUCCEEDED, Status.CANCELED) else logging.WARNING
 
     def with_digest(self, mask: bytes) -> Outcome:
         """Add the mask file's digest.

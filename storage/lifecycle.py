@@ -4,6 +4,7 @@ Each takes several steps on objects and job hashes. Their order keeps the state 
 operation is interrupted at any point; repeating it completes it.
 """
 
+import logging
 from dataclasses import replace
 
 from storage import clock, feedback, keys, renderings
@@ -20,6 +21,8 @@ VERDICTS = {
     Verdict.POISONED: Problem("poisoned", "Three workers in a row crashed while processing this image by itself."),
 }
 
+log = logging.getLogger(__name__)
+
 
 def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: Verdict) -> Status:
     """Write the result of a job leased to `token`, finish the job, and return its status.
@@ -29,6 +32,7 @@ def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: V
     """
     key, outcome = objects.put_result_after_others(job.spec, token, Outcome.of_problem(job.id, VERDICTS[verdict]))
     jobs.finish(token, "", 0, [Finished(job.id, key, outcome)])
+    log.log(outcome.log_level, "job_ended", extra={**job.spec.log_fields, **outcome.log_fields})
     return outcome.status
 
 

@@ -218,7 +218,9 @@ class MinioObjects:
         try:
             return None if content is None else _outcome(key, content)
         except DAMAGED as error:
-            log.warning("result %s is damaged: %r", key, error)
+            owner = keys.owner(key)  # the key contains the tenant
+            fields = {"job": owner[1] if owner else "", "error": repr(error)}
+            log.warning("result_damaged", extra=fields)
             return None
 
 

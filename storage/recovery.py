@@ -40,7 +40,7 @@ def recover(
         return None
     if not restore_ended(objects, jobs, spec, objects.results(tenant, job_id) if results is None else results):
         jobs.enqueue(spec, again=True)
-        log.warning("%s adopted: its upload had no job hash", job_id)
+        log.warning("job_adopted", extra=spec.log_fields)
     return jobs.get(job_id)
 
 
@@ -54,5 +54,5 @@ def restore_ended(objects: MinioObjects, jobs: RedisJobs, spec: Spec, results: l
         return False
     listed, outcome = ending
     if jobs.restore(spec, outcome, listed.key, listed.modified_ms):
-        log.warning("%s restored as %s from its result", spec.id, outcome.status)
+        log.warning("job_restored", extra={**spec.log_fields, **outcome.log_fields})
     return True

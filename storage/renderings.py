@@ -33,7 +33,7 @@ def keep(objects: MinioObjects, job: Job, etag: str, content: bytes, content_typ
         if sum(1 for _ in of_job) < MOST_PER_JOB:
             objects.put(RENDERINGS, _key(job, etag), content, content_type)
     except Unavailable as error:
-        log.warning("%s: rendering not kept: %s", job.id, error)
+        log.warning("rendering_not_kept", extra={**job.spec.log_fields, "error": str(error)})
 
 
 def erase(objects: MinioObjects, tenant: str, job_id: str) -> None:

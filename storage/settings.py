@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     model_public_key: str = ""
     model_cache: Path = Path("var/models")
     log_level: str = "INFO"
+    log_format: Literal["text", "json"] = "text"
 
     @model_validator(mode="after")
     def _check_encryption(self) -> Self:

@@ -9,7 +9,8 @@ from storage.heap import return_large_blocks
 from storage.records.api_key import ApiKey
 from storage.records.session import Session
 from storage.settings import Settings
-from web import errors
+from telemetry import context, logs
+from web import errors, request_log
 from web.access import auth
 from web.access.auditing import note_refusal
 from web.access.exposure import is_open
@@ -23,7 +24,6 @@ from web.access.sessions import make_signer
 from web.admission import Admission
 from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session, sessions, usage
 from web.cors import Cors
-from web.http import log_lines
 from web.http.body import GatedRequest, close_unless_read, release_body
 from web.http.gate import Gate
 from web.openapi import views as openapi
@@ -37,7 +37,7 @@ REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 
 def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
-    log_lines.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     return_large_blocks()
     app = Flask("web")
     app.request_class = GatedRequest
@@ -69,6 +69,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)
+    request_log.register(app)
     app.extensions["cors"].register(app)
     app.before_request(auth.authenticate)
     app.after_request(_add_headers)
@@ -102,13 +103,14 @@ def _add_access_control(app: Flask, storage: Storage) -> None:
 
 
 def _name_request() -> None:
-    """Use the caller's X-Request-ID if it is short and plain, or generate one.
+    """Use the caller's X-Request-ID if it is short and plain, or generate one; and its `traceparent` if it is valid.
 
-    Responses, problem documents and the log carry it.
+    Responses, problem documents, the log and the jobs that the request creates carry them.
     """
     given = request.headers.get("X-Request-ID", "")
     harmless = 0 < len(given) <= 64 and REQUEST_ID_CHARACTERS.issuperset(given)
     g.request_id = given if harmless else secrets.token_hex(8)
+    g.traceparent = context.valid(request.headers.get("traceparent", ""))
 
 
 def _add_headers(response: Response) -> Response:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from werkzeug.datastructures import FileStorage
@@ -15,6 +15,7 @@ from storage.job import Spec
 from storage.problems import Problem, Unavailable
 from storage.queue.binding import Binding
 from web.filenames import checked_custom_id, sent_name
+from web.origin import Origin
 from web.uploads import describe
 
 UPLOADERS = 4
@@ -31,21 +32,23 @@ class Item:
     document: dict[str, Any]
 
 
-def store_items(storage: Storage, batch: BatchSpec, party: str, files: Sequence[FileStorage], path: str) -> list[Item]:
-    """Store `files` for one `party`; return the items in the same order.
+def store_items(
+    storage: Storage, batch: BatchSpec, origin: Origin, files: Sequence[FileStorage], path: str
+) -> list[Item]:
+    """Store `files`, which came with one request; return the items in the same order.
 
     A refused image does not affect the others. `path`: the `instance` of its problem.
     """
     with ThreadPoolExecutor(UPLOADERS) as pool:
         sent = enumerate(files)
-        return list(pool.map(lambda one: _store(storage, batch, *one, party=party, path=path), sent))
+        return list(pool.map(lambda one: _store(storage, batch, *one, origin=origin, path=path), sent))
 
 
-def _store(storage: Storage, batch: BatchSpec, place: int, file: FileStorage, *, party: str, path: str) -> Item:
+def _store(storage: Storage, batch: BatchSpec, place: int, file: FileStorage, *, origin: Origin, path: str) -> Item:
     custom_id = sent_name(file)
     try:
         content = file.stream.read()
-        spec = replace(_spec(storage, batch, checked_custom_id(custom_id), content, place), party=party)
+        spec = replace(_spec(storage, batch, checked_custom_id(custom_id), content, place), **asdict(origin))
         binding = _bind(storage, spec)
     except Problem as problem:
         error = problem.to_dict(path)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from storage.problems import KINDS, Problem, Unavailable
+from web.request_log import route
 
 OUTAGE_RETRY_S = 2
 # For the exceptions that Flask and Werkzeug raise themselves.
@@ -52,13 +53,14 @@ def problem_response(document: dict[str, Any]) -> Response:
 
 
 def _outage(error: Exception) -> Response:
-    log.warning("%s %s: %s", request.method, request.path, error)
+    log.warning("request_unavailable", extra={"method": request.method, "route": route(), "error": str(error)})
     return answer(Problem("unavailable", "Try again shortly; nothing was lost.", OUTAGE_RETRY_S))
 
 
 def _broken_body(error: Exception) -> Response:
     """gunicorn raises `error` while we read: a malformed chunk, or a client that disconnected."""
-    log.info("%s %s: %s", request.method, request.path, type(error).__name__)
+    fields = {"method": request.method, "route": route(), "error": type(error).__name__}
+    log.info("body_incomplete", extra=fields)
     return answer(Problem("invalid_request", "The body is malformed or incomplete."))
 
 
@@ -72,5 +74,5 @@ def _http(error: HTTPException) -> Response:
 
 
 def _bug(error: Exception) -> Response:
-    log.error("%s %s [%s]", request.method, request.path, g.get("request_id"), exc_info=error)
+    log.error("request_failed", extra={"method": request.method, "route": route()}, exc_info=error)
     return answer(Problem("internal", "The error was logged with this request id."))

@@ -19,6 +19,7 @@ from storage.settings import Settings
 from web.data_url import decode, longest_body
 from web.errors import invalid
 from web.filenames import clean_filename, sent_name, visible
+from web.origin import Origin
 
 ENVELOPE_BYTES = 64 * 1024  # what multipart headers and option fields may add to the image
 IMAGE_FIELD = "image"
@@ -121,13 +122,15 @@ def _options(request: Request, form: Iterable[tuple[str, str]]) -> Options:
         raise invalid(error) from error
 
 
-def to_spec(upload: Upload, tenant: str, party: str, settings: Settings) -> Spec:
+def to_spec(upload: Upload, tenant: str, origin: Origin, settings: Settings) -> Spec:
     """Check the image's header and return the spec of a single upload's job. Raises Problem."""
     spec = describe(upload.content, settings)
     return replace(
         spec,
         tenant=tenant,
-        party=party,
+        party=origin.party,
+        request_id=origin.request_id,
+        traceparent=origin.traceparent,
         lane=upload.options.priority,
         model=upload.options.model,
         deadline_ms=spec.created_ms + (upload.options.deadline_s or settings.deadline_s) * 1000,

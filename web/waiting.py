@@ -90,7 +90,7 @@ class Waiting:
                             self._wake([job_id, batch_id])
             except redis.RedisError as error:
                 self._listening.clear()
-                log.warning("event subscription lost: %s", type(error).__name__)
+                log.warning("subscription_lost", extra={"error": type(error).__name__})
                 time.sleep(RECONNECT_S)
 
     def _wake(self, keys: list[str] | None) -> None:

@@ -19,6 +19,7 @@ from storage.connection import Storage, connect
 from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
 from storage.queue.tickets import ADOPT, CLEAN, RECONCILE, RECORD, SCRUB, SWEEP, celery_app
 from storage.settings import Settings
+from telemetry import logs
 from worker import watch
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,10 @@ def connection() -> Storage:
     return connect(settings)
 
 
-@signals.setup_logging.connect
+@signals.celeryd_init.connect  # before Celery warns about the user that runs it
+@signals.setup_logging.connect  # in the child process too, in place of Celery's own configuration
 def _set_up_logging(**_: Any) -> None:
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    logs.configure(settings.log_level, settings.log_format, force=True)
     for chatty in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # they log a line per ticket and per sweep
 
@@ -80,7 +82,7 @@ def _check_engine(**_: Any) -> None:
     if SEGMENT_QUEUE not in app.amqp.queues.consume_from:
         return
     try:
-        log.info("engine: %s", choose(settings.engine))
+        log.info("engine_chosen", extra={"engine": choose(settings.engine)})
     except EngineUnavailable as error:
         raise SystemExit(f"ENGINE={settings.engine}: {error}") from error
 

@@ -126,7 +126,7 @@ class Engines:
         before = self._refused.get(version)
         pause_s = min(LONGEST_PAUSE_S, before.pause_s * 2) if before else FIRST_PAUSE_S
         self._refused[version] = Refusal(reason, gone, time.monotonic() + pause_s, pause_s)
-        log.error("%s: refused, tried again in %.0f s", reason, pause_s)
+        log.error("model_refused", extra={"model": version, "reason": reason, "retry_s": round(pause_s)})
 
     def _fetch_and_load(self, version: str) -> Segmenter:
         started = time.monotonic()
@@ -136,7 +136,8 @@ class Engines:
         except ValueError as error:
             raise ModelError(str(error)) from error
         except Exception as error:
-            log.exception("model %s cannot be loaded", version)
+            log.exception("model_broken", extra={"model": version})
             raise ModelError(f"model {version} cannot be loaded ({type(error).__name__})") from error
-        log.info("model %s loaded in %.2f s", version, time.monotonic() - started)
+        took_ms = round((time.monotonic() - started) * 1000)
+        log.info("model_loaded", extra={"model": version, "ms": took_ms})
         return segmenter

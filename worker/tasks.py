@@ -87,7 +87,7 @@ def _recording(work: Callable[[Any], object]) -> None:
     try:
         work(recorder)
     except Unavailable as error:
-        log.warning("changes wait for the SQL database: %s", error)
+        log.warning("records_delayed", extra={"error": str(error)})
 
 
 @signals.worker_process_init.connect

@@ -10,6 +10,7 @@ from storage.connection import Storage
 from storage.job import Job
 from storage.problems import Unavailable
 from storage.records.rows import attempt_row
+from telemetry.context import trace_id
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def _accepted(job: Job) -> Event:
     name = spec.custom_id or spec.filename or "an unnamed photo"
     size = f"{spec.width} x {spec.height} {spec.format}, {spec.bytes} bytes"
     batch = f", of batch {spec.batch_id}" if spec.batch_id else ""
-    return Event(spec.created_ms, f"accepted: {name} ({size}) for {spec.model}, {spec.lane}{batch}")
+    ids = {"request": spec.request_id, "trace": trace_id(spec.traceparent)}
+    origin = "".join(f", {name} {value}" for name, value in ids.items() if value)
+    return Event(spec.created_ms, f"accepted: {name} ({size}) for {spec.model}, {spec.lane}{batch}{origin}")
 
 
 def _attempt(row: dict[str, Any]) -> Iterator[Event]:

@@ -61,9 +61,9 @@ def _watch(jobs: RedisJobs, worker: str, settings: Settings) -> None:
         try:
             tickets, idle_ms = jobs.workers.beat(worker, ALIVE_MS)
         except redis.RedisError as error:
-            log.warning("no heartbeat: %s", type(error).__name__)
+            log.warning("heartbeat_failed", extra={"error": type(error).__name__})
         else:
             if stall.stalls(tickets, bool(state.active_requests), idle_ms / 1000, time.monotonic()):
-                log.critical("no progress while tickets wait, ending this worker")
+                log.critical("worker_stalled", extra={"tickets": tickets})
                 os._exit(1)  # an orderly exit would wait for the child that hangs
         time.sleep(BEAT_S)

@@ -131,7 +131,7 @@ def load_when_it_answers(redis_url: str, redis_ca: Path | None = None, server_pi
             except (redis.ConnectionError, redis.TimeoutError) as error:  # includes BusyLoadingError
                 if time.monotonic() > give_up:
                     raise
-                log.info("functions not loaded yet: %s", error)
+                log.info("functions_delayed", extra={"error": str(error)})
                 time.sleep(0.1)
 
 

@@ -85,6 +85,6 @@ class Tickets:
             # bindings in Redis: after a FLUSHALL, messages sent to it would be lost without an error.
             self._app.send_task(task, queue=queue)
         except Exception as error:  # the broker's library may raise anything; the job is safe in any case
-            log.warning("%s not sent, the housekeeper will: %s", task, type(error).__name__)
+            log.warning("ticket_not_sent", extra={"task": task, "error": type(error).__name__})
             return False
         return True

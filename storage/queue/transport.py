@@ -108,7 +108,7 @@ class Channel(kombu_redis.Channel):
             raise Empty from error
 
     def reject_foreign(self, queue: str, reason: str) -> None:
-        log.error("a message in the queue %s was rejected: %s", queue, reason)
+        log.error("message_rejected", extra={"queue": queue, "reason": reason})
         with self.conn_or_acquire() as client:
             client.hincrby(keys.REJECTED, queue, 1)
 

@@ -63,8 +63,8 @@ class Records:
     def erase(self, erased: Mapping[str, int]) -> None:
         """Erase the personal data of jobs and batches. `erased`: id → revision of the erasure.
 
-        This removes names, tags, digests, results and the text of feedback. That a job existed, its
-        times and its worker remain.
+        This removes names, tags, request ids, digests, results and the text of feedback. That a job
+        existed, its times and its worker remain.
         """
         with self._database.begin(alone=True) as connection:
             revisions = _revisions(connection, list(erased))
@@ -177,7 +177,8 @@ def _forget(connection: Connection, revisions: Mapping[str, int]) -> None:
         return
     now_ms, names = clock.now_ms(), list(revisions)
     nameless = update(jobs).where(jobs.c.id == bindparam("name")).values(
-        custom_id="", filename="", sha256="", tags="", erased_ms=now_ms, revision=bindparam("at")
+        custom_id="", filename="", sha256="", tags="", request_id="", traceparent="",
+        erased_ms=now_ms, revision=bindparam("at"),
     )  # fmt: skip
     connection.execute(nameless, [{"name": name, "at": at} for name, at in revisions.items()])
     connection.execute(delete(results).where(results.c.job_id.in_(names)))

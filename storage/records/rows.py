@@ -9,7 +9,7 @@ from storage.keys import Lane
 
 _SPEC = (
     "id", "tenant", "lane", "model", "created_ms", "deadline_ms", "batch_id", "custom_id", "filename", "sha256",
-    "bytes", "width", "height", "format", "tags",
+    "bytes", "width", "height", "format", "tags", "request_id", "traceparent",
 )  # fmt: skip
 _STANDING = ("status", "revision", "attempt", "started_ms", "finished_ms", "retained_until_ms")
 

@@ -50,6 +50,8 @@ jobs = Table(
     Column("height", Integer, nullable=False),
     Column("format", String(16), nullable=False),
     _text("tags"),
+    _text("request_id", String(64)),  # of the request that created the job, like `traceparent`
+    _text("traceparent", String(55)),
     Index(None, "tenant", "created_ms", "id"),
     Index(None, "tenant", "status", "created_ms", "id"),
     Index(None, "batch_id", "created_ms", "id"),

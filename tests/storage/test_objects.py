@@ -75,7 +75,8 @@ def test_a_404_that_is_not_from_the_store_is_an_outage(online: bool) -> None:
 
 
 def test_the_longest_name_fits_into_the_metadata(objects: MinioObjects) -> None:
-    made = spec(b"x", filename="ü" * 127, key_hash="k" * 32, fingerprint="f" * 32)
+    origin = {"request_id": "r" * 64, "traceparent": "t" * 55}
+    made = spec(b"x", filename="ü" * 127, key_hash="k" * 32, fingerprint="f" * 32, **origin)
     objects.put_upload(made, b"x")
     assert objects.spec(made.tenant, made.id) == made
 

@@ -130,7 +130,7 @@ def test_waiting_events_are_bounded(
             notes.note(Event(Action.JOB_ERASED, target=str(number)))
     notes.flush()
     assert len(own_store.audit.newest(AuditFilter(), 10)) == 3
-    assert caplog.text.count("lost") == 2
+    assert caplog.messages.count("audit_event_lost") == 2
 
 
 def test_events_are_written_in_the_background(own_store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

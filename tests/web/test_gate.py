@@ -3,10 +3,7 @@
 import contextlib
 import http.client
 import json
-import logging
-import re
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +24,6 @@ from storage.settings import Settings
 from web.access.proxy import networks
 from web.http.arrivals import MOST_BUCKETS, Arrivals
 from web.http.connection import Connection, Lingering
-from web.http.log_lines import OneLine
 from web.http.pace import GRACE_S, Pace
 from web.http.shares import Shares
 from web.http.worker import owners_of
@@ -413,23 +409,10 @@ def timed(act: Callable[[], object]) -> float:
     return time.monotonic() - started
 
 
-def test_a_path_forges_no_log_line(serve: Serve, tmp_path: Path) -> None:
-    """Without Redis, each request with an unknown key is logged with its path."""
+def test_a_path_is_not_logged(serve: Serve, tmp_path: Path) -> None:
+    """Without Redis, each request with an unknown key is logged, without its path, which may contain anything."""
     server = serve(REDIS_URL=f"redis://127.0.0.1:{services.free_ports(1)}/0", **KEYS)
-    forged = "2026-01-01 00:00:00,000 WARNING web.access forged"
-    path = f"/a%0d%0a{forged.replace(' ', '%20')}%1b%5b31m%e2%80%ae"
-    assert ask(server, ATTACKER, "GET", path, **bearer(UNKNOWN)).status == 503
+    assert ask(server, ATTACKER, "GET", "/a%0d%0aforged%1b%5b31m%e2%80%ae", **bearer(UNKNOWN)).status == 503
     log = (tmp_path / "gunicorn.log").read_text()
-    [line] = [line for line in log.splitlines() if "web.access forged" in line]
-    assert "\\r\\n2026-01-01" in line
-    assert not re.search("[\x1b\u202e]", line)
-
-
-def test_a_traceback_forges_no_log_line() -> None:
-    try:
-        raise ValueError("a\n2026-01-01 00:00:00,000 WARNING web.access forged")
-    except ValueError:
-        record = logging.LogRecord("web", logging.ERROR, "", 0, "%s\r\n%s", ("a\x85b", "c"), sys.exc_info())
-    lines = OneLine("%(levelname)s %(message)s").format(record).split("\n")
-    assert lines[0] == r"ERROR a\x85b\r\nc"
-    assert all(line.startswith("  | ") for line in lines[1:])
+    assert "request_unavailable" in log
+    assert "forged" not in log

@@ -97,7 +97,7 @@ def test_an_undecodable_message_does_not_stop_the_worker(connection: Storage, wo
     send(connection, "after", seconds=0)
     services.wait_until(lambda: log_lines(connection) == ["after begins", "after ends"], "the one after it")
     assert connection.jobs.rejected() == 1
-    assert "was rejected" in (tmp_path / "worker.log").read_text()
+    assert "message_rejected" in (tmp_path / "worker.log").read_text()
     assert worker.process.poll() is None
 
 

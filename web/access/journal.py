@@ -42,7 +42,7 @@ class Journal:
             event = self._bounded(event)
             known = self._events.get(event)
             if known is None and len(self._events) >= MOST:
-                log.error("audit: lost, too many events wait for the database: %s", event)
+                log.error("audit_event_lost", extra={"action": event.action})
                 return
             self._events[event] = Counted(event, now_ms(), known.count + 1 if known else 1)
         self._start()
@@ -101,7 +101,7 @@ class Journal:
         try:
             within_timeout(write)
         except Unavailable as error:
-            log.warning("audit: not written yet: %s", error)
+            log.warning("audit_delayed", extra={"error": str(error)})
             return False
         return True
 
@@ -122,7 +122,7 @@ class Journal:
             try:
                 self.flush()
             except Exception:
-                log.exception("audit: not written")
+                log.exception("audit_failed")
             with self._lock:
                 self._running = bool(self._events or self._keys or self._sessions)
                 if not self._running:

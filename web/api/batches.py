@@ -20,14 +20,15 @@ from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import Problem, Unavailable
 from storage.queue.batches import CANCELED
+from web import request_log
 from web.access.auth import count_images, most_images, still_authorized
 from web.access.caller import caller
-from web.access.party import party
 from web.batch_items import UPLOADERS, store_items
 from web.documents import batch_document, item_document, polite_pause_s
 from web.errors import invalid
 from web.filenames import content_disposition, visible
 from web.idempotency import reserve, with_key
+from web.origin import origin
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
 from web.rendering.archive import archive
@@ -115,7 +116,7 @@ def append(batch_id: str) -> Response:
     count_images(len(parts))
     check_quota(len(parts), sum(map(_size, parts)))
     admission().check(len(parts))
-    items = store_items(storage, batch.spec, party(), parts, request.script_root + request.path)
+    items = store_items(storage, batch.spec, origin(), parts, request.script_root + request.path)
     stored: dict[str, Spec] = {}
     for spec in filter(None, (item.spec for item in items)):
         stored.setdefault(spec.id, spec)
@@ -123,6 +124,7 @@ def append(batch_id: str) -> Response:
     missing = 0
     for spec in stored.values():
         missing = storage.jobs.enqueue(spec)
+        request_log.accepted(spec)
     storage.tickets.send(missing)
     return _with_status(jsonify(items=[item.document for item in items]), 202)
 

@@ -13,16 +13,17 @@ from storage.problems import Problem, Unavailable
 from storage.queue.answers import Cancellation
 from storage.records.api_key import Scope
 from storage.records.audit_event import Action
+from web import request_log
 from web.access.auditing import note
 from web.access.auth import still_authorized
 from web.access.caller import caller
-from web.access.party import party
 from web.api.masks import mask_response, vary_by_accept
 from web.documents import error_document, job_document, polite_pause_s
 from web.errors import answer, problem_response
 from web.http.body import release_body
 from web.idempotency import reserve, with_key
 from web.lookup import find_job
+from web.origin import origin
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
 from web.rendering.formats import Format, preferred_to_document
@@ -74,7 +75,7 @@ def _receive(storage: Storage) -> tuple[Spec, bool]:
     """
     upload = read_upload(request, storage.settings)
     storage.models.check(upload.options.model)
-    described = to_spec(upload, caller().tenant, party(), storage.settings)
+    described = to_spec(upload, caller().tenant, origin(), storage.settings)
     spec, replayed = reserve(storage.jobs, with_key(described, described.sha256 + upload.options.model_dump_json()))
     if not replayed:
         _accept(storage, spec, upload.content)
@@ -90,6 +91,7 @@ def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
         storage.jobs.idempotency.unreserve(spec)
         raise
     storage.tickets.send(storage.jobs.enqueue(spec))
+    request_log.accepted(spec)
 
 
 @blueprint.get("/v1/jobs/<job_id>")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import resource
 from http import HTTPStatus
 from typing import Any
@@ -21,6 +22,8 @@ OTHER_FILES = 1000  # descriptors for everything but connections: Redis, S3, spo
 FEWEST_CONNECTIONS = 100
 REFUSALS, LINGERING, REFUSAL_LINGER_S, RETRY_S = 100, 32, 1.0, 2
 
+log = logging.getLogger(__name__)
+
 
 class Worker(GeventWorker):  # type: ignore[misc]
     """Referenced by name in deploy/gunicorn.py."""
@@ -31,7 +34,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._proxies = networks(self._settings.trusted_proxy)
         connections = allow_files(self._settings.max_connections)
         if connections < self._settings.max_connections:
-            self.log.warning("The limit of open files allows %d connections", connections)
+            log.warning("open_files_limited", extra={"connections": connections})
         self._connections = Shares(connections)
         self._lingering = Shares(LINGERING)
         # An open server serves only this machine, whose programs need not be limited.

@@ -27,7 +27,7 @@ def clean(storage: Storage) -> int:
         for tenant, batch_id in _old_batches(storage):
             storage.batches.erase(tenant, batch_id)
     if erased:
-        log.info("%d jobs erased after their retention", erased)
+        log.info("jobs_erased", extra={"count": erased})
     return erased
 
 

@@ -53,9 +53,8 @@ def _write_isolating(
         write(storage, page)
     except UNSTORABLE as error:
         if len(page) == 1:
-            log.error(
-                "%s: cannot be recorded: %s", page[0][0], type(error).__name__
-            )  # the error's text may contain a file name
+            # Without the error's text, which may contain a file name.
+            log.error("change_not_recordable", extra={"id": page[0][0], "error": type(error).__name__})
             return
         for change in page:
             _write_isolating(write, storage, [change])
@@ -88,7 +87,7 @@ def tidy(storage: Storage, erased: int = 0) -> None:
             storage.records.write_model(version, published_ms, card)
     overdue = storage.records.erase_overdue(clock.now_ms() - DAY_MS)
     if overdue:
-        log.warning("%d jobs past their retention were only in the records, erased", overdue)
+        log.warning("overdue_records_erased", extra={"count": overdue})
     if erased or overdue:
         event = Event(Action.JOB_ERASED, HOUSEKEEPER, detail="retention ended")
         storage.audit.write([Counted(event, clock.now_ms(), erased + overdue)])
@@ -109,7 +108,7 @@ def backfill(storage: Storage) -> int:
         storage.records.write(ended)
         storage.records.erase(dict.fromkeys(found.erased, clock.now_ms()))
         for job in filter(None, storage.jobs.get_many(found.back)):
-            log.warning("%s: an older state of Redis restored it after its erasure, erased again", job.id)
+            log.warning("job_erased_again", extra=job.spec.log_fields)
             lifecycle.forget(storage.objects, storage.jobs, job.spec.tenant, job.id)
         differing += len(found)
     return differing

@@ -22,5 +22,5 @@ def scrub(storage: Storage) -> None:
         try:
             storage.jobs.client.bgrewriteaof()
         except redis.ResponseError as error:  # a rewrite is already running
-            log.info("append-only file not rewritten: %s", error)
+            log.info("rewrite_skipped", extra={"error": str(error)})
         storage.database.scrub()

@@ -33,8 +33,8 @@ def sweep(storage: Storage) -> None:
     """Queue the jobs of expired leases again, end cancelled, expired and poisoned jobs, send missing tickets."""
     jobs, token = storage.jobs, keys.new_token()
     swept = jobs.sweep(token)
-    for job_id in swept.put_back:
-        log.warning("%s: its lease expired, queued again", job_id)
+    for job in filter(None, jobs.get_many(swept.put_back) if swept.put_back else []):
+        log.warning("lease_expired", extra=job.spec.log_fields)
     with ThreadPoolExecutor(ADOPTERS) as pool:
         list(pool.map(lambda ending: _end(storage, token, *ending), swept.ending))
     storage.tickets.send(jobs.tickets_missing())
@@ -43,15 +43,14 @@ def sweep(storage: Storage) -> None:
 def _end(storage: Storage, token: str, job_id: str, verdict: Verdict) -> None:
     job = storage.jobs.get(job_id)
     if job:
-        status = lifecycle.end(storage.objects, storage.jobs, job, token, verdict)
-        log.warning("%s: %s, ended as %s", job_id, verdict, status)
+        lifecycle.end(storage.objects, storage.jobs, job, token, verdict)
 
 
 def reconcile(storage: Storage) -> int:
     """Queue open jobs that are neither waiting nor leased, and return how many."""
     back = [job_id for page in storage.jobs.ids.open() for job_id in storage.jobs.reindex(page)]
     for job_id in back:
-        log.warning("%s: was open but not in the pending set, queued again", job_id)
+        log.warning("job_requeued", extra={"job": job_id})
     return len(back)
 
 
@@ -79,7 +78,7 @@ def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: froz
             list(pool.map(lambda owner: _adopt_one(storage, owner), late & ended))
     for job in filter(None, storage.jobs.get_many(sorted(missing))):
         if storage.objects.spec(job.spec.tenant, job.id) is None:
-            log.warning("%s: an older state of Redis restored it after its erasure, erased again", job.id)
+            log.warning("job_erased_again", extra=job.spec.log_fields)
             lifecycle.forget(storage.objects, storage.jobs, job.spec.tenant, job.id)
     if adopted:
         storage.tickets.send(storage.jobs.tickets_missing())
@@ -90,7 +89,7 @@ def _adopt_one(storage: Storage, owner: keys.Owner, results: list[Listed] | None
     try:
         return recover(storage.objects, storage.jobs, *owner, results) is not None
     except (ValueError, TypeError):  # foreign metadata must not stop the other jobs
-        log.exception("%s: cannot be adopted", owner[1])
+        log.exception("adoption_failed", extra={"job": owner[1]})
         return False
 
 
@@ -116,7 +115,8 @@ def adopt_after_loss(storage: Storage) -> bool:
         adopted = adopt(storage, window, older_than_s=0, behind=behind)
         storage.jobs.epoch.mark_intact(run_id, [keys.EPOCH])
     storage.tickets.backfill()
-    log.warning("Redis restarted or was flushed: %d jobs adopted in %.1f s", adopted, time.monotonic() - started)
+    took_ms = round((time.monotonic() - started) * 1000)
+    log.warning("redis_rebuilt", extra={"adopted": adopted, "ms": took_ms})
     restore_keys(storage, min(window, KEYS_LAST))
     return True
 

@@ -63,7 +63,7 @@ class Drain:
             try:
                 self._storage.jobs.release(held.token, held.ids)
             except redis.RedisError as error:
-                log.warning("leases of %s cannot be released, they will expire: %s", held.token, error)
+                log.warning("leases_not_released", extra={"micro_batch": held.token, "error": str(error)})
 
     def _time_is_spent(self) -> bool:
         return time.monotonic() >= self._give_way
@@ -121,7 +121,7 @@ class Drain:
         put, finished = self._storage.objects.put_result_after_others, []
         for job in jobs:
             finished.append(Finished(job.id, *put(job.spec, token, Outcome.of_problem(job.id, VERSION_GONE))))
-            log.warning("%s: %s is gone", job.id, job.spec.model)
+            log.warning("model_gone", extra={**job.spec.log_fields, "model": job.spec.model})
         self._storage.jobs.finish(token, self._worker, 0, finished)
 
     def _wait_prepared(self, current: MicroBatch) -> None:
@@ -157,7 +157,7 @@ class Drain:
             logits = segmenter.engine.logits(np.stack([item.pixels for item in items if item.pixels is not None]))
         except Exception:
             if len(items) == 1:
-                log.exception("%s: forward pass failed", items[0].job.id)
+                log.exception("inference_failed", extra=items[0].job.spec.log_fields)
                 items[0].problem = Problem("internal", "The model failed on this image.")
                 return
             middle = len(items) // 2
@@ -176,14 +176,16 @@ class Drain:
         finish = self._storage.jobs.finish
         answers = finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
-        for answer, one in zip(answers, finished, strict=True):
-            self._note(answer, one)
+        for answer, one, item in zip(answers, finished, stored.items, strict=True):
+            self._note(answer, one, {**item.job.spec.log_fields, "micro_batch": stored.token})
 
-    def _note(self, answer: Ending, one: Finished) -> None:
+    def _note(self, answer: Ending, one: Finished, fields: dict[str, str]) -> None:
         if answer is Ending.LOST:
-            log.warning("%s: already ended differently, result discarded", one.job_id)
+            log.warning("result_discarded", extra=fields)
             self._storage.objects.remove(RESULTS, one.result_key)
         elif answer is Ending.SUPERSEDED:
-            log.warning("%s: another attempt holds the job, which may adopt this result", one.job_id)
-        elif one.outcome.error:
-            log.warning("%s: %s", one.job_id, one.outcome.error["code"])
+            log.warning("result_superseded", extra=fields)
+        elif answer is Ending.UNKNOWN:
+            log.warning("result_unconfirmed", extra=fields)
+        else:
+            log.log(one.outcome.log_level, "job_ended", extra={**fields, **one.outcome.log_fields})

@@ -35,9 +35,9 @@ class Pipeline:
             drain.run()
         except Unavailable as error:
             self._probe.failed()
-            log.warning("work put back until the object store answers: %s", error)
+            log.warning("store_unavailable", extra={"error": str(error)})
         except redis.RedisError as error:
-            log.warning("work put back, the sweeper's next ticket tries again: %s", error)
+            log.warning("redis_unavailable", extra={"error": str(error)})
         finally:
             drain.give_back()
             self._exit_if_stuck()
@@ -45,5 +45,5 @@ class Pipeline:
     def _exit_if_stuck(self) -> None:
         preparing = self._workplace.preparing
         if preparing.stuck:
-            log.critical("%d threads hang: ending this process, the worker starts another", preparing.hung)
+            log.critical("decoders_stuck", extra={"threads": preparing.hung})
             os._exit(1)  # an orderly exit would wait for the threads

@@ -67,7 +67,7 @@ class Preparing:
         self._memory.look_again()
         for item, future in late:
             if item not in waiting:
-                log.error("%s: decoding hangs, abandoned", item.job.id)
+                log.error("decoder_hangs", extra=item.job.spec.log_fields)
                 self._abandoned.append((item, future))
         micro_batch.items = [item for item, future in rows if future.done() and not future.cancelled()]
         self._threads = ThreadPoolExecutor(FETCHERS, "fetch")
@@ -86,11 +86,11 @@ class Preparing:
         try:
             self._decode(segmenter, item, content)
         except GivenUp:
-            log.warning("%s: not decoded, it waited behind a decoder that hangs", item.job.id)
+            log.warning("decoding_given_up", extra=item.job.spec.log_fields)
         except Problem as problem:
             item.problem = problem
         except Exception:
-            log.exception("%s: preparing failed", item.job.id)
+            log.exception("decoding_failed", extra=item.job.spec.log_fields)
             item.problem = Problem("internal", "The photo could not be prepared.")
 
     def _decode(self, segmenter: Segmenter, item: Item, content: bytes) -> None:

@@ -49,7 +49,7 @@ class Storing:
                 with self._memory.reserved(item.job.spec.width * item.job.spec.height * BYTES_PER_PIXEL):
                     return encode_result(item, segmenter)
             except Exception:
-                log.exception("%s: encoding failed", item.job.id)
+                log.exception("encoding_failed", extra=item.job.spec.log_fields)
         problem = item.problem or Problem("internal", "The mask could not be encoded.")
         return b"", Outcome.of_problem(item.job.id, problem, item.timings_ms, item.offsets_ms)
 
