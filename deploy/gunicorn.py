@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from storage.settings import Settings
+from telemetry import traces
 from web.access.exposure import refusal
 
 _settings = Settings()
@@ -40,15 +41,18 @@ def on_starting(_: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """When the worker stops, end its waiting requests and flush the journal.
-
-    The clients of these requests retry, and reach another worker.
-    """
+    """When the worker stops, end its waiting requests. Their clients retry, and reach another worker."""
 
     def watch() -> None:
         while worker.alive:
             gevent.sleep(0.5)
         worker.wsgi.extensions["waiting"].close()
-        worker.wsgi.extensions["journal"].flush()
 
     gevent.spawn(watch)
+
+
+def worker_exit(_: Any, worker: Any) -> None:
+    """After a worker's last request, write its journal and send its last spans."""
+    if worker.booted:
+        worker.wsgi.extensions["journal"].flush()
+        traces.stop()

@@ -22,6 +22,7 @@ from storage.job import Outcome, Spec, Status
 from storage.problems import Unavailable
 from storage.settings import Settings
 from storage.transfers import MISSING, MOST_BYTES, Missing, Transfers
+from telemetry import traces
 
 UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK = "uploads", "results", "models", "batches", "feedback"
 RENDERINGS = "renderings"
@@ -97,7 +98,7 @@ class MinioObjects:
         if self._transfers and len(content) <= MOST_BYTES:
             self._transfers.put(self._prefix + bucket, key, content, content_type, metadata or {})
             return
-        with _translated():
+        with traces.s3("PutObject", bucket), _translated():
             self._client.put_object(
                 self._prefix + bucket, key, io.BytesIO(content), len(content), content_type, dict(metadata or {})
             )
@@ -107,7 +108,7 @@ class MinioObjects:
         try:
             if self._transfers:
                 return self._transfers.get(self._prefix + bucket, key)
-            with _translated():
+            with traces.s3("GetObject", bucket), _translated():
                 response = self._client.get_object(self._prefix + bucket, key)
                 return bytes(response.read())
         except Missing:
@@ -123,7 +124,7 @@ class MinioObjects:
         "" if the object lacks the field, None if the object is missing.
         """
         try:
-            with _translated():
+            with traces.s3("HeadObject", bucket), _translated():
                 headers = self._client.stat_object(self._prefix + bucket, key).metadata or {}
         except Missing:
             return None
@@ -150,7 +151,7 @@ class MinioObjects:
 
     def remove(self, bucket: str, key: str) -> None:
         """Remove an object. Removing a missing object is not an error."""
-        with _translated():
+        with traces.s3("DeleteObject", bucket), _translated():
             self._client.remove_object(self._prefix + bucket, key)
 
     def put_upload(self, spec: Spec, content: bytes) -> None:

@@ -114,6 +114,7 @@ class Settings(BaseSettings):
     model_cache: Path = Path("var/models")
     log_level: str = "INFO"
     log_format: Literal["text", "json"] = "text"
+    otel_exporter_otlp_endpoint: str = ""
 
     @model_validator(mode="after")
     def _check_encryption(self) -> Self:

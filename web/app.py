@@ -9,8 +9,8 @@ from storage.heap import return_large_blocks
 from storage.records.api_key import ApiKey
 from storage.records.session import Session
 from storage.settings import Settings
-from telemetry import context, logs
-from web import errors, request_log
+from telemetry import context, logs, traces
+from web import errors, request_log, tracing
 from web.access import auth
 from web.access.auditing import note_refusal
 from web.access.exposure import is_open
@@ -38,6 +38,7 @@ REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS
 def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     logs.configure(settings.log_level, settings.log_format)
+    traces.start(settings.otel_exporter_otlp_endpoint, "segue-web")
     return_large_blocks()
     app = Flask("web")
     app.request_class = GatedRequest
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         app.register_blueprint(part.blueprint)
     errors.register(app)
     app.before_request(_name_request)
+    tracing.register(app)
     request_log.register(app)
     app.extensions["cors"].register(app)
     app.before_request(auth.authenticate)

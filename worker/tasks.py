@@ -13,6 +13,7 @@ from celery import Task, signals
 from storage.heap import return_large_blocks
 from storage.problems import Unavailable
 from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SCRUB, SEGMENT_BATCH, SWEEP
+from telemetry import traces
 from worker.app import app, connection
 from worker.housekeeping import janitor, scrubber
 from worker.housekeeping import sweeps as housekeeping
@@ -28,6 +29,7 @@ def _pipeline() -> Any:
     from worker.pipeline.pipeline import Pipeline
 
     storage = connection()
+    traces.start(storage.settings.otel_exporter_otlp_endpoint, "segue-worker")
     # The parent watches this process under the same name.
     worker = f"{socket.gethostname()}-{os.getppid()}"
     engines = Engines(storage.models, storage.settings.model_cache, choose(storage.settings.engine))
@@ -99,3 +101,8 @@ def _ignore_group_signals(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _prepare_heap(**_: Any) -> None:
     return_large_blocks()
+
+
+@signals.worker_process_shutdown.connect
+def _send_last_spans(**_: Any) -> None:
+    traces.stop()

@@ -25,6 +25,7 @@ import redis
 
 from storage import clock, keys
 from storage.tls import redis_options
+from telemetry import traces
 
 # Redis refuses these while its memory is full, but not the others: draining frees memory.
 ACCEPTING = ("enqueue", "reserve", "restore", "retry", "bind")
@@ -88,7 +89,8 @@ class Functions:
         return f"{library_name()}_{function}"
 
     def __call__(self, function: str, *args: str | int | float) -> Any:
-        return self._client.fcall(self.name(function), 0, *args)
+        with traces.redis(function):
+            return self._client.fcall(self.name(function), 0, *args)
 
 
 def is_loaded(client: redis.Redis) -> bool:

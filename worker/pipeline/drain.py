@@ -19,6 +19,7 @@ from storage.job import Finished, Job, Outcome
 from storage.objects import RESULTS
 from storage.problems import Problem
 from storage.queue.answers import Ending, Lease
+from telemetry import traces
 from worker.pipeline.micro_batch import Item, MicroBatch
 from worker.pipeline.workplace import Workplace
 
@@ -88,7 +89,7 @@ class Drain:
     def _claim(self) -> MicroBatch | None:
         token, offer = keys.new_token(), self._engines.offer()
         self._workplace.reports.report(offer.refused)
-        self._wanted = None
+        self._wanted, claiming_at = None, time.monotonic()
         jobs = self._storage.jobs.claim(token, self._name, self._worker, offer)
         if not jobs:
             return None
@@ -103,7 +104,7 @@ class Drain:
         if segmenter is None:
             self._defer(token, jobs, version)
             return None
-        claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic(), isolated)
+        claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], claiming_at, time.monotonic(), isolated)
         self._held.append(claimed)
         claimed.fetching = self._workplace.preparing.begin(segmenter, claimed.items)
         return claimed
@@ -176,6 +177,10 @@ class Drain:
         finish = self._storage.jobs.finish
         answers = finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
+        if recorder := traces.recorder():
+            from worker.pipeline.spans import MicroBatchSpans  # imports OpenTelemetry
+
+            MicroBatchSpans(recorder, stored, now).record(finished)
         for answer, one, item in zip(answers, finished, stored.items, strict=True):
             self._note(answer, one, {**item.job.spec.log_fields, "micro_batch": stored.token})
 

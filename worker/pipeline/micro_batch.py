@@ -46,7 +46,9 @@ class Item:
 
 @dataclass
 class MicroBatch:
-    """Jobs of one model version, with the futures of their stage. `claimed_at`: monotonic seconds.
+    """Jobs of one model version, with the futures of their stage.
+
+    `claiming_at`, `claimed_at`: before and after the claim, in monotonic seconds.
 
     `isolated`: this job runs without other jobs in the process, because earlier attempts at it crashed their workers.
     """
@@ -54,6 +56,7 @@ class MicroBatch:
     token: str
     segmenter: Segmenter
     items: list[Item]
+    claiming_at: float
     claimed_at: float
     isolated: bool
     fetching: list[Future[None]] = field(default_factory=list)

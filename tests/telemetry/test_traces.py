@@ -1,0 +1,235 @@
+"""The spans of one job, with the web app and a pipeline in this process, and the SDK's exporter in memory."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pictures
+import pytest
+import services
+from flask import Flask
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from services import SHIPPED_MODEL
+
+from storage.connection import Storage
+from storage.problems import Unavailable
+from telemetry import traces
+from telemetry.context import trace_id
+from telemetry.spans import Recorder, exporting
+from web.app import create_app
+from worker.engines import Engines
+from worker.pipeline.pipeline import Pipeline
+
+TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PARENT = f"00-{TRACE}-{CALLER}-01"
+NAME = "grandmother-at-the-beach.jpg"
+STAGES = ["fetch", "decode", "infer", "encode", "store"]
+
+
+@pytest.fixture
+def exporter() -> Iterator[InMemorySpanExporter]:
+    made = InMemorySpanExporter()
+    traces.use(Recorder("segue-test", SimpleSpanProcessor(made)))
+    yield made
+    traces.stop()
+
+
+@pytest.fixture
+def app(connection: Storage, exporter: InMemorySpanExporter) -> Flask:
+    return create_app(connection.settings)
+
+
+def submit(app: Flask, traceparent: str = PARENT, content: bytes | None = None) -> dict[str, Any]:
+    files = {"image": (io.BytesIO(content or pictures.jpeg()), NAME)}
+    headers = {"traceparent": traceparent, "X-Request-ID": "order-4711"}
+    answer = app.test_client().post("/v1/jobs", data=files, headers=headers)
+    assert answer.status_code == 202
+    return dict(answer.get_json())
+
+
+def work(connection: Storage) -> None:
+    connection.models.publish(SHIPPED_MODEL)
+    Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker").run("drainer")
+
+
+def by_name(exporter: InMemorySpanExporter, trace: str) -> dict[str, ReadableSpan]:
+    """The spans of one trace, by name. Fails if two have the same name."""
+    found = [one for one in exporter.get_finished_spans() if of(one) == trace]
+    names = {one.name: one for one in found}
+    assert len(names) == len(found), [one.name for one in found]
+    return names
+
+
+def of(span: ReadableSpan) -> str:
+    assert span.context
+    return f"{span.context.trace_id:032x}"
+
+
+def parent(span: ReadableSpan) -> str:
+    return f"{span.parent.span_id:016x}" if span.parent else ""
+
+
+def span_id(span: ReadableSpan) -> str:
+    assert span.context
+    return f"{span.context.span_id:016x}"
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def times(span: ReadableSpan) -> tuple[int, int]:
+    assert span.start_time
+    assert span.end_time
+    return span.start_time, span.end_time
+
+
+def test_one_trace_follows_a_job(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
+    job = submit(app)
+    work(connection)
+    spans = by_name(exporter, TRACE)
+    request, processed = spans["POST /v1/jobs"], spans["process segment"]
+    assert (parent(request), request.kind) == (CALLER, SpanKind.SERVER)
+    assert attributes(request) == {
+        "http.request.method": "POST", "http.route": "/v1/jobs", "http.response.status_code": 202,
+        "segue.request_id": "order-4711",
+    }  # fmt: skip
+    assert parent(spans["S3/PutObject"]) == parent(spans["enqueue segment"]) == span_id(request)
+    assert attributes(spans["S3/PutObject"])["aws.s3.bucket"] == "uploads"
+    assert spans["enqueue segment"].kind is SpanKind.PRODUCER
+    assert parent(spans["FCALL enqueue"]) == span_id(spans["enqueue segment"])
+    assert attributes(spans["FCALL enqueue"])["db.system.name"] == "redis"
+    assert (parent(processed), processed.kind) == (span_id(request), SpanKind.CONSUMER)
+    assert attributes(processed)["messaging.message.id"] == job["id"]
+    assert parent(spans["queued"]) == span_id(request)
+    assert {parent(spans[name]) for name in ("claim", *STAGES)} == {span_id(processed)}
+    assert attributes(spans["store"])["rpc.method"] == "S3/PutObject"
+
+
+def test_spans_lie_where_the_waterfall_says(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
+    job = submit(app)
+    work(connection)
+    spans = by_name(exporter, TRACE)
+    claimed_ns = times(spans["claim"])[1]
+    waterfall = {row["stage"]: row for row in app.test_client().get(job["links"]["self"]).get_json()["waterfall"]}
+    for stage in STAGES:
+        start_ns, end_ns = times(spans[stage])
+        after_claim_ms = waterfall[stage]["start_ms"] - waterfall["queued"]["duration_ms"]
+        assert start_ns - claimed_ns == pytest.approx(after_claim_ms * 1e6, abs=2e6)
+        assert end_ns - start_ns == waterfall[stage]["duration_ms"] * 1_000_000
+        assert times(spans["process segment"])[0] <= start_ns
+        assert end_ns <= times(spans["process segment"])[1] + 1_000_000  # stages are noted in whole milliseconds
+
+
+def test_a_micro_batch_is_linked_with_its_jobs(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
+    other = PARENT.replace(TRACE, "1" * 32)
+    submit(app)
+    submit(app, other)
+    work(connection)
+    both = [by_name(exporter, trace) for trace in (TRACE, trace_id(other))]
+    jobs, requests = [one["process segment"] for one in both], [one["POST /v1/jobs"] for one in both]
+    [(micro_batch, spans)] = [
+        (one, by_name(exporter, of(one))) for one in exporter.get_finished_spans()
+        if one.name == "process segment" and one.parent is None
+    ]  # fmt: skip
+    assert attributes(micro_batch)["messaging.batch.message_count"] == 2
+    assert sorted(f"{link.context.span_id:016x}" for link in micro_batch.links) == sorted(map(span_id, requests))
+    assert [link.context for one in jobs for link in one.links] == [micro_batch.context] * 2
+    assert spans.keys() == {"process segment", "claim", "infer", "finish"}
+    assert {parent(spans[name]) for name in ("claim", "infer", "finish")} == {span_id(micro_batch)}
+    assert attributes(spans["infer"])["segue.model"] == "pets/2"
+
+
+def test_a_failed_job_has_its_code(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
+    submit(app, content=pictures.truncated_jpeg())
+    work(connection)
+    processed = by_name(exporter, TRACE)["process segment"]
+    assert processed.status.status_code is StatusCode.ERROR
+    assert attributes(processed)["error.type"] == "image_decode_failed"
+
+
+def test_an_outage_is_an_error_without_its_text(
+    app: Flask, connection: Storage, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object, **__: object) -> None:
+        raise Unavailable(f"cannot store {NAME}")
+
+    monkeypatch.setattr(app.extensions["storage"].objects._client, "put_object", down)
+    answer = app.test_client().post("/v1/jobs", data=pictures.jpeg(), headers={"Content-Type": "image/jpeg"})
+    assert answer.status_code == 503
+    spans = {one.name: one for one in exporter.get_finished_spans()}
+    assert attributes(spans["S3/PutObject"])["error.type"] == "Unavailable"
+    assert attributes(spans["POST /v1/jobs"])["error.type"] == "503"
+    assert {spans[name].status.status_code for name in ("S3/PutObject", "POST /v1/jobs")} == {StatusCode.ERROR}
+    assert not any(one.events for one in spans.values())
+
+
+def test_spans_contain_no_names(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
+    submit(app)
+    work(connection)
+    app.test_client().get(f"/v1/jobs/{NAME}")
+    app.test_client().get(f"/{NAME}")
+    text = "".join(one.to_json() for one in exporter.get_finished_spans())
+    assert "GET /v1/jobs/<job_id>" in text
+    assert not [word for word in (NAME, "127.0.0.1", "local/") if word in text]
+
+
+def test_a_trace_that_its_caller_does_not_record_has_no_spans(
+    app: Flask, connection: Storage, exporter: InMemorySpanExporter
+) -> None:
+    submit(app, PARENT.removesuffix("1") + "0")
+    work(connection)
+    assert [one.name for one in exporter.get_finished_spans() if of(one) == TRACE] == []
+
+
+def test_a_job_remembers_the_span_of_its_request(
+    app: Flask, connection: Storage, exporter: InMemorySpanExporter
+) -> None:
+    stored = connection.jobs.get(submit(app)["id"])
+    assert stored
+    request = by_name(exporter, TRACE)["POST /v1/jobs"]
+    assert stored.spec.traceparent == f"00-{TRACE}-{span_id(request)}-01"
+
+
+def test_probes_and_work_without_a_request_begin_no_trace(
+    app: Flask, connection: Storage, exporter: InMemorySpanExporter
+) -> None:
+    app.test_client().get("/healthz")
+    connection.jobs.sweep("token")
+    assert exporter.get_finished_spans() == ()
+
+
+def test_without_tracing_the_callers_trace_is_remembered(connection: Storage) -> None:
+    stored = connection.jobs.get(submit(create_app(connection.settings))["id"])
+    assert stored
+    assert stored.spec.traceparent == PARENT
+
+
+def test_without_an_endpoint_opentelemetry_is_not_imported() -> None:
+    """redis imports the metrics of an installed SDK, but neither its traces nor the exporter."""
+    code = (
+        "import sys; from web.app import create_app; create_app(); import worker.tasks, worker.pipeline.pipeline;"
+        "assert not {'opentelemetry.sdk.trace', 'opentelemetry.exporter', 'telemetry.spans'} & sys.modules.keys()"
+    )
+    env = services.environment(S3_SECRET_KEY="secret", PYTHONPATH=services.PYTHONPATH)
+    subprocess.run([sys.executable, "-c", code], cwd=services.ROOT, env=env, check=True)
+
+
+def test_a_missing_package_is_reported_at_start(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "telemetry.spans", None)
+    with pytest.raises(SystemExit, match=r"install segue\[traces\]"):
+        create_app(connection.settings.replace(otel_exporter_otlp_endpoint="http://127.0.0.1:9"))
+
+
+def test_a_collector_that_is_down_fails_no_request(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    traces.use(exporting(f"http://127.0.0.1:{services.free_ports(1)}", "segue-test"))
+    try:
+        submit(create_app(connection.settings))
+    finally:
+        traces.stop()
