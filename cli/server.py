@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 def connected() -> "Iterator[Storage]":
     """Yield the storage of the settings. An outage prints one line and exits."""
     from storage.connection import connect
+    from telemetry import logs
 
-    with _outages(), closing(connect(_settings())) as storage:
+    settings = _settings()
+    logs.configure("WARNING", settings.log_format)
+    with _outages(), closing(connect(settings)) as storage:
         yield storage
 
 

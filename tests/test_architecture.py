@@ -28,6 +28,8 @@ FORBIDDEN = {
     "segue_client.folder.run": (*SERVER, "cli", "typer"),
     "segue_client.commands.app": (*SERVER, "cli"),
     "telemetry.logs": ("storage", "web", "worker", "model", "cli", "flask", "celery"),
+    "telemetry.traces": ("storage", "web", "worker", "model", "cli", "flask", "celery", "opentelemetry"),
+    "telemetry.spans": ("storage", "web", "worker", "model", "cli", "flask", "celery"),
     "telemetry.context": ("storage", "web", "worker", "model", "cli", "flask", "celery"),
     "cli.app": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
     "segue": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),

@@ -19,8 +19,8 @@ from storage.connection import connect
 NAME, ITEM = "grandmother-at-the-beach.jpg", "family/my-secret-son.jpg"
 TAG, AGENT = "holiday-with-anna", "annas-browser"
 TENANT, CLIENT, REQUEST = "annas-tenant", "203.0.113.77", "order-4711"
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+TRACE = "0af7" * 8
+PARENT = f"00-{TRACE}-{'b7ad' * 4}-01"
 OURS = ("web", "worker", "housekeeper")
 # Lines that libraries write to stderr themselves: LiteRT when it loads a model, Celery when it ends.
 NOT_LOGGED = {"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.", "", "worker: Warm shutdown (MainProcess)"}

@@ -17,7 +17,8 @@ from storage.records.tables import metadata
 
 CLASSES = [{"id": 0, "name": "pet", "color": [1, 2, 3], "pixels": 7, "fraction": 0.5}]
 RESULT = {"width": 64, "height": 48, "classes": CLASSES, "confidence": 0.75, "sha256": "ab" * 32}
-DONE = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, RESULT, {"infer": 3, "fetch": 1})
+MODEL, TIMINGS = {"name": "pets", "version": "2"}, {"infer": 3, "fetch": 1}
+DONE = Outcome(Status.SUCCEEDED, MODEL, RESULT, TIMINGS, offsets_ms={"infer": 9, "fetch": 1})
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def page(records: Records, **wanted: object) -> list[str]:
 
 @pytest.mark.parametrize("status", list(Status))
 def test_a_job_is_listed_as_it_was_written(records: Records, status: Status) -> None:
-    made = job(status, filename="größe 猫.jpg", lane=Lane.BULK, batch_id=keys.new_batch_id(), custom_id="a/b.jpg")
+    named = {"filename": "größe 猫.jpg", "custom_id": "a/b.jpg", "request_id": "r" * 64, "traceparent": "t" * 55}
+    made = job(status, lane=Lane.BULK, batch_id=keys.new_batch_id(), **named)
     records.write([made])
     [listed], cursor = records.page("local", JobFilter(), 50, None)
     assert cursor is None
@@ -146,6 +148,8 @@ def test_erasing_removes_personal_data(records: Records, database: Database) -> 
         sha256="d" * 64,
         batch_id=batch.id,
         custom_id="private/passport.jpg",
+        request_id="annas-request",
+        traceparent="annas-trace",
     )
     kept = job(filename="cat.jpg")
     records.write([private, kept])
@@ -153,7 +157,7 @@ def test_erasing_removes_personal_data(records: Records, database: Database) -> 
     records.write_feedback([feedback_about(private)])
     records.erase({private.id: private.revision + 1, batch.id: 5})
     text = all_text(database)
-    for trace in ("passport", "secret", "d" * 64, "Holiday", "my neighbour", "mask.png"):
+    for trace in ("passport", "secret", "d" * 64, "Holiday", "my neighbour", "mask.png", "annas"):
         assert trace not in text
     assert "cat.jpg" in text
     assert page(records) == [kept.id]

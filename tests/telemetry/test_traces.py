@@ -25,7 +25,7 @@ from web.app import create_app
 from worker.engines import Engines
 from worker.pipeline.pipeline import Pipeline
 
-TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, CALLER = "0af7" * 8, "b7ad" * 4
 PARENT = f"00-{TRACE}-{CALLER}-01"
 NAME = "grandmother-at-the-beach.jpg"
 STAGES = ["fetch", "decode", "infer", "encode", "store"]
