@@ -12,7 +12,7 @@ ANY = "*"
 METHODS = "GET, HEAD, POST, PUT, DELETE"
 ACCEPTED = (
     "Accept", "Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer",
-    "X-CSRF-Token", "X-Request-ID",
+    "X-CSRF-Token", "X-Request-ID", "traceparent",
 )  # fmt: skip
 EXPOSED = (
     "Allow", "Content-Disposition", "ETag", "Idempotency-Replayed", "Link", "Location", "Preference-Applied",

@@ -177,12 +177,12 @@ class Drain:
         finish = self._storage.jobs.finish
         answers = finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
+        for answer, one, item in zip(answers, finished, stored.items, strict=True):
+            self._note(answer, one, {**item.job.spec.log_fields, "micro_batch": stored.token})
         if recorder := traces.recorder():
             from worker.pipeline.spans import MicroBatchSpans  # imports OpenTelemetry
 
             MicroBatchSpans(recorder, stored, now).record(finished)
-        for answer, one, item in zip(answers, finished, stored.items, strict=True):
-            self._note(answer, one, {**item.job.spec.log_fields, "micro_batch": stored.token})
 
     def _note(self, answer: Ending, one: Finished, fields: dict[str, str]) -> None:
         if answer is Ending.LOST:
