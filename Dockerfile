@@ -11,6 +11,7 @@ COPY requirements/web.txt requirements/web.txt
 RUN pip install --no-cache-dir --require-hashes -r requirements/web.txt
 COPY deploy/gunicorn.py deploy/gunicorn.py
 COPY storage storage
+COPY telemetry telemetry
 COPY web web
 USER 10001
 EXPOSE 8000
@@ -25,6 +26,7 @@ COPY segue.py segue.py
 COPY cli cli
 COPY client/segue_client segue_client
 COPY storage storage
+COPY telemetry telemetry
 COPY model model
 COPY worker worker
 USER 10001

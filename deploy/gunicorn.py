@@ -9,6 +9,8 @@ monkey.patch_all()  # before anything imports ssl or sockets; gunicorn itself wo
 import sys
 from typing import Any
 
+from storage import monitoring
+from storage.roles.roles import Role
 from storage.settings import Settings
 from web.access.exposure import refusal
 
@@ -40,10 +42,11 @@ def on_starting(_: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """When the worker stops, end its waiting requests and flush the journal.
+    """Serve the worker's metrics. When it stops, end its waiting requests and flush the journal.
 
     The clients of these requests retry, and reach another worker.
     """
+    monitoring.serve(worker.wsgi.extensions["storage"], Role.WEB)
 
     def watch() -> None:
         while worker.alive:

@@ -25,6 +25,7 @@ PROGRESS = f"{PREFIX}progress"
 ENGINES = f"{PREFIX}engines"
 FUNCTIONS = f"{PREFIX}functions"
 REJECTED = f"{PREFIX}rejected"
+COUNTERS = f"{PREFIX}counters"
 
 Owner = tuple[str, str]  # tenant, job or batch id
 

@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     model_public_key: str = ""
     model_cache: Path = Path("var/models")
     log_level: str = "INFO"
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    metrics_bind: str = "127.0.0.1"
 
     @model_validator(mode="after")
     def _check_encryption(self) -> Self:

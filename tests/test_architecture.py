@@ -11,13 +11,15 @@ import pytest
 import services
 
 PATHS = services.environment(PYTHONPATH=services.PYTHONPATH)
-SERVER = ("storage", "web", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery")
+SERVER = ("storage", "telemetry", "web", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery")
 FORBIDDEN = {
     "web.app": ("worker", "model", "tensorflow", "keras", "ai_edge_litert", "numpy", "cv2", "sqlalchemy", "alembic"),
     "worker.app": ("web", "flask", "tensorflow", "keras", "model", "ai_edge_litert"),
     "worker.tasks": ("web", "flask", "tensorflow", "keras", "ai_edge_litert"),
     "worker.pipeline.pipeline": ("web", "flask", "tensorflow", "keras"),
     "worker.engines": ("web", "flask", "tensorflow", "keras"),
+    "telemetry.metrics": (*SERVER[:1], *SERVER[2:]),
+    "telemetry.exporter": (*SERVER[:1], *SERVER[2:]),
     "storage.connection": ("web", "worker", "model", "flask", "tensorflow", "numpy"),
     "storage.photos.photo": ("web", "worker", "model", "flask", "numpy"),
     "storage.recovery": ("web", "worker", "model", "flask"),
@@ -27,8 +29,8 @@ FORBIDDEN = {
     "segue_client": (*SERVER, "cli", "typer"),
     "segue_client.folder.run": (*SERVER, "cli", "typer"),
     "segue_client.commands.app": (*SERVER, "cli"),
-    "cli.app": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
-    "segue": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
+    "cli.app": ("storage", "telemetry", "web", "worker", "model", "celery", "flask", "numpy"),
+    "segue": ("storage", "telemetry", "web", "worker", "model", "celery", "flask", "numpy"),
 }
 
 
@@ -65,7 +67,7 @@ def test_an_open_web_needs_no_sql() -> None:
 def test_only_the_settings_read_the_environment() -> None:
     readers = [
         path.relative_to(services.ROOT).as_posix()
-        for package in ("storage", "web", "worker")
+        for package in ("storage", "web", "worker", "telemetry")
         for path in (services.ROOT / package).rglob("*.py")
         if re.search(r"os\.environ|getenv", path.read_text())
     ]
@@ -73,7 +75,7 @@ def test_only_the_settings_read_the_environment() -> None:
 
 
 def test_files_and_functions_stay_small() -> None:
-    for package in ("storage", "web", "worker", "model", "cli", "client"):
+    for package in ("storage", "telemetry", "web", "worker", "model", "cli", "client"):
         longest = 250 if package in ("cli", "client") else 400
         for path in (services.ROOT / package).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= longest, path

@@ -9,7 +9,7 @@ from storage.heap import return_large_blocks
 from storage.records.api_key import ApiKey
 from storage.records.session import Session
 from storage.settings import Settings
-from web import errors
+from web import errors, measuring
 from web.access import auth
 from web.access.auditing import note_refusal
 from web.access.exposure import is_open
@@ -68,6 +68,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     ):
         app.register_blueprint(part.blueprint)
     errors.register(app)
+    measuring.register(app)
     app.before_request(_name_request)
     app.extensions["cors"].register(app)
     app.before_request(auth.authenticate)

@@ -296,7 +296,7 @@ TAKING: tuple[tuple[str, ...], ...] = (
 OTHERS: dict[Role, tuple[tuple[str, ...], ...]] = {
     WEB: (
         ("LRANGE", "segue:claim:t", "0", "-1"), ("RPUSH", "segue:claim:t", "x"), ("DEL", "segue:claim:t"),
-        ("SET", "segue:epoch", "x"), ("SET", "segue:clock", "1"), ("GET", "segue:clock"), ("DEL", "segue:workers"),
+        ("SET", "segue:epoch", "x"), ("SET", "segue:clock", "1"), ("DEL", "segue:workers"),
         ("LPUSH", "control", "x"), ("LPUSH", "records", "x"), ("HGETALL", "worker:unacked"),
         ("DEL", "segue:lock:janitor"), ("BGREWRITEAOF",),
     ),

@@ -10,6 +10,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from storage.problems import KINDS, Problem
 from storage.settings import Settings
+from telemetry.metrics import REFUSALS as REFUSALS_COUNTED
 from web.access.exposure import is_open
 from web.access.proxy import Network, networks, within
 from web.access.rate_limits import places
@@ -43,11 +44,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
         owners = owners_of(address, self._proxies)
         if self._arrivals and not self._arrivals.admit(owners):
             # The cheapest refusal. The client may see a reset instead of the response.
+            REFUSALS_COUNTED.labels("arrivals").inc()
             with contextlib.closing(client), contextlib.suppress(OSError):
                 client.send(REFUSAL)
             return
         connection = Connection(client, self._settings, Lingering(self._lingering, owners))
         if not self._connections.take(owners):
+            REFUSALS_COUNTED.labels("connections").inc()
             self._refuse(connection)
             return
         try:

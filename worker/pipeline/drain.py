@@ -19,6 +19,7 @@ from storage.job import Finished, Job, Outcome
 from storage.objects import RESULTS
 from storage.problems import Problem
 from storage.queue.answers import Ending, Lease
+from telemetry import metrics
 from worker.pipeline.micro_batch import Item, MicroBatch
 from worker.pipeline.workplace import Workplace
 
@@ -105,6 +106,7 @@ class Drain:
             return None
         claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic(), alone)
         self._held.append(claimed)
+        metrics.MICRO_BATCH.observe(len(jobs))
         claimed.fetching = self._workplace.preparing.begin(segmenter, claimed.items)
         return claimed
 
@@ -164,9 +166,10 @@ class Drain:
             self._infer(segmenter, items[:middle])
             self._infer(segmenter, items[middle:])
             return
-        elapsed = round((time.perf_counter() - started) * 1000)
+        seconds = time.perf_counter() - started
         for item, one in zip(items, logits, strict=True):
-            item.logits, item.timings_ms["infer"] = one, elapsed
+            item.logits, item.timings_ms["infer"] = one, round(seconds * 1000)
+        _count_inference(segmenter, items, seconds)
 
     def _finish(self, stored: MicroBatch) -> None:
         finished = [future.result() for future in stored.storing]
@@ -176,6 +179,9 @@ class Drain:
         finish = self._storage.jobs.finish
         answers = finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
+        for item in stored.items:
+            for stage, ms in item.timings_ms.items():
+                metrics.STAGE_SECONDS.labels(stage).observe(ms / 1000)
         for answer, one in zip(answers, finished, strict=True):
             self._note(answer, one)
 
@@ -187,3 +193,9 @@ class Drain:
             log.warning("%s: another attempt holds the job, which may adopt this result", one.job_id)
         elif one.outcome.error:
             log.warning("%s: %s", one.job_id, one.outcome.error["code"])
+
+
+def _count_inference(segmenter: Segmenter, items: Sequence[Item], seconds: float) -> None:
+    metrics.ENGINE_SECONDS.inc(seconds)
+    metrics.IMAGES.labels(f"{segmenter.card.name}/{segmenter.card.version}").inc(len(items))
+    metrics.MEGAPIXELS.inc(sum(item.job.spec.pixels for item in items) / 1e6)
