@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import REGISTRY, Info, start_http_server
+from prometheus_client import REGISTRY, Info, disable_created_metrics, start_http_server
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -63,6 +63,7 @@ def start(role: str, bind: str, first_port: int, collectors: Iterable[Collector]
 
 
 def _register(role: str, collectors: Iterable[Collector]) -> None:
+    disable_created_metrics()  # a second series for each, which Prometheus does not need
     Info("segue_process", "The kind of this process").info({"role": role})
     for collector in collectors:
         REGISTRY.register(collector)

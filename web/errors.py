@@ -18,6 +18,9 @@ ADMISSION = {"queue_full", "quota_exceeded", "rate_limited", "too_many_at_once",
 # For the exceptions that Flask and Werkzeug raise themselves.
 CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
 
+for _reason in ADMISSION:
+    REFUSALS.labels(_reason)  # counted from 0
+
 log = logging.getLogger(__name__)
 
 

@@ -7,6 +7,7 @@ values; a query takes their maximum.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -53,8 +54,8 @@ class QueueMetrics(Collector):
         yield gauge("segue_tickets", "Celery messages that wait for a worker", tickets)
         yield gauge("segue_outbox_jobs", "Changes not yet written to SQL", outbox)
         yield gauge("segue_outbox_age_seconds", "Age of the oldest of them", _age_s(now_ms, oldest))
-        if swept:
-            yield gauge("segue_sweep_age_seconds", "Age of the housekeeper's last sweep", (now_ms - int(swept)) / 1000)
+        sweep_age_s = (now_ms - int(swept)) / 1000 if swept else math.inf
+        yield gauge("segue_sweep_age_seconds", "Age of the last sweep that Redis remembers; +Inf: none", sweep_age_s)
         yield from self._lanes(state)
         yield from _workers(workers, engines, now_ms)
         yield from _transitions(Counters.from_fields(counters))
