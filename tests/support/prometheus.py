@@ -57,5 +57,5 @@ class Prometheus:
         """Return when every sample is younger than this call."""
         now = time.time()
         services.wait_until(
-            lambda: (self.value("min(timestamp(up == 1))") or 0) > now, "a scrape of every target that is up"
+            lambda: (self.value("min(timestamp(up) and up == 1)") or 0) > now, "a scrape of every target that is up"
         )
