@@ -167,6 +167,23 @@ def refusing(model: str) -> str:
     return f"{PREFIX}refusing:{model}"
 
 
+def memory(worker: str) -> str:
+    return f"{PREFIX}memory:{worker}"
+
+
+def turns(name: Lane) -> str:
+    return f"{PREFIX}turns:{name}"
+
+
+def models_asked(name: Lane, party: str) -> str:
+    """The models for which the party has jobs waiting."""
+    return f"{PREFIX}models:{name}:{party}"
+
+
+def party_queue(name: Lane, party: str, model: str) -> str:
+    return f"{lane(name)}:{party}:{model}"
+
+
 def idempotency(tenant: str, key_hash: str) -> str:
     return f"{PREFIX}idem:{tenant}:{key_hash}"
 

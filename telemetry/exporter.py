@@ -63,7 +63,7 @@ def start(role: str, bind: str, first_port: int, collectors: Iterable[Collector]
 
 
 def _register(role: str, collectors: Iterable[Collector]) -> None:
-    disable_created_metrics()  # a second series for each, which Prometheus does not need
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which Prometheus does not need
     Info("segue_process", "The kind of this process").info({"role": role})
     for collector in collectors:
         REGISTRY.register(collector)

@@ -48,5 +48,5 @@ class Counters:
         return cls(
             **{name: int(fields.get(name, 0)) for name in plain},
             ended={status: int(fields.get(f"ended:{status}", 0)) for status in ENDINGS},
-            failed=failed,
+            failed=dict(failed),
         )

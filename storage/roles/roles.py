@@ -98,7 +98,7 @@ KEYS: Mapping[Role, Keys] = {
         sends_to=(SEGMENT_QUEUE,),
     ),
     Role.WORKER: Keys(
-        writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected"),
+        writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected", "memory:*"),
         reads=("epoch", "gone:*", "inflow"),
         takes_from=(SEGMENT_QUEUE,),
     ),
