@@ -67,6 +67,19 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 def test_the_map_names_every_folder() -> None:
-    parts = ("web", "worker", "telemetry", "storage", "model", "cli", "client", "scripts", "deploy", "examples", "tests", "docs")
+    parts = (
+        "web",
+        "worker",
+        "telemetry",
+        "storage",
+        "model",
+        "cli",
+        "client",
+        "scripts",
+        "deploy",
+        "examples",
+        "tests",
+        "docs",
+    )
     for folder in parts:
         assert f"| `{folder}/` |" in README
