@@ -19,18 +19,7 @@ if TYPE_CHECKING:
     from storage.queue.overview import Overview
 
 SHOWN_PARTIES = 15
-NUMBERS = {
-    "waiting",
-    "running",
-    "oldest s",
-    "backlog s",
-    "images/s",
-    "memory MB",
-    "median ms",
-    "95 % ms",
-    "recent",
-    "in all",
-}
+NAMES = {"lane", "tenant", "worker", "model", "stage", "failure"}  # the other columns are numbers
 
 app = typer.Typer()
 
@@ -149,7 +138,7 @@ def _table(columns: tuple[str, ...], rows: "Iterable[tuple[object, ...]]") -> "T
 
     table = Table(box=SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, justify="right" if column in NUMBERS else "left")
+        table.add_column(column, justify="left" if column in NAMES else "right")
     for row in rows:
         table.add_row(*(escape(printable(str(cell))) for cell in row))
     return table

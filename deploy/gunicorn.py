@@ -9,8 +9,6 @@ monkey.patch_all()  # before anything imports ssl or sockets; gunicorn itself wo
 import sys
 from typing import Any
 
-from storage import monitoring
-from storage.roles.roles import Role
 from storage.settings import Settings
 from web.access.exposure import refusal
 
@@ -46,6 +44,9 @@ def post_worker_init(worker: Any) -> None:
 
     The clients of these requests retry, and reach another worker.
     """
+    from storage import monitoring  # noqa: PLC0415 - the master, which imports this file, needs none of it
+    from storage.roles.roles import Role  # noqa: PLC0415
+
     monitoring.serve(worker.wsgi.extensions["storage"], Role.WEB)
 
     def watch() -> None:

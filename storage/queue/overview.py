@@ -81,7 +81,9 @@ def overview(jobs: RedisJobs, planned_workers: int) -> Overview:
     span_ms = _span_ms(recent, now_ms)
     speeds = {
         worker: count * 1000 / span_ms
-        for worker, count in Tally(job.worker for job in recent if job.finished_ms > now_ms - span_ms).items()
+        for worker, count in Tally(
+            job.worker for job in recent if job.worker and job.finished_ms > now_ms - span_ms
+        ).items()
     }
     return Overview(
         images_per_s=sum(speeds.values()),

@@ -1,8 +1,13 @@
 """`segue top`: a snapshot of the installation, from a real Redis."""
 
 import json
+import os
+import pty
+import select
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -110,6 +115,34 @@ def test_the_command_prints_one_snapshot(busy: Storage) -> None:
     assert [one["party"] for one in document["parties"]] == ["umbrella", "acme", "acme"]
     assert document["counters"]["ended"]["succeeded"] == 9
     assert "umbrella" in run(busy, "--once").stdout
+
+
+def test_the_live_view_outlives_an_outage_and_ends_with_an_interrupt(busy: Storage, tmp_path: Path) -> None:
+    """Runs on a terminal, with a Redis of its own."""
+    server = services.start_redis(tmp_path)
+    settings = busy.settings.replace(redis_url=f"redis://127.0.0.1:{server.port}/0")
+    env = services.joining(settings, PYTHONPATH=services.PYTHONPATH, TERM="xterm", COLUMNS=120, LINES=60)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "segue", "top", "--every", "0.2"]
+    with subprocess.Popen(command, env=env, cwd=services.ROOT, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        read_until(ours, b"images/s")
+        server.stop()
+        read_until(ours, b"Redis does not answer")
+        server.start_again()
+        read_until(ours, b"images/s")
+        process.send_signal(signal.SIGINT)
+        read_until(ours, b"\x1b[?1049l")  # back to the screen before
+        assert process.wait(30) == 130
+    os.close(ours)
+    server.stop()
+
+
+def read_until(terminal: int, words: bytes) -> None:
+    seen = b""
+    while words not in seen:
+        assert select.select([terminal], [], [], services.PATIENCE_S)[0], f"{words!r} is not in {seen[-500:]!r}"
+        seen += os.read(terminal, 65536)
 
 
 def test_without_redis_the_command_says_so(busy: Storage) -> None:
