@@ -19,7 +19,7 @@ from storage.job import Finished, Job, Outcome
 from storage.objects import RESULTS
 from storage.problems import Problem
 from storage.queue.answers import Ending, Lease
-from telemetry import metrics
+from worker.pipeline import measuring
 from worker.pipeline.micro_batch import Item, MicroBatch
 from worker.pipeline.workplace import Workplace
 
@@ -106,7 +106,7 @@ class Drain:
             return None
         claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], time.monotonic(), alone)
         self._held.append(claimed)
-        metrics.MICRO_BATCH.observe(len(jobs))
+        measuring.count_claim(len(jobs))
         claimed.fetching = self._workplace.preparing.begin(segmenter, claimed.items)
         return claimed
 
@@ -166,10 +166,10 @@ class Drain:
             self._infer(segmenter, items[:middle])
             self._infer(segmenter, items[middle:])
             return
-        seconds = time.perf_counter() - started
+        elapsed = round((time.perf_counter() - started) * 1000)
         for item, one in zip(items, logits, strict=True):
-            item.logits, item.timings_ms["infer"] = one, round(seconds * 1000)
-        _count_inference(segmenter, items, seconds)
+            item.logits, item.timings_ms["infer"] = one, elapsed
+        measuring.count_inference(segmenter, items)
 
     def _finish(self, stored: MicroBatch) -> None:
         finished = [future.result() for future in stored.storing]
@@ -179,9 +179,7 @@ class Drain:
         finish = self._storage.jobs.finish
         answers = finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
-        for item in stored.items:
-            for stage, ms in item.timings_ms.items():
-                metrics.STAGE_SECONDS.labels(stage).observe(ms / 1000)
+        measuring.count_stages(stored.items)
         for answer, one in zip(answers, finished, strict=True):
             self._note(answer, one)
 
@@ -193,9 +191,3 @@ class Drain:
             log.warning("%s: another attempt holds the job, which may adopt this result", one.job_id)
         elif one.outcome.error:
             log.warning("%s: %s", one.job_id, one.outcome.error["code"])
-
-
-def _count_inference(segmenter: Segmenter, items: Sequence[Item], seconds: float) -> None:
-    metrics.ENGINE_SECONDS.inc(seconds)
-    metrics.IMAGES.labels(f"{segmenter.card.name}/{segmenter.card.version}").inc(len(items))
-    metrics.MEGAPIXELS.inc(sum(item.job.spec.pixels for item in items) / 1e6)
