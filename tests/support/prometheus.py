@@ -37,7 +37,10 @@ class Prometheus:
         self.service = services.start(command, services.environment(), self._port, folder / "prometheus.log")
         self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
 
-    def stop(self) -> None:
+    def __enter__(self) -> "Prometheus":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._http.close()
         self.service.stop()
 

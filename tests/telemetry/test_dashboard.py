@@ -33,8 +33,10 @@ LABELS = {
 def scraped(prometheus_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus with samples of a stack that accepts, refuses, segments and fails."""
     first = services.free_ports(PORTS)
-    with Stack(tmp_path_factory.mktemp("scraped"), METRICS_PORT=first, MAX_UPLOAD_BYTES=200_000) as stack:
-        made = Prometheus(tmp_path_factory.mktemp("prometheus"), range(first, first + PORTS))
+    with (
+        Stack(tmp_path_factory.mktemp("scraped"), METRICS_PORT=first, MAX_UPLOAD_BYTES=200_000) as stack,
+        Prometheus(tmp_path_factory.mktemp("prometheus"), range(first, first + PORTS)) as made,
+    ):
         made.wait_for_scrapes()
         for wave in range(WAVES):
             contents = [pictures.jpeg(640, 480, wave * WAVE + number) for number in range(WAVE)]
@@ -43,7 +45,6 @@ def scraped(prometheus_programs: None, tmp_path_factory: pytest.TempPathFactory)
             time.sleep(1)  # Prometheus needs samples in between
         made.wait_for_scrapes()
         yield made
-        made.stop()
 
 
 def refused(stack: Stack) -> httpx.Response:

@@ -36,9 +36,8 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 @pytest.fixture
 def scraped(prometheus_programs: None, stack: Stack, tmp_path: Path) -> Iterator[Prometheus]:
     first = int(stack.env["METRICS_PORT"])
-    made = Prometheus(tmp_path, range(first, first + PORTS))
-    yield made
-    made.stop()
+    with Prometheus(tmp_path, range(first, first + PORTS)) as made:
+        yield made
 
 
 @contextmanager
