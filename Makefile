@@ -45,7 +45,7 @@ lint: $(VENV)/.dev ## Check style, shell scripts, Dockerfile and compose files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@for script in deploy/*.sh examples/*.sh scripts/*.sh .ci/run; do sh -n $$script || exit 1; done
 	@$(BIN)/hadolint Dockerfile
-	@$(BIN)/docker-compose config -q
+	@$(BIN)/docker-compose --profile monitoring config -q
 	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q
 
 types: $(VENV)/.dev ## Check types with mypy, strict

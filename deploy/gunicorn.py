@@ -41,7 +41,11 @@ def on_starting(_: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """When the worker stops, end its waiting requests. Their clients retry, and reach another worker."""
+    """Serve the worker's metrics. When it stops, end its waiting requests: their clients reach another worker."""
+    from storage import monitoring  # noqa: PLC0415 - the master, which imports this file, needs none of it
+    from storage.roles.roles import Role  # noqa: PLC0415
+
+    monitoring.serve(worker.wsgi.extensions["storage"], Role.WEB)
 
     def watch() -> None:
         while worker.alive:

@@ -11,6 +11,7 @@ from redis.retry import Retry
 from storage.batches import Batches
 from storage.models import Models
 from storage.objects import MinioObjects
+from storage.queue.client import CountingRedis
 from storage.queue.jobs import RedisJobs
 from storage.queue.server_run import ServerRun
 from storage.queue.tickets import Tickets, celery_app
@@ -101,7 +102,7 @@ def connect(settings: Settings, online: bool = False) -> Storage:
         # result for the same token, and repeating the others changes nothing.
         retry=RETRY_ONLINE if online else RETRY,
     )
-    client = redis.Redis(connection_pool=pool)
+    client = CountingRedis(connection_pool=pool)
     objects, jobs = MinioObjects(settings, online), RedisJobs(client, settings, server_run)
     batches, models = Batches(objects, jobs), Models(objects, jobs.locks.alone, settings.model_public_key)
     return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url, settings.redis_ca)))

@@ -25,6 +25,7 @@ PROGRESS = f"{PREFIX}progress"
 ENGINES = f"{PREFIX}engines"
 FUNCTIONS = f"{PREFIX}functions"
 REJECTED = f"{PREFIX}rejected"
+COUNTERS = f"{PREFIX}counters"
 
 Owner = tuple[str, str]  # tenant, job or batch id
 
@@ -164,6 +165,23 @@ def lock(name: str) -> str:
 def refusing(model: str) -> str:
     """`model`: an alias or a version."""
     return f"{PREFIX}refusing:{model}"
+
+
+def memory(worker: str) -> str:
+    return f"{PREFIX}memory:{worker}"
+
+
+def turns(name: Lane) -> str:
+    return f"{PREFIX}turns:{name}"
+
+
+def models_asked(name: Lane, party: str) -> str:
+    """The models for which the party has jobs waiting."""
+    return f"{PREFIX}models:{name}:{party}"
+
+
+def party_queue(name: Lane, party: str, model: str) -> str:
+    return f"{lane(name)}:{party}:{model}"
 
 
 def idempotency(tenant: str, key_hash: str) -> str:

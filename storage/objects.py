@@ -23,6 +23,7 @@ from storage.problems import Unavailable
 from storage.settings import Settings
 from storage.transfers import MISSING, MOST_BYTES, Missing, Transfers
 from telemetry import traces
+from telemetry.metrics import STORE_ERRORS
 
 UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK = "uploads", "results", "models", "batches", "feedback"
 RENDERINGS = "renderings"
@@ -246,6 +247,8 @@ def _translated() -> Iterator[None]:
         if error.code in MISSING:
             raise Missing(error.code) from error
         if error.code not in ALREADY_THERE:
+            STORE_ERRORS.inc()
             raise Unavailable(f"object store: {error.code}") from error
     except OUTAGES as error:
+        STORE_ERRORS.inc()
         raise Unavailable(f"object store: {type(error).__name__}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,13 +118,13 @@ class QueueState:
     def images_per_s(self) -> float:
         return self.workers * 1000 / self.ms_per_image if self.ms_per_image else 0.0
 
-    def backlog_s(self, planned_workers: int, more: int = 0) -> float | None:
-        """Seconds until all waiting and running jobs and `more` images are done.
+    def backlog_s(self, planned_workers: int, more: int = 0, lanes: Collection[Lane] = tuple(Lane)) -> float | None:
+        """Seconds until all waiting and running jobs of the lanes and `more` images are done.
 
         None before the first measurement. While no worker is alive, assumes that the
         `planned_workers` will return.
         """
-        images = sum(self.pending.values()) + sum(self.running.values()) + more
+        images = sum(self.pending[lane] + self.running[lane] for lane in lanes) + more
         if not images:
             return 0.0
         if not self.ms_per_image:

@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     log_format: Literal["text", "json"] = "text"
     otel_exporter_otlp_endpoint: str = ""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    metrics_bind: str = "127.0.0.1"
 
     @model_validator(mode="after")
     def _check_encryption(self) -> Self:

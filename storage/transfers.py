@@ -13,6 +13,7 @@ from obstore.store import S3Store
 
 from storage.problems import Unavailable
 from storage.settings import Settings
+from telemetry.metrics import STORE_ERRORS
 
 # The limits that storage/objects.py sets for the SDK, but here READ_S includes the time to send the object.
 CONNECT_S, READ_S, WHOLE_S = 2, 10, 600
@@ -93,6 +94,8 @@ def _translated() -> Iterator[None]:
         # obstore raises it for every 404: also for a missing bucket, and for a proxy's own page.
         if any(code in str(error) for code in MISSING):
             raise Missing from error
+        STORE_ERRORS.inc()
         raise Unavailable("object store: an unexpected 404") from error
     except (BaseError, OSError, ValueError) as error:
+        STORE_ERRORS.inc()
         raise Unavailable(f"object store: {type(error).__name__}") from error

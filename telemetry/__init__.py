@@ -1,1 +1,1 @@
-"""What operators see of a running Segue: log lines and traces. It imports no other package of Segue."""
+"""What operators see of a running Segue: log lines, traces, metrics. It imports no other package of Segue."""

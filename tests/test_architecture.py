@@ -11,13 +11,15 @@ import pytest
 import services
 
 PATHS = services.environment(PYTHONPATH=services.PYTHONPATH)
-SERVER = ("storage", "web", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery")
+SERVER = ("storage", "telemetry", "web", "worker", "model", "flask", "numpy", "pydantic", "minio", "redis", "celery")
 FORBIDDEN = {
     "web.app": ("worker", "model", "tensorflow", "keras", "ai_edge_litert", "numpy", "cv2", "sqlalchemy", "alembic"),
     "worker.app": ("web", "flask", "tensorflow", "keras", "model", "ai_edge_litert"),
     "worker.tasks": ("web", "flask", "tensorflow", "keras", "ai_edge_litert"),
     "worker.pipeline.pipeline": ("web", "flask", "tensorflow", "keras"),
     "worker.engines": ("web", "flask", "tensorflow", "keras"),
+    "telemetry.metrics": (*SERVER[:1], *SERVER[2:]),
+    "telemetry.exporter": (*SERVER[:1], *SERVER[2:]),
     "storage.connection": ("web", "worker", "model", "flask", "tensorflow", "numpy"),
     "storage.photos.photo": ("web", "worker", "model", "flask", "numpy"),
     "storage.recovery": ("web", "worker", "model", "flask"),
@@ -31,8 +33,8 @@ FORBIDDEN = {
     "telemetry.traces": ("storage", "web", "worker", "model", "cli", "flask", "celery", "opentelemetry"),
     "telemetry.spans": ("storage", "web", "worker", "model", "cli", "flask", "celery"),
     "telemetry.context": ("storage", "web", "worker", "model", "cli", "flask", "celery"),
-    "cli.app": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
-    "segue": ("storage", "web", "worker", "model", "celery", "flask", "numpy"),
+    "cli.app": ("storage", "telemetry", "web", "worker", "model", "celery", "flask", "numpy"),
+    "segue": ("storage", "telemetry", "web", "worker", "model", "celery", "flask", "numpy"),
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from services import ROOT
 
 from storage.roles import credentials
@@ -31,7 +32,7 @@ def compose(*more: str, roles: Path = NOWHERE) -> dict[str, dict[str, object]]:
 def compose_document(*more: str, roles: Path = NOWHERE) -> dict[str, Any]:
     files = [part for name in ("docker-compose.yml", *more) for part in ("-f", str(ROOT / name))]
     done = subprocess.run(
-        [str(BIN / "docker-compose"), *files, "config", "--format", "json"],
+        [str(BIN / "docker-compose"), *files, "--profile", "monitoring", "config", "--format", "json"],
         env={**os.environ, "ROLES": str(roles)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -132,7 +133,9 @@ def test_compose_publishes_on_loopback_only() -> None:
     assert all(port["host_ip"] == "127.0.0.1" for port in ports)
 
 
-@pytest.mark.parametrize("name", ["housekeeper", "minio", "postgres", "redis", "setup", "web", "worker"])
+@pytest.mark.parametrize(
+    "name", ["grafana", "housekeeper", "minio", "postgres", "prometheus", "redis", "setup", "web", "worker"]
+)
 def test_every_container_is_hardened(name: str) -> None:
     service: Any = compose()[name]
     assert service["read_only"] is True
@@ -151,10 +154,34 @@ def test_each_server_is_reachable_only_by_its_clients() -> None:
     networks = {name: set(service["networks"]) for name, service in services.items()}
     for server in ("redis", "postgres", "minio"):
         assert networks[server] == {server}
-    assert networks["worker"] == {"redis", "minio"}
+    assert networks["worker"] == {"redis", "minio", "metrics"}
+    assert networks["grafana"] == {"monitoring"}
+    assert networks["prometheus"] == {"monitoring", "metrics"}
     assert {name for name, joined in networks.items() if "front" in joined} == {"web"}
     declared = compose_document()["networks"]
-    assert {name for name, one in declared.items() if not one.get("internal")} == {"front"}
+    assert {name for name, one in declared.items() if not one.get("internal")} == {"front", "monitoring"}
+
+
+def test_prometheus_finds_every_program() -> None:
+    services: Any = compose()
+    [job] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    [found] = job["dns_sd_configs"]
+    assert found["names"] == ["web", "worker", "housekeeper"]
+    for name in found["names"]:
+        assert services[name]["environment"]["METRICS_PORT"] == str(found["port"])
+        assert "metrics" in services[name]["networks"]
+
+
+def test_monitoring_is_optional_and_mounts_files_that_exist() -> None:
+    services: Any = compose()
+    assert {name for name, one in services.items() if one.get("profiles")} == {"prometheus", "grafana"}
+    for name in ("prometheus", "grafana"):
+        mounts = [one for one in services[name]["volumes"] if one["type"] == "bind"]
+        assert mounts
+        assert all(Path(one["source"]).is_dir() and one["read_only"] for one in mounts)
+    grafana = {one["target"] for one in services["grafana"]["volumes"]}
+    provider = yaml.safe_load((ROOT / "deploy" / "grafana" / "provisioning" / "dashboards" / "segue.yml").read_text())
+    assert {one["options"]["path"] for one in provider["providers"]} <= grafana
 
 
 def test_redis_in_compose_keeps_the_queue() -> None:

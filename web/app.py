@@ -10,7 +10,7 @@ from storage.records.api_key import ApiKey
 from storage.records.session import Session
 from storage.settings import Settings
 from telemetry import context, logs, traces
-from web import errors, request_log, tracing
+from web import errors, measuring, request_log, tracing
 from web.access import auth
 from web.access.auditing import note_refusal
 from web.access.exposure import is_open
@@ -69,6 +69,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     ):
         app.register_blueprint(part.blueprint)
     errors.register(app)
+    measuring.register(app)
     app.before_request(_name_request)
     tracing.register(app)
     request_log.register(app)

@@ -11,11 +11,16 @@ from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from storage.problems import KINDS, Problem, Unavailable
+from telemetry.metrics import REFUSALS
 from web.request_log import route
 
 OUTAGE_RETRY_S = 2
+ADMISSION = {"queue_full", "quota_exceeded", "rate_limited", "too_many_at_once", "payload_too_large", "request_timeout"}
 # For the exceptions that Flask and Werkzeug raise themselves.
 CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
+
+for _reason in ADMISSION:
+    REFUSALS.labels(_reason)  # counted from 0
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +43,8 @@ def invalid(error: ValidationError) -> Problem:
 
 
 def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    if problem.code in ADMISSION:
+        REFUSALS.labels(problem.code).inc()
     document = problem.to_dict(request.script_root + request.path, g.get("request_id"))
     response = problem_response(document)
     response.headers.update(headers or {})

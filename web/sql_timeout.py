@@ -6,6 +6,7 @@ from typing import TypeVar
 import gevent
 
 from storage.problems import Unavailable
+from telemetry.metrics import RECORDS_ERRORS
 
 PATIENCE_S = 4.0
 
@@ -22,4 +23,5 @@ def within_timeout(query: Callable[[], T]) -> T:
         with gevent.Timeout(PATIENCE_S):
             return query()
     except gevent.Timeout as error:
+        RECORDS_ERRORS.inc()
         raise Unavailable(f"records: no answer within {PATIENCE_S:.0f} s") from error

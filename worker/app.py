@@ -15,11 +15,13 @@ from typing import Any
 
 from celery import Celery, signals
 
+from storage import monitoring
 from storage.connection import Storage, connect
 from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
 from storage.queue.tickets import ADOPT, CLEAN, RECONCILE, RECORD, SCRUB, SWEEP, celery_app
+from storage.roles.roles import Role
 from storage.settings import Settings
-from telemetry import logs
+from telemetry import logs, metrics
 from worker import watch
 
 log = logging.getLogger(__name__)
@@ -104,3 +106,10 @@ def _end_with_the_parent(**_: Any) -> None:
 def _start_watching(**_: Any) -> None:
     if SEGMENT_QUEUE in app.amqp.queues.consume_from:
         watch.start(connection().jobs, f"{socket.gethostname()}-{os.getpid()}", settings)
+    else:
+        monitoring.serve(connection(), Role.HOUSEKEEPER)
+
+
+@signals.task_postrun.connect
+def _count_task(task: Any, state: str, **_: Any) -> None:
+    metrics.TASKS.labels(task.name.removeprefix("worker."), state.lower()).inc()

@@ -10,9 +10,11 @@ from typing import Any
 
 from celery import Task, signals
 
+from storage import monitoring
 from storage.heap import return_large_blocks
 from storage.problems import Unavailable
 from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SCRUB, SEGMENT_BATCH, SWEEP
+from storage.roles.roles import Role
 from telemetry import traces
 from worker.app import app, connection
 from worker.housekeeping import janitor, scrubber
@@ -101,6 +103,12 @@ def _ignore_group_signals(**_: Any) -> None:
 @signals.worker_process_init.connect
 def _prepare_heap(**_: Any) -> None:
     return_large_blocks()
+
+
+@signals.worker_process_init.connect
+def _serve_metrics(**_: Any) -> None:
+    """The child of a worker does its work, so the child serves the metrics."""
+    monitoring.serve(connection(), Role.WORKER)
 
 
 @signals.worker_process_shutdown.connect

@@ -7,8 +7,10 @@ restarts it. Its leases expire and its jobs return to the queue.
 
 import logging
 import os
+import resource
 import threading
 import time
+from pathlib import Path
 
 import redis
 from celery.worker import state
@@ -51,6 +53,22 @@ class Stall:
         return hangs or now - self._taken_at > CONSUMES_WITHIN_S
 
 
+def memory_bytes() -> int:
+    """Resident bytes of this process and its children; 0 where /proc is missing."""
+    own = [task / "children" for task in Path("/proc/self/task").glob("*")]
+    pids = ["self", *(pid for file in own for pid in _read(file).split())]
+    pages = sum(int(text.split()[1]) for pid in pids if (text := _read(Path("/proc") / pid / "statm")))
+    return pages * resource.getpagesize()
+
+
+def _read(file: Path) -> str:
+    """The text of a file; "" if its process or thread has ended."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ""
+
+
 def start(jobs: RedisJobs, worker: str, settings: Settings) -> None:
     threading.Thread(target=_watch, args=(jobs, worker, settings), name="watch", daemon=True).start()
 
@@ -59,7 +77,7 @@ def _watch(jobs: RedisJobs, worker: str, settings: Settings) -> None:
     stall = Stall(settings.stall_s)
     while True:
         try:
-            tickets, idle_ms = jobs.workers.beat(worker, ALIVE_MS)
+            tickets, idle_ms = jobs.workers.beat(worker, ALIVE_MS, memory_bytes())
         except redis.RedisError as error:
             log.warning("heartbeat_failed", extra={"error": type(error).__name__})
         else:

@@ -49,5 +49,10 @@ class Epoch:
 
 def server_ms(client: redis.Redis) -> int:
     """Redis' clock, ms UTC. All times in Redis are by this clock."""
-    seconds, micros = client.time()
+    return in_ms(client.time())
+
+
+def in_ms(answer: Sequence[int]) -> int:
+    """Redis' answer to TIME, in ms."""
+    seconds, micros = answer
     return int(seconds * 1000 + micros // 1000)

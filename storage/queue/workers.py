@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import cast
 
 import redis
 
@@ -18,14 +19,15 @@ class Workers:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    def beat(self, worker: str, alive_ms: int) -> tuple[int, int]:
-        """Mark the worker as alive for `alive_ms`.
+    def beat(self, worker: str, alive_ms: int, memory_bytes: int = 0) -> tuple[int, int]:
+        """Mark the worker as alive for `alive_ms`. `memory_bytes`: of all its processes; 0 if unknown.
 
         Returns (tickets waiting, ms since its child last made progress).
         """
         now_ms = server_ms(self._client)
         with self._client.pipeline(transaction=False) as pipe:
             pipe.zadd(keys.WORKERS, {worker: now_ms + alive_ms})
+            pipe.set(keys.memory(worker), memory_bytes, px=alive_ms)
             pipe.zremrangebyscore(keys.WORKERS, "-inf", now_ms)
             pipe.llen(SEGMENT_QUEUE)
             pipe.zscore(keys.PROGRESS, worker)
@@ -47,6 +49,12 @@ class Workers:
             for name in usable:
                 pipe.zrem(keys.refusing(name), worker)
             pipe.execute()
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Each live worker's memory; 0 if it is unknown."""
+        live = cast(list[str], self._client.zrangebyscore(keys.WORKERS, server_ms(self._client), "+inf"))
+        known = cast(list[str | None], self._client.mget(map(keys.memory, live))) if live else []
+        return {worker: int(found or 0) for worker, found in zip(live, known, strict=True)}
 
     def reports(self) -> dict[str, EnginesReport]:
         """The last report of each live worker."""

@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from storage.problems import Unavailable
+from telemetry.metrics import RECORDS_ERRORS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 5_000  # how long a SQLite writer waits for another one
@@ -62,6 +63,7 @@ class Database:
         except (DataError, IntegrityError):
             raise
         except (SQLAlchemyError, OSError) as error:
+            RECORDS_ERRORS.inc()
             raise Unavailable(f"records: {type(error).__name__}") from error
 
     def migrate(self) -> None:
@@ -87,6 +89,7 @@ class Database:
                 if connection.dialect.name == "sqlite":
                     connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         except (SQLAlchemyError, OSError) as error:
+            RECORDS_ERRORS.inc()
             raise Unavailable(f"records: {type(error).__name__}") from error
 
     def dispose(self) -> None:

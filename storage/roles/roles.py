@@ -63,7 +63,7 @@ EVERYTHING = "~* &* +@all"
 # Redis keys, without the prefix, that every role needs: each job passes through them.
 _LINE = (
     "job:*", "pending:*", "models:*", "turns:*", "turn", "leases:*", "open", "retained", "batch:*", "drainers",
-    "engines", "unrecorded", "usage:*",
+    "engines", "unrecorded", "usage:*", "counters",
 )  # fmt: skip
 # Commands that act on keys are granted by type, since a role's key patterns limit them; all others
 # by name. `client` without its dangerous subcommands affects only the caller's own connection.
@@ -94,11 +94,11 @@ class Keys:
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
         writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*"),
-        reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*"),
+        reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*", "clock"),
         sends_to=(SEGMENT_QUEUE,),
     ),
     Role.WORKER: Keys(
-        writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected"),
+        writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected", "memory:*"),
         reads=("epoch", "gone:*", "inflow"),
         takes_from=(SEGMENT_QUEUE,),
     ),

@@ -5,7 +5,9 @@ import json
 import distribution
 import pytest
 
-SERVICES = frozenset({"settings", "stack", "rough", "postgres", "database", "redis_program", "shapes_version"})
+SERVICES = frozenset(
+    {"settings", "stack", "scraped", "rough", "postgres", "database", "redis_program", "shapes_version"}
+)
 FOLDERS = frozenset({"e2e", "faults", "page", "suite"})  # their tests start stacks, browsers or pytest
 LONGEST_S = 20
 

@@ -1,10 +1,11 @@
+import subprocess
 import sys
 from pathlib import Path
 
 import services
 
 from storage.connection import Storage
-from worker.watch import Stall
+from worker.watch import Stall, memory_bytes
 
 WATCHED = """
 import time
@@ -42,3 +43,16 @@ def test_a_watched_worker_reports_itself(connection: Storage, tmp_path: Path) ->
     watched = services.spawn([sys.executable, "-c", WATCHED], services.joining(connection.settings), tmp_path / "log")
     services.wait_until(lambda: connection.jobs.queue().workers == 1, "its heartbeat")
     watched.stop()
+
+
+def test_a_worker_reports_the_memory_of_its_processes(connection: Storage, tmp_path: Path) -> None:
+    """Its child is a process that holds 64 MB."""
+    child = "import time; held = bytearray(64_000_000); print('ready', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        held = memory_bytes()
+        process.kill()
+    assert held - memory_bytes() > 60_000_000
+    connection.jobs.workers.beat("me", 60_000, held)
+    assert connection.jobs.workers.memory_bytes() == {"me": held}

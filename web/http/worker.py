@@ -11,6 +11,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from storage.problems import KINDS, Problem
 from storage.settings import Settings
+from telemetry import metrics
 from web.access.exposure import is_open
 from web.access.proxy import Network, networks, within
 from web.access.rate_limits import places
@@ -20,6 +21,7 @@ from web.http.shares import Shares
 
 OTHER_FILES = 1000  # descriptors for everything but connections: Redis, S3, spooled bodies
 FEWEST_CONNECTIONS = 100
+TOO_OFTEN, TOO_MANY = metrics.REFUSALS.labels("arrivals"), metrics.REFUSALS.labels("connections")
 REFUSALS, LINGERING, REFUSAL_LINGER_S, RETRY_S = 100, 32, 1.0, 2
 
 log = logging.getLogger(__name__)
@@ -46,11 +48,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
         owners = owners_of(address, self._proxies)
         if self._arrivals and not self._arrivals.admit(owners):
             # The cheapest refusal. The client may see a reset instead of the response.
+            TOO_OFTEN.inc()
             with contextlib.closing(client), contextlib.suppress(OSError):
                 client.send(REFUSAL)
             return
         connection = Connection(client, self._settings, Lingering(self._lingering, owners))
         if not self._connections.take(owners):
+            TOO_MANY.inc()
             self._refuse(connection)
             return
         try:

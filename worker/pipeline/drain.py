@@ -20,6 +20,7 @@ from storage.objects import RESULTS
 from storage.problems import Problem
 from storage.queue.answers import Ending, Lease
 from telemetry import traces
+from worker.pipeline import measuring
 from worker.pipeline.micro_batch import Item, MicroBatch
 from worker.pipeline.workplace import Workplace
 
@@ -106,6 +107,7 @@ class Drain:
             return None
         claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], claiming_at, time.monotonic(), isolated)
         self._held.append(claimed)
+        measuring.count_claim(len(jobs))
         claimed.fetching = self._workplace.preparing.begin(segmenter, claimed.items)
         return claimed
 
@@ -168,6 +170,7 @@ class Drain:
         for item, one in zip(items, logits, strict=True):
             item.logits = one
             item.note_stage("infer", started)
+        measuring.count_inference(segmenter, items)
 
     def _finish(self, stored: MicroBatch) -> None:
         finished = [future.result() for future in stored.storing]
@@ -177,6 +180,7 @@ class Drain:
         finish = self._storage.jobs.finish
         answers = finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
+        measuring.count_stages(stored.items)
         for answer, one, item in zip(answers, finished, stored.items, strict=True):
             self._note(answer, one, {**item.job.spec.log_fields, "micro_batch": stored.token})
         if recorder := traces.recorder():

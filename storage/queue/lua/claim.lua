@@ -96,6 +96,7 @@ if #ids == 0 and redis.call('GET', P .. 'epoch') == ARGV[10] then
     redis.call('RPUSH', claimed, entry.id)
   end
   redis.call('PEXPIRE', claimed, lease_ms)
+  if #ids > 0 then count('attempts', #ids) end
 end
 
 redis.call('ZADD', P .. 'progress', NOW, worker)

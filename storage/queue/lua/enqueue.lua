@@ -29,6 +29,7 @@ if created then
   local j = read_with_queue(id, 'bytes', 'pixels')
   count_usage(j, 1)
   note_submission(j.pixels)
+  count(again == '1' and 'adopted' or 'accepted')
 end
 remember_key(id, ttl_ms)
 return { created and 1 or 0, tickets_missing(micro_batch) }

@@ -17,6 +17,7 @@
 --   segue:keyed                     string  run id of the Redis server known to have all idempotency keys
 --   segue:clock                     string  time of the last sweep; after a restart, the age of the data
 --   segue:workers                   zset    workers, by the expiry of their heartbeat
+--   segue:memory:{worker}           string  bytes that the worker's processes hold; expires like the heartbeat
 --   segue:progress                  zset    workers, by the time of their last progress
 --   segue:rate                      hash    the measured costs of a micro-batch
 --   segue:inflow                    hash    the current burst of submissions; totals of jobs and pixels submitted
@@ -30,6 +31,7 @@
 --   segue:lock:{name}               string  token of the process that holds the lock
 --   segue:usage:{party}             hash    the party's stored jobs, and the bytes of their uploads
 --   segue:rejected                  hash    queue → how many foreign messages were rejected
+--   segue:counters                  hash    how often each transition happened (storage/queue/counters.py)
 --   segue:functions                 zset    versions of this library, by the time of their last load
 --   segue:batch:{id}                hash    name, options, closed, canceled
 --   segue:batch:{id}:counts         hash    jobs by status, and `last`, the number of the last ending
@@ -74,6 +76,22 @@ end
 
 local function ended(status) return status and status ~= 'queued' and status ~= 'running' end
 
+-- Adds to a counter for Prometheus. A process that is killed takes its own counters with it, but these
+-- change together with the job hashes, and so always agree with them.
+local function count(name, amount) redis.call('HINCRBY', P .. 'counters', name, amount or 1) end
+
+-- The problem code of a failed job. No malformed outcome may stop a transition half-way.
+local function failure_code(id)
+  local ok, outcome = pcall(cjson.decode, redis.call('HGET', job_key(id), 'outcome') or '')
+  local problem = ok and type(outcome) == 'table' and outcome.error
+  return type(problem) == 'table' and tostring(problem.code) or 'unknown'
+end
+
+local function count_ending(id, status)
+  count('ended:' .. status)
+  if status == 'failed' then count('failed:' .. failure_code(id)) end
+end
+
 -- Every change of a status calls this, so a batch's counts agree with its job hashes.
 local function count_in_batch(batch, id, from, to)
   local counts, done = P .. 'batch:' .. batch .. ':counts', P .. 'batch:' .. batch .. ':done'
@@ -94,6 +112,7 @@ local function write(id, status, ...)
   local revision, batch = math.max(tonumber(old.revision or '0') + 1, NOW), old.batch_id or ''
   redis.call('HSET', job_key(id), 'status', status, 'revision', string.format('%d', revision), ...)
   if batch ~= '' then count_in_batch(batch, id, old.status, status) end
+  if ended(status) and not ended(old.status) then count_ending(id, status) end
   redis.call('ZADD', P .. 'unrecorded', revision, id)
   redis.call('PUBLISH', P .. 'events', id .. ' ' .. status .. ' ' .. batch)
 end

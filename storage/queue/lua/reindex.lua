@@ -18,4 +18,5 @@ for _, id in ipairs(ARGV) do
     redis.call('ZREM', P .. 'open', id)
   end
 end
+if #back > 0 then count('requeued', #back) end
 return back

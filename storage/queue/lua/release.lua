@@ -8,4 +8,5 @@ for i = 2, #ARGV do
     requeued = requeued + 1
   end
 end
+if requeued > 0 then count('released', requeued) end
 return requeued

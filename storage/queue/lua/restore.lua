@@ -9,6 +9,9 @@ redis.call('HSET', job_key(id), unpack(ARGV, 5))
 redis.call('HSETNX', job_key(id), 'attempt', '1')
 remember_key(id, ARGV[4])
 write(id, status)
-if not j.status then count_usage(read_with_queue(id, 'bytes'), 1) end
+if not j.status then
+  count_usage(read_with_queue(id, 'bytes'), 1)
+  count('restored')
+end
 retain(id, tonumber(ARGV[3]))
 return 1

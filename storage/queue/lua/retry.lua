@@ -12,4 +12,5 @@ redis.call('PERSIST', job_key(id))
 redis.call('ZADD', P .. 'open', deadline_ms, id)
 write(id, 'queued', 'attempt', j.attempt + 1, 'losses', '0', 'losses_isolated', '0', 'deadline_ms', deadline_ms, 'again', '1')
 add_to_pending(id)
+count('retried')
 return 1
