@@ -8,8 +8,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from model.card import Card, sha256
+from model.card import CARD, Card, sha256
 from model.data import MANIFEST, Example, examples, labels_of, squeezed
 from model.engines import ENGINES
 from model.guarantee import fit
@@ -62,30 +63,48 @@ def calibration_photos(pairs: list[Example], size: int) -> Iterator[Floats]:
         yield pixels
 
 
-def export(run: Path, data: Path, out: Path) -> Card:
-    """Make the version `out` (.../{name}/{version}) from the folder of a training run.
+@dataclass(frozen=True)
+class Source:
+    """What is exported: a network's name, input size, weights, recipe, and the list of its training photos."""
 
-    `data`: the training folder; it supplies the labels and the calibration photos.
+    network: str
+    size: int
+    weights: Path
+    training: dict[str, Any]
+    manifest: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> "Source":
+        """From the folder of a training run, or of a version that is exported again."""
+        if (folder / CARD).is_file():
+            card, weights = Card.load(folder), folder / ENGINES["tensorflow"].file
+            return cls(card.network, card.input_size, weights, card.training, folder / MANIFEST)
+        recipe = Recipe.model_validate_json((folder / RECIPE).read_text())
+        return cls(recipe.network, recipe.size, folder / WEIGHTS, recipe.to_card(), folder / MANIFEST)
+
+
+def export(source: Source, data: Path, out: Path) -> Card:
+    """Make the version `out` (.../{name}/{version}).
+
+    `data`: the training folder; it supplies the labels, the calibration photos, and the gate's for the thresholds.
     """
-    recipe = Recipe.model_validate_json((run / RECIPE).read_text())
-    labels = labels_of(data)
-    manifest = json.loads((run / MANIFEST).read_text())
-    network = load(run / WEIGHTS, recipe.network, len(labels), recipe.size)
+    labels, manifest = labels_of(data), json.loads(source.manifest.read_text())
+    network = load(source.weights, source.network, len(labels), source.size)
     out.mkdir(parents=True, exist_ok=True)
-    photos = calibration_photos(examples(data, "train"), recipe.size)
-    forward = NETWORKS[recipe.network].for_cpu(network)
+    photos = calibration_photos(examples(data, "train"), source.size)
+    forward = NETWORKS[source.network].for_cpu(network)
     (out / ENGINES["litert"].file).write_bytes(to_int8(network, forward, photos))
-    save_float16(network, recipe.network, out / ENGINES["tensorflow"].file)
-    shutil.copyfile(run / MANIFEST, out / MANIFEST)
+    save_float16(network, source.network, out / ENGINES["tensorflow"].file)
+    shutil.copyfile(source.manifest, out / MANIFEST)
     card = Card(
         name=out.parent.name,
         version=out.name,
-        input_size=recipe.size,
+        input_size=source.size,
         labels=labels,
         files={name: sha256(out / name) for name in (*(kind.file for kind in ENGINES.values()), MANIFEST)},
         trained_on=f"{manifest['source']}: {len(manifest['photos'])} photos, listed in {MANIFEST}",
-        network=recipe.network,
-        training=recipe.to_card(),
+        network=source.network,
+        training=source.training,
     )
     card.save(out)
     card = replace(card, guarantee=fit(Segmenter(out), examples(data, "gate")))
@@ -96,10 +115,13 @@ def export(run: Path, data: Path, out: Path) -> Card:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGUE_TRAINING_DATA", ".")))
-    parser.add_argument("--run", type=Path, default=Path("var/training/run"), help="folder of the training run")
+    parser.add_argument("--run", type=Path, default=Path("var/training/run"), help="of a training run, or of a version")
+    parser.add_argument("--size", type=int, help="side of the input in pixels, if not the one of the training")
     parser.add_argument("--out", type=Path, required=True, help=".../{name}/{version}")
     options = parser.parse_args()
-    for name in export(options.run, options.data, options.out).files:
+    source = Source.of(options.run)
+    source = replace(source, size=options.size or source.size)
+    for name in export(source, options.data, options.out).files:
         print(f"{options.out / name}: {(options.out / name).stat().st_size / 1e6:.1f} MB")
 
 

@@ -9,7 +9,6 @@ recipe, the list of the training photos, one line an epoch (epochs.csv), and its
 """
 
 import argparse
-import logging
 import os
 import tomllib
 from pathlib import Path
@@ -25,8 +24,6 @@ from model.training.recipe import RECIPE, Recipe, Trained
 from model.training.start import starting_point
 from model.training.targets import soft_targets
 
-log = logging.getLogger(__name__)
-
 
 def train(recipe: Recipe, data: Path, out: Path) -> float:
     """Train on the photos under `data`. Returns the mean IoU of the gate photos, by which the best epoch was chosen.
@@ -39,7 +36,7 @@ def train(recipe: Recipe, data: Path, out: Path) -> float:
     labels = labels_of(data)
     kept, twins = training_examples(data)
     for name, twin in twins:
-        log.warning("%s is left out: %s, which is kept for judging, shows the same picture", name, twin)
+        print(f"{name} is left out: {twin}, which is kept for judging, shows the same picture", flush=True)
     photos = Photos(kept, examples(data, "gate"), len(labels))
     out.mkdir(parents=True, exist_ok=True)
     soft = soft_targets(recipe, photos.train, len(labels), out.parent)
@@ -72,7 +69,6 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="start from this version's folder, thinned if it is wider")
     parser.add_argument("--set", action="append", default=[], metavar="ENTRY=VALUE", help="replace an entry (TOML)")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     changes = tomllib.loads("\n".join(options.set))
     if options.start:
         changes["start"] = of_version(options.start.resolve()).model_dump()

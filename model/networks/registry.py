@@ -33,7 +33,8 @@ class Network(Protocol):
 NETWORKS: dict[str, Network] = {
     "unet128": MobileNetUNet(),
     "lite0": LiteUNet(0, neck=96, decoder=(96, 64, 48, 16)),
-    "lite0-thin": LiteUNet(0, neck=96, decoder=(96, 64, 32, 16), thinned=(0, 64, 96, 96)),
+    "lite0-thin": LiteUNet(0, neck=96, decoder=(96, 64, 32, 16)),
+    "lite0-small": LiteUNet(0, neck=96, decoder=(96, 64, 32, 16), thinned=(0, 64, 96, 96)),
     "lite2": LiteUNet(2, neck=160, decoder=(192, 128, 96, 64)),
 }
 

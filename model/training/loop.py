@@ -6,7 +6,6 @@ A run's folder holds `state.npz` (everything that a resumed run needs), `epochs.
 
 import csv
 import json
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ from model.training.targets import Soft
 WEIGHTS, STATE, EPOCHS = "network.weights.h5", "state.npz", "epochs.csv"
 SETTLE_PHOTOS = 1024
 CHUNK = 32
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ class Run:
             done["seconds"] = round(time.monotonic() - started)
             self._epochs.append(done)
             self._save()
-            log.info("%s", done)
+            print(done, flush=True)
         return self._best
 
     def _batches(self, epoch: int, soft: bool = True) -> Augmented:
@@ -166,7 +163,7 @@ class Run:
             self._epochs, self._average.steps = json.loads(str(state["epochs"])), int(state["steps"])
             self._best = float(state["best"])
         self._list()
-        log.info("resumed after epoch %d", len(self._epochs))
+        print(f"resumed after epoch {len(self._epochs)}", flush=True)
 
     def _list(self) -> None:
         with (self._folder / EPOCHS).open("w", newline="") as file:

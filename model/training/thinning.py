@@ -5,7 +5,6 @@ the remaining channels reproduce its outputs on real photos (He, Zhang & Sun 201
 choice of optimal brain surgeon, Hassibi & Stork 1992). Some epochs of training recover the rest.
 """
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,8 +23,6 @@ SAMPLES = 1500  # pixels of each photo
 CHUNK = 16
 DAMPING = 1e-6  # of the Gram matrix's mean diagonal: dead channels make it singular
 STEPS = 8  # the channels go in about so many steps, with a new fit after each
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

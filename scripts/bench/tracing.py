@@ -6,6 +6,7 @@ The CPU time of a busy machine varies less than its wall time. The collector run
 import argparse
 import multiprocessing
 import os
+import secrets
 import statistics
 import sys
 import tempfile
@@ -100,10 +101,10 @@ def _collect(pipe: Connection) -> None:
 def serving() -> Iterator[Settings]:
     """Redis and an object store with the shipped model. Yields their settings."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        redis, s3 = services.start_redis(folder), services.start_s3(folder, "secret")
+        folder, password = Path(name), secrets.token_hex(16)
+        redis, s3 = services.start_redis(folder), services.start_s3(folder, password)
         settings = Settings(
-            redis_url=f"redis://127.0.0.1:{redis.port}/0", s3_url=f"http://127.0.0.1:{s3.port}", s3_secret_key="secret",
+            redis_url=f"redis://127.0.0.1:{redis.port}/0", s3_url=f"http://127.0.0.1:{s3.port}", s3_secret_key=password,
             sql_url=f"sqlite:///{folder}/records.db", model_cache=folder / "models", log_level="INFO",
         )  # fmt: skip
         storage = connect(settings)

@@ -71,7 +71,7 @@ def test_the_notebook(own_stack: Stack) -> None:
     printed = {name: "".join(out.get("text", "") for out in outputs) for name, outputs in outputs_by_cell.items()}
     [version] = [entry for entry in own_stack.http.get("/v1/models").json()["data"] if entry["name"] == "shapes"]
     assert f"published {version['id']}, now stable" in "".join(printed.values())
-    assert list(printed.values())[-1].strip() == "stable is pets/2"
+    assert list(printed.values())[-1].strip() == "stable is pets/3"
     shown = [out for outputs in outputs_by_cell.values() for out in outputs if out.output_type == "display_data"]
     assert len(shown) == 4
     assert all("image/png" in out.data for out in shown)

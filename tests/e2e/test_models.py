@@ -50,8 +50,8 @@ def name(job: dict[str, Any]) -> str:
 @pytest.fixture
 def two_versions(stack: Stack, shapes_version: Path) -> Iterator[dict[str, Segmenter]]:
     """The shipped model, and one trained on other pictures with other labels."""
-    yield {"pets/2": Segmenter(services.SHIPPED_MODEL), publish(stack, shapes_version): Segmenter(shapes_version)}
-    point(stack, "pets/2")
+    yield {"pets/3": Segmenter(services.SHIPPED_MODEL), publish(stack, shapes_version): Segmenter(shapes_version)}
+    point(stack, "pets/3")
 
 
 def test_ten_swaps_under_load_lose_nothing_and_mix_nothing(stack: Stack, two_versions: dict[str, Segmenter]) -> None:

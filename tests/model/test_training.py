@@ -224,13 +224,19 @@ def test_a_killed_run_continues_where_it_was(recipe: Path, data: Path, tmp_path:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     trained(command(recipe, data, whole))
     for count in (1, 3):
-        process = subprocess.Popen(command(recipe, data, killed), cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(recipe, data, killed),
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         while len(epochs(killed)) < count:
             assert process.poll() is None, "it ended before it could be killed"
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert "resumed after epoch" in trained(command(recipe, data, killed)).stderr
+    assert "resumed after epoch" in trained(command(recipe, data, killed)).stdout
     rows, expected = epochs(killed), epochs(whole)
     assert [row["epoch"] for row in rows] == [str(number) for number in range(1, 7)]
     assert [float(row["loss"]) for row in rows] == pytest.approx([float(row["loss"]) for row in expected], rel=0.02)

@@ -20,7 +20,7 @@ def audit(database: Database) -> Audit:
 
 
 def test_what_was_written_is_read_newest_first(audit: Audit) -> None:
-    other = Event(Action.MODEL_PROMOTED, "acme", "0" * 12, "10.0.0.2", "pets/2", "stable")
+    other = Event(Action.MODEL_PROMOTED, "acme", "0" * 12, "10.0.0.2", "pets/3", "stable")
     audit.write([Counted(EVENT, 1000, 7), Counted(other, 2000)])
     assert audit.newest(AuditFilter(), 10) == [Counted(other, 2000, 1), Counted(EVENT, 1000, 7)]
     assert audit.newest(AuditFilter(), 1) == [Counted(other, 2000, 1)]

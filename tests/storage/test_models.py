@@ -118,5 +118,5 @@ def test_only_one_writer_changes_aliases_at_a_time(registry: Models, storage: St
 
 def test_an_offer_resolves_aliases_and_nothing_else() -> None:
     offer = Offer({"stable": "pets/1", "canary": "pets/1"})
-    assert [offer.version(name) for name in ("stable", "pets/2")] == ["pets/1", "pets/2"]
+    assert [offer.version(name) for name in ("stable", "pets/3")] == ["pets/1", "pets/3"]
     assert offer.names("pets/1") == {"pets/1", "stable", "canary"}

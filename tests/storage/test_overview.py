@@ -36,10 +36,10 @@ def busy(connection: Storage) -> Storage:
         end(jobs, "a", Problem("poisoned", "No.") if number == 0 else None)
     for tenant, count, lane in (("acme", 3, Lane.BULK), ("umbrella", 5, Lane.BULK), ("acme", 1, Lane.INTERACTIVE)):
         for number in range(count):
-            jobs.enqueue(spec(tenant=tenant, lane=lane, model="stable" if number % 2 else "pets/2"))
+            jobs.enqueue(spec(tenant=tenant, lane=lane, model="stable" if number % 2 else "pets/3"))
     jobs.workers.beat("a", 60_000, 150_000_000)
     jobs.workers.beat("b", 60_000)
-    jobs.workers.report("a", EnginesReport(["pets/2"], {"pets/3": "pets/3: altered"}), [], [])
+    jobs.workers.report("a", EnginesReport(["pets/3"], {"pets/3": "pets/3: altered"}), [], [])
     return connection
 
 
@@ -59,7 +59,7 @@ def test_the_snapshot_shows_queue_workers_stages_and_failures(busy: Storage) -> 
     a, b = found.workers
     assert (a.worker, a.models, a.refused, a.memory_bytes) == (
         "a",
-        ["pets/2"],
+        ["pets/3"],
         {"pets/3": "pets/3: altered"},
         150_000_000,
     )
@@ -91,7 +91,7 @@ def shown(found: Overview) -> str:
 
 def test_the_view_names_what_the_snapshot_holds(busy: Storage) -> None:
     text = shown(overview(busy.jobs, 2))
-    for words in ("umbrella", "pets/2, refuses pets/3: altered", "150", "infer", "poisoned"):
+    for words in ("umbrella", "pets/3, refuses pets/3: altered", "150", "infer", "poisoned"):
         assert words in text
 
 

@@ -87,7 +87,7 @@ def test_every_retry_is_a_separate_attempt(records: Records) -> None:
     assert (second["number"], second["status"], second["model"], second["worker"]) == (
         2,
         "succeeded",
-        "pets/2",
+        "pets/3",
         "host-1",
     )
     assert second["timings_ms"] == {"infer": 3, "fetch": 1}
@@ -169,7 +169,7 @@ def test_erasing_removes_personal_data(records: Records, database: Database) -> 
 def feedback_about(about: Job) -> dict[str, object]:
     return {
         "id": keys.new_feedback_id(), "job_id": about.id, "tenant": "local", "verdict": "bad", "note": "my neighbour",
-        "model": "pets/2", "mask_key": "local/x/mask.png", "consent_training": True, "consent_wording": "yes",
+        "model": "pets/3", "mask_key": "local/x/mask.png", "consent_training": True, "consent_wording": "yes",
         "created_ms": 5, "erased_ms": 0,
     }  # fmt: skip
 

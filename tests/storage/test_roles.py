@@ -175,7 +175,7 @@ def test_each_role_does_its_part_of_a_job(connected: dict[Role, Storage]) -> Non
     made = submit(web, key_hash="k", fingerprint="f")
     web.tickets.send(web.jobs.tickets_missing() or 1)
     assert worker.jobs.workers.beat("worker", 10_000) == (1, pytest.approx(server_ms(worker.jobs.client), abs=30_000))
-    worker.jobs.workers.report("worker", EnginesReport([], {}), ["pets/9"], ["pets/2"])
+    worker.jobs.workers.report("worker", EnginesReport([], {}), ["pets/9"], ["pets/3"])
     assert web.jobs.outlook(made.id).workers == 1
     assert web.jobs.idempotency.reserve(made)[0] == "done"
     with web.jobs.events() as channel:
@@ -236,10 +236,10 @@ def test_the_housekeeper_repairs_and_cleans_up(connected: dict[Role, Storage]) -
 
 def test_the_web_moves_an_alias_and_the_others_see_it(connected: dict[Role, Storage]) -> None:
     connected[OPERATOR].models.publish(services.SHIPPED_MODEL)
-    connected[WEB].models.point(Alias.CANARY, "pets/2")
+    connected[WEB].models.point(Alias.CANARY, "pets/3")
     for role in Role:
-        assert connected[role].models.aliases(fresh=True)["canary"] == "pets/2"
-        connected[role].models.verify("pets/2")
+        assert connected[role].models.aliases(fresh=True)["canary"] == "pets/3"
+        connected[role].models.verify("pets/3")
 
 
 @pytest.mark.parametrize("role", [WEB, HOUSEKEEPER])
@@ -417,8 +417,8 @@ def do(client: "minio.Minio", what: str, bucket: str, key: str) -> None:
 
 
 REFUSED_OBJECTS = [
-    *((WEB, PUT, MODELS, key) for key in ("pets/2/card.json", "aliases.json2", "x/aliases.json")),
-    (WEB, DELETE, MODELS, "pets/2/card.json"),
+    *((WEB, PUT, MODELS, key) for key in ("pets/3/card.json", "aliases.json2", "x/aliases.json")),
+    (WEB, DELETE, MODELS, "pets/3/card.json"),
     (WEB, DELETE, MODELS, "aliases.json"),
     *(
         (WORKER, what, bucket, "a")
@@ -427,7 +427,7 @@ REFUSED_OBJECTS = [
     ),
     *((WORKER, what, UPLOADS, "a") for what in (PUT, DELETE)),
     *((role, what, MODELS, "aliases.json") for what in (PUT, DELETE) for role in (WORKER, HOUSEKEEPER)),
-    *((HOUSEKEEPER, what, MODELS, "pets/2/card.json") for what in (PUT, DELETE)),
+    *((HOUSEKEEPER, what, MODELS, "pets/3/card.json") for what in (PUT, DELETE)),
     *((role, what, "elsewhere", "a") for what in (GET, PUT, LIST, DELETE, LOOK) for role in PROGRAMS),
 ]  # fmt: skip
 

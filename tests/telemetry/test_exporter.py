@@ -67,4 +67,4 @@ def test_a_process_without_a_free_port_works_without_metrics(tmp_path: Path) -> 
             env=services.environment(PYTHONPATH=services.PYTHONPATH), capture_output=True, text=True, check=True,
         )  # fmt: skip
     assert done.stdout.strip() == "None"
-    assert "in use" in done.stderr
+    assert "metrics_not_served" in done.stderr

@@ -142,7 +142,7 @@ def test_a_micro_batch_is_linked_with_its_jobs(app: Flask, connection: Storage, 
     assert [link.context for one in jobs for link in one.links] == [micro_batch.context] * 2
     assert spans.keys() == {"process segment", "claim", "infer", "finish"}
     assert {parent(spans[name]) for name in ("claim", "infer", "finish")} == {span_id(micro_batch)}
-    assert attributes(spans["infer"])["segue.model"] == "pets/2"
+    assert attributes(spans["infer"])["segue.model"] == "pets/3"
 
 
 def test_a_failed_job_has_its_code(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:

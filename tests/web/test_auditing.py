@@ -79,7 +79,7 @@ def test_models_and_erasures_are_recorded(web: Flask, own_store: Storage, tmp_pa
     assert client.delete(f"/v1/jobs/{job['id']}", headers=admin).status_code == 204
     expected = {
         Action.MODEL_PROMOTED: ("ops", "pets/9", "stable"),
-        Action.MODEL_ROLLED_BACK: ("ops", "pets/2", "stable"),
+        Action.MODEL_ROLLED_BACK: ("ops", "pets/3", "stable"),
         Action.JOB_ERASED: ("ops", job["id"], ""),
     }
     for action, fields in expected.items():

@@ -66,7 +66,7 @@ def test_a_verdict_is_stored(connection: Storage, job: dict[str, Any], say: Say,
     [(key, content)] = stored_feedback(connection, job).items()
     stored = json.loads(content)
     assert key.endswith(f"{document['id']}.json")
-    assert (stored["verdict"], stored["model"], stored["consent_wording"]) == (verdict, "pets/2", "")
+    assert (stored["verdict"], stored["model"], stored["consent_wording"]) == (verdict, "pets/3", "")
 
 
 def test_a_corrected_mask_is_stored_as_class_ids_and_nothing_else(

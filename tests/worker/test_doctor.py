@@ -102,7 +102,7 @@ def test_a_deleted_mask_is_reported_and_cannot_be_repaired(healthy: Storage) -> 
 
 
 def test_a_damaged_model_and_a_redis_that_lost_something(healthy: Storage) -> None:
-    healthy.objects.put(MODELS, "pets/2/int8.tflite", b"damaged", "application/octet-stream")
+    healthy.objects.put(MODELS, "pets/3/int8.tflite", b"damaged", "application/octet-stream")
     healthy.jobs.client.delete(keys.EPOCH)
     found = problems(healthy)
     assert set(found) == {"model stable", "redis"}

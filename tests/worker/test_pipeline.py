@@ -25,7 +25,7 @@ from storage.job import Job, Spec, Status
 from storage.keys import SEGMENT_QUEUE
 from storage.models import ALIASES
 from storage.objects import MODELS, RESULTS
-from storage.photos.confidence import MOST, read
+from storage.photos.confidence import CONFIDENCE, MOST, read
 from storage.problems import Unavailable
 from worker.engines import Engines
 from worker.pipeline.pipeline import Pipeline
@@ -119,7 +119,7 @@ def test_a_mask_carries_the_models_confidence(published: Storage, pipeline: Pipe
     done = job(published, made.id)
     stored = published.objects.get(RESULTS, done.result_key)
     assert stored is not None
-    found = read(stored)
+    found = read(stored, CONFIDENCE)
     assert found is not None
     segmenter = Segmenter(SHIPPED_MODEL)
     expected = confidence(segmenter.engine.logits(segmenter.to_input(pictures.photo(130, 90))[None])[0])

@@ -63,7 +63,7 @@ def opened(made: Storage, name: str = "Holiday") -> BatchSpec:
 def give_feedback(made: Storage, job_id: str, note: str = "too much fur") -> Feedback:
     feedback_id = keys.new_feedback_id()
     mask_key = keys.feedback("local", job_id, feedback_id, "png")
-    given = Feedback(feedback_id, job_id, "local", Verdict.CORRECTED, note, "pets/2", mask_key, True, CONSENT, 7)
+    given = Feedback(feedback_id, job_id, "local", Verdict.CORRECTED, note, "pets/3", mask_key, True, CONSENT, 7)
     feedback.store(made.objects, made.jobs, given, b"a mask")
     return given
 
@@ -262,7 +262,7 @@ def test_model_versions_are_recorded(recording: Storage) -> None:
     recording.models.publish(SHIPPED_MODEL)
     recorder.tidy(recording)
     recorder.tidy(recording)
-    assert recording.records.models() == {"pets/2"}
+    assert recording.records.models() == {"pets/3"}
     with recording.database.begin() as connection:
         [row] = connection.execute(text("SELECT trained_on, published_ms FROM model_versions")).all()
     assert "Oxford" in row.trained_on
