@@ -54,21 +54,21 @@ def fit(segmenter: Segmenter, pairs: list[Example]) -> dict[str, Any]:
 def coverage(segmenter: Segmenter, pairs: list[Example]) -> dict[str, Any]:
     """How often the thresholds of the version's card keep their promise on other photos, and how tight they are.
 
-    `inner_kept`: the mean share of the class that the inner mask holds; `outer_excess`: the mean area of the outer mask
-    beyond the class, relative to the class.
+    `inner_kept`: the share of the class that the inner mask holds; `outer_excess`: the area of the outer mask beyond
+    the class, relative to the class; medians over the photos.
     """
     ids = {label.name: label.id for label in segmenter.card.labels}
     found: dict[str, list[tuple[bool, bool, float, float]]] = {name: [] for name in segmenter.card.guarantee["classes"]}
     for view in views(segmenter, pairs):
         for name, thresholds in segmenter.card.guarantee["classes"].items():
             found[name].append(_kept(view, ids[name], thresholds))
-    names = ("inner", "outer", "inner_kept", "outer_excess")
-    return {
-        name: {
-            key: round(float(np.mean(values)), 4) for key, values in zip(names, zip(*rows, strict=True), strict=True)
-        }
-        for name, rows in found.items()
-    }
+    return {name: _summary(np.array(rows, np.float64)) for name, rows in found.items()}
+
+
+def _summary(rows: NDArray[np.float64]) -> dict[str, float]:
+    kept = dict(zip(("inner", "outer"), rows[:, :2].mean(axis=0), strict=True))
+    sizes = dict(zip(("inner_kept", "outer_excess"), np.median(rows[:, 2:], axis=0), strict=True))
+    return {name: round(float(value), 4) for name, value in {**kept, **sizes}.items()}
 
 
 def views(segmenter: Segmenter, pairs: list[Example]) -> Iterator[View]:

@@ -25,7 +25,7 @@ from storage.queue import overview as overviews
 from storage.queue.jobs import RedisJobs
 from storage.queue.overview import Overview, PartyState, StageState, overview
 
-DONE = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, {"width": 64}, {"fetch": 2, "infer": 40})
+DONE = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "3"}, {"width": 64}, {"fetch": 2, "infer": 40})
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from storage.records.tables import metadata
 
 CLASSES = [{"id": 0, "name": "pet", "color": [1, 2, 3], "pixels": 7, "fraction": 0.5}]
 RESULT = {"width": 64, "height": 48, "classes": CLASSES, "confidence": 0.75, "sha256": "ab" * 32}
-MODEL, TIMINGS = {"name": "pets", "version": "2"}, {"infer": 3, "fetch": 1}
+MODEL, TIMINGS = {"name": "pets", "version": "3"}, {"infer": 3, "fetch": 1}
 DONE = Outcome(Status.SUCCEEDED, MODEL, RESULT, TIMINGS, offsets_ms={"infer": 9, "fetch": 1})
 
 

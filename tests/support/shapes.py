@@ -18,12 +18,13 @@ LABELS = [
 SIZE = 128
 RECIPE = """
 network = "lite0-thin"
-size = 128
-epochs = 12
+size = 64
+epochs = 6
 batch_size = 7
-learning_rate = 1e-3
+learning_rate = 2e-3
 average = 0.8
-evaluate_every = 12
+evaluate_every = 6
+augmentation = { area = [0.6, 1.0], rotation = 0.0 }
 """
 
 

@@ -45,7 +45,7 @@ def submit(connection: Storage, content: bytes | None = None, **changes: Any) ->
 
 def mask_of(result: dict[str, Any]) -> tuple[Outcome, bytes]:
     """Return the outcome with this result, and the mask that carries it, as a worker stores them."""
-    plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "2"}, result, {"infer": 3})
+    plain = Outcome(Status.SUCCEEDED, {"name": "pets", "version": "3"}, result, {"infer": 3})
     mask = pictures.mask_png({OUTCOME_TEXT: plain.to_json()})
     return plain.with_digest(mask), mask
 

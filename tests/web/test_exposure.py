@@ -46,7 +46,7 @@ def test_an_unsafe_configuration_ends_with_its_reason(
     connect(settings.replace(sql_url=SecretStr(empty))).database.migrate()
     done = started(settings, tmp_path, **{"SQL_URL": empty, **changes})
     assert done.returncode not in (0, None)
-    lines = [line for line in done.stderr.splitlines() if "[INFO]" not in line]
+    lines = [line for line in done.stderr.splitlines() if " INFO " not in line]
     assert len(lines) == 1, done.stderr
     assert reason in lines[0]
     assert "Booting worker" not in done.stderr

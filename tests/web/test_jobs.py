@@ -101,7 +101,7 @@ def test_a_finished_job_and_its_mask(client: FlaskClient, work: Work) -> None:
     job = answer.get_json()
     assert (answer.status_code, job["status"], job["error"]) == (200, "succeeded", None)
     assert "Retry-After" not in answer.headers
-    assert job["model"] == {"name": "pets", "version": "2"}
+    assert job["model"] == {"name": "pets", "version": "3"}
     assert job["micro_batch"] == {"size": 1}
     assert set(job["timings_ms"]) == {"queued", "fetch", "decode", "infer", "encode", "store", "total"}
     assert_waterfall(job)

@@ -22,7 +22,7 @@ from worker.trace import Story, trace
 def end(made: Storage, problem: str = "") -> None:
     [job] = made.jobs.claim(token := uuid4().hex, "drainer", "host-2")
     timings, offsets = {"fetch": 2, "decode": 1, "infer": 7}, {"fetch": 3, "decode": 5, "infer": 46}
-    model = {"name": "pets", "version": "2"}
+    model = {"name": "pets", "version": "3"}
     outcome = Outcome(Status.SUCCEEDED, model, {"width": 3}, timings, offsets_ms=offsets)
     if problem:
         outcome = Outcome.of_problem(job.id, Problem(problem, "It is damaged."))
