@@ -61,7 +61,7 @@ def test_the_whole_story(recording: Storage, eventful: str) -> None:
     assert again.startswith("attempt 1: taken by host-2, micro-batch ")
     assert failed == "attempt 1: failed, image_decode_failed: It is damaged."
     assert retried.startswith("attempt 2: taken by host-2")
-    assert done == "attempt 2: succeeded with pets/2 (wait 3 ms, fetch 2 ms, decode 1 ms, wait 40 ms, infer 7 ms)"
+    assert done == "attempt 2: succeeded with pets/3 (wait 3 ms, fetch 2 ms, decode 1 ms, wait 40 ms, infer 7 ms)"
     assert over == "erasure of the job, its photo and its mask"
     assert story
     assert (story.status, story.tenant, story.silent) == ("succeeded", "local", [])
