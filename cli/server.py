@@ -25,7 +25,7 @@ def connected() -> "Iterator[Storage]":
     from telemetry import logs
 
     settings = _settings()
-    logs.configure("WARNING", settings.log_format)
+    logs.configure_command(settings.log_format)
     with _outages(), closing(connect(settings)) as storage:
         yield storage
 

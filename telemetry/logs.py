@@ -34,6 +34,13 @@ def configure(level: str, form: Format, force: bool = False) -> None:
     logging.captureWarnings(True)
 
 
+def configure_command(form: Format) -> None:
+    """As `configure`, for a command, which says itself what failed: of libraries, only errors are shown."""
+    configure("ERROR", form)
+    for package in OURS:
+        logging.getLogger(package).setLevel("WARNING")
+
+
 def formatter(form: Format) -> logging.Formatter:
     return JsonLines() if form == "json" else TextLines()
 
