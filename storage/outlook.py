@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
+from storage import clock
 from storage.keys import Lane
 
 FOREVER_S = 1e9
@@ -117,6 +118,11 @@ class QueueState:
     @property
     def images_per_s(self) -> float:
         return self.workers * 1000 / self.ms_per_image if self.ms_per_image else 0.0
+
+    def oldest_s(self, lane: Lane) -> float | None:
+        """Age of the lane's oldest waiting job; None if none waits."""
+        created_ms = self.oldest_created_ms[lane]
+        return max(0.0, (clock.now_ms() - created_ms) / 1000) if created_ms else None
 
     def backlog_s(self, planned_workers: int, more: int = 0, lanes: Collection[Lane] = tuple(Lane)) -> float | None:
         """Seconds until all waiting and running jobs of the lanes and `more` images are done.

@@ -7,6 +7,7 @@ hashes even if processes are killed. A Redis that loses its data starts again at
 from collections import Counter as Tally
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import fields as of_class
 from typing import Self
 
 from storage.job import Status
@@ -39,7 +40,7 @@ class Counters:
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> Self:
         """From the Redis hash. Labels must be bounded, so codes that are not in KINDS count as `unknown`."""
-        plain = ("accepted", "adopted", "restored", "retried", "attempts", "released", "leases_lost", "requeued")
+        plain = {one.name for one in of_class(cls)} - {"ended", "failed"}
         failed = Tally(dict.fromkeys(USUAL, 0))
         for name, count in fields.items():
             kind, _, code = name.partition(":")

@@ -16,7 +16,7 @@ import redis
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from storage import clock, keys
+from storage import keys
 from storage.keys import SEGMENT_QUEUE, Lane
 from storage.outlook import QueueState
 from storage.queue.counters import Counters
@@ -74,7 +74,6 @@ class QueueMetrics(Collector):
             return pipe.execute()
 
     def _lanes(self, state: QueueState) -> Iterator[Metric]:
-        now_ms = clock.now_ms()
         pending = GaugeMetricFamily("segue_jobs_pending", "Waiting jobs", labels=["lane"])
         running = GaugeMetricFamily("segue_jobs_running", "Leased jobs", labels=["lane"])
         oldest = GaugeMetricFamily("segue_oldest_pending_seconds", "Age of the oldest waiting job", labels=["lane"])
@@ -82,8 +81,7 @@ class QueueMetrics(Collector):
         for lane in Lane:
             pending.add_metric([lane], state.pending[lane])
             running.add_metric([lane], state.running[lane])
-            created_ms = state.oldest_created_ms[lane]
-            oldest.add_metric([lane], max(0.0, (now_ms - created_ms) / 1000) if created_ms else 0.0)
+            oldest.add_metric([lane], state.oldest_s(lane) or 0.0)
             seconds = state.backlog_s(self._planned, lanes=[lane])
             if seconds is not None:  # unknown before the first image
                 backlog.add_metric([lane], seconds)

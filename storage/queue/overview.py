@@ -8,7 +8,7 @@ from typing import cast
 
 import redis
 
-from storage import clock, keys
+from storage import keys
 from storage.job import Job, Status
 from storage.keys import Lane
 from storage.queue.counters import Counters
@@ -128,13 +128,13 @@ def _recent(jobs: RedisJobs) -> list[Job]:
 
 
 def _lanes(jobs: RedisJobs, planned_workers: int) -> list[LaneState]:
-    state, now_ms = jobs.queue(), clock.now_ms()
+    state = jobs.queue()
     return [
         LaneState(
             lane,
             state.pending[lane],
             state.running[lane],
-            max(0.0, (now_ms - oldest_ms) / 1000) if (oldest_ms := state.oldest_created_ms[lane]) else 0.0,
+            state.oldest_s(lane) or 0.0,
             state.backlog_s(planned_workers, lanes=[lane]),
         )
         for lane in Lane

@@ -4,7 +4,6 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from storage import clock
 from storage.keys import Lane
 from web.services import connected
 
@@ -15,14 +14,13 @@ blueprint = Blueprint("queue", __name__)
 def state() -> Response:
     queue, planned = connected().jobs.queue(), connected().settings.workers
     backlog_s = queue.backlog_s(planned)
-    now_ms = clock.now_ms()
 
     def of_lane(lane: Lane) -> dict[str, Any]:
-        oldest = queue.oldest_created_ms[lane]
+        oldest_s = queue.oldest_s(lane)
         return {
             "pending": queue.pending[lane],
             "running": queue.running[lane],
-            "oldest_age_s": max(0.0, round((now_ms - oldest) / 1000, 3)) if oldest else None,
+            "oldest_age_s": round(oldest_s, 3) if oldest_s is not None else None,
         }
 
     return jsonify(
