@@ -31,6 +31,10 @@ class Card:
     guarantee: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def id(self) -> str:
+        return f"{self.name}/{self.version}"
+
     @classmethod
     def load(cls, folder: Path) -> "Card":
         """Raises FileNotFoundError, or ValueError if the file is not a card."""

@@ -83,17 +83,17 @@ def agreement(first: Segmenter, second: Segmenter, pairs: list[Example]) -> floa
 
 
 def figures(judged: Judged, card: Card) -> dict[str, Any]:
-    names, groups = [label.name for label in card.labels], judged.groups()
-    counted = {name: scores.mean_iou for name, scores in groups.items() if _many(judged, name)}
+    names = [label.name for label in card.labels]
+    groups = {name: scores.mean_iou for name, scores in judged.groups(SMALLEST_GROUP).items()}
     figures = judged.scores.to_dict(names, len(judged.names)) | {
         "interval": bootstrap.mean_iou(judged).to_dict(),
         "boundary_f": round(float(judged.boundary.mean()), 4),
     }
     if judged.calibration.any():
         figures["calibration_error"] = round(judged.expected_calibration_error, 4)
-    if len(counted) > 1:
-        figures["groups"] = {name: round(value, 4) for name, value in sorted(counted.items())}
-        figures["worst_group"] = round(min(counted.values()), 4)
+    if len(groups) > 1:
+        figures["groups"] = {name: round(value, 4) for name, value in sorted(groups.items())}
+        figures["worst_group"] = round(min(groups.values()), 4)
     return figures
 
 
@@ -102,7 +102,7 @@ def against(folder: Path, other: Path, data: Data) -> dict[str, Any]:
     new, old = Segmenter(folder), Segmenter(other)
     before, after = measure(old, data), measure(new, data)
     differences = {name: bootstrap.difference(before[name], after[name]).to_dict() for name in after}
-    return {"version": f"{old.card.name}/{old.card.version}", "mean_iou": differences, "cpu": cpu_ratio(new, old)}
+    return {"version": old.card.id, "mean_iou": differences, "cpu": cpu_ratio(new, old)}
 
 
 def cpu_ratio(new: Segmenter, old: Segmenter) -> dict[str, float]:
@@ -145,10 +145,6 @@ def table(metrics: dict[str, Any], card: Card) -> Iterator[str]:
                 f"{' | '.join(format(one['iou'][label], '.3f') for label in names)} | {one['accuracy']:.3f} | "
                 f"{one['boundary_f']:.3f} | {one.get('calibration_error', '')} | {one.get('worst_group', '')} |"
             )
-
-
-def _many(judged: Judged, group: str) -> bool:
-    return sum(name.rpartition("_")[0] == group for name in judged.names) >= SMALLEST_GROUP
 
 
 def _cpu_ms(segmenter: Segmenter) -> float:

@@ -22,6 +22,7 @@ from model.card import CARD, Card, sha256
 from model.data import MANIFEST, Example, examples, labels_of, squeezed
 from model.engines import ENGINES
 from model.guarantee import fit
+from model.images import to_network
 from model.networks.registry import NETWORKS, Forward, load, save_float16
 from model.segmenter import Segmenter
 from model.training.loop import WEIGHTS
@@ -57,7 +58,7 @@ def to_int8(network: keras.Model, forward: Forward, photos: Iterator[Floats]) ->
 
 def calibration_photos(pairs: list[Example], size: int) -> Iterator[Floats]:
     for photo, _ in squeezed(pairs[:: max(1, len(pairs) // CALIBRATION_PHOTOS)], size):
-        pixels = photo[None].astype(np.float32) / np.float32(127.5) - 1
+        pixels = to_network(photo[None])
         # Each photo spans the whole range, so that the input's scale is exactly that of pixels.
         pixels[0, 0, 0], pixels[0, 0, 1] = -1, 1
         yield pixels

@@ -12,6 +12,11 @@ def scale_to_input(photo: Image.Image, size: int) -> NDArray[np.uint8]:
     return np.asarray(photo.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
+def to_network(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """0 .. 255 → -1 .. 1, the range that every network takes."""
+    return pixels.astype(np.float32) / np.float32(127.5) - 1
+
+
 def confidence(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32[h,w,classes] → the probability (softmax) of the likeliest class, float32[h,w], 1/classes .. 1."""
     # One class plane at a time: several times faster than numpy's reductions over an axis this short.

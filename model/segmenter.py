@@ -21,7 +21,7 @@ class Segmenter:
 
     def __init__(self, folder: Path, engine: EngineName = "litert") -> None:
         self.card, kind = Card.load(folder), ENGINES[engine]
-        version = f"model {self.card.name}/{self.card.version}"
+        version = f"model {self.card.id}"
         if kind.file not in self.card.files:
             raise ValueError(f"{version} has no file for the {kind.title} engine ({kind.file})")
         if kind.file in self.card.damaged(folder):

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.evaluation.photos import Judged
+from model.evaluation.scores import mean_iou_of
 
 ROUNDS = 2000
 Confusion = NDArray[np.int64]
@@ -22,14 +23,6 @@ class Interval:
 
     def to_dict(self) -> dict[str, float]:
         return {"value": round(self.value, 4), "low": round(self.low, 4), "high": round(self.high, 4)}
-
-
-def mean_iou_of(confusion: Confusion) -> NDArray[np.float64]:
-    """int64[...,classes,classes] → float64[...]."""
-    both = np.diagonal(confusion, axis1=-2, axis2=-1)
-    either = confusion.sum(-1) + confusion.sum(-2) - both
-    iou = np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
-    return np.asarray(np.nanmean(iou, axis=-1))
 
 
 def mean_iou(judged: Judged) -> Interval:

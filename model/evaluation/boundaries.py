@@ -28,7 +28,7 @@ def boundary_f(truth: Ids, prediction: Ids, classes: int) -> float:
 
 def _boundary(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The pixels of a class that touch another one."""
-    # The frame around the photo is of the same class, so the photo's edge is no boundary.
+    # Erosion repeats the outermost pixels outwards, so the photo's edge does not count as a boundary.
     eroded = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
     return np.asarray(inside & (eroded == 0))
 

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from model.data import Example, squeezed
 from model.evaluation.boundaries import boundary_f
-from model.evaluation.scores import Scores
+from model.evaluation.scores import Scores, mean_iou_of
 from model.images import confidence
 from model.segmenter import Segmenter
 
 BINS = 15  # of confidence, as in Guo et al. 2017 (arXiv:1706.04599)
 CHUNK = 16
+Confusion = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,17 @@ class Judged:
 
     def per_photo(self) -> NDArray[np.float64]:
         """The mean IoU of each photo over the classes that occur in it, float64[n]."""
-        return np.array([Scores(one).mean_iou for one in self.confusion])
+        return mean_iou_of(self.confusion)
 
-    def groups(self) -> dict[str, Scores]:
-        """The scores by what stands before the last _ of the photos' names; for the pets, that is the breed."""
-        found: dict[str, Scores] = {}
+    def groups(self, smallest: int = 1) -> dict[str, Scores]:
+        """The scores by what stands before the last _ of the photos' names; for the pets, that is the breed.
+
+        Groups of fewer than `smallest` photos are left out.
+        """
+        found: dict[str, list[Confusion]] = {}
         for name, one in zip(self.names, self.confusion, strict=True):
-            group = name.rpartition("_")[0]
-            found[group] = found.get(group, Scores.none(len(one))) + Scores(one)
-        return found
+            found.setdefault(name.rpartition("_")[0], []).append(one)
+        return {group: Scores(np.sum(ones, axis=0)) for group, ones in found.items() if len(ones) >= smallest}
 
 
 def judge(segmenter: Segmenter, pairs: list[Example], own_size: bool) -> Judged:

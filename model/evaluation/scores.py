@@ -10,6 +10,18 @@ from numpy.typing import NDArray
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
+def iou_of(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """int64[...,classes,classes] → float64[...,classes], NaN for classes that nowhere occur."""
+    both = np.diagonal(confusion, axis1=-2, axis2=-1)
+    either = confusion.sum(-1) + confusion.sum(-2) - both
+    return np.asarray(np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0))
+
+
+def mean_iou_of(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """int64[...,classes,classes] → float64[...], over the classes that occur."""
+    return np.asarray(np.nanmean(iou_of(confusion), axis=-1))
+
+
 @dataclass(frozen=True)
 class Scores:
     """From confusion[truth, prediction] in pixels, over all photos together."""
@@ -37,14 +49,12 @@ class Scores:
     @property
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class (Jaccard index); a class that nowhere occurs counts as NaN."""
-        both = np.diag(self.confusion)
-        either = self.confusion.sum(0) + self.confusion.sum(1) - both
-        return np.asarray(np.divide(both, either, out=np.full(len(both), np.nan), where=either > 0))
+        return iou_of(self.confusion)
 
     @property
     def mean_iou(self) -> float:
         """Over the classes that occur in the truth or the prediction."""
-        return float(np.nanmean(self.iou))
+        return float(mean_iou_of(self.confusion))
 
     @property
     def accuracy(self) -> float:

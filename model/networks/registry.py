@@ -40,11 +40,11 @@ NETWORKS: dict[str, Network] = {
 
 
 def build(name: str, classes: int, size: int) -> keras.Model:
-    """The network `name` with random weights. Raises ValueError, in one line, if there is no such one."""
+    """The network `name` with random weights. Raises ValueError, in one line, if it cannot be built."""
     if name not in NETWORKS:
         raise ValueError(f"is of the network {name!r}, which this version of Segue does not know")
     if size < 1 or size % STRIDE:
-        raise ValueError(f"is for {size} x {size} pixels, which is no multiple of {STRIDE}")
+        raise ValueError(f"is for {size} x {size} pixels, which is not a multiple of {STRIDE}")
     return NETWORKS[name].build(classes, size)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data import Example
+from model.images import to_network
 from model.training.recipe import Augmentation
 from model.training.targets import Soft
 
@@ -80,7 +81,7 @@ def recoloured(photos: NDArray[np.uint8], ranges: Augmentation, rng: np.random.G
     def around(centre: float, spread: float, channels: int = 1) -> Floats:
         return rng.uniform(centre - spread, centre + spread, (len(photos), 1, 1, channels)).astype(np.float32)
 
-    x = photos.astype(np.float32) / np.float32(127.5) - 1
+    x = to_network(photos)
     grey = x.mean(axis=3, keepdims=True)
     coloured = (rng.random((len(photos), 1, 1, 1)) >= ranges.grey).astype(np.float32)
     x = (grey + (x - grey) * around(1, ranges.saturation) * coloured) * around(1, ranges.balance, 3)

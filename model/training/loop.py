@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from model.data import Example, squeezed
 from model.evaluation.scores import Scores
+from model.images import to_network
 from model.networks.registry import build
 from model.training.augmentation import Augmented
 from model.training.batchnorm import settle
@@ -177,7 +178,7 @@ def score_network(network: keras.Model, pairs: list[Example], size: int, classes
     total = Scores.none(classes)
     for start in range(0, len(pairs), CHUNK):
         photos, truths = zip(*squeezed(pairs[start : start + CHUNK], size), strict=True)
-        logits = network.predict_on_batch(np.stack(photos).astype(np.float32) / np.float32(127.5) - 1)
+        logits = network.predict_on_batch(to_network(np.stack(photos)))
         total += Scores.of(zip(truths, np.asarray(logits).argmax(-1).astype(np.uint8), strict=True), classes)
     return total
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.data import Example, squeezed
+from model.images import to_network
 from model.networks.registry import NETWORKS, build, load
 from model.networks.weights import named, read_torch, start_from
 from model.training.recipe import Recipe, Trained
@@ -45,4 +46,4 @@ def trained_network(trained: Trained, classes: int) -> keras.Model:
 
 def _photos(pairs: Sequence[Example], size: int) -> NDArray[np.float32]:
     chosen = pairs[:: max(1, len(pairs) // CALIBRATION_PHOTOS)]
-    return np.stack([photo for photo, _ in squeezed(list(chosen), size)]).astype(np.float32) / np.float32(127.5) - 1
+    return to_network(np.stack([photo for photo, _ in squeezed(list(chosen), size)]))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.card import sha256
 from model.data import Example
-from model.images import scale_to_input
+from model.images import scale_to_input, to_network
 from model.training.recipe import Recipe, Trained
 from model.training.start import trained_network
 
@@ -60,7 +60,7 @@ def _predicted(teachers: Sequence[Trained], pairs: Sequence[Example], classes: i
         network = trained_network(teacher, classes)
         for start in range(0, len(pairs), CHUNK):
             photos = [scale_to_input(pair.open()[0], teacher.size) for pair in pairs[start : start + CHUNK]]
-            x = np.stack(photos).astype(np.float32) / np.float32(127.5) - 1
+            x = to_network(np.stack(photos))
             for mirrored in (False, True):
                 probabilities = _probabilities(network, x[:, :, ::-1] if mirrored else x)
                 kept = probabilities[:, :, ::-1] if mirrored else probabilities

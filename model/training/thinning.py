@@ -146,5 +146,5 @@ def _samples(network: keras.Model, convolution: keras.layers.Conv2D, photos: Flo
 
 def _along(array: Floats, kept: list[int]) -> Floats:
     """The kept channels of a kernel[h,w,in,out], a depthwise kernel[h,w,channels,1] or a vector[channels]."""
-    axis = {1: 0, 4: 2 if array.ndim == 4 and array.shape[3] == 1 else 3}[array.ndim]
-    return np.take(array, kept, axis=axis)
+    depthwise = array.ndim == 4 and array.shape[-1] == 1
+    return np.take(array, kept, axis=-2 if depthwise else -1)

@@ -158,7 +158,7 @@ TENSORFLOW_REFUSALS: list[tuple[Edit, str]] = [
         with_card(labels=PETS[:2]),
         ": float16.weights.h5 holds weights of another network than lite0-thin with 2 classes",
     ),
-    (with_card(input_size=100), ": float16.weights.h5 is for 100 x 100 pixels, which is no multiple of 32"),
+    (with_card(input_size=100), ": float16.weights.h5 is for 100 x 100 pixels, which is not a multiple of 32"),
     (
         with_card(network="next"),
         ": float16.weights.h5 is of the network 'next', which this version of Segue does not know",

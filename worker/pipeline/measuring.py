@@ -14,7 +14,7 @@ def count_claim(images: int) -> None:
 def count_inference(segmenter: Segmenter, items: Sequence[Item]) -> None:
     """Count one forward pass. Each of its images has noted the time of all of it."""
     metrics.ENGINE_SECONDS.inc(items[0].timings_ms["infer"] / 1000)
-    metrics.IMAGES.labels(f"{segmenter.card.name}/{segmenter.card.version}").inc(len(items))
+    metrics.IMAGES.labels(segmenter.card.id).inc(len(items))
     metrics.MEGAPIXELS.inc(sum(item.job.spec.pixels for item in items) / 1e6)
 
 

@@ -44,8 +44,7 @@ class MicroBatchSpans:
         inferred = [self._stage_ns(item, "infer") for item in items if "infer" in item.offsets_ms]
         if inferred:
             both = min(start for start, _ in inferred), max(end for _, end in inferred)
-            card = self._micro_batch.segmenter.card
-            self._recorder.past("infer", whole, both, {"segue.model": f"{card.name}/{card.version}"})
+            self._recorder.past("infer", whole, both, {"segue.model": self._micro_batch.segmenter.card.id})
         self._call("finish", whole, self._finish_ns)
         for item, parent, one in zip(items, parents, finished, strict=True):
             self._job(item, parent, whole, one)

@@ -82,6 +82,6 @@ def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
             "confidence": round(float(sure.mean()), 4),
         }
         outcome = Outcome(Status.SUCCEEDED, model, result, item.timings_ms, offsets_ms=item.offsets_ms)
-        text = {"segue:job": spec.id, "segue:model": f"{card.name}/{card.version}", OUTCOME_TEXT: outcome.to_json()}
+        text = {"segue:job": spec.id, "segue:model": card.id, OUTCOME_TEXT: outcome.to_json()}
         content = to_mask_png(mask, card.labels, text, dict(chunks(sure, logits, card)))
     return content, outcome.with_digest(content)
