@@ -98,7 +98,7 @@ class Spec:
 
 
 def tenant_digest(tenant: str) -> str:
-    """Names a tenant in log lines. Whoever knows the tenant's name can compute it."""
+    """Names a tenant in log lines. Anyone who knows the tenant's name can compute it."""
     return hashlib.sha256(tenant.encode()).hexdigest()[:12] if tenant else ""
 
 

@@ -21,7 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 EXPORT_S = 3.0  # per request to the collector; it also bounds how long the end of a process takes
 SERVER_ERROR = 500
-MESSAGING = "segue"  # the pending set is no broker that the conventions name
+MESSAGING = "segue"  # the conventions have no name for the pending set
 
 Attributes = Mapping[str, str | int]
 S3: Attributes = {"rpc.system.name": "aws-api"}
