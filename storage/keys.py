@@ -9,7 +9,7 @@ from uuid import UUID
 import uuid_utils
 
 # Names of the Celery queues, and of their Redis lists.
-SEGMENT_QUEUE, CONTROL_QUEUE, RECORDS_QUEUE = "segment", "control", "records"
+SEGMENT_QUEUE, CONTROL_QUEUE, RECORDS_QUEUE, TRAINING_QUEUE = "segment", "control", "records", "training"
 PREFIX = "segue:"  # of all Segue keys in Redis; must equal P in storage/queue/lua/prelude.lua
 EVENTS = f"{PREFIX}events"
 WORKERS = f"{PREFIX}workers"
@@ -52,6 +52,10 @@ def new_feedback_id() -> str:
 
 def new_session_id() -> str:
     return f"ses_{uuid_utils.uuid7().hex}"
+
+
+def new_run_id() -> str:
+    return f"run_{uuid_utils.uuid7().hex}"
 
 
 def new_token() -> str:
@@ -138,6 +142,23 @@ def feedback(tenant: str, job_id: str, feedback_id: str, suffix: str) -> str:
     return f"{feedback_of(tenant, job_id)}{feedback_id}.{suffix}"
 
 
+def reviews_of(tenant: str, job_id: str) -> str:
+    """Prefix of what the learning loop keeps of a job."""
+    return f"reviews/{tenant}/{job_id}/"
+
+
+def review(tenant: str, job_id: str, name: str) -> str:
+    return f"{reviews_of(tenant, job_id)}{name}"
+
+
+def run(run_id: str, name: str = "") -> str:
+    return f"runs/{run_id}/{name}"
+
+
+def dataset(name: str, version: str, file: str = "") -> str:
+    return f"{name}/{version}/{file}"
+
+
 def job(job_id: str) -> str:
     return f"{PREFIX}job:{job_id}"
 
@@ -160,6 +181,11 @@ def usage(party: str) -> str:
 
 def lock(name: str) -> str:
     return f"{PREFIX}lock:{name}"
+
+
+def training_lease(name: str) -> str:
+    """`name`: a run's id, or that and the number of a part."""
+    return f"{PREFIX}training:{name}"
 
 
 def refusing(model: str) -> str:

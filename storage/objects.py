@@ -27,8 +27,9 @@ from telemetry.metrics import STORE_ERRORS
 
 UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK = "uploads", "results", "models", "batches", "feedback"
 RENDERINGS = "renderings"
+DATASETS, TRAINING = "datasets", "training"
 OUTCOME_TEXT = "segue:outcome"  # the PNG text chunk of a mask
-BUCKETS = (UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK, RENDERINGS)
+BUCKETS = (UPLOADS, RESULTS, MODELS, BATCHES, FEEDBACK, RENDERINGS, DATASETS, TRAINING)
 # The SDK's defaults are five minutes and five retries. With these limits, two attempts fit in a lease.
 TIMEOUT = urllib3.Timeout(connect=2, read=10)
 RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)

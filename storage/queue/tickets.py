@@ -9,23 +9,26 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 
-from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
+from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE, TRAINING_QUEUE
 from storage.tls import redis_options
 
 SEGMENT_BATCH = "worker.segment_batch"
-SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB = (
+SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB, LEARN = (
     "worker.sweep",
     "worker.reconcile",
     "worker.adopt",
     "worker.clean",
     "worker.scrub",
+    "worker.learn",
 )
 RECORD, BACKFILL = "worker.record", "worker.backfill"
+TRAIN = "worker.train"
 # The tasks that each queue accepts; storage/queue/transport.py rejects other messages.
 TASKS = {
     SEGMENT_QUEUE: (SEGMENT_BATCH,),
-    CONTROL_QUEUE: (SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB),
+    CONTROL_QUEUE: (SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB, LEARN),
     RECORDS_QUEUE: (RECORD, BACKFILL),
+    TRAINING_QUEUE: (TRAIN,),
 }
 
 log = logging.getLogger(__name__)
@@ -74,6 +77,10 @@ class Tickets:
         for _ in range(count):
             if not self._send(SEGMENT_BATCH, SEGMENT_QUEUE):
                 return
+
+    def train(self) -> None:
+        """Send one training ticket. A failure is only logged, because the housekeeper sends another."""
+        self._send(TRAIN, TRAINING_QUEUE)
 
     def backfill(self) -> None:
         """Ask the housekeeper to compare the records with the object store. A failure is only logged."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from storage.keys import CONTROL_QUEUE, EVENTS, PREFIX, RECORDS_QUEUE, SEGMENT_QUEUE
+from storage.keys import CONTROL_QUEUE, EVENTS, PREFIX, RECORDS_QUEUE, SEGMENT_QUEUE, TRAINING_QUEUE
 from storage.models import ALIASES
-from storage.objects import BATCHES, FEEDBACK, MODELS, RENDERINGS, RESULTS, UPLOADS
+from storage.objects import BATCHES, DATASETS, FEEDBACK, MODELS, RENDERINGS, RESULTS, TRAINING, UPLOADS
 
 
 class Role(StrEnum):
@@ -22,24 +22,33 @@ class Role(StrEnum):
     WEB = "web"
     WORKER = "worker"
     HOUSEKEEPER = "housekeeper"
+    TRAINER = "trainer"
     OPERATOR = "operator"
 
 
-PROGRAMS = (Role.WEB, Role.WORKER, Role.HOUSEKEEPER)
+PROGRAMS = (Role.WEB, Role.WORKER, Role.HOUSEKEEPER, Role.TRAINER)
 
 # Without the right to list, a store answers "forbidden" for a missing object.
 READ = ("s3:GetObject", "s3:ListBucket")
 WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 ALL = (*READ, *WRITE, "s3:DeleteObject")
 _JOBS = dict.fromkeys((UPLOADS, RESULTS, BATCHES, FEEDBACK, RENDERINGS), ALL)
+_LEARNING = dict.fromkeys((DATASETS, TRAINING), ALL)
 # Bucket, or bucket/key → allowed actions.
 OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
-    Role.WEB: {**_JOBS, MODELS: READ, f"{MODELS}/{ALIASES}": WRITE},
+    Role.WEB: {**_JOBS, **_LEARNING, MODELS: READ, f"{MODELS}/{ALIASES}": WRITE},
     Role.WORKER: {UPLOADS: READ, RESULTS: ALL, MODELS: READ},
-    Role.HOUSEKEEPER: {**_JOBS, MODELS: READ},
+    Role.HOUSEKEEPER: {**_JOBS, **_LEARNING, MODELS: READ},
+    # It publishes candidates, but moves no alias: a version that nobody promoted serves nobody.
+    Role.TRAINER: {
+        **_LEARNING,
+        **dict.fromkeys((UPLOADS, RESULTS, FEEDBACK), READ),
+        MODELS: READ,
+        f"{MODELS}/*/*": WRITE,
+    },
 }
 
-# SQL table → rights of the PostgreSQL user. The worker has none; the operator owns the tables.
+# SQL table → rights of the PostgreSQL user. Worker and trainer have none; the operator owns the tables.
 _RECORD = ("SELECT", "INSERT", "UPDATE")
 TABLES: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.WEB: {
@@ -93,9 +102,9 @@ class Keys:
 
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
-        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*"),
+        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*", "lock:training:*"),
         reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*", "clock"),
-        sends_to=(SEGMENT_QUEUE,),
+        sends_to=(SEGMENT_QUEUE, TRAINING_QUEUE),
     ),
     Role.WORKER: Keys(
         writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected", "memory:*"),
@@ -103,7 +112,11 @@ KEYS: Mapping[Role, Keys] = {
         takes_from=(SEGMENT_QUEUE,),
     ),
     Role.HOUSEKEEPER: Keys(
-        writes=("*",), takes_from=(CONTROL_QUEUE, RECORDS_QUEUE), sends_to=(SEGMENT_QUEUE,), commands=("bgrewriteaof",)
+        writes=("*",), takes_from=(CONTROL_QUEUE, RECORDS_QUEUE), sends_to=(SEGMENT_QUEUE, TRAINING_QUEUE),
+        commands=("bgrewriteaof",),
+    ),
+    Role.TRAINER: Keys(
+        writes=("training:*", "lock:training:*", "unrecorded"), reads=("gone:*",), takes_from=(TRAINING_QUEUE,)
     ),
 }  # fmt: skip
 
