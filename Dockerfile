@@ -1,4 +1,4 @@
-# Targets `web` and `worker`, each with its own code and dependencies. Both run as an unprivileged user.
+# Targets `web`, `worker` and `trainer`, each with its own code and dependencies. All run as an unprivileged user.
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS base
@@ -24,6 +24,7 @@ COPY requirements/${REQUIREMENTS}.txt requirements.txt
 RUN pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY segue.py segue.py
 COPY cli cli
+COPY learning learning
 COPY client/segue_client segue_client
 COPY storage storage
 COPY telemetry telemetry
@@ -31,3 +32,10 @@ COPY model model
 COPY worker worker
 USER 10001
 CMD ["sh", "-c", "exec nice -n 5 celery --quiet -A worker.app worker -Q segment --without-gossip --without-mingle --without-heartbeat"]
+
+FROM worker AS trainer
+USER 0
+COPY requirements/train.txt requirements.txt
+RUN pip install --no-cache-dir --require-hashes -r requirements.txt
+USER 10001
+CMD ["sh", "-c", "exec nice -n 10 celery --quiet -A worker.app worker -P solo -Q training --without-gossip --without-mingle --without-heartbeat"]

@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
+TRAINERS ?= 0
 SEGUE_DATA ?= ../shared/data/pets160
 SEGUE_TRAINING_DATA ?= ../shared/data/pets256
 SEGUE_NETWORKS ?= ../shared/data/trained
@@ -16,7 +17,7 @@ INSTALL = $(BIN)/python -m pip install -q --disable-pip-version-check
 # PYTHONWARNINGS hides a warning that setuptools prints for every editable installation.
 INSTALL_OURS = PYTHONWARNINGS=ignore $(INSTALL) --no-deps --no-build-isolation -e . -e ./client
 ADVISORIES := https://api.osv.dev/v1/vulns/PYSEC-2023-228
-export PORT WORKERS SEGUE_DATA SEGUE_TRAINING_DATA SEGUE_NETWORKS
+export PORT WORKERS TRAINERS SEGUE_DATA SEGUE_TRAINING_DATA SEGUE_NETWORKS
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-faults check format lint types audit bench bench-peers bench-web bench-model soak train export evaluate lock smoke clean
@@ -24,7 +25,7 @@ export PORT WORKERS SEGUE_DATA SEGUE_TRAINING_DATA SEGUE_NETWORKS
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-run: $(VENV)/.run ## Run all processes on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=cores VAR=var
+run: $(VENV)/.run $(if $(filter-out 0,$(TRAINERS)),$(VENV)/.train) ## Run all processes on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=cores TRAINERS=0 VAR=var
 	@exec $(BIN)/python scripts/run.py
 
 test: $(VENV)/.dev ## Run all tests against real services: ARGS="-k mask" selects some, PROCESSES=3 in parallel
@@ -45,7 +46,7 @@ lint: $(VENV)/.dev ## Check style, shell scripts, Dockerfile and compose files
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@for script in deploy/*.sh examples/*.sh scripts/*.sh .ci/run; do sh -n $$script || exit 1; done
 	@$(BIN)/hadolint Dockerfile
-	@$(BIN)/docker-compose --profile monitoring config -q
+	@$(BIN)/docker-compose --profile monitoring --profile training config -q
 	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q
 
 types: $(VENV)/.dev ## Check types with mypy, strict
@@ -89,7 +90,7 @@ evaluate: $(VENV)/.dev ## Measure the shipped model with each engine: ARGS="--ag
 lock: | $(BIN)/python ## Resolve the dependencies again and write requirements/
 	@$(INSTALL) uv
 	@$(COMPILE) --upgrade --extra dev --extra lock pyproject.toml -o requirements/dev.txt
-	@for part in web worker gpu local; do \
+	@for part in web worker train gpu local; do \
 		$(COMPILE) --extra $$part --extra lock -c requirements/dev.txt pyproject.toml -o requirements/$$part.txt || exit 1; done
 	@$(COMPILE) --extra lock -c requirements/dev.txt client/pyproject.toml -o requirements/client.txt
 
@@ -106,8 +107,13 @@ $(VENV)/.run: requirements/local.txt pyproject.toml client/pyproject.toml | $(BI
 	@$(INSTALL_OURS)
 	@touch $@
 
+$(VENV)/.train: requirements/train.txt | $(VENV)/.run
+	@echo "Installing TensorFlow into $(VENV) (a minute or two)"
+	@$(INSTALL) --require-hashes -r requirements/train.txt
+	@touch $@
+
 $(VENV)/.dev: requirements/dev.txt pyproject.toml client/pyproject.toml | $(BIN)/python
 	@echo "Installing the development dependencies into $(VENV) (a few minutes)"
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(INSTALL_OURS)
-	@touch $@ $(VENV)/.run
+	@touch $@ $(VENV)/.run $(VENV)/.train

@@ -48,10 +48,11 @@ def labels_of(root: Path) -> tuple[Label, ...]:
 
 
 def examples(root: Path, split: str) -> list[Example]:
-    """The pairs of `split` ("train", "gate" or "test") under `root`, in the list's order.
+    """The pairs of `split` ("train", "validation", "gate", "held_out" or "test") under `root`, in the list's order.
 
-    The gate's photos choose among epochs, recipes and versions, so they are neither trained nor tested on. A folder
-    without a gate.txt keeps about an eighth of its training list for the gate.
+    The gate's photos choose among recipes and versions, so they are neither trained nor tested on. A folder without a
+    gate.txt keeps about an eighth of its training list for the gate. The validation's photos choose among epochs;
+    without a validation.txt, the gate's do.
 
     Reads three layouts, each with images/{name}.jpg and a list of names ({split}*.txt, so train.txt
     or trainval.txt):
@@ -72,8 +73,10 @@ def examples(root: Path, split: str) -> list[Example]:
 
 
 def _names(lists: Path, split: str) -> list[str]:
+    if split == "validation" and not (lists / "validation.txt").exists():
+        return _names(lists, "gate")
     listing = min(lists.glob(f"{split}*.txt"), default=lists / f"{split}.txt")
-    if split == "test" or (lists / "gate.txt").exists():
+    if split not in ("train", "gate") or (lists / "gate.txt").exists():
         return _listed(listing)
     # The hash of its name decides, so a photo stays where it is when the list grows.
     training = _listed(min(lists.glob("train*.txt"), default=lists / "train.txt"))
@@ -86,36 +89,48 @@ def _listed(listing: Path) -> list[str]:
 
 def duplicates(some: Sequence[Example], others: Sequence[Example]) -> list[tuple[str, str]]:
     """The names of pairs that show the same picture, mirrored or not, whatever their size and compression."""
+    ours, theirs = ([_thumbnail_of(pair.photo) for pair in pairs] for pairs in (some, others))
+    return [(some[i].name, others[j].name) for i, j in same_pictures(ours, theirs)]
+
+
+def same_pictures(some: Sequence[bytes], others: Sequence[bytes]) -> list[tuple[int, int]]:
+    """The indexes of the pairs of thumbnails that show the same picture, mirrored or not."""
     if not some or not others:
         return []
-    ours, theirs = _thumbnails(some), _thumbnails(others)
+    ours, theirs = _normalised(some), _normalised(others)
     mirrored = theirs.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(theirs.shape)
     alike = np.maximum(ours @ theirs.T, ours @ mirrored.T) > SAME_PICTURE
-    return [(some[i].name, others[j].name) for i, j in np.argwhere(alike)]
+    return [(int(i), int(j)) for i, j in np.argwhere(alike)]
 
 
-def _thumbnails(pairs: Sequence[Example]) -> NDArray[np.float32]:
-    """Grey thumbnails with mean 0 and length 1, one a row: their product is the correlation."""
-    rows = []
-    for pair in pairs:
-        with Image.open(pair.photo) as photo:
-            photo.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
-            small = photo.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-        row = np.asarray(small, np.float32).ravel()
-        row -= row.mean()
-        rows.append(row / max(1e-6, float(np.linalg.norm(row))))
-    return np.stack(rows)
+def thumbnail(photo: Image.Image) -> bytes:
+    """THUMBNAIL x THUMBNAIL grey values, row by row."""
+    return photo.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes()
+
+
+def _thumbnail_of(path: Path) -> bytes:
+    with Image.open(path) as photo:
+        photo.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
+        return thumbnail(photo)
+
+
+def _normalised(thumbnails: Sequence[bytes]) -> NDArray[np.float32]:
+    """One row each, with mean 0 and length 1: the product of two is their correlation."""
+    rows = np.stack([np.frombuffer(one, np.uint8) for one in thumbnails]).astype(np.float32)
+    rows -= rows.mean(axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(1e-6, np.linalg.norm(rows, axis=1, keepdims=True)))
 
 
 def training_examples(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
     """The training photos, without those that the gate or the test shows too, and the pairs (left out, its twin)."""
     train = examples(root, "train")
-    judges = [*examples(root, "gate"), *_optional(root, "test")]
+    judges = [pair for split in ("validation", "gate", "test") for pair in optional_examples(root, split)]
     twins = dict(duplicates(train, judges))
     return [pair for pair in train if pair.name not in twins], sorted(twins.items())
 
 
-def _optional(root: Path, split: str) -> list[Example]:
+def optional_examples(root: Path, split: str) -> list[Example]:
+    """As `examples`; none if there is no list."""
     try:
         return examples(root, split)
     except FileNotFoundError:

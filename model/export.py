@@ -87,7 +87,8 @@ class Source:
 def export(source: Source, data: Path, out: Path) -> Card:
     """Make the version `out` (.../{name}/{version}).
 
-    `data`: the training folder; it supplies the labels, the calibration photos, and the gate's for the thresholds.
+    `data`: the training folder; it supplies the labels, the calibration photos, and the validation's for the
+    thresholds.
     """
     labels, manifest = labels_of(data), json.loads(source.manifest.read_text())
     network = load(source.weights, source.network, len(labels), source.size)
@@ -108,7 +109,7 @@ def export(source: Source, data: Path, out: Path) -> Card:
         training=source.training,
     )
     card.save(out)
-    card = replace(card, guarantee=fit(Segmenter(out), examples(data, "gate")))
+    card = replace(card, guarantee=fit(Segmenter(out), examples(data, "validation")))
     card.save(out)
     return card
 

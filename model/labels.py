@@ -40,3 +40,7 @@ def load_labels(path: Path) -> tuple[Label, ...]:
     if len(labels) < 2 or [label.id for label in labels] != list(range(len(labels))):
         raise ValueError(f"{path}: needs two or more labels, with the ids 0, 1, 2, ... in this order")
     return labels
+
+
+def save_labels(path: Path, labels: tuple[Label, ...]) -> None:
+    path.write_text(json.dumps([label.to_dict() for label in labels], indent=1) + "\n")

@@ -16,17 +16,19 @@ from pathlib import Path
 import keras
 
 from model.card import Card
-from model.data import MANIFEST, examples, labels_of, manifest, training_examples
+from model.data import MANIFEST, examples, labels_of, manifest, optional_examples, training_examples
 from model.engines import ENGINES
-from model.training.loop import EPOCHS, Photos, Run
+from model.training.loop import EPOCHS, Photos, Run, Watcher
 from model.training.pictures import curves
 from model.training.recipe import RECIPE, Recipe, Trained
 from model.training.start import starting_point
 from model.training.targets import soft_targets
 
+QUIET = Watcher()
 
-def train(recipe: Recipe, data: Path, out: Path) -> float:
-    """Train on the photos under `data`. Returns the mean IoU of the gate photos, by which the best epoch was chosen.
+
+def train(recipe: Recipe, data: Path, out: Path, watcher: Watcher = QUIET) -> float:
+    """Train on the photos under `data`. Returns the mean IoU of the validation photos at the best epoch.
 
     Raises ValueError, in one line, if the data, the recipe or the folder of the run is not usable.
     """
@@ -37,13 +39,16 @@ def train(recipe: Recipe, data: Path, out: Path) -> float:
     kept, twins = training_examples(data)
     for name, twin in twins:
         print(f"{name} is left out: {twin}, which is kept for judging, shows the same picture", flush=True)
-    photos = Photos(kept, examples(data, "gate"), len(labels))
+    corrections = {pair.name for pair in optional_examples(data, "corrections")}
+    photos = Photos(
+        kept, examples(data, "validation"), len(labels), [pair for pair in kept if pair.name in corrections]
+    )
     out.mkdir(parents=True, exist_ok=True)
     soft = soft_targets(recipe, photos.train, len(labels), out.parent)
     run = Run(recipe, photos, starting_point(recipe, photos.train, len(labels)), out, soft)
     (out / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n")
     (out / MANIFEST).write_text(manifest(data, photos.train))
-    best = run.train()
+    best = run.train(watcher)
     curves(out / EPOCHS)
     return best
 
@@ -76,7 +81,7 @@ def main() -> None:
         best = train(Recipe.load(options.recipe, options.networks, **changes), options.data, options.out)
     except ValueError as error:
         parser.exit(2, f"{error}\n")
-    print(f"mean IoU {best:.4f} on the gate photos → {options.out}")
+    print(f"mean IoU {best:.4f} on the validation photos → {options.out}")
 
 
 if __name__ == "__main__":

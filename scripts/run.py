@@ -60,7 +60,8 @@ def main() -> int:
         return 1
     own = own_variables(var / "secrets", env)
     config = var / "supervisord.conf"
-    config.write_text(supervisor_config(var, int(env["WORKERS"]), own))
+    counts = {"worker": int(env["WORKERS"]), "trainer": int(env["TRAINERS"])}
+    config.write_text(supervisor_config(var, counts, own))
     operator = {**env, **own[Role.OPERATOR]}
     write_settings(var, operator)
     supervisor = subprocess.Popen(
@@ -93,9 +94,10 @@ def environment(var: Path) -> dict[str, str]:
     unused = {name for server in procfile() for name in CREDENTIALS.get(server, ())}
     unused |= {f"{name}_FILE" for name in unused}
     given = {key: value for key, value in os.environ.items() if value and key not in unused}
-    ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", "WORKERS": str(cores()), **given}
+    ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", "WORKERS": str(cores()), "TRAINERS": "0", **given}
     return {
         "MODEL_CACHE": str(var / "models"),
+        "TRAINING_FOLDER": str(var / "training"),
         "SQL_URL": f"sqlite:///{var}/records.db",
         "S3_URL": f"http://127.0.0.1:{ports['S3_PORT']}",
         **ports,
@@ -148,19 +150,20 @@ def in_file(env: Mapping[str, str], name: str) -> str:
     return Path(file).read_text().strip() if file else ""
 
 
-def supervisor_config(var: Path, workers: int, own: Mapping[str, Mapping[str, str]]) -> str:
+def supervisor_config(var: Path, counts: Mapping[str, int], own: Mapping[str, Mapping[str, str]]) -> str:
     head = f"[supervisord]\numask=077\nlogfile={var}/log/supervisord.log\npidfile={var}/supervisord.pid\n"
     sections = [
         PROGRAM.format(
             name=name,
             command=f"exec {command}".replace("'", "'\\''").replace("%", "%%"),
             root=ROOT,
-            count=workers if name == "worker" else 1,
+            count=counts.get(name, 1),
             priority=PRIORITIES.get(name, 10),
             logs=var / "log",
             own=",".join(f'{key}="{value}"' for key, value in own.get(name, {}).items()).replace("%", "%%"),
         )
         for name, command in procfile().items()
+        if counts.get(name, 1)
     ]
     return head + "".join(sections)
 

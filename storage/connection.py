@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from storage.records.api_keys import ApiKeys
     from storage.records.audit import Audit
     from storage.records.jobs import Records
+    from storage.records.runs import RunRecords
     from storage.records.sessions import Sessions
     from storage.records.sql import Database
+    from storage.training.datasets import Datasets
+    from storage.training.runs import Runs
 
 # A thousand requests that wait for one job all read it when it ends. They queue for a connection
 # instead of being refused one.
@@ -73,6 +76,24 @@ class Storage:
         from storage.records.audit import Audit
 
         return Audit(self.database)
+
+    @cached_property
+    def run_records(self) -> "RunRecords":
+        from storage.records.runs import RunRecords
+
+        return RunRecords(self.database)
+
+    @cached_property
+    def datasets(self) -> "Datasets":
+        from storage.training.datasets import Datasets
+
+        return Datasets(self.objects)
+
+    @cached_property
+    def runs(self) -> "Runs":
+        from storage.training.runs import Runs
+
+        return Runs(self.objects)
 
     def close(self) -> None:
         """Close the connections to Redis and SQL. A later use opens new ones."""

@@ -151,12 +151,42 @@ def review(tenant: str, job_id: str, name: str) -> str:
     return f"{reviews_of(tenant, job_id)}{name}"
 
 
+RUNS = "runs/"  # prefix of all runs
+
+
 def run(run_id: str, name: str = "") -> str:
-    return f"runs/{run_id}/{name}"
+    return f"{RUNS}{run_id}/{name}"
 
 
-def dataset(name: str, version: str, file: str = "") -> str:
-    return f"{name}/{version}/{file}"
+def verdict(candidate: str, name: str = "") -> str:
+    return f"gates/{candidate}/{name}"
+
+
+def following_run(run_id: str, kind: str) -> str:
+    """The id of the run that follows `run_id`: always the same, so a repeated submission creates no second one."""
+    return f"run_{run_id[4:16]}{hashlib.sha256(f'{run_id} {kind}'.encode()).hexdigest()[:20]}"
+
+
+def manifests(dataset: str) -> str:
+    """Prefix of the manifests of a data set's versions."""
+    return f"{dataset}/versions/"
+
+
+def manifest(dataset: str, number: int) -> str:
+    return f"{manifests(dataset)}{number}/manifest.json"
+
+
+def ledger(dataset: str) -> str:
+    return f"{dataset}/ledger.json"
+
+
+def base_photo(dataset: str, digest: str, suffix: str) -> str:
+    return f"{dataset}/base/{digest}.{suffix}"
+
+
+def corrections(dataset: str, tenant: str = "", job_id: str = "") -> str:
+    """Prefix of the prepared corrections of a data set, or of one job."""
+    return f"{dataset}/items/" + (f"{tenant}/{job_id}/" if job_id else "")
 
 
 def job(job_id: str) -> str:

@@ -28,6 +28,7 @@ KINDS = {
     "idempotency_in_progress": Kind(409, "A request with this idempotency key is in progress", retryable=True),
     "batch_closed": Kind(409, "The batch is closed"),
     "nothing_to_roll_back": Kind(409, "The alias has no earlier version"),
+    "gate_not_passed": Kind(409, "The gate has not passed the candidate"),
     "request_timeout": Kind(408, "The request arrived too slowly", retryable=True),
     "gone": Kind(410, "The resource was erased"),
     "payload_too_large": Kind(413, "The upload is too large"),

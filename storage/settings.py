@@ -114,6 +114,12 @@ class Settings(BaseSettings):
     model_cache: Path = Path("var/models")
     log_level: str = "INFO"
     log_format: Literal["text", "json"] = "text"
+    training_folder: Path = Path("var/training")
+    training_lease_s: float = Field(default=120, gt=0)
+    learn_s: float = Field(default=15, gt=0)
+    learn_dataset: str = ""
+    learn_after: int = Field(default=0, ge=0)
+    learn_every_s: float = Field(default=0, ge=0)
     otel_exporter_otlp_endpoint: str = ""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     metrics_bind: str = "127.0.0.1"

@@ -195,7 +195,7 @@ def test_redis_in_compose_keeps_the_queue() -> None:
 
 
 def test_the_supervisor_restarts_every_process(tmp_path: Path) -> None:
-    text = RUN["supervisor_config"](tmp_path, workers=3, own={})
+    text = RUN["supervisor_config"](tmp_path, {"worker": 3, "trainer": 0}, own={})
     assert text.count("autorestart=true") == len(RUN["procfile"]())
     worker = text.partition("[program:worker]")[2].partition("[program:")[0]
     assert "numprocs=3" in worker

@@ -1,7 +1,8 @@
-"""Composition root of worker and housekeeper.
+"""Composition root of worker, housekeeper and trainer.
 
 celery -A worker.app worker -Q segment                                  # one per core or GPU: scale this one
 celery -A worker.app worker -B -P threads -c 4 -Q control,records       # housekeeper; several are harmless
+celery -A worker.app worker -P solo -Q training                         # trainer: any number, also none
 """
 
 import functools
@@ -17,8 +18,8 @@ from celery import Celery, signals
 
 from storage import monitoring
 from storage.connection import Storage, connect
-from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
-from storage.queue.tickets import ADOPT, CLEAN, RECONCILE, RECORD, SCRUB, SWEEP, celery_app
+from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE, TRAINING_QUEUE
+from storage.queue.tickets import ADOPT, CLEAN, LEARN, RECONCILE, RECORD, SCRUB, SWEEP, celery_app
 from storage.roles.roles import Role
 from storage.settings import Settings
 from telemetry import logs, metrics
@@ -56,6 +57,7 @@ app.conf.update(
             ("adopt", ADOPT, CONTROL_QUEUE, settings.adopt_s),
             ("clean", CLEAN, CONTROL_QUEUE, settings.clean_s),
             ("scrub", SCRUB, CONTROL_QUEUE, settings.scrub_s),
+            ("learn", LEARN, CONTROL_QUEUE, settings.learn_s),
             ("record", RECORD, RECORDS_QUEUE, settings.record_s),
         )
     },
@@ -107,7 +109,8 @@ def _start_watching(**_: Any) -> None:
     if SEGMENT_QUEUE in app.amqp.queues.consume_from:
         watch.start(connection().jobs, f"{socket.gethostname()}-{os.getpid()}", settings)
     else:
-        monitoring.serve(connection(), Role.HOUSEKEEPER)
+        trains = TRAINING_QUEUE in app.amqp.queues.consume_from
+        monitoring.serve(connection(), Role.TRAINER if trains else Role.HOUSEKEEPER)
 
 
 @signals.task_postrun.connect

@@ -8,16 +8,18 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import redis
 from celery import Task, signals
 
 from storage import monitoring
 from storage.heap import return_large_blocks
 from storage.problems import Unavailable
-from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, RECONCILE, RECORD, SCRUB, SEGMENT_BATCH, SWEEP
+from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, LEARN, RECONCILE, RECORD, SCRUB, SEGMENT_BATCH, SWEEP, TRAIN
 from storage.roles.roles import Role
 from telemetry import traces
 from worker.app import app, connection
 from worker.housekeeping import janitor, scrubber
+from worker.housekeeping import learning as learning_sweep
 from worker.housekeeping import sweeps as housekeeping
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,28 @@ def scrub() -> None:
 @app.task(name=RECORD)
 def record() -> None:
     _recording(lambda recorder: recorder.record(connection()))
+
+
+@app.task(name=LEARN)
+def learn() -> None:
+    _recording(lambda _: learning_sweep.learn(connection()))
+
+
+@app.task(name=TRAIN, acks_late=False)
+def train() -> None:
+    """Do what the learning loop has to do, for hours if need be; runs in a process without a time limit (`-P solo`)."""
+    from celery.worker import state
+
+    from learning.trainer import Trainer  # imports numpy and, for a training, TensorFlow
+
+    def stopping() -> bool:
+        return state.should_stop is not None or state.should_terminate is not None
+
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    try:
+        Trainer(connection(), name, connection().settings.training_folder, stopping).work()
+    except (Unavailable, redis.RedisError) as error:  # the housekeeper sends another ticket
+        log.warning("run_interrupted", extra={"error": str(error)})
 
 
 @app.task(name=BACKFILL)

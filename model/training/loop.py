@@ -1,14 +1,14 @@
 """One training run: epochs over random views, a moving average of the weights, resumable after any kill.
 
 A run's folder holds `state.npz` (everything that a resumed run needs), `epochs.csv` (one line an epoch), and
-`network.weights.h5` (the averaged weights of the best epoch by the gate photos).
+`network.weights.h5` (the averaged weights of the best epoch by the validation photos).
 """
 
 import csv
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from model.training.augmentation import Augmented
 from model.training.batchnorm import settle
 from model.training.losses import soft_segmentation_loss
 from model.training.recipe import Recipe
+from model.training.replay import epoch_photos
 from model.training.targets import Soft
 
 WEIGHTS, STATE, EPOCHS = "network.weights.h5", "state.npz", "epochs.csv"
@@ -33,11 +34,34 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class Photos:
-    """`train`: what the network learns from; `gate`: photos that only choose the best epoch; `classes`: how many."""
+    """`train`: what the network learns from; `validation`: photos that only choose the best epoch.
+
+    `classes`: how many; `corrections`: those of the training photos that recipes may show more often.
+    """
 
     train: list[Example]
-    gate: list[Example]
+    validation: list[Example]
     classes: int
+    corrections: list[Example] = field(default_factory=list)
+
+
+class Watcher:
+    """Hears how a run gets on. What it raises ends the run, which can be resumed after its last epoch."""
+
+    def step(self) -> None:
+        """Called after every batch."""
+
+    def epoch(self, done: dict[str, float], total: int) -> None:
+        """Called when the state of an epoch is in the run's folder. `done`: its figures; `total`: all epochs."""
+
+
+class Steps(keras.callbacks.Callback):  # type: ignore[misc]
+    def __init__(self, watcher: Watcher) -> None:
+        super().__init__()
+        self._watcher = watcher
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras' names
+        self._watcher.step()
 
 
 class Average(keras.callbacks.Callback):  # type: ignore[misc]
@@ -81,13 +105,13 @@ class Run:
         if (folder / STATE).exists():
             self._restore()
 
-    def train(self) -> float:
-        """Train the remaining epochs. Returns the best epoch's mean IoU on the gate photos."""
+    def train(self, watcher: Watcher) -> float:
+        """Train the remaining epochs. Returns the best epoch's mean IoU on the validation photos."""
         while len(self._epochs) < self._recipe.epochs:
             started, epoch = time.monotonic(), len(self._epochs) + 1
             history = self._network.fit(
                 self._batches(epoch), initial_epoch=epoch - 1, epochs=epoch, verbose=0,
-                callbacks=[self._average, *self._monitors()],
+                callbacks=[self._average, Steps(watcher), *self._monitors()],
             )  # fmt: skip
             done: dict[str, float] = {"epoch": epoch, "loss": round(float(history.history["loss"][0]), 4)}
             if epoch % self._recipe.evaluate_every == 0 or epoch == self._recipe.epochs:
@@ -96,12 +120,14 @@ class Run:
             self._epochs.append(done)
             self._save()
             print(done, flush=True)
+            watcher.epoch(done, self._recipe.epochs)
         return self._best
 
     def _batches(self, epoch: int, soft: bool = True) -> Augmented:
         recipe = self._recipe
+        photos = epoch_photos(recipe, self._photos.train, self._photos.corrections, epoch)
         return Augmented(
-            self._photos.train, self._photos.classes, recipe.size, recipe.batch_size, recipe.augmentation,
+            photos, self._photos.classes, recipe.size, recipe.batch_size, recipe.augmentation,
             seed=recipe.seed, epoch=epoch, soft=self._soft if soft else None,
         )  # fmt: skip
 
@@ -127,10 +153,10 @@ class Run:
         return optimizer
 
     def _evaluate(self, epoch: int) -> Scores:
-        """Score the averaged weights on the gate photos, and keep them if they are the best so far."""
+        """Score the averaged weights on the validation photos, and keep them if they are the best so far."""
         averaged = self._average.network
         settle(averaged, self._views(epoch))
-        score = score_network(averaged, self._photos.gate, self._recipe.size, self._photos.classes)
+        score = score_network(averaged, self._photos.validation, self._recipe.size, self._photos.classes)
         if score.mean_iou > self._best:
             self._best = score.mean_iou
             partial = self._folder / f"partial-{WEIGHTS}"

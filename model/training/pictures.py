@@ -21,5 +21,5 @@ def curves(epochs: Path) -> None:
         quality = loss.twinx()
         scored = [row for row in rows if row["mean_iou"]]
         quality.plot([int(row["epoch"]) for row in scored], [float(row["mean_iou"]) for row in scored], marker=".")
-        quality.set_ylabel("mean IoU on the gate photos")
+        quality.set_ylabel("mean IoU on the validation photos")
         figure.savefig(epochs.with_name(CURVES), dpi=120)

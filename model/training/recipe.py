@@ -3,9 +3,9 @@
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 RECIPE = "recipe.json"
 
@@ -47,6 +47,9 @@ class Recipe(_Section):
     `network`, and layers that do not fit start at random, as all do without a start.
     `teachers`: networks whose predictions the new one learns (distillation; Hinton et al. 2015, arXiv:1503.02531);
     `teacher_share`: how much of the target comes from them, the rest from the masks.
+    `epoch_photos`: how many photos an epoch shows, a new random choice each; without it, all of them once.
+    `corrections`: the share of these that are corrections (the list `corrections` of the data), repeated as needed;
+    the rest replays the others, so that the network does not forget them.
     `average`: momentum of the moving average of the weights, which is what a run yields.
     `mixed_precision`: compute in float16, for GPUs.
     """
@@ -62,10 +65,18 @@ class Recipe(_Section):
     warmup: float = Field(0.03, ge=0, lt=1)
     weight_decay: float = 0.03
     average: float = Field(0.9985, ge=0, lt=1)
+    epoch_photos: int | None = Field(None, ge=1)
+    corrections: float = Field(0.0, ge=0, le=1)
     evaluate_every: int = 1
     mixed_precision: bool = False
     seed: int = 1
     augmentation: Augmentation = Augmentation()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.teachers and self.epoch_photos:  # the teachers' predictions are kept by the photo's place in the list
+            raise ValueError("teachers need all photos in each epoch: leave out epoch_photos")
+        return self
 
     @classmethod
     def load(cls, path: Path, networks: Path, **changes: object) -> "Recipe":

@@ -102,7 +102,8 @@ class Keys:
 
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
-        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*", "lock:training:*"),
+        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*",
+                "lock:training:*"),
         reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*", "clock"),
         sends_to=(SEGMENT_QUEUE, TRAINING_QUEUE),
     ),

@@ -1,0 +1,79 @@
+"""Versions of data sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.runs import WaitOption, announce, submit
+from cli.server import connected
+from segue_client.commands.output import JsonOption, fail, say, show_json
+
+app = typer.Typer(no_args_is_help=True, help="Data sets: a base, and the corrections that reviewers accepted.")
+
+
+@app.command("import", epilog="Example: segue data import pets ../data/pets")
+def import_(
+    name: Annotated[str, typer.Argument(help="Name of the new data set.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with images/, masks/, splits/ and labels.json.")],
+) -> None:
+    """Upload photos and masks as version 1 of a data set. Its gate photos are locked from then on.
+
+    Safe to repeat after an interruption.
+    """
+    from learning.data.base import import_base
+    from storage.training.datasets import DatasetError, Split
+
+    def tell(done: int, total: int) -> None:
+        if done % 100 == 0 or done == total:
+            say(f"{done} of {total} photos", err=True)
+
+    with connected() as storage:
+        try:
+            manifest = import_base(storage, name, folder, tell)
+        except (DatasetError, FileNotFoundError, ValueError) as error:
+            fail(f"not imported: {error}")
+    say(f"{manifest.id}: {', '.join(f'{len(manifest.of(split))} {split}' for split in Split if manifest.of(split))}")
+
+
+@app.command(epilog="Example: segue data build pets --teach --wait")
+def build(
+    name: Annotated[str, typer.Argument(help="Name of the data set.")],
+    teach: Annotated[bool, typer.Option("--teach", help="Then train a candidate and let the gate judge it.")] = False,
+    wait: WaitOption = False,
+) -> None:
+    """Make the next version: the base and all accepted corrections."""
+    from storage.training.runs import Kind
+    from storage.training.submitting import TEACH
+
+    with connected() as storage:
+        announce(storage, submit(storage, Kind.BUILD, {"dataset": name}, then=TEACH if teach else ()), wait)
+
+
+@app.command("list", epilog="Example: segue data list")
+def list_(as_json: JsonOption = False) -> None:
+    """List all versions; those that hold erased photos are withdrawn."""
+    with connected() as storage:
+        found = [storage.datasets.manifest(f"{name}/{number}")
+                 for name in storage.datasets.names() for number in storage.datasets.versions(name)]  # fmt: skip
+        withdrawn = {manifest.id: storage.datasets.erased(manifest) for manifest in found}
+    if as_json:
+        show_json([manifest.to_document(withdrawn[manifest.id]) for manifest in found])
+        return
+    for manifest in found:
+        erased = len(withdrawn[manifest.id])
+        state = f"  withdrawn: {erased} photos were erased" if erased else ""
+        say(f"{manifest.id:24} {len(manifest.items):6} photos, {len(manifest.corrections)} corrections{state}")
+
+
+@app.command(epilog="Example: segue data show pets/3")
+def show(version: str) -> None:
+    """Print a version: how many photos of which split, and which corrections it leaves out, and why."""
+    from storage.training.datasets import DatasetError
+
+    with connected() as storage:
+        try:
+            manifest = storage.datasets.manifest(version)
+        except DatasetError as error:
+            fail(str(error))
+        show_json(manifest.to_document(storage.datasets.erased(manifest)))

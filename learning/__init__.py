@@ -1,0 +1,1 @@
+"""The learning loop: from reviewed corrections to a better model version."""

@@ -1,0 +1,51 @@
+"""A training's state in the object store, so that another machine can go on with it."""
+
+import time
+from pathlib import Path
+
+from learning.watch import Watch
+from model.training.loop import EPOCHS, STATE, WEIGHTS, Watcher
+from model.training.pictures import CURVES, curves
+from storage.training import runs
+from storage.training.runs import Runs
+
+EVERY_S = 60.0
+# The weights of the best epoch before the state that knows of them.
+FILES = (WEIGHTS, EPOCHS, STATE)
+
+
+class Checkpoints(Watcher):
+    """Stores the state after an epoch, at most once a minute, and shows the figures of the epochs."""
+
+    def __init__(self, stored: Runs, run_id: str, folder: Path, watch: Watch) -> None:
+        self._runs, self._run_id, self.folder, self._watch = stored, run_id, folder, watch
+        self._stored_at = time.monotonic() - EVERY_S
+        self._log = (stored.get(run_id, runs.LOG) or b"").decode()
+
+    def restore(self) -> None:
+        """Bring the newest stored state to this machine, unless a later one is here already."""
+        if (self.folder / STATE).exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            if content := self._runs.get(self._run_id, name):
+                (self.folder / name).write_bytes(content)
+
+    def step(self) -> None:
+        self._watch.beat()
+
+    def epoch(self, done: dict[str, float], total: int) -> None:
+        self._log += f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())}  {done}\n"
+        if time.monotonic() - self._stored_at >= EVERY_S or done["epoch"] == total:
+            self._store()
+        self._watch.report("training", int(done["epoch"]), total, done)
+
+    def _store(self) -> None:
+        for name in FILES:
+            if (self.folder / name).exists():
+                self._runs.put(self._run_id, name, (self.folder / name).read_bytes())
+        curves(self.folder / EPOCHS)
+        self._runs.put(self._run_id, runs.CURVES, (self.folder / CURVES).read_bytes())
+        self._runs.put(self._run_id, runs.LOG, self._log.encode())
+        self._stored_at = time.monotonic()
+        self._watch.kept()

@@ -1,0 +1,52 @@
+"""Decides what each correction is for, and which ones a version leaves out."""
+
+from collections.abc import Iterable
+
+from learning.data.corrections import Corrected
+from model.data import same_pictures
+from storage.training.datasets import JUDGES, Item, LeftOut, Split
+
+HELD_OUT_SHARE, VALIDATION_SHARE = 0.30, 0.06
+
+
+class Assembly:
+    """The corrections of a version. Add the oldest first: of two that show the same picture, it stays."""
+
+    def __init__(self, base: Iterable[Item]) -> None:
+        self.items: list[Item] = []
+        self.left_out: list[LeftOut] = []
+        self._base = list(base)
+        self._base_thumbnails = [bytes.fromhex(item.thumbnail) for item in self._base]
+        self._thumbnails: list[bytes] = []
+
+    def add(self, one: Corrected, thumbnail: bytes) -> None:
+        """`thumbnail`: of its photo; ignored for a correction that could not be prepared."""
+        twins = [] if one.reason else [self._base[at] for _, at in same_pictures([thumbnail], self._base_thumbnails)]
+        if reason := one.reason or self._refusal(one, thumbnail, twins):
+            self.left_out.append(LeftOut(one.tenant, one.job_id, reason))
+            return
+        split = Split.TRAIN if twins else split_of(one.photo_sha256)
+        self.items.append(
+            Item(
+                f"correction_{one.job_id.removeprefix('job_')}", split, one.photo, one.mask, one.photo_sha256,
+                one.mask_sha256, tenant=one.tenant, job_id=one.job_id, decided_by=one.decided_by,
+                decided_ms=one.decided_ms,
+            )
+        )  # fmt: skip
+        self._thumbnails.append(thumbnail)
+
+    def _refusal(self, one: Corrected, thumbnail: bytes, twins: list[Item]) -> str:
+        if judged := [twin for twin in twins if twin.split in JUDGES]:
+            return f"it shows the same picture as {judged[0].name}, which is kept for judging"
+        alike = same_pictures([thumbnail], self._thumbnails)
+        same = [self.items[at].job_id for _, at in alike]
+        same += [item.job_id for item in self.items if item.photo_sha256 == one.photo_sha256]
+        return f"it shows the same picture as {same[0]}" if same else ""
+
+
+def split_of(photo_sha256: str) -> Split:
+    """The photo's content decides, so that it stays where it is in every version."""
+    share = int(photo_sha256[:8], 16) / 2**32
+    if share < HELD_OUT_SHARE:
+        return Split.HELD_OUT
+    return Split.VALIDATION if share < HELD_OUT_SHARE + VALIDATION_SHARE else Split.TRAIN

@@ -1,0 +1,1 @@
+"""What a trainer does in each kind of run."""

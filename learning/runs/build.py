@@ -1,0 +1,116 @@
+"""Builds a data set version: the base of the one before, and the accepted corrections.
+
+The first step writes down which corrections there are. Then any number of trainers prepare parts of that list, and
+the last step puts the version together. What an earlier version holds already is not prepared again.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from learning.data.corrections import Corrected, prepare_correction
+from learning.data.splits import Assembly
+from learning.steps import Place, Step, finish
+from learning.watch import Watch
+from storage.connection import Storage
+from storage.training import reviews
+from storage.training.datasets import Item, Manifest, Split
+from storage.training.runs import Spec
+
+PLAN = "plan.json"
+PART = 16  # corrections that a trainer prepares under one lease
+MOST_TICKETS = 16
+DOWNLOADERS = 8
+
+
+def steps(place: Place, spec: Spec) -> list[Step]:
+    storage, runs = place.storage, place.storage.runs
+    content = runs.get(spec.id, PLAN)
+    if content is None:
+        return [Step("plan", lambda: runs.get(spec.id, PLAN) is not None, partial(_plan, storage, spec))]
+    plan = json.loads(content)
+    done, parts = runs.parts(spec.id), range(-(-len(plan["corrections"]) // PART))
+    if waiting := [number for number in parts if number not in done]:
+        return [
+            Step(
+                str(number),
+                partial(_part_is_done, storage, spec, number),
+                partial(_prepare, storage, spec, plan, number),
+            )
+            for number in waiting
+        ]
+    return [Step("", lambda: runs.outcome(spec.id) is not None, partial(_assemble, storage, spec, plan))]
+
+
+def _plan(storage: Storage, spec: Spec, watch: Watch) -> None:
+    """Write down the version before and the accepted corrections, the oldest first."""
+    watch.report("planning")
+    parent = storage.datasets.manifest(spec.parameters["dataset"])
+    found = sorted((review.job_id, review.tenant) for review in reviews.accepted(storage.objects))
+    plan = {"parent": parent.number, "corrections": [{"tenant": tenant, "job_id": job_id} for job_id, tenant in found]}
+    storage.runs.put(spec.id, PLAN, json.dumps(plan).encode())
+    for _ in range(min(MOST_TICKETS, len(found) // PART)):  # this trainer takes one part itself
+        storage.tickets.train()
+
+
+def _part_is_done(storage: Storage, spec: Spec, number: int) -> bool:
+    return number in storage.runs.parts(spec.id)
+
+
+def _prepare(storage: Storage, spec: Spec, plan: dict[str, Any], number: int, watch: Watch) -> None:
+    parent = _parent(storage, spec, plan)
+    known = {item.job_id: item for item in parent.corrections}
+    prepared = []
+    for entry in plan["corrections"][number * PART : (number + 1) * PART]:
+        watch.beat()
+        review = reviews.load(storage.objects, entry["tenant"], entry["job_id"])
+        if review and review.decision and review.accepted:
+            found = prepare_correction(storage, parent, review, review.decision, known.get(review.job_id))
+            prepared.append(asdict(found))
+    storage.runs.put(spec.id, f"parts/{number}.json", json.dumps(prepared).encode())
+    done = len(storage.runs.parts(spec.id))
+    watch.report("preparing", done, -(-len(plan["corrections"]) // PART))
+
+
+def _assemble(storage: Storage, spec: Spec, plan: dict[str, Any], watch: Watch) -> None:
+    watch.report("assembling")
+    parent = _parent(storage, spec, plan)
+    prepared = list(_prepared(storage, spec))
+    while True:
+        manifest = _assembled(storage, spec, parent, prepared)
+        storage.datasets.publish(manifest)
+        if not storage.datasets.erased(manifest):
+            break
+        storage.datasets.withdraw(manifest)  # a photo was erased just now: leave it out
+    held_out = len(manifest.of(Split.HELD_OUT))
+    result = {"dataset": manifest.id, "corrections": len(manifest.corrections), "held_out": held_out,
+              "left_out": len(manifest.left_out)}  # fmt: skip
+    finish(storage, spec, result)
+
+
+def _assembled(storage: Storage, spec: Spec, parent: Manifest, prepared: list[Corrected]) -> Manifest:
+    stored = storage.datasets.stored_corrections(parent.name)
+    there = [one for one in prepared if one.reason or {one.photo, one.mask} <= stored]
+    with ThreadPoolExecutor(DOWNLOADERS) as pool:
+        thumbnails = list(pool.map(lambda one: b"" if one.reason else one.thumbnail(storage), there))
+    base: tuple[Item, ...] = tuple(item for item in parent.items if not item.job_id)
+    assembly = Assembly(base)
+    for one, thumbnail in zip(there, thumbnails, strict=True):
+        assembly.add(one, thumbnail)
+    return replace(
+        parent, number=spec.parameters["number"], parent=parent.number, created_ms=spec.created_ms,
+        items=(*base, *assembly.items), left_out=tuple(assembly.left_out),
+    )  # fmt: skip
+
+
+def _prepared(storage: Storage, spec: Spec) -> Iterator[Corrected]:
+    for number in sorted(storage.runs.parts(spec.id)):
+        for entry in json.loads(storage.runs.get(spec.id, f"parts/{number}.json") or b"[]"):
+            yield Corrected(**entry)
+
+
+def _parent(storage: Storage, spec: Spec, plan: dict[str, Any]) -> Manifest:
+    return storage.datasets.manifest(f"{spec.parameters['dataset']}/{plan['parent']}")

@@ -1,0 +1,22 @@
+"""Ranks the jobs that wait in the review inbox."""
+
+from typing import Any
+
+from learning.review.scores import score_waiting
+from learning.steps import Place, Step, whole
+from learning.watch import Watch
+from storage.training.runs import Spec
+
+PAGE = 32
+
+
+def steps(place: Place, spec: Spec) -> list[Step]:
+    return whole(place, spec, score)
+
+
+def score(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:  # noqa: ARG001 - the same for all kinds
+    scored = 0
+    while found := score_waiting(place.storage, place.folder, PAGE):
+        scored += found
+        watch.report("scoring", scored)
+    return {"scored": scored}

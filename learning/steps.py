@@ -1,0 +1,53 @@
+"""What the kinds of runs have in common."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from learning.watch import Watch
+from storage import keys
+from storage.connection import Storage
+from storage.training import submitting
+from storage.training.runs import Kind, Outcome, Spec, Status
+
+
+@dataclass(frozen=True)
+class Step:
+    """A piece of a run that one trainer does under a lease. Repeating it changes nothing.
+
+    `name`: "" for a run in one piece; `done`: whether another trainer has done it meanwhile.
+    """
+
+    name: str
+    done: Callable[[], bool]
+    do: Callable[[Watch], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """`storage`, and a folder on this machine for the run's files; nothing in it is needed to resume."""
+
+    storage: Storage
+    folder: Path
+
+
+def whole(place: Place, spec: Spec, do: Callable[[Place, Spec, Watch], dict[str, Any]]) -> list[Step]:
+    """The only step of a run in one piece; `do` returns the run's result."""
+
+    def finished() -> bool:
+        return place.storage.runs.outcome(spec.id) is not None
+
+    return [Step("", finished, lambda watch: finish(place.storage, spec, do(place, spec, watch)))]
+
+
+def finish(storage: Storage, spec: Spec, result: dict[str, Any]) -> None:
+    """Submit the run that follows, then store the outcome: a kill between the two repeats the submission."""
+    if spec.then:
+        (kind, parameters), rest = spec.then[0], spec.then[1:]
+        wanted = submitting.PARAMETERS[Kind(kind)].model_fields
+        known = {name: value for name, value in result.items() if name in wanted}
+        following = keys.following_run(spec.id, kind)
+        submitting.submit(storage, Kind(kind), {**known, **parameters}, spec.created_by, then=rest, run_id=following)
+        result = {**result, "next": following}
+    storage.runs.finish(spec.id, Outcome(Status.SUCCEEDED, result))

@@ -1,0 +1,1 @@
+"""What the learning loop stores: reviews, data set versions, runs."""

@@ -1,0 +1,34 @@
+"""The gate's verdicts on candidates, in the object store.
+
+gates/{name}/{version}/{digest of the held-out corrections}.sealed.json    with all figures; for the record
+gates/{name}/{version}/{the same}.json                                     outcome and reasons; for everybody
+"""
+
+import json
+from typing import Any
+
+from storage import keys
+from storage.objects import TRAINING, MinioObjects
+
+SEALED, PUBLIC = "sealed.json", "json"
+
+
+def store(objects: MinioObjects, candidate: str, held_out: str, sealed: dict[str, Any], public: dict[str, Any]) -> None:
+    """Store the public part, then the sealed one: a sealed part means that both are there."""
+    for document, suffix in ((public, PUBLIC), (sealed, SEALED)):
+        key = keys.verdict(candidate, f"{held_out}.{suffix}")
+        objects.put(TRAINING, key, json.dumps(document).encode(), "application/json")
+
+
+def sealed(objects: MinioObjects, candidate: str, held_out: str) -> dict[str, Any] | None:
+    content = objects.get(TRAINING, keys.verdict(candidate, f"{held_out}.{SEALED}"))
+    return dict(json.loads(content)) if content else None
+
+
+def newest(objects: MinioObjects, candidate: str) -> dict[str, Any] | None:
+    """The public part of the newest verdict on the candidate; None if it was never judged."""
+    found = [listed for listed in objects.listing(TRAINING, keys.verdict(candidate)) if SEALED not in listed.key]
+    if not found:
+        return None
+    last = max(found, key=lambda listed: listed.modified_ms)
+    return dict(json.loads(objects.get(TRAINING, last.key) or b"null"))

@@ -1,0 +1,179 @@
+"""Runs, data sets and candidates of the learning loop. Requires the scope `admin`."""
+
+from typing import Any, TypeVar
+
+from flask import Blueprint, Response, jsonify, request
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from storage.models import Alias
+from storage.problems import Problem
+from storage.records.audit_event import Action
+from storage.training import candidates, submitting
+from storage.training.candidates import Candidate
+from storage.training.datasets import DatasetError, Manifest
+from storage.training.runs import CURVES, LOG, Kind, Run
+from web.access.auditing import note
+from web.access.caller import caller
+from web.documents import timestamp
+from web.errors import invalid
+from web.services import connected
+
+blueprint = Blueprint("training", __name__, url_prefix="/v1/training")
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Wanted(BaseModel):
+    """`parameters`: of the kind, as in the run's document. `teach`: after a build, train a candidate and judge it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    parameters: dict[str, Any] = {}
+    teach: bool = False
+
+
+@blueprint.get("/runs")
+def runs() -> Response:
+    """List all runs, the newest first."""
+    found = connected().runs
+    data = [run for run_id in reversed(found.ids()) if (run := found.find(run_id))]
+    return jsonify(object="list", data=[_run(run) for run in data])
+
+
+@blueprint.post("/runs")
+def submit() -> tuple[Response, int]:
+    """Submit a run: rank the inbox, build a data set version, train a candidate, or let the gate judge one."""
+    wanted, storage = _body(Wanted), connected()
+    if wanted.teach and wanted.kind is not Kind.BUILD:
+        raise Problem("invalid_request", "teach: only after a build.")
+    then = submitting.TEACH if wanted.teach else ()
+    try:
+        spec = submitting.submit(storage, wanted.kind, wanted.parameters, caller().name, then=then)
+    except DatasetError as error:
+        raise Problem("unknown_dataset", f"{error}.") from error
+    note(Action.RUN_SUBMITTED, spec.id, spec.kind)
+    return jsonify(_run(_find(spec.id))), 202
+
+
+@blueprint.get("/runs/<run_id>")
+def run(run_id: str) -> Response:
+    """Get a run: what it was asked for, how far it is, how it ended."""
+    return jsonify(_run(_find(run_id)))
+
+
+@blueprint.post("/runs/<run_id>/cancel")
+def cancel(run_id: str) -> Response:
+    """Ask for the run's end. Its trainer stops between two pieces of work."""
+    found = _find(run_id)
+    if found.outcome:
+        raise Problem("already_terminal", f"The run's status is {found.status}.")
+    connected().runs.cancel(run_id)
+    connected().tickets.train()
+    note(Action.RUN_CANCELED, run_id)
+    return jsonify(_run(_find(run_id)))
+
+
+@blueprint.get("/runs/<run_id>/log")
+def log(run_id: str) -> Response:
+    """Get a training's log: one line an epoch."""
+    return Response(_file(run_id, LOG), content_type="text/plain; charset=utf-8")
+
+
+@blueprint.get("/runs/<run_id>/curves")
+def curves(run_id: str) -> Response:
+    """Get a training's curves of loss and quality as a picture."""
+    return Response(_file(run_id, CURVES), content_type="image/png")
+
+
+@blueprint.get("/datasets")
+def datasets() -> Response:
+    """List all versions of all data sets."""
+    found = connected().datasets
+    manifests = [found.manifest(f"{name}/{number}") for name in found.names() for number in found.versions(name)]
+    return jsonify(object="list", data=[_dataset(manifest) for manifest in manifests])
+
+
+@blueprint.get("/datasets/<name>/<number>")
+def dataset(name: str, number: str) -> Response:
+    """Get a version: how many photos of which split, and which corrections it leaves out, and why."""
+    try:
+        return jsonify(_dataset(connected().datasets.manifest(f"{name}/{number}")))
+    except DatasetError as error:
+        raise Problem("not_found", f"{error}.") from error
+
+
+@blueprint.get("/candidates")
+def listing() -> Response:
+    """List the candidates with the gate's verdicts, the newest first."""
+    return jsonify(object="list", data=[_candidate(one) for one in candidates.listing(connected())])
+
+
+@blueprint.post("/candidates/<name>/<version>/promote")
+def promote(name: str, version: str) -> Response:
+    """Point `stable` at a candidate that has passed the gate against the version that is stable now."""
+    candidates.promote(connected(), f"{name}/{version}")
+    note(Action.MODEL_PROMOTED, f"{name}/{version}", Alias.STABLE)
+    return jsonify(object="aliases", aliases=connected().models.history())
+
+
+def _find(run_id: str) -> Run:
+    return connected().runs.find(run_id) or _not_found("run")
+
+
+def _file(run_id: str, name: str) -> bytes:
+    found = _find(run_id)
+    return connected().runs.get(found.spec.id, name) or _not_found("file")
+
+
+def _not_found(what: str) -> Any:
+    raise Problem("not_found", f"There is no such {what}.")
+
+
+def _body(kind: type[T]) -> T:
+    if request.mimetype != "application/json":
+        raise Problem("unsupported_media_type", "Send application/json.")
+    try:
+        return kind.model_validate_json(request.get_data())
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+def _run(found: Run) -> dict[str, Any]:
+    spec, progress, outcome = found.spec, found.progress, found.outcome
+    path = f"{request.script_root}{blueprint.url_prefix}/runs/{spec.id}"
+    return {
+        "id": spec.id,
+        "object": "run",
+        "kind": spec.kind,
+        "status": found.status,
+        "parameters": spec.parameters,
+        "created_by": spec.created_by,
+        "created_at": timestamp(spec.created_ms),
+        "finished_at": timestamp(outcome.finished_ms) if outcome else None,
+        "progress": {"stage": progress.stage, "done": progress.done, "total": progress.total, "figures": progress.figures},
+        "trainer": progress.trainer,
+        "cancel_requested": found.canceled,
+        "result": outcome.result if outcome else {},
+        "reason": outcome.reason if outcome else "",
+        "links": {"self": path, "cancel": f"{path}/cancel", "log": f"{path}/log", "curves": f"{path}/curves"},
+    }
+
+
+def _dataset(manifest: Manifest) -> dict[str, Any]:
+    found = manifest.to_document(connected().datasets.erased(manifest))
+    return {**found, "object": "dataset", "created_at": timestamp(found.pop("created_ms"))}
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "id": candidate.version,
+        "object": "candidate",
+        "dataset": candidate.dataset,
+        "start": candidate.start,
+        "run": candidate.run,
+        "published_at": timestamp(candidate.published_ms),
+        "metrics": candidate.metrics,
+        "outcome": candidate.outcome,
+        "verdict": candidate.verdict,
+    }
