@@ -110,12 +110,13 @@ def _thumbnails(pairs: Sequence[Example]) -> NDArray[np.float32]:
 def training_examples(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
     """The training photos, without those that the gate or the test shows too, and the pairs (left out, its twin)."""
     train = examples(root, "train")
-    judges = [*examples(root, "gate"), *_optional(root, "test")]
+    judges = [*examples(root, "gate"), *examples_if_listed(root, "test")]
     twins = dict(duplicates(train, judges))
     return [pair for pair in train if pair.name not in twins], sorted(twins.items())
 
 
-def _optional(root: Path, split: str) -> list[Example]:
+def examples_if_listed(root: Path, split: str) -> list[Example]:
+    """As `examples`, but none if there is no list."""
     try:
         return examples(root, split)
     except FileNotFoundError:

@@ -1,0 +1,1 @@
+"""The learning loop: from corrected masks to a candidate version and its promotion."""
