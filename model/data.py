@@ -124,13 +124,13 @@ def _normalised(thumbnails: Sequence[bytes]) -> NDArray[np.float32]:
 def training_examples(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:
     """The training photos, without those that the gate or the test shows too, and the pairs (left out, its twin)."""
     train = examples(root, "train")
-    judges = [pair for split in ("validation", "gate", "test") for pair in optional_examples(root, split)]
+    judges = [pair for split in ("validation", "gate", "test") for pair in examples_if_listed(root, split)]
     twins = dict(duplicates(train, judges))
     return [pair for pair in train if pair.name not in twins], sorted(twins.items())
 
 
-def optional_examples(root: Path, split: str) -> list[Example]:
-    """As `examples`; none if there is no list."""
+def examples_if_listed(root: Path, split: str) -> list[Example]:
+    """As `examples`; but none if there is no list."""
     try:
         return examples(root, split)
     except FileNotFoundError:

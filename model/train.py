@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 
 from model.card import Card
-from model.data import MANIFEST, examples, labels_of, manifest, optional_examples, training_examples
+from model.data import MANIFEST, examples, labels_of, manifest, examples_if_listed, training_examples
 from model.engines import ENGINES
 from model.training.loop import EPOCHS, Photos, Run, Watcher
 from model.training.pictures import curves
@@ -39,7 +39,7 @@ def train(recipe: Recipe, data: Path, out: Path, watcher: Watcher = QUIET) -> fl
     kept, twins = training_examples(data)
     for name, twin in twins:
         print(f"{name} is left out: {twin}, which is kept for judging, shows the same picture", flush=True)
-    corrections = {pair.name for pair in optional_examples(data, "corrections")}
+    corrections = {pair.name for pair in examples_if_listed(data, "corrections")}
     photos = Photos(
         kept, examples(data, "validation"), len(labels), [pair for pair in kept if pair.name in corrections]
     )

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from learning.data.prepare import prepare
-from model.data import Example, examples, labels_of, optional_examples, same_pictures
+from model.data import Example, examples, labels_of, examples_if_listed, same_pictures
 from storage import clock, keys
 from storage.connection import Storage
 from storage.objects import DATASETS
@@ -48,7 +48,7 @@ def _split_pairs(folder: Path) -> Iterator[tuple[Split, Example]]:
         yield Split.VALIDATION if pair.name in validation else Split.TRAIN, pair
     for pair in examples(folder, "gate"):
         yield Split.GATE, pair
-    for pair in optional_examples(folder, "test"):
+    for pair in examples_if_listed(folder, "test"):
         yield Split.TEST, pair
 
 

@@ -44,14 +44,16 @@ class Judged:
         return mean_iou_of(self.confusion)
 
     def groups(self, smallest: int = 1) -> dict[str, Scores]:
-        """The scores by what stands before the last _ of the photos' names; for the pets, that is the breed.
-
-        Groups of fewer than `smallest` photos are left out.
-        """
+        """The scores of each group of photos. Groups of fewer than `smallest` photos are left out."""
         found: dict[str, list[Confusion]] = {}
         for name, one in zip(self.names, self.confusion, strict=True):
-            found.setdefault(name.rpartition("_")[0], []).append(one)
+            found.setdefault(group_of(name), []).append(one)
         return {group: Scores(np.sum(ones, axis=0)) for group, ones in found.items() if len(ones) >= smallest}
+
+
+def group_of(name: str) -> str:
+    """What stands before the last _ of a photo's name; for the pets, that is the breed."""
+    return name.rpartition("_")[0]
 
 
 def judge(segmenter: Segmenter, pairs: list[Example], own_size: bool) -> Judged:
