@@ -9,17 +9,16 @@ from model.training.pictures import CURVES, curves
 from storage.training import runs
 from storage.training.runs import Runs
 
-EVERY_S = 60.0
 # The weights of the best epoch before the state that knows of them.
 FILES = (WEIGHTS, EPOCHS, STATE)
 
 
 class Checkpoints(Watcher):
-    """Stores the state after an epoch, at most once a minute, and shows the figures of the epochs."""
+    """Stores the state after an epoch, at most every `every_s`, and shows the figures of the epochs."""
 
-    def __init__(self, stored: Runs, run_id: str, folder: Path, watch: Watch) -> None:
+    def __init__(self, stored: Runs, run_id: str, folder: Path, watch: Watch, every_s: float) -> None:
         self._runs, self._run_id, self.folder, self._watch = stored, run_id, folder, watch
-        self._stored_at = time.monotonic() - EVERY_S
+        self._every_s, self._stored_at = every_s, time.monotonic() - every_s
         self._log = (stored.get(run_id, runs.LOG) or b"").decode()
 
     def restore(self) -> None:
@@ -36,7 +35,7 @@ class Checkpoints(Watcher):
 
     def epoch(self, done: dict[str, float], total: int) -> None:
         self._log += f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())}  {done}\n"
-        if time.monotonic() - self._stored_at >= EVERY_S or done["epoch"] == total:
+        if time.monotonic() - self._stored_at >= self._every_s or done["epoch"] == total:
             self._store()
         self._watch.report("training", int(done["epoch"]), total, done)
 

@@ -115,6 +115,7 @@ class Settings(BaseSettings):
     log_level: str = "INFO"
     log_format: Literal["text", "json"] = "text"
     training_folder: Path = Path("var/training")
+    checkpoint_s: float = Field(default=60, ge=0)
     training_lease_s: float = Field(default=120, gt=0)
     learn_s: float = Field(default=15, gt=0)
     learn_dataset: str = ""

@@ -28,7 +28,8 @@ def train(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     data, start, run = place.folder / manifest.id.replace("/", "-"), place.folder / "start", place.folder / "run"
     bring(storage, manifest, data, (Split.TRAIN, Split.VALIDATION), watch.beat)
     storage.models.fetch(wanted.start, start, ENGINES["tensorflow"].file)
-    candidate.train(candidate.recipe(wanted, start), data, Checkpoints(storage.runs, spec.id, run, watch))
+    checkpoints = Checkpoints(storage.runs, spec.id, run, watch, every_s=storage.settings.checkpoint_s)
+    candidate.train(candidate.recipe(wanted, start), data, checkpoints)
     watch.report("exporting")
     made = place.folder / wanted.candidate
     candidate.export(run, data, made, {"dataset": wanted.dataset, "start": wanted.start, "run": spec.id})
