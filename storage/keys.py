@@ -22,6 +22,7 @@ CLOCK = f"{PREFIX}clock"
 RETAINED = f"{PREFIX}retained"
 UNRECORDED = f"{PREFIX}unrecorded"
 PROGRESS = f"{PREFIX}progress"
+ERASING = f"{PREFIX}training:erasing"
 ENGINES = f"{PREFIX}engines"
 FUNCTIONS = f"{PREFIX}functions"
 REJECTED = f"{PREFIX}rejected"
@@ -30,6 +31,7 @@ COUNTERS = f"{PREFIX}counters"
 Owner = tuple[str, str]  # tenant, job or batch id
 
 _ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
+_REVIEWS = re.compile(r"reviews/([^/]+)/(job_[0-9a-f]{32})/[^/]*")
 
 
 class Lane(StrEnum):
@@ -151,12 +153,23 @@ def review(tenant: str, job_id: str, name: str) -> str:
     return f"{reviews_of(tenant, job_id)}{name}"
 
 
+def reviewed(key: str) -> Owner | None:
+    """Tenant and job id from `reviews_of` or a key below it; None for any other key."""
+    found = _REVIEWS.fullmatch(key)
+    return (found.group(1), found.group(2)) if found else None
+
+
 def run(run_id: str, name: str = "") -> str:
     return f"runs/{run_id}/{name}"
 
 
 def dataset(name: str, version: str, file: str = "") -> str:
     return f"{name}/{version}/{file}"
+
+
+def dataset_items(name: str, tenant: str, job_id: str) -> str:
+    """Prefix of what the versions of a data set share of a job."""
+    return f"{name}/items/{tenant}/{job_id}/"
 
 
 def job(job_id: str) -> str:

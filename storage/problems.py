@@ -27,6 +27,7 @@ KINDS = {
     "not_retryable": Kind(409, "Only a job without a mask can be retried"),
     "idempotency_in_progress": Kind(409, "A request with this idempotency key is in progress", retryable=True),
     "batch_closed": Kind(409, "The batch is closed"),
+    "no_consent": Kind(409, "The sender did not consent to training"),
     "nothing_to_roll_back": Kind(409, "The alias has no earlier version"),
     "request_timeout": Kind(408, "The request arrived too slowly", retryable=True),
     "gone": Kind(410, "The resource was erased"),

@@ -1,0 +1,1 @@
+"""What the learning loop keeps: reviews, and later data sets and runs."""
