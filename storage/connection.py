@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from storage.records.api_keys import ApiKeys
     from storage.records.audit import Audit
     from storage.records.jobs import Records
+    from storage.records.reviews import Reviews
     from storage.records.runs import RunRecords
     from storage.records.sessions import Sessions
     from storage.records.sql import Database
@@ -58,6 +59,12 @@ class Storage:
         from storage.records.jobs import Records
 
         return Records(self.database)
+
+    @cached_property
+    def reviews(self) -> "Reviews":
+        from storage.records.reviews import Reviews
+
+        return Reviews(self.database)
 
     @cached_property
     def api_keys(self) -> "ApiKeys":

@@ -12,6 +12,8 @@ from typing import Any
 from storage import keys
 from storage.objects import FEEDBACK, MinioObjects
 from storage.queue.jobs import RedisJobs
+from storage.training import reviews
+from storage.training.reviews import Consent
 
 # The text users agree to. It is stored with each consent, so a new wording leaves earlier ones as they are.
 CONSENT = "This photo and its corrected mask may be kept and used to train better models, until I erase the job."
@@ -43,12 +45,18 @@ class Feedback:
 
 
 def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes | None) -> None:
-    """Store the mask, then the feedback, then queue the feedback for the SQL records."""
+    """Store the mask, then the feedback, then queue the feedback for the SQL records.
+
+    With a consent, the job enters the review inbox.
+    """
     if mask is not None:
         objects.put(FEEDBACK, given.mask_key, mask, "image/png")
     key = keys.feedback(given.tenant, given.job_id, given.id, "json")
     objects.put(FEEDBACK, key, json.dumps(asdict(given)).encode(), "application/json")
     jobs.outbox.note(key)
+    if given.consent_training:
+        consent = Consent(given.id, given.verdict, given.model, given.mask_key, given.consent_wording, given.created_ms)
+        reviews.store_consent(objects, jobs, given.tenant, given.job_id, consent)
 
 
 def load(objects: MinioObjects, key: str) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ CLOCK = f"{PREFIX}clock"
 RETAINED = f"{PREFIX}retained"
 UNRECORDED = f"{PREFIX}unrecorded"
 PROGRESS = f"{PREFIX}progress"
+ERASING = f"{PREFIX}training:erasing"
 ENGINES = f"{PREFIX}engines"
 FUNCTIONS = f"{PREFIX}functions"
 REJECTED = f"{PREFIX}rejected"
@@ -30,6 +31,7 @@ COUNTERS = f"{PREFIX}counters"
 Owner = tuple[str, str]  # tenant, job or batch id
 
 _ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
+_REVIEWS = re.compile(r"reviews/([^/]+)/(job_[0-9a-f]{32})/[^/]*")
 
 
 class Lane(StrEnum):
@@ -154,6 +156,12 @@ def review(tenant: str, job_id: str, name: str) -> str:
 RUNS = "runs/"  # prefix of all runs
 
 
+def reviewed(key: str) -> Owner | None:
+    """Tenant and job id from `reviews_of` or a key below it; None for any other key."""
+    found = _REVIEWS.fullmatch(key)
+    return (found.group(1), found.group(2)) if found else None
+
+
 def run(run_id: str, name: str = "") -> str:
     return f"{RUNS}{run_id}/{name}"
 
@@ -184,8 +192,8 @@ def base_photo(dataset: str, digest: str, suffix: str) -> str:
     return f"{dataset}/base/{digest}.{suffix}"
 
 
-def corrections(dataset: str, tenant: str = "", job_id: str = "") -> str:
-    """Prefix of the prepared corrections of a data set, or of one job."""
+def dataset_items(dataset: str, tenant: str = "", job_id: str = "") -> str:
+    """Prefix of the prepared corrections that the versions of a data set share: all, or those of one job."""
     return f"{dataset}/items/" + (f"{tenant}/{job_id}/" if job_id else "")
 
 

@@ -13,6 +13,7 @@ from storage.objects import RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem
 from storage.queue.answers import Cancellation, Verdict
 from storage.queue.jobs import RedisJobs
+from storage.training import erasure, reviews
 
 RETRYABLE = (Status.FAILED, Status.EXPIRED, Status.CANCELED)  # ended without a mask
 VERDICTS = {
@@ -69,12 +70,28 @@ def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> 
 
 
 def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> bool:
-    """Erase the job: pending set → upload → results → renderings → feedback → job hash.
+    """Erase the job: pending set → training copies → upload → results → renderings → feedback → job hash.
 
     In this order no recovery can bring it back. The recorder erases it from SQL seconds later. If
-    erasing is interrupted, the janitor completes it. Returns False for a running job, which stays
-    as it is.
+    erasing is interrupted, the janitor completes it. A job past its retention may still have
+    training copies. Returns False for a running job, which stays as it is.
     """
+    jobs.erasing.mark(tenant, job_id)
+    if jobs.begin_erase(job_id) is Status.RUNNING:
+        jobs.erasing.unmark(tenant, job_id)
+        return False
+    erasure.erase(objects, jobs, tenant, job_id)
+    forget(objects, jobs, tenant, job_id)
+    return True
+
+
+def expire(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> bool:
+    """Erase the job at the end of its retention, as `erase` does; accepted training copies remain.
+
+    Unless `erase` was interrupted: then erase those too.
+    """
+    if jobs.erasing.marked(tenant, job_id):
+        return erase(objects, jobs, tenant, job_id)
     if jobs.begin_erase(job_id) is Status.RUNNING:
         return False
     forget(objects, jobs, tenant, job_id)
@@ -82,11 +99,12 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> b
 
 
 def forget(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:
-    """Erase the data of a job that is neither leased nor waiting."""
+    """Erase the data of a job that is neither leased nor waiting, except accepted training copies."""
     objects.remove(UPLOADS, keys.upload(tenant, job_id))
     _remove_results(objects, tenant, job_id)
     renderings.erase(objects, tenant, job_id)
     feedback.erase(objects, tenant, job_id)
+    reviews.end_retention(objects, jobs, tenant, job_id)
     jobs.finish_erase(job_id, tenant)
 
 

@@ -22,7 +22,22 @@ from web.access.proxy import RootPath, TrustedProxy
 from web.access.rate_limits import RateLimits
 from web.access.sessions import make_signer
 from web.admission import Admission
-from web.api import batches, feedback, health, jobs, masks, models, pages, queue, records, session, sessions, usage
+from web.api import (
+    batches,
+    feedback,
+    health,
+    jobs,
+    masks,
+    models,
+    pages,
+    queue,
+    records,
+    reviews,
+    session,
+    sessions,
+    training,
+    usage,
+)
 from web.cors import Cors
 from web.http.body import GatedRequest, close_unless_read, release_body
 from web.http.gate import Gate
@@ -57,6 +72,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         masks,
         records,
         feedback,
+        reviews,
+        training,
         batches,
         models,
         queue,

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from learning.data.prepare import prepare
-from model.data import Example, examples, labels_of, examples_if_listed, same_pictures
+from model.data import Example, examples, examples_if_listed, labels_of, same_pictures
 from storage import clock, keys
 from storage.connection import Storage
 from storage.objects import DATASETS

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from storage.training.reviews import MASK, PHOTO, Decision, Review, Subject
 
 from learning.data.prepare import SIDE, prepare
 from model.data import thumbnail
@@ -17,6 +16,7 @@ from storage.objects import DATASETS, TRAINING
 from storage.photos.photo import decode
 from storage.problems import Problem
 from storage.training.datasets import Item, Manifest
+from storage.training.reviews import MASK, PHOTO, Decision, Review, Subject
 
 FORM = "1"  # changes when the same correction would be prepared differently
 UNLABELLED = 255
@@ -65,7 +65,7 @@ def prepare_correction(
         reason = error.detail if isinstance(error, Problem) else str(error)
         return replace(origin, reason=reason)
     digest = hashlib.sha256(b"\n".join((*sides, f"{SIDE} {FORM}".encode()))).hexdigest()[:32]  # type: ignore[arg-type]
-    prefix = keys.corrections(parent.name, review.tenant, review.job_id)
+    prefix = keys.dataset_items(parent.name, review.tenant, review.job_id)
     done = replace(
         origin, photo=f"{prefix}{digest}.jpg", mask=f"{prefix}{digest}.png",
         photo_sha256=made.photo_sha256, mask_sha256=made.mask_sha256,

@@ -20,6 +20,7 @@ from storage.queue import idempotency
 from storage.queue.answers import Cancellation, Ending, Lease, Verdict
 from storage.queue.binding import BINDING_MS, Binding
 from storage.queue.epoch import Epoch
+from storage.queue.erasing import Erasing
 from storage.queue.functions import Functions
 from storage.queue.idempotency import Idempotency
 from storage.queue.job_ids import PAGE
@@ -46,7 +47,7 @@ class RedisJobs(JobReader):
         super().__init__(client, self._run, Epoch(client, server_run), settings.micro_batch)
         self.idempotency = Idempotency(client, self._run, self.epoch)
         self.locks, self.workers = Locks(client), Workers(client)
-        self.outbox = Outbox(client, self._run)
+        self.outbox, self.erasing = Outbox(client, self._run), Erasing(client)
 
     @property
     def _lease_ms(self) -> int:

@@ -18,6 +18,10 @@ class Action(StrEnum):
     MODEL_PUBLISHED = "model.published"
     MODEL_PROMOTED = "model.promoted"
     MODEL_ROLLED_BACK = "model.rolled_back"
+    REVIEW_ACCEPTED = "review.accepted"  # for training
+    REVIEW_REJECTED = "review.rejected"
+    RUN_SUBMITTED = "run.submitted"
+    RUN_CANCELED = "run.canceled"
     JOB_ERASED = "job.erased"
     JOB_READ = "job.read"  # a job of another tenant, read by the operator or an admin
     SESSIONS_READ = "sessions.read"

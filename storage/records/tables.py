@@ -21,8 +21,8 @@ def _ms(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default="0")
 
 
-def _text(name: str, kind: String | Text | None = None) -> Column[str]:
-    return Column(name, kind if kind is not None else Text(), nullable=False, server_default="")
+def _text(name: str, kind: String | Text | None = None, default: str = "") -> Column[str]:
+    return Column(name, kind if kind is not None else Text(), nullable=False, server_default=default)
 
 
 jobs = Table(
@@ -135,6 +135,24 @@ feedback = Table(
     Index(None, "tenant", "created_ms", "id"),
 )
 
+# Jobs whose senders consented to training. A row is removed with the review.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("job_id", ID, primary_key=True),
+    Column("tenant", TENANT, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("priority", Float, nullable=False),
+    Column("scores", JSON, nullable=False),  # null: not scored yet
+    _text("model", MODEL),  # made the mask
+    _text("verdict", String(16)),
+    _ms("consent_ms"),
+    _text("decided_by"),
+    _ms("decided_ms"),
+    _text("note"),
+    Index(None, "state", "priority", "job_id"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
@@ -200,6 +218,7 @@ training_runs = Table(
     "training_runs",
     metadata,
     Column("id", ID, primary_key=True),
+    _text("kind", String(16), "train"),
     Column("status", String(16), nullable=False),
     _text("version", MODEL),
     _text("dataset"),

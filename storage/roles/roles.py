@@ -52,14 +52,14 @@ OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
 _RECORD = ("SELECT", "INSERT", "UPDATE")
 TABLES: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.WEB: {
-        **dict.fromkeys(("jobs", "attempts", "results", "micro_batches"), ("SELECT",)),
+        **dict.fromkeys(("jobs", "attempts", "results", "micro_batches", "reviews"), ("SELECT",)),
         "api_keys": ("SELECT", "UPDATE (last_used_ms)"),
         "sessions": ("SELECT", "INSERT", "UPDATE (seen_ms, ended_ms)"),
         "audit_log": ("INSERT",),
     },
     Role.HOUSEKEEPER: {
         **dict.fromkeys(("jobs", "attempts", "micro_batches", "batches", "feedback", "model_versions"), _RECORD),
-        "results": (*_RECORD, "DELETE"),
+        **dict.fromkeys(("results", "reviews"), (*_RECORD, "DELETE")),
         "sessions": ("SELECT (expires_ms)", "DELETE"),
         "audit_log": ("INSERT", "SELECT (at_ms)", "DELETE"),  # a trigger refuses to delete young rows
     },
@@ -102,8 +102,10 @@ class Keys:
 
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
-        writes=(*_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*",
-                "lock:training:*"),
+        writes=(
+            *_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*",
+            "lock:training:*", "training:erasing",
+        ),
         reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*", "clock"),
         sends_to=(SEGMENT_QUEUE, TRAINING_QUEUE),
     ),

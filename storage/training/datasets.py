@@ -165,7 +165,7 @@ class Datasets:
 
     def stored_corrections(self, name: str) -> set[str]:
         """The keys of the prepared corrections that nobody has erased."""
-        return {listed.key for listed in self._objects.listing(DATASETS, keys.corrections(name))}
+        return {listed.key for listed in self._objects.listing(DATASETS, keys.dataset_items(name))}
 
     def erased(self, manifest: Manifest) -> list[str]:
         """The jobs of the version whose photos were erased. With any it is withdrawn: nothing trains on it."""

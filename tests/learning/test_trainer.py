@@ -61,9 +61,7 @@ def test_it_does_the_oldest_run_first(storage: Storage, doing: Callable[[Do], No
     assert {found(storage, spec).status for spec in specs} == {Status.SUCCEEDED}
 
 
-def test_a_run_for_another_machine_is_left_alone(
-    storage: Storage, doing: Callable[[Do], None], tmp_path: Path
-) -> None:
+def test_a_run_for_another_machine_is_left_alone(storage: Storage, doing: Callable[[Do], None], tmp_path: Path) -> None:
     doing(lambda place, spec, watch: {})
     spec = submitted(storage, elsewhere=True)
     assert trainer(storage, tmp_path).work() == 0

@@ -13,12 +13,12 @@ import pictures
 from examined import peak_mb
 from PIL import Image
 
+from storage.photos.class_ids import class_ids
 from storage.photos.confidence import BACKGROUND, CONFIDENCE, pack
 from storage.photos.photo import decode_mask
 from storage.problems import Problem
 from storage.settings import Settings
 from web.rendering import regions, renderings
-from web.rendering.class_ids import class_ids
 
 SIDE = 5000
 SETTINGS = Settings()

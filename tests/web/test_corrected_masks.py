@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from storage.photos import class_ids as module
+from storage.photos.class_ids import class_ids
 from storage.photos.photo import decode_mask
 from storage.problems import Problem
 from storage.settings import Settings
-from web.rendering import class_ids as module
-from web.rendering.class_ids import class_ids
 
 COLOURS = [(255, 122, 89), (38, 50, 72), (255, 214, 102)]
 CLASSES = [{"id": number, "name": f"class {number}", "color": list(colour)} for number, colour in enumerate(COLOURS)]

@@ -206,6 +206,7 @@ ANSWERS: dict[str, Callable[[Scene], TestResponse]] = {
     "not_retryable": lambda scene: scene.client.post(f"{scene.finished()}/retry"),
     "idempotency_in_progress": idempotency_in_progress,
     "batch_closed": batch_closed,
+    "no_consent": lambda scene: scene.client.get(f"/v1/training/inbox/{scene.finished().rpartition('/')[2]}"),
     "nothing_to_roll_back": lambda scene: scene.client.post("/v1/models/rollback", json={}),
     "gone": gone,
     "payload_too_large": lambda scene: scene.submit(b"\xff\xd8\xff" + bytes(11_000_000)),

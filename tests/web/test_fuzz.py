@@ -125,6 +125,7 @@ def known(behind: Storage, pipeline: Pipeline) -> Known:
     post(batch["links"]["close"])
     ended = [job(pictures.jpeg()), job(pictures.truncated_jpeg())]
     pipeline.run("drainer")
+    post(f"/v1/jobs/{ended[0]}/feedback", json={"verdict": "bad", "consent_training": True})
     record(behind)
     return Known(key, [*ended, job(pictures.jpeg())], [batch["id"], opened["id"]])
 

@@ -171,6 +171,15 @@ class Walk:
         form = {"verdict": "corrected", "consent_training": "true", "mask": (io.BytesIO(mask), "mask.png")}
         assert self.client.post(path, data=form).status_code == 201
         assert self.client.post(path, json={"verdict": "corrected"}).status_code == 400
+        self.reviews(f"/v1/training/inbox/{path.split('/')[3]}")
+
+    def reviews(self, path: str) -> None:
+        record(self.storage)
+        for found in (path, f"{path}/photo", f"{path}/mask", "/v1/training/inbox"):
+            assert self.client.get(found).status_code == 200
+        for decision in ("accept", "reject"):
+            assert self.client.post(f"{path}/decision", json={"decision": decision}).status_code == 200
+        assert self.client.get("/v1/training/inbox?limit=0").status_code == 400
 
     def ends_without_a_mask(self) -> None:
         path = self.submit()["links"]["self"]

@@ -47,7 +47,7 @@ def reserved_bytes(format_: str, photo: str) -> int:
     """The memory that the web process reserves for the rendering."""
     spec = specs.spec(width=rendered.SIDE, height=rendered.SIDE, format=photo.partition(" ")[0].upper())
     if format_ == "corrected":
-        return corrected_bytes(spec)
+        return corrected_bytes(spec.pixels)
     return photo_bytes(spec) if format_ in ("overlay", "cutout", "soft", "image") else mask_bytes(spec)
 
 

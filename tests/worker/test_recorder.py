@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import reviewed
 from pydantic import SecretStr
 from services import SHIPPED_MODEL
 from specs import mask_of, older_state, submit
@@ -19,8 +21,11 @@ from storage.job import Finished, Job, Outcome, Spec, Status
 from storage.keys import Lane
 from storage.problems import Problem, Unavailable
 from storage.records.job_filter import JobFilter
+from storage.records.review_cursor import Cursor as ReviewCursor
 from storage.records.sql import Database
 from storage.records.tables import metadata
+from storage.training import decisions
+from storage.training.reviews import State
 from worker import doctor
 from worker.housekeeping import recorder
 from worker.housekeeping import sweeps as housekeeping
@@ -219,12 +224,70 @@ def test_the_backfill_makes_the_records_match_the_objects(
 ) -> None:
     recording, expected = recorded_and_lost
     recording.jobs.epoch.mark_intact()
-    assert recorder.backfill(recording) == 4  # one of them is feedback
+    assert recorder.backfill(recording) == 5  # one of them is feedback, and one the review of its job
     recorder.record(recording)
     assert listed(recording) == expected
     assert "passport" not in all_text(recording.database)
     assert [row["note"] for job_id in expected for row in recording.records.feedback(job_id)] == ["too much fur"]
     assert recorder.backfill(recording) == 0
+
+
+def reviews_of(made: Storage, state: State) -> list[str]:
+    return [row["job_id"] for row in made.reviews.page(state, 200, None)[0]]
+
+
+def test_reviews_are_recorded_decided_and_forgotten(recording: Storage) -> None:
+    job, other = reviewed.consented(recording), reviewed.consented(recording, seed=1)
+    recorder.record(recording)
+    assert set(reviews_of(recording, State.WAITING)) == {job.id, other.id}
+    assert recording.reviews.tenant(job.id) == "local"
+    reviewed.accepted(recording, job)
+    recorder.record(recording)
+    [row], _ = recording.reviews.page(State.ACCEPTED, 200, None)
+    assert (row["job_id"], row["decided_by"], row["model"]) == (job.id, "ops", "pets/3")
+    for one in (job, other):
+        lifecycle.erase(recording.objects, recording.jobs, "local", one.id)
+    recorder.record(recording)
+    assert [reviews_of(recording, state) for state in State] == [[], [], []]
+    assert recording.reviews.tenant(job.id) is None
+
+
+def test_the_backfill_makes_the_reviews_match_the_objects(recording: Storage) -> None:
+    waiting, accepted, rejected, erased = (reviewed.consented(recording, seed=seed) for seed in range(4))
+    recorder.record(recording)
+    reviewed.accepted(recording, accepted)
+    review = decisions.open_review(recording.objects, "local", rejected.id)
+    decisions.reject(recording.objects, recording.jobs, review, by="ops")
+    lifecycle.erase(recording.objects, recording.jobs, "local", erased.id)
+    recording.jobs.client.delete(keys.UNRECORDED)
+    recorder.backfill(recording)
+    recorder.record(recording)
+    assert [reviews_of(recording, state) for state in State] == [[waiting.id], [accepted.id], [rejected.id]]
+    assert recorder.backfill(recording) == 0
+
+
+def test_the_inbox_is_ranked_and_its_pages_are_complete(recording: Storage) -> None:
+    rows = [
+        {
+            "job_id": f"job_{number:032x}", "tenant": "local", "state": State.WAITING,
+            "priority": round(number % 3 / 3, 6),
+            "scores": None, "model": "", "verdict": "bad", "consent_ms": 1, "decided_by": "", "decided_ms": 0,
+            "note": "",
+        }
+        for number in range(10)
+    ]  # fmt: skip
+    recording.reviews.write(rows)
+    seen: list[dict[str, Any]] = []
+    after = None
+    while True:
+        page, after = recording.reviews.page(State.WAITING, 3, after)
+        seen += page
+        if after is None:
+            break
+        after = ReviewCursor.parse(str(after))
+    assert [row["job_id"] for row in seen] == [
+        row["job_id"] for row in sorted(rows, key=lambda row: (row["priority"], row["job_id"]), reverse=True)
+    ]
 
 
 def test_an_older_state_does_not_restore_an_erased_job(recording: Storage) -> None:

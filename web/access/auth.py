@@ -25,6 +25,7 @@ PUBLIC = {
     "session.remove",
 }
 ADMIN = {"models"}  # blueprints whose changes affect every tenant
+ADMIN_READS = {"reviews", "training"}  # blueprints that show the data of every tenant
 ANY_SCOPE = {"sessions"}  # blueprints that any valid key may use, for its own sessions
 SAFE = {"GET", "HEAD", "OPTIONS"}
 OWN_SITE = {"same-origin", "none"}  # values of `Sec-Fetch-Site`; none: the user, not a page, made the request
@@ -108,6 +109,8 @@ def _caller() -> Caller:
 
 
 def _scope() -> Scope:
+    if request.blueprint in ADMIN_READS:
+        return Scope.ADMIN
     if request.method in SAFE:
         return Scope.READ
     return Scope.ADMIN if request.blueprint in ADMIN else Scope.SUBMIT

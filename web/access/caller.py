@@ -27,6 +27,11 @@ class Caller:
     def anonymous(self) -> bool:
         return self.tenant.startswith(ANONYMOUS)
 
+    @property
+    def name(self) -> str:
+        """Who did something, for the record: the tenant, and the key if there is one."""
+        return f"{self.tenant} {self.key_id}".rstrip()
+
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 

@@ -6,13 +6,14 @@ from functools import partial
 
 from flask import Blueprint, Response, after_this_request, g, jsonify, request
 
-from storage import lifecycle
+from storage import keys, lifecycle
 from storage.connection import Storage
 from storage.job import Job, Spec, Status
 from storage.problems import Problem, Unavailable
 from storage.queue.answers import Cancellation
 from storage.records.api_key import Scope
 from storage.records.audit_event import Action
+from storage.training import erasure
 from telemetry import traces
 from web import request_log
 from web.access.auditing import note
@@ -155,12 +156,22 @@ def retry(job_id: str) -> Response:
 
 @blueprint.delete("/v1/jobs/<job_id>")
 def erase(job_id: str) -> Response:
-    """Erase the job: its photo, mask and record. Its id answers 410 for a while."""
-    storage, job = connected(), find_job(job_id)
-    if not lifecycle.erase(storage.objects, storage.jobs, job.spec.tenant, job.id):
+    """Erase the job: its photo, mask, training copies and record. Its id answers 410 for a while."""
+    _check_erasable(job_id)
+    storage = connected()
+    if not lifecycle.erase(storage.objects, storage.jobs, caller().tenant, job_id):
         raise Problem("job_not_finished", "A worker is processing the job; cancel it first.", 1)
-    note(Action.JOB_ERASED, job.id)
+    note(Action.JOB_ERASED, job_id)
     return Response(status=204)
+
+
+def _check_erasable(job_id: str) -> None:
+    """Raise Problem for an unknown job, unless it is past its retention and was kept for training."""
+    try:
+        find_job(job_id)
+    except Problem:
+        if not keys.is_job_id(job_id) or not erasure.holds(connected().objects, caller().tenant, job_id):
+            raise
 
 
 def _answer(job: Job, wait_s: int) -> Response:

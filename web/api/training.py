@@ -151,7 +151,12 @@ def _run(found: Run) -> dict[str, Any]:
         "created_by": spec.created_by,
         "created_at": timestamp(spec.created_ms),
         "finished_at": timestamp(outcome.finished_ms) if outcome else None,
-        "progress": {"stage": progress.stage, "done": progress.done, "total": progress.total, "figures": progress.figures},
+        "progress": {
+            "stage": progress.stage,
+            "done": progress.done,
+            "total": progress.total,
+            "figures": progress.figures,
+        },
         "trainer": progress.trainer,
         "cancel_requested": found.canceled,
         "result": outcome.result if outcome else {},

@@ -8,13 +8,19 @@ from werkzeug.routing import Rule
 
 from storage.problems import KINDS
 from web.access.sessions import CSRF_HEADER, SESSION_COOKIE
-from web.openapi import batches, jobs, service
+from web.openapi import batches, jobs, learning, service, training
 from web.openapi.headers import HEADERS
 from web.openapi.operation import Operations
 from web.openapi.rendering import method_of, rendered
 from web.openapi.schemas import SCHEMAS, Schema
 
-OPERATIONS: Operations = {**jobs.OPERATIONS, **batches.OPERATIONS, **service.OPERATIONS}
+OPERATIONS: Operations = {
+    **jobs.OPERATIONS,
+    **batches.OPERATIONS,
+    **service.OPERATIONS,
+    **training.OPERATIONS,
+    **learning.OPERATIONS,
+}
 
 INFO: Schema = {
     "title": "Segue",
@@ -28,6 +34,7 @@ TAGS = {
     "jobs": "A job is one image, from its upload to its end.",
     "batches": "A batch is a set of jobs, such as a folder.",
     "models": "Model versions and aliases.",
+    "training": "What jobs teach the next model; requires the scope `admin`.",
     "session": "Cookie sessions for the web page.",
     "service": "The queue, usage, health, and this description.",
 }
@@ -56,7 +63,11 @@ def describe(app: Flask) -> Schema:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": _paths(app),
-        "components": {"schemas": SCHEMAS, "headers": HEADERS, "securitySchemes": SECURITY_SCHEMES},
+        "components": {
+            "schemas": {**SCHEMAS, **training.SCHEMAS, **learning.SCHEMAS},
+            "headers": HEADERS,
+            "securitySchemes": SECURITY_SCHEMES,
+        },
         "x-problem-codes": {
             code: {"status": kind.status, "title": kind.title, "retryable": kind.retryable}
             for code, kind in KINDS.items()

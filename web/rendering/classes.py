@@ -1,8 +1,7 @@
 """The classes of a mask, in the form of the job document."""
 
-from collections.abc import Sequence
-from typing import Any
+from storage.photos.class_ids import Classes
+
+__all__ = ["UNTINTED", "Classes"]
 
 UNTINTED = "background"  # renderings do not tint the class of this name
-
-Classes = Sequence[dict[str, Any]]  # id, name, color, pixels, fraction, perhaps regions

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
+from storage.photos.class_ids import served_ids
 from storage.photos.confidence import BACKGROUND, CONFIDENCE, read
 from storage.photos.photo import BAND, decode
 from storage.problems import Problem
@@ -60,8 +61,7 @@ def soft(photo: bytes, mask: bytes, settings: Settings) -> bytes:
 
 def ids(mask: bytes) -> bytes:
     """Return class ids as a grey PNG, for tools that read a palette's colours instead of its indices."""
-    with Image.open(io.BytesIO(mask), formats=["PNG"]) as palette:
-        return encoded(Image.frombytes("L", palette.size, palette.tobytes()), "PNG", compress_level=1)
+    return encoded(served_ids(mask), "PNG", compress_level=1)
 
 
 def confidence(mask: bytes, size: tuple[int, int]) -> bytes:

@@ -8,6 +8,7 @@ from flask import request
 
 from storage.job import Spec
 from storage.photos.costs import decoding_bytes
+from storage.photos.photo import Header
 from web.access.caller import Caller, caller
 from web.access.credentials import address
 from web.access.rate_limits import network
@@ -47,13 +48,13 @@ def rendering(cost: int) -> Iterator[None]:
         yield
 
 
-def photo_bytes(spec: Spec) -> int:
-    return max(decoding_bytes(spec.format, spec.width, spec.height), spec.width * spec.height * OF_PHOTO)
+def photo_bytes(photo: Spec | Header) -> int:
+    return max(decoding_bytes(photo.format, photo.width, photo.height), photo.width * photo.height * OF_PHOTO)
 
 
-def corrected_bytes(spec: Spec) -> int:
+def corrected_bytes(pixels: int) -> int:
     """Return the cost of a corrected mask, which may be a colour image."""
-    return spec.width * spec.height * OF_PHOTO
+    return pixels * OF_PHOTO
 
 
 def mask_bytes(spec: Spec) -> int:

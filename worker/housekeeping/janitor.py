@@ -8,8 +8,9 @@ from storage import clock, keys
 from storage.connection import Storage
 from storage.job import LONGEST_DEADLINE_S
 from storage.keys import Owner
-from storage.lifecycle import erase
+from storage.lifecycle import expire
 from storage.objects import RESULTS, UPLOADS
+from storage.training import erasure
 
 ERASERS = 4
 LONGEST_DEADLINE_MS = LONGEST_DEADLINE_S * 1000
@@ -26,6 +27,7 @@ def clean(storage: Storage) -> int:
         erased = _erase_due(storage) + _erase(storage, _forgotten(storage))
         for tenant, batch_id in _old_batches(storage):
             storage.batches.erase(tenant, batch_id)
+        erasure.complete(storage.objects, storage.jobs)
     if erased:
         log.info("jobs_erased", extra={"count": erased})
     return erased
@@ -33,7 +35,7 @@ def clean(storage: Storage) -> int:
 
 def _erase(storage: Storage, owners: Iterable[Owner]) -> int:
     with ThreadPoolExecutor(ERASERS) as pool:
-        return sum(pool.map(lambda owner: erase(storage.objects, storage.jobs, *owner), owners))
+        return sum(pool.map(lambda owner: expire(storage.objects, storage.jobs, *owner), owners))
 
 
 def _erase_due(storage: Storage) -> int:

@@ -27,7 +27,7 @@ def learn(storage: Storage) -> None:
 
 
 def _tickets(storage: Storage) -> int:
-    return int(storage.jobs.client.llen(TRAINING_QUEUE))  # type: ignore[arg-type]
+    return int(storage.jobs.client.llen(TRAINING_QUEUE))
 
 
 def _record(storage: Storage, is_open: dict[str, bool]) -> None:
@@ -64,5 +64,5 @@ def _failed(storage: Storage, run_id: str) -> bool:
 def _accepted_since_last(storage: Storage) -> int:
     """How many accepted corrections the newest version neither holds nor has left out."""
     newest = storage.datasets.manifest(storage.settings.learn_dataset)
-    seen = {entry.job_id for entry in (*newest.corrections, *newest.left_out)}
+    seen = {item.job_id for item in newest.corrections} | {entry.job_id for entry in newest.left_out}
     return sum(review.job_id not in seen for review in reviews.accepted(storage.objects))

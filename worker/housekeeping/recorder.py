@@ -18,6 +18,7 @@ from storage.connection import Storage
 from storage.job import Job, Status
 from storage.objects import FEEDBACK, RESULTS, UPLOADS, MinioObjects
 from storage.records.audit_event import HOUSEKEEPER, Action, Counted, Event
+from storage.training import reviews
 from worker.housekeeping.sweeps import WIDE, hours
 
 PAGE = 500
@@ -71,8 +72,17 @@ def _write(storage: Storage, page: Sequence[Change]) -> None:
     # A job that is neither in Redis nor known as erased was lost; the backfill reads its objects.
     missing = {*job_ids, *batch_ids} - {job.id for job in jobs} - {spec.id for spec, _ in opened}
     storage.records.erase({name: revisions[name] for name in storage.jobs.ids.erased_among(sorted(missing))})
-    said = (feedback.load(storage.objects, name) for name in revisions.keys() - {*job_ids, *batch_ids})
+    others = revisions.keys() - {*job_ids, *batch_ids}
+    reviewed = {name: owner for name in others if (owner := keys.reviewed(name))}
+    said = (feedback.load(storage.objects, name) for name in others - reviewed.keys())
     storage.records.write_feedback([row for row in said if row])
+    _write_reviews(storage, list(reviewed.values()))
+
+
+def _write_reviews(storage: Storage, owners: Sequence[keys.Owner]) -> None:
+    found = {owner: reviews.load(storage.objects, *owner) for owner in owners}
+    storage.reviews.write([reviews.row(review) for review in found.values() if review])
+    storage.reviews.remove([job_id for (_, job_id), review in found.items() if review is None])
 
 
 def tidy(storage: Storage, erased: int = 0) -> None:
@@ -116,9 +126,9 @@ def backfill(storage: Storage) -> int:
 
 @dataclass(frozen=True)
 class Difference:
-    """Differences between the objects and the records, for one hour or for all feedback.
+    """Differences between the objects and the records, for one hour, for all feedback or for all reviews.
 
-    `unrecorded`: jobs and feedback that are neither in SQL nor queued for writing; `lost`: ended jobs that are
+    `unrecorded`: jobs, feedback and reviews that are neither in SQL nor queued for writing; `lost`: ended jobs that are
     missing from Redis too; `erased`: jobs that only the records have; `back`: erased jobs that an older state of
     Redis brought back.
     """
@@ -133,7 +143,7 @@ class Difference:
 
 
 def differences(storage: Storage) -> Iterator[Difference]:
-    """Compare the objects with the records, hour by hour, then the feedback. Raises Unavailable."""
+    """Compare the objects with the records, hour by hour, then the feedback and the reviews. Raises Unavailable."""
     kept = defaultdict[str, set[str]](set)
     for page in storage.jobs.ids.retained():
         for job_id in page:
@@ -146,6 +156,16 @@ def differences(storage: Storage) -> Iterator[Difference]:
     known = storage.records.recorded_feedback()
     said = [listed.key for listed in storage.objects.listing(FEEDBACK, "") if listed.key.endswith(".json")]
     yield Difference(storage.jobs.outbox.without([key for key in said if feedback.id_of(key) not in known]))
+    yield Difference(storage.jobs.outbox.without(_reviews_that_differ(storage)))
+
+
+def _reviews_that_differ(storage: Storage) -> list[str]:
+    """Reviews whose objects differ from their row, and rows without objects."""
+    recorded = storage.reviews.recorded()  # read first: a review stored meanwhile is in the outbox
+    stored = {folder.owner: (folder.state, folder.scored) for folder in reviews.folders(storage.objects)}
+    return sorted(
+        keys.reviews_of(*owner) for owner in recorded.keys() | stored if recorded.get(owner) != stored.get(owner)
+    )
 
 
 def _of_hour(storage: Storage, hour: str, recorded: Mapping[str, Status], kept: set[str]) -> Difference:

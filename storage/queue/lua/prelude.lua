@@ -32,6 +32,7 @@
 --   segue:usage:{party}             hash    the party's stored jobs, and the bytes of their uploads
 --   segue:rejected                  hash    queue → how many foreign messages were rejected
 --   segue:counters                  hash    how often each transition happened (storage/queue/counters.py)
+--   segue:training:erasing          zset    tenant/id of jobs whose training copies are being erased, by time
 --   segue:functions                 zset    versions of this library, by the time of their last load
 --   segue:batch:{id}                hash    name, options, closed, canceled
 --   segue:batch:{id}:counts         hash    jobs by status, and `last`, the number of the last ending

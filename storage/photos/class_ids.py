@@ -1,16 +1,49 @@
 """Map a corrected mask to class ids by its colours, because an editor may save it with another palette."""
 
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from PIL import Image
 
-from storage.photos.photo import BAND
+from storage.photos.photo import BAND, decode_mask
 from storage.problems import Problem
-from web.rendering.classes import Classes
+from storage.settings import Settings
 
 MOST_NAMED = 5
 
 Colour = tuple[int, ...]  # red, green, blue, alpha
+Classes = Sequence[dict[str, Any]]  # id, name, color, …, in the form of the job document
+Size = tuple[int, int]  # width, height
+
+
+def corrected(content: bytes, size: Size, classes: Classes, settings: Settings) -> bytes:
+    """The sent mask as a grey PNG of class ids, without the file's metadata.
+
+    `size`: of the upright photo. Raises Problem if the mask does not fit it.
+    """
+    mask = decode_mask(content, settings)
+    check_size(mask.size, size)
+    return grey_png(class_ids(mask, classes))
+
+
+def check_size(sent: Size, wanted: Size) -> None:
+    """Raises Problem."""
+    if sent != wanted:
+        detail = "The mask has {} x {} pixels, the photo {} x {}.".format(*sent, *wanted)
+        raise Problem("unprocessable_image", detail)
+
+
+def served_ids(mask: bytes) -> Image.Image:
+    """The class ids (mode L) of a mask as a worker stores it: a palette image whose indices they are."""
+    with Image.open(io.BytesIO(mask), formats=["PNG"]) as palette:
+        return Image.frombytes("L", palette.size, palette.tobytes())
+
+
+def grey_png(ids: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    ids.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def class_ids(mask: Image.Image, classes: Classes) -> Image.Image:

@@ -1,0 +1,53 @@
+"""Erase what the learning loop keeps of a job."""
+
+from itertools import chain
+
+from storage import keys
+from storage.keys import Owner
+from storage.objects import DATASETS, TRAINING, Listed, MinioObjects
+from storage.queue.jobs import RedisJobs
+from storage.training import reviews
+
+COMPLETED_AFTER_MS = 3600 * 1000
+
+
+def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:
+    """Erase the job's review, then its items in every data set.
+
+    In this order no data build copies the photo again: each one reads the review after it has
+    written an item. Marks the job first (storage/queue/erasing.py).
+    """
+    jobs.erasing.mark(tenant, job_id)
+    reviews.remove(objects, jobs, tenant, job_id)
+    erase_items(objects, tenant, job_id)
+
+
+def erase_items(objects: MinioObjects, tenant: str, job_id: str) -> None:
+    """Erase the job's items in every data set."""
+    for listed in _items(objects, tenant, job_id):
+        objects.remove(DATASETS, listed.key)
+
+
+def holds(objects: MinioObjects, tenant: str, job_id: str) -> bool:
+    """Whether the learning loop has anything of the job."""
+    kept = chain(objects.listing(TRAINING, keys.reviews_of(tenant, job_id)), _items(objects, tenant, job_id))
+    return any(True for _ in kept)
+
+
+def complete(objects: MinioObjects, jobs: RedisJobs, after_ms: int = COMPLETED_AFTER_MS) -> list[Owner]:
+    """Erase once more, and unmark, the jobs that were marked at least `after_ms` ago.
+
+    This completes an interrupted erasure. Returns the jobs.
+    """
+    owners = jobs.erasing.since(after_ms)
+    for owner in owners:
+        reviews.remove(objects, jobs, *owner)
+        erase_items(objects, *owner)
+        jobs.erasing.unmark(*owner)
+    return owners
+
+
+def _items(objects: MinioObjects, tenant: str, job_id: str) -> list[Listed]:
+    names = sorted(objects.folders(DATASETS))
+    prefixes = (keys.dataset_items(name, tenant, job_id) for name in names)
+    return [listed for prefix in prefixes for listed in objects.listing(DATASETS, prefix)]

@@ -1,0 +1,137 @@
+"""The operations of the learning loop's runs, data sets and candidates."""
+
+from storage.training.datasets import Split
+from storage.training.runs import Kind, Status
+from web.api.training import Wanted
+from web.openapi.inputs import flat
+from web.openapi.operation import BINARY, JSON, Answer, Body, Operation, Operations
+from web.openapi.schemas import (
+    COUNT,
+    NUMBER,
+    PATH,
+    TEXT,
+    TIME,
+    Schema,
+    closed,
+    exactly,
+    identifier,
+    listed,
+    or_null,
+    ref,
+)  # fmt: skip
+
+ANYTHING: Schema = {"type": "object"}
+RUN: Schema = closed(
+    {
+        "id": identifier("run"),
+        "object": exactly("run"),
+        "kind": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "status": {"type": "string", "enum": [status.value for status in Status]},
+        "parameters": {**ANYTHING, "description": "Of the kind, complete: with the versions that the run makes."},
+        "created_by": TEXT,
+        "created_at": TIME,
+        "finished_at": or_null(TIME),
+        "progress": closed({"stage": TEXT, "done": COUNT, "total": COUNT, "figures": ANYTHING}),
+        "trainer": TEXT,
+        "cancel_requested": {"type": "boolean"},
+        "result": {**ANYTHING, "description": "What the run has made; `next` is the run that follows."},
+        "reason": {**TEXT, "description": "Why the run did not succeed."},
+        "links": closed({"self": PATH, "cancel": PATH, "log": PATH, "curves": PATH}),
+    }
+)
+DATASET: Schema = closed(
+    {
+        "id": {**TEXT, "description": "Name and number: `pets/3`."},
+        "object": exactly("dataset"),
+        "parent": or_null(TEXT),
+        "labels": listed(closed({"id": COUNT, "name": TEXT, "color": listed(COUNT)})),
+        "photos": closed({split.value: COUNT for split in Split}),
+        "corrections": COUNT,
+        "left_out": listed(closed({"tenant": TEXT, "job_id": identifier("job"), "reason": TEXT})),
+        "withdrawn": {"type": "boolean", "description": "Photos of it were erased: nothing trains on it any more."},
+        "erased": listed(identifier("job")),
+        "created_at": TIME,
+    }
+)
+CHECK: Schema = closed(
+    {
+        "name": TEXT,
+        "statistic": TEXT,
+        "required": TEXT,
+        "outcome": {"type": "string", "enum": ["passed", "failed", "undecided", "skipped"]},
+        "reason": TEXT,
+        "needs": or_null(COUNT, "About how many more photos would decide it."),
+    }
+)
+CANDIDATE: Schema = closed(
+    {
+        "id": TEXT,
+        "object": exactly("candidate"),
+        "dataset": TEXT,
+        "start": {**TEXT, "description": "The version that was fine-tuned."},
+        "run": identifier("run"),
+        "published_at": TIME,
+        "metrics": ANYTHING,
+        "outcome": {"type": "string", "enum": ["passed", "failed", "undecided", "not judged"]},
+        "verdict": or_null(
+            closed(
+                {
+                    "candidate": TEXT,
+                    "stable": TEXT,
+                    "outcome": {"type": "string", "enum": ["passed", "failed", "undecided"]},
+                    "alpha": {**NUMBER, "description": "What the candidate spent: its chance to pass undeservedly."},
+                    "power": listed(TEXT),
+                    "checks": listed(CHECK),
+                }
+            )
+        ),
+    }
+)
+SCHEMAS: Schema = {
+    "Run": RUN,
+    "RunList": closed({"object": exactly("list"), "data": listed(ref("Run"))}),
+    "Dataset": DATASET,
+    "DatasetList": closed({"object": exactly("list"), "data": listed(ref("Dataset"))}),
+    "Candidate": CANDIDATE,
+    "CandidateList": closed({"object": exactly("list"), "data": listed(ref("Candidate"))}),
+}
+
+OPERATIONS: Operations = {
+    "training.runs": Operation(tag="training", answers={200: Answer("All runs.", {JSON: ref("RunList")})}),
+    "training.submit": Operation(
+        tag="training",
+        body=Body({JSON: flat(Wanted)}),
+        answers={202: Answer("The run.", {JSON: ref("Run")})},
+        problems=(
+            "invalid_request", "payload_too_large", "unknown_dataset", "unknown_model", "unsupported_media_type",
+        ),
+    ),
+    "training.run": Operation(
+        tag="training", answers={200: Answer("The run.", {JSON: ref("Run")})}, problems=("not_found",)
+    ),
+    "training.cancel": Operation(
+        tag="training",
+        answers={200: Answer("The run, which ends soon.", {JSON: ref("Run")})},
+        problems=("not_found", "already_terminal"),
+    ),
+    "training.log": Operation(
+        tag="training", answers={200: Answer("The log.", {"text/plain": TEXT})}, problems=("not_found",)
+    ),
+    "training.curves": Operation(
+        tag="training", answers={200: Answer("The curves.", {"image/png": BINARY})}, problems=("not_found",)
+    ),
+    "training.datasets": Operation(
+        tag="training", answers={200: Answer("All versions.", {JSON: ref("DatasetList")})}
+    ),
+    "training.dataset": Operation(
+        tag="training", answers={200: Answer("The version.", {JSON: ref("Dataset")})}, problems=("not_found",)
+    ),
+    "training.listing": Operation(
+        tag="training", answers={200: Answer("All candidates.", {JSON: ref("CandidateList")})}
+    ),
+    "training.promote": Operation(
+        tag="training",
+        answers={200: Answer("The aliases now.", {JSON: ref("AliasesAnswer")})},
+        problems=("unknown_model", "gate_not_passed"),
+    ),
+}  # fmt: skip
