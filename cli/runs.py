@@ -1,5 +1,6 @@
 """Runs of the learning loop: follow them, cancel them."""
 
+import math
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from storage.connection import Storage
     from storage.training.runs import Kind, Run, Spec
 
-POLL_S = 1.0
+POLL_S, PATIENCE_S = 1.0, 30.0
 
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the run and those that follow have ended.")]
 
@@ -91,12 +92,15 @@ def _follow(storage: "Storage", run_id: str) -> str:
     """Wait for the end of a run. Returns the id of the run that follows, or ""."""
     from storage.training.runs import Status
 
-    shown = ""
+    shown, since = "", time.monotonic()
     while True:
         run = storage.runs.find(run_id) or fail(f"unknown run: {run_id}")
         if (line := f"{run.spec.kind:6} {run.status:10} {about(run)}") != shown:
             say(line)
             shown = line
+        if run.status is Status.QUEUED and time.monotonic() - since > PATIENCE_S:
+            since = math.inf
+            say("no trainer has taken the run yet: is one running? See docs/teach-it.md", err=True)
         if run.outcome:
             break
         time.sleep(POLL_S)

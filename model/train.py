@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 
 from model.card import Card
-from model.data import MANIFEST, examples, labels_of, manifest, examples_if_listed, training_examples
+from model.data import MANIFEST, examples, examples_if_listed, labels_of, manifest, training_examples
 from model.engines import ENGINES
 from model.training.loop import EPOCHS, Photos, Run, Watcher
 from model.training.pictures import curves

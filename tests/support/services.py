@@ -109,7 +109,7 @@ def environment(**changes: object) -> dict[str, str]:
     ours = (
         "REDIS", "S3_", "SQL_", "MAX_", "HEAD_S", "BODY_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE", "BIND",
         "REQUIRE_KEYS", "PUBLIC_PAGE", "SESSION_", "AUDIT_", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY",
-        "ROOT_PATH", "CORS_", "LOG_", "OTEL_", "METRICS_",
+        "ROOT_PATH", "CORS_", "LOG_", "OTEL_", "METRICS_", "TRAIN", "LEARN_", "CHECKPOINT_",
         "SEGUE_KEY", "SEGUE_URL",
     )  # fmt: skip
     base = {key: value for key, value in os.environ.items() if not key.startswith(ours)}

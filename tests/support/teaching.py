@@ -1,0 +1,105 @@
+"""A running stack that learns: photos of a kind that its model gets wrong, and their corrections."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import services
+import shapes
+from numpy.typing import NDArray
+from PIL import Image
+from stack import Stack
+
+TINT = np.array([1.0, 0.45, 0.3], np.float32)
+# What makes a training of the toy set short.
+QUICK = ("--set", "epochs=3", "--set", "epoch_photos=96", "--set", "batch_size=16")
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def trains() -> bool:
+    return find_spec("tensorflow") is not None
+
+
+def cast(seed: int) -> tuple[bytes, NDArray[np.uint8]]:
+    """A picture of shapes as a red negative, in JPEG, and its mask: what is bright to the model is ground here."""
+    photo, mask = shapes.picture(seed)
+    negative = (255 - np.asarray(photo, np.float32)) * TINT
+    return jpeg(Image.fromarray(negative.astype(np.uint8))), np.asarray(mask)
+
+
+def jpeg(photo: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def png(ids: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(ids).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def mean_iou(stack: Stack, seeds: Iterable[int]) -> float:
+    """Of the masks that the stack makes of cast photos, over both classes and all photos."""
+    photos = [cast(seed) for seed in seeds]
+    jobs = stack.all_finished(stack.submit_all([content for content, _ in photos]))
+    masks = [stack.mask(job) for job in jobs]
+    truths = [truth for _, truth in photos]
+    found = []
+    for index in range(len(shapes.LABELS)):
+        both = sum(int(((mask == index) & (truth == index)).sum()) for mask, truth in zip(masks, truths, strict=True))
+        either = sum(int(((mask == index) | (truth == index)).sum()) for mask, truth in zip(masks, truths, strict=True))
+        found.append(both / either)
+    return float(np.mean(found))
+
+
+def corrected(stack: Stack, photos: list[tuple[bytes, NDArray[np.uint8]]]) -> list[str]:
+    """Submit photos, and send corrected masks with a consent. Returns the ids of the jobs."""
+    jobs = stack.all_finished(stack.submit_all([content for content, _ in photos]))
+
+    def send(job: dict[str, Any], truth: NDArray[np.uint8]) -> str:
+        answer = stack.http.post(
+            f"/v1/jobs/{job['id']}/feedback",
+            data={"verdict": "corrected", "consent_training": "true"}, files={"mask": ("mask.png", png(truth))},
+        )  # fmt: skip
+        assert answer.status_code in (200, 201), answer.text
+        return str(job["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(send, jobs, [truth for _, truth in photos]))
+
+
+def accept(stack: Stack, job_ids: list[str]) -> None:
+    for job_id in job_ids:
+        answer = stack.http.post(f"/v1/training/inbox/{job_id}/decision", json={"decision": "accept"})
+        assert answer.status_code == 200, answer.text
+
+
+def segue(stack: Stack, *arguments: object, fails: bool = False) -> str:
+    """Run `segue ...` as the operator. Returns what it printed."""
+    command = [sys.executable, "-m", "segue", *map(str, arguments)]
+    env = {**stack.environment(), "PYTHONPATH": services.PYTHONPATH}
+    done = subprocess.run(command, env=env, cwd=services.ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def data_folder(root: Path, train: int = 90, test: int = 20) -> Path:
+    """A data folder whose gate set is large enough to decide."""
+    shapes.write_data(root, train, test)
+    names = (root / "splits" / "train.txt").read_text().split()
+    (root / "splits" / "gate.txt").write_text("\n".join(names[-40:]) + "\n")
+    (root / "splits" / "train.txt").write_text("\n".join(names[:-40]) + "\n")
+    return root
+
+
+def candidate(stack: Stack, version: str) -> dict[str, Any]:
+    found = json.loads(segue(stack, "candidates", "list", "--json"))
+    return dict(next(one for one in found if one["version"] == version))
