@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 Format = Literal["text", "json"]
 
-OURS = {"web", "worker", "storage", "model", "cli", "telemetry"}  # whose lines are events
+OURS = {"web", "worker", "learning", "storage", "model", "cli", "telemetry"}  # whose lines are events
 FOREIGN = "message"  # the event of a library's line, whose text is the field `message`
 STANDARD = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
 # C0 and C1 controls, line and paragraph separators, and bidirectional controls.

@@ -5,18 +5,18 @@ that the bounds keep their level with few photos, where percentiles are too narr
 linearised ratio (the infinitesimal jackknife, ibid. section 21).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
-from learning.gate.pairs import Floats, Pairs, iou_differences, mean_over_classes, overlaps
+from learning.gate.pairs import Floats, Pairs, Sides, iou_differences, mean_over_classes
 
 FEWEST_ROUNDS = 2000
 BEYOND = 20  # resamples beyond a bound, on average
-CHUNK = 1 << 20  # photos of a block of resamples
+CHUNK = 1 << 21  # numbers in a block of resamples
+STILL = 1e-7  # a standard error below this is one of rounding
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def rounds_for(alpha: float) -> int:
     return max(FEWEST_ROUNDS, ceil(BEYOND / alpha))
 
 
-def blocks(rounds: int, photos: int) -> Iterator[int]:
-    """The sizes of blocks of rounds that fit into memory."""
-    size = max(1, CHUNK // photos)
+def blocks(rounds: int, numbers: int) -> Iterator[int]:
+    """The sizes of blocks of rounds that fit into memory. `numbers`: those of one round."""
+    size = max(1, CHUNK // numbers)
     for start in range(0, rounds, size):
         yield min(size, rounds - start)
 
@@ -52,15 +52,21 @@ def bounds(pairs: Pairs, alpha: float, refusal: float) -> tuple[Bounds, list[Bou
 
     The bounds of a class that nowhere occurs are NaN. Needs two photos or more; see `Limits.fewest_photos`.
     """
-    sides = (*overlaps(pairs.after), *overlaps(pairs.before), pairs.truth)
-    rng, n = np.random.default_rng(0), len(pairs)
+    sides, rng, n = pairs.sides(), np.random.default_rng(0), len(pairs)
+    rounds = rounds_for(min(alpha, refusal))
     [value], [error] = _differences(sides, np.ones((1, n)))
-    found = [_differences(sides, _resamples(rng, size, n)) for size in blocks(rounds_for(min(alpha, refusal)), n)]
+    found = [_differences(sides, _resamples(rng, size, n)) for size in blocks(rounds, max(n, (4 * pairs.classes) ** 2))]
     values, errors = (np.concatenate(parts) for parts in zip(*found, strict=True))
     mean, *classes = (
-        _bounds(value[i], error[i], values[:, i], errors[:, i], alpha, refusal) for i in range(len(value))
+        _bounds(value[i], error[i], values[:, i], errors[:, i], (alpha, refusal)) for i in range(len(value))
     )
     return mean, classes
+
+
+def standard_error(pairs: Pairs) -> float:
+    """Of the difference of mean IoU."""
+    _, [error] = _differences(pairs.sides(), np.ones((1, len(pairs))))
+    return float(error[0])
 
 
 def _resamples(rng: np.random.Generator, size: int, n: int) -> Floats:
@@ -69,37 +75,39 @@ def _resamples(rng: np.random.Generator, size: int, n: int) -> Floats:
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
-def _differences(sides: tuple[Floats, ...], counts: Floats) -> tuple[Floats, Floats]:
+def _differences(sides: Sides, counts: Floats) -> tuple[Floats, Floats]:
     """Differences and their standard errors in each resample, float64[rounds,1+classes]: of mean IoU, of each class."""
-    n = counts.shape[1]
     totals = [counts @ side for side in sides]
-    classes = iou_differences(*totals)
-    occurring = np.maximum((~np.isnan(classes)).sum(1), 1)[:, None]
-    influence, errors = np.zeros(counts.shape), []
-    for one in range(classes.shape[1]):
-        ours = np.nan_to_num(_influence(sides, totals, one) * n)
-        influence += ours / occurring
-        errors.append(_error(ours, counts))
+    classes = iou_differences(totals)
+    slopes = _slopes(totals)
+    occurring = np.maximum((~np.isnan(classes)).sum(1), 1)
+    moments = _moments(sides, counts)
+    mean = np.einsum("rkc,rkcld,rld->r", slopes, moments, slopes, optimize=True) / occurring**2
+    each = np.einsum("rkc,rkclc,rlc->rc", slopes, moments, slopes, optimize=True)
     values = np.column_stack([mean_over_classes(classes), classes])
-    return values, np.column_stack([_error(influence, counts), *errors])
+    return values, np.sqrt(np.maximum(np.column_stack([mean, each]), 0))
 
 
-def _influence(sides: tuple[Floats, ...], totals: list[Floats], one: int) -> Floats:
-    """How much each photo moves the difference of class `one`, float64[rounds,n]; NaN where the class does not occur."""
-    moved = []
-    for inside, union in ((0, 1), (2, 3)):
-        whole = np.where(totals[4][:, one] > 0, totals[union][:, one], np.nan)[:, None]
-        iou = totals[inside][:, one, None] / whole
-        moved.append((sides[inside][:, one] - iou * sides[union][:, one]) / whole)
-    return np.asarray(moved[0] - moved[1])
+def _slopes(totals: Sequence[Floats]) -> Floats:
+    """How the difference of each class follows the four sums of its overlaps, float64[rounds,4,classes]."""
+    found = []
+    for inside, union, sign in ((0, 1, 1.0), (2, 3, -1.0)):
+        slope = np.divide(sign, totals[union], out=np.zeros(totals[4].shape), where=totals[4] > 0)
+        found += [slope, -slope * totals[inside] * np.abs(slope)]
+    return np.stack(found, axis=1)
 
 
-def _error(influence: Floats, counts: Floats) -> Floats:
-    return np.asarray(np.sqrt((counts * influence**2).sum(1)) / counts.shape[1])
+def _moments(sides: Sides, counts: Floats) -> Floats:
+    """The sums of products of all overlaps over the photos drawn, float64[rounds,4,classes,4,classes]."""
+    overlaps = np.stack(sides[:4], axis=1)
+    n, shape = len(overlaps), overlaps.shape[1:]
+    products = overlaps.reshape(n, -1, 1) * overlaps.reshape(n, 1, -1)
+    return np.asarray(counts @ products.reshape(n, -1)).reshape(len(counts), *shape, *shape)
 
 
-def _bounds(value: float, error: float, values: Floats, errors: Floats, alpha: float, refusal: float) -> Bounds:
-    if not error > 0:  # all photos show the same
+def _bounds(value: float, error: float, values: Floats, errors: Floats, levels: tuple[float, float]) -> Bounds:
+    alpha, refusal = levels
+    if not error > STILL:  # all photos show the same
         return Bounds(float(value), float(value), float(value), float(error))
     ratios = _studentised(values - value, errors)
     upper = float(np.quantile(ratios, 1 - alpha, method="higher"))
@@ -111,7 +119,6 @@ def _studentised(moved: Floats, errors: Floats) -> Floats:
     """Infinite where a resample moved but shows no spread; resamples without the class are left out."""
     there = ~np.isnan(moved)
     moved, errors = moved[there], errors[there]
-    still: NDArray[np.bool_] = errors <= 0
-    return np.where(
-        still, np.where(np.abs(moved) < 1e-12, 0, np.sign(moved) * np.inf), moved / np.where(still, 1, errors)
-    )
+    still = errors <= STILL
+    endless = np.where(np.abs(moved) <= STILL, 0, np.copysign(np.inf, moved))
+    return np.where(still, endless, moved / np.where(still, 1, errors))

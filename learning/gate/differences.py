@@ -9,22 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from learning.gate.bootstrap import Bounds, bounds
+from learning.gate.bootstrap import Bounds, bounds, standard_error
 from learning.gate.limits import Limits
 from learning.gate.pairs import Floats, Pairs, mean_over_classes
 from learning.gate.power import detectable, missing
 from learning.gate.swaps import p_better, p_classes_worse, p_groups_worse
 from learning.gate.verdict import Check, Outcome
 
+ENOUGH = "though the photos would suffice for one that is"
 BOOTSTRAP = "paired bootstrap-t over photos, one-sided lower bound"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether a bound lies where it is required, and about how many more photos would show it."""
+    """Whether a bound lies where it is required, and about how many more photos would show it.
+
+    `worse`: shown to be worse, and not only not shown to be as good.
+    """
 
     outcome: Outcome
     needs: int | None = None
+    worse: bool = False
 
 
 def points(fraction: float) -> str:
@@ -33,17 +38,19 @@ def points(fraction: float) -> str:
 
 
 def not_inferior(pairs: Pairs, alpha: float, limits: Limits) -> Check:
-    return _on_average("not_inferior", pairs, limits.margin, alpha, limits, ("stable", "the gate photos"))
+    names = ("not_inferior", "stable", "the gate photos")
+    return _on_average(pairs, limits.margin, alpha, limits, names)
 
 
 def engines_agree(pairs: Pairs, alpha: float, limits: Limits) -> Check:
     """`pairs`: the float engine's results before, the int8 engine's after."""
-    names = ("its float engine", "the gate photos, int8 engine against float")
-    return _on_average("engines_agree", pairs, limits.engine_margin, alpha, limits, names)
+    names = ("engines_agree", "its float engine", "the gate photos, int8 engine against float")
+    return _on_average(pairs, limits.engine_margin, alpha, limits, names)
 
 
-def _on_average(name: str, pairs: Pairs, margin: float, alpha: float, limits: Limits, names: tuple[str, str]) -> Check:
-    other, photos = names
+def _on_average(pairs: Pairs, margin: float, alpha: float, limits: Limits, names: tuple[str, str, str]) -> Check:
+    """`names`: of the check, of what it compares with, of the photos."""
+    name, other, photos = names
     found = _few(len(pairs), margin, alpha, limits)
     figures: dict[str, Any] = {}
     if found is None:
@@ -51,7 +58,7 @@ def _on_average(name: str, pairs: Pairs, margin: float, alpha: float, limits: Li
         found, figures = _shown(mean, len(pairs), margin, alpha, limits), {"mean_iou": mean.to_dict()}
     reason = {
         Outcome.PASSED: f"not worse than {other} by more than {points(margin)}",
-        Outcome.FAILED: f"worse than {other}, or not shown to be as good on photos that would suffice",
+        Outcome.FAILED: f"worse than {other}" if found.worse else f"not shown to be as good as {other}, {ENOUGH}",
         Outcome.UNDECIDED: f"too few photos to show that it is as good as {other}",
     }[found.outcome]
     required = f"mean IoU on {photos}: lower bound of the difference ≥ -{points(margin)}"
@@ -68,13 +75,17 @@ def _few(photos: int, distance: float, alpha: float, limits: Limits) -> Finding 
 
 
 def _shown(bound: Bounds, photos: int, margin: float, alpha: float, limits: Limits) -> Finding:
-    """Whether the difference is at least -`margin`; the photos suffice if they would show it of an equal version."""
-    needs = missing(photos, bound.error, margin, alpha, limits.power)
+    """Whether the difference is at least -`margin`."""
     if bound.low >= -margin:
         return Finding(Outcome.PASSED)
-    if bound.high < -margin or not needs:
-        return Finding(Outcome.FAILED)
-    return Finding(Outcome.UNDECIDED, needs)
+    if bound.high < -margin:
+        return Finding(Outcome.FAILED, worse=True)
+    return _unshown(missing(photos, bound.error, margin, alpha, limits.power))
+
+
+def _unshown(needs: int) -> Finding:
+    """Photos that would show what is required of a good candidate, but do not of this one, decide against it."""
+    return Finding(Outcome.UNDECIDED, needs) if needs else Finding(Outcome.FAILED)
 
 
 def better_on_corrections(pairs: Pairs, alpha: float, limits: Limits) -> Check:
@@ -88,7 +99,7 @@ def better_on_corrections(pairs: Pairs, alpha: float, limits: Limits) -> Check:
         found = _gained(mean, p, len(pairs), alpha, limits)
     reason = {
         Outcome.PASSED: "better on the held-out corrections",
-        Outcome.FAILED: "no better on the held-out corrections",
+        Outcome.FAILED: f"{'worse' if found.worse else 'not shown to be better'} on the held-out corrections",
         Outcome.UNDECIDED: "too few held-out corrections to show that it is better",
     }[found.outcome]
     statistic = f"exact swap test of paired photos, and {BOOTSTRAP}"
@@ -97,12 +108,11 @@ def better_on_corrections(pairs: Pairs, alpha: float, limits: Limits) -> Check:
 
 
 def _gained(mean: Bounds, p: float, photos: int, alpha: float, limits: Limits) -> Finding:
-    needs = missing(photos, mean.error, limits.gain, alpha, limits.power)
     if p <= alpha and mean.low > 0:
         return Finding(Outcome.PASSED)
-    if mean.high < 0 or not needs:
-        return Finding(Outcome.FAILED)
-    return Finding(Outcome.UNDECIDED, needs)
+    if mean.high < 0:
+        return Finding(Outcome.FAILED, worse=True)
+    return _unshown(missing(photos, mean.error, limits.gain, alpha, limits.power))
 
 
 def classes(pairs: Pairs, names: list[str], alpha: float, limits: Limits) -> Check:
@@ -123,9 +133,12 @@ def classes(pairs: Pairs, names: list[str], alpha: float, limits: Limits) -> Che
         for name, bound, p, photos in zip(names, each, worse, held, strict=True)
     }
     outcome, concerned = _worst(found)
+    worse_ones = [name for name in concerned if found[name].worse]
     reason = {
         Outcome.PASSED: f"no class is worse by more than {points(limits.class_margin)}",
-        Outcome.FAILED: f"worse in the {_listed('class', concerned)}",
+        Outcome.FAILED: f"worse in the {_listed('class', worse_ones)}"
+        if worse_ones
+        else f"not shown to be as good in the {_listed('class', concerned)}, {ENOUGH}",
         Outcome.UNDECIDED: f"too few photos to show that it is as good in the {_listed('class', concerned)}",
     }[outcome]
     statistic = f"{BOOTSTRAP}, of each class; swap test over all classes together for a refusal"
@@ -136,8 +149,12 @@ def classes(pairs: Pairs, names: list[str], alpha: float, limits: Limits) -> Che
 
 def _class(bound: Bounds, p_worse: float, photos: int, alpha: float, limits: Limits) -> Finding:
     if p_worse <= limits.refusal and bound.value < -limits.class_margin:
-        return Finding(Outcome.FAILED)
-    return _few(photos, limits.class_margin, alpha, limits) or _shown(bound, photos, limits.class_margin, alpha, limits)
+        return Finding(Outcome.FAILED, worse=True)
+    if bound.low >= -limits.class_margin and photos >= limits.fewest_photos:
+        return Finding(Outcome.PASSED)
+    return _few(photos, limits.class_margin, alpha, limits) or _unshown(
+        missing(photos, bound.error, limits.class_margin, alpha, limits.power)
+    )
 
 
 def _worst(found: dict[str, Finding]) -> tuple[Outcome, list[str]]:
@@ -154,7 +171,7 @@ def groups(pairs: Pairs, limits: Limits) -> Check:
     required = f"mean IoU of each group of gate photos: not shown to be worse, by {points(limits.group_margin)} or more"
     rows = pairs.groups(limits.smallest_group)
     if len(rows) < 2:
-        reason = "the names of the gate photos tell no groups apart"
+        reason = f"the gate photos do not form two groups of {limits.smallest_group} photos or more"
         return Check("groups", statistic, required, Outcome.SKIPPED, reason)
     parts = [pairs.subset(one) for one in rows.values()]
     each = [float(mean_over_classes(part.differences())) for part in parts]
@@ -184,7 +201,7 @@ def _shows(part: Pairs, groups: int, limits: Limits) -> float | None:
     """The smallest worsening that a group of this size and spread shows. None for a single photo."""
     if len(part) < 2:
         return None
-    spread = bounds(part, limits.refusal, limits.refusal)[0].error * len(part) ** 0.5
+    spread = standard_error(part) * len(part) ** 0.5
     return round(detectable(len(part), spread, limits.refusal / groups, limits.power), 5)
 
 

@@ -45,8 +45,14 @@ def judge(candidate: Path, stable: Path, data: Path, alpha: float, limits: Limit
     if checks[-1].outcome is Outcome.PASSED:
         checks += _measured(candidate, stable, splits, alpha, limits)
         reported = _reported(candidate, stable, splits, limits)
-    name = f"{candidate.parent.name}/{candidate.name}"
-    return Verdict(name, Card.load(stable).id, alpha, tuple(expected.lines), tuple(checks), reported)
+    return Verdict(_id(candidate), Card.load(stable).id, alpha, tuple(expected.lines), tuple(checks), reported)
+
+
+def _id(candidate: Path) -> str:
+    try:
+        return Card.load(candidate).id
+    except (OSError, ValueError):
+        return candidate.name
 
 
 def power_of(splits: Splits, alpha: float, limits: Limits) -> Power:

@@ -6,7 +6,6 @@ equal or inferior one ever passes (Bonferroni over a fixed series: Foster & Stin
 
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from learning.gate.verdict import Outcome

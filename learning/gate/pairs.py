@@ -1,5 +1,6 @@
 """Two versions measured on the same photos."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from model.evaluation.photos import Judged, group_of
 
 Floats = NDArray[np.float64]
+# Intersection and union after, the same before, and the truth: pixels of each class, float64[...,classes] each.
+Sides = tuple[Floats, Floats, Floats, Floats, Floats]
 OTHERS = "(small groups)"
 
 
@@ -40,7 +43,7 @@ class Pairs:
     @property
     def truth(self) -> Floats:
         """Pixels of each class in the truth, float64[n,classes]."""
-        return self.before.sum(-1).astype(np.float64)
+        return np.asarray(self.before.sum(-1), np.float64)
 
     def photos_of_classes(self) -> NDArray[np.int64]:
         """In how many photos each class occurs, int64[classes]."""
@@ -48,8 +51,10 @@ class Pairs:
 
     def differences(self) -> Floats:
         """IoU of each class, candidate minus stable, float64[classes]; NaN for classes not in the truth."""
-        parts = [sides.sum(0) for sides in (*overlaps(self.after), *overlaps(self.before))]
-        return iou_differences(*parts, self.truth.sum(0))
+        return iou_differences([side.sum(0) for side in self.sides()])
+
+    def sides(self) -> "Sides":
+        return (*overlaps(self.after), *overlaps(self.before), self.truth)
 
     def subset(self, rows: NDArray[np.intp]) -> "Pairs":
         return Pairs(tuple(self.names[row] for row in rows), self.before[rows], self.after[rows])
@@ -71,13 +76,11 @@ def overlaps(confusion: NDArray[np.int64]) -> tuple[Floats, Floats]:
     return inside.astype(np.float64), (confusion.sum(-1) + confusion.sum(-2) - inside).astype(np.float64)
 
 
-def iou_differences(
-    inside: Floats, union: Floats, inside_before: Floats, union_before: Floats, truth: Floats
-) -> Floats:
-    """All float64[...,classes], summed over photos → IoU after minus before, NaN for classes not in the truth."""
-    occurs = truth > 0
+def iou_differences(totals: Sequence[Floats]) -> Floats:
+    """`Sides` summed over photos → IoU after minus before, float64[...,classes], NaN for classes not in the truth."""
+    inside, union, inside_before, union_before, truth = totals
     after, before = (
-        np.divide(part, whole, out=np.full(truth.shape, np.nan), where=occurs)
+        np.divide(part, whole, out=np.full(truth.shape, np.nan), where=truth > 0)
         for part, whole in ((inside, union), (inside_before, union_before))
     )
     return np.asarray(after - before)

@@ -59,7 +59,7 @@ def _faults(trained: set[str], splits: Splits) -> Iterator[str]:
         yield f"trained on {_count(len(unknown), 'photo')} that the data version does not hold for training"
     used = [known[digest] for digest in sorted(trained & set(known))]
     if twins := {name for name, _ in duplicates(used, [*splits.gate, *splits.held_out])}:
-        yield f"trained on {_count(len(twins), 'photo')} that show the same picture as a photo of the gate or held-out set"
+        yield f"trained on {_count(len(twins), 'photo')} with a twin in the gate or held-out set"
 
 
 def _count(number: int, noun: str) -> str:

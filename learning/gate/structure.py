@@ -36,10 +36,9 @@ def _fault(candidate: Path, stable: Card, labels: tuple[Label, ...]) -> str | No
         return f"its card does not name {MANIFEST}, the list of its training photos"
     if damaged := card.damaged(candidate):
         return f"missing or altered: {', '.join(damaged)}"
-    if _classes(card.labels) != _classes(labels):
-        return "its classes are not those of the data version"
-    if _classes(card.labels) != _classes(stable.labels):
-        return "its classes are not those of stable"
+    for other, theirs in (("the data version", labels), ("stable", stable.labels)):
+        if _classes(card.labels) != _classes(theirs):
+            return f"its classes are not those of {other}"
     try:
         Segmenter(candidate)
     except ValueError as error:

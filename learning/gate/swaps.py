@@ -1,7 +1,7 @@
 """Swap tests: were two versions equal, any photo's two results could be swapped.
 
-A permutation test of paired samples (Fisher 1935; Good 2005, chapter 3; for scores of systems: Yeh 2000). Its p-value is
-exact however few the photos are: two versions whose results may be swapped get p ≤ α with a probability of at most α.
+A permutation test of paired samples (Fisher 1935; Good 2005, chapter 3; for scores of systems: Yeh 2000). Its p-value
+is exact however few the photos are: two versions whose results may be swapped get p ≤ α with probability α at most.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def p_better(pairs: Pairs, alpha: float) -> float:
 
 
 def p_classes_worse(pairs: Pairs, alpha: float) -> Floats:
-    """For each class, float64[classes], how probable it is that any class falls so far; NaN for one that nowhere occurs.
+    """For each class, float64[classes], how probable it is that any class falls so far; NaN if it nowhere occurs.
 
     Comparing with the class that fell furthest keeps the error rate of all classes together (Westfall & Young 1993).
     """
@@ -60,5 +60,5 @@ def _swapped(pairs: Pairs, rounds: int, rng: np.random.Generator) -> Floats:
         sides = [(first.sum(0), coins @ (second - first)) for first, second in zip(after, before, strict=True)]
         now = [total + moved for total, moved in sides]
         then = [second.sum(0) - moved for second, (_, moved) in zip(before, sides, strict=True)]
-        found.append(iou_differences(*now, *then, np.broadcast_to(truth, now[0].shape)))
+        found.append(iou_differences([*now, *then, np.broadcast_to(truth, now[0].shape)]))
     return np.concatenate(found)

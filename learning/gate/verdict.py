@@ -96,8 +96,8 @@ class Verdict:
     def from_dict(cls, entry: dict[str, Any]) -> "Verdict":
         """From the JSON of `to_dict`. Raises KeyError or TypeError if it is not one."""
         checks = tuple(Check.from_dict(one) for one in entry["checks"])
-        head = (entry[name] for name in ("candidate", "stable", "alpha"))
-        return cls(*head, tuple(entry["power"]), checks, entry["reported"])
+        power = tuple(entry["power"])
+        return cls(entry["candidate"], entry["stable"], entry["alpha"], power, checks, entry["reported"])
 
     def lines(self) -> Iterator[str]:
         """The public part as text."""
