@@ -67,6 +67,6 @@ def test_the_commands_of_the_readme_exist() -> None:
 
 
 def test_the_map_names_every_folder() -> None:
-    parts = ("web", "worker", "storage", "telemetry", "model", "cli", "client")
+    parts = ("web", "worker", "storage", "telemetry", "model", "learning", "cli", "client")
     for folder in (*parts, "scripts", "deploy", "examples", "tests", "docs"):
         assert f"| `{folder}/` |" in README

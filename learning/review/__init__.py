@@ -1,0 +1,1 @@
+"""The review inbox: scores that rank it, and files of corrected masks."""
