@@ -2,12 +2,13 @@
 
 import typer
 
-from cli import audit, keys, models, operator, sessions, top
+from cli import audit, keys, models, operator, review, sessions, top
 
 app = typer.Typer()
 app.add_typer(operator.app)
 app.add_typer(top.app)
 app.add_typer(audit.app)
 app.add_typer(models.app, name="models", rich_help_panel="Models")
+app.add_typer(review.app, name="review", rich_help_panel="Models")
 app.add_typer(keys.app, name="keys", rich_help_panel="Keys")
 app.add_typer(sessions.app, name="sessions", rich_help_panel="Keys")
