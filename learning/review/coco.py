@@ -3,14 +3,14 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from learning.review.entries import Entry, Ids, Region, Unusable, check_size, painted, polygon
+from learning.review.entries import Entry, Ids, Pixels, Region, Unusable, check_size, painted, polygon
 from model.labels import BACKGROUND
 from storage.settings import Settings
 from storage.training.reviews import Subject
@@ -37,7 +37,10 @@ def read(path: Path, settings: Settings) -> Iterator[Entry]:  # noqa: ARG001 - t
             if not found:
                 raise Unusable("it has no annotations")
             check_size(subject, image.get("width"), image.get("height"))
-            return painted(subject, [_region(subject, names, annotation) for annotation in found])
+            try:
+                return painted(subject, [_region(subject, names, annotation) for annotation in found])
+            except (TypeError, ValueError) as error:
+                raise Unusable(f"an annotation is damaged: {error}") from error
 
         yield Entry(name, draw)
 
@@ -61,7 +64,7 @@ def written(images: Sequence[tuple[str, Ids]], labels: Sequence[Mapping[str, Any
     }
 
 
-def _annotation(image: int, class_id: int, pixels: NDArray[np.bool_]) -> dict[str, Any]:
+def _annotation(image: int, class_id: int, pixels: Pixels) -> dict[str, Any]:
     encoded = coco.encode(np.asfortranarray(pixels.astype(np.uint8)))
     return {
         "image_id": image,
@@ -77,14 +80,18 @@ def _region(subject: Subject, names: Mapping[Any, str], annotation: Mapping[str,
     category, shape = annotation.get("category_id"), annotation.get("segmentation")
     if category not in names:
         raise Unusable(f"unknown category {category!r}")
+    return names[category], lambda: _pixels(subject, shape)
+
+
+def _pixels(subject: Subject, shape: object) -> Pixels:
     if isinstance(shape, dict):
-        return names[category], _run_lengths(subject, shape)
+        return _run_lengths(subject, shape)
     if not isinstance(shape, list) or not shape:
         raise Unusable("an annotation has neither polygons nor run lengths")
-    return names[category], np.logical_or.reduce([polygon(subject, points) for points in shape])
+    return reduce(np.logical_or, (polygon(subject, points) for points in shape))
 
 
-def _run_lengths(subject: Subject, shape: Mapping[str, Any]) -> NDArray[np.bool_]:
+def _run_lengths(subject: Subject, shape: Mapping[str, Any]) -> Pixels:
     if shape.get("size") != [subject.height, subject.width]:
         raise Unusable("the size of its run lengths differs from the photo's")
     counts = shape.get("counts")

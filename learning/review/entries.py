@@ -20,7 +20,9 @@ from storage.training.reviews import Subject
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 
 Ids = NDArray[np.uint8]
-Region = tuple[str, NDArray[np.bool_]]  # the name of a class, and its pixels [height,width]
+Pixels = NDArray[np.bool_]
+# The name of a class, and a function that draws its pixels [height,width]: a photo may have more regions than memory.
+Region = tuple[str, Callable[[], Pixels]]
 Place = Path | zipfile.Path
 
 
@@ -54,7 +56,8 @@ def painted(subject: Subject, regions: Sequence[Region]) -> bytes:
     class `background`.
     """
     ids, open_ = np.zeros(subject.size[::-1], np.uint8), np.ones(subject.size[::-1], np.bool_)
-    for name, pixels in sorted(regions, key=lambda region: -np.count_nonzero(region[1])):
+    for name, draw in sorted(regions, key=lambda region: -np.count_nonzero(region[1]())):
+        pixels = draw()
         ids[pixels] = class_id(subject, name)
         open_ &= ~pixels
     if open_.any():
@@ -80,7 +83,7 @@ def check_size(subject: Subject, width: object, height: object) -> None:
         raise Unusable(f"the mask has {width} x {height} pixels, the photo {subject.width} x {subject.height}")
 
 
-def polygon(subject: Subject, points: Sequence[float]) -> NDArray[np.bool_]:
+def polygon(subject: Subject, points: Sequence[float]) -> Pixels:
     """The pixels of a polygon x, y, x, y, …; corners outside the photo move to its edge. Raises Unusable."""
     if len(points) < 6 or len(points) % 2 or not all(map(_is_finite, points)):
         raise Unusable("a polygon needs three corners or more, each with x and y")

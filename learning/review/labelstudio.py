@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from learning.review.entries import Entry, Region, Unusable, check_size, painted, polygon
+from learning.review.entries import Entry, Pixels, Region, Unusable, check_size, painted, polygon
 from storage.settings import Settings
 from storage.training.reviews import Subject
 
@@ -54,13 +53,13 @@ def _region(subject: Subject, result: Mapping[str, Any]) -> Region:
     [name] = value[result["type"]]
     if result["type"] == "polygonlabels":
         corners = [(x * subject.width / 100, y * subject.height / 100) for x, y in value["points"]]  # from per cent
-        return name, polygon(subject, [part for corner in corners for part in corner])
+        return name, lambda: polygon(subject, [part for corner in corners for part in corner])
     if value.get("format") != "rle":
         raise Unusable("a brush mask is not in run lengths")
-    return name, _brush(value["rle"], subject)
+    return name, lambda: _brush(value["rle"], subject)
 
 
-def _brush(packed: Sequence[int], subject: Subject) -> NDArray[np.bool_]:
+def _brush(packed: Sequence[int], subject: Subject) -> Pixels:
     """The opaque pixels of an RGBA image in the run lengths of the JavaScript library @thi.ng/rle-pack.
 
     Bits: the number of words (32), the word's size - 1 (5), four run sizes - 1 (4 each); then runs: a

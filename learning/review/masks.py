@@ -1,6 +1,7 @@
 """Corrected masks as images: index PNGs, and CVAT's export `Segmentation mask 1.1` (VOC)."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,4 +61,4 @@ def _regions(mask: Image.Image, names: dict[Colour, str]) -> Iterator[Region]:
     for number, colour in enumerate(map(tuple, colours.tolist())):
         if colour not in names:
             raise Unusable(f"{LABEL_MAP} has no colour {','.join(map(str, colour))}")
-        yield names[colour], (place == number).reshape(pixels.shape[:2])
+        yield names[colour], partial(np.equal, place.reshape(pixels.shape[:2]), number)

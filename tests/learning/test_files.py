@@ -223,6 +223,7 @@ def test_each_item_says_why_it_is_left_out_and_the_rest_is_accepted(own_store: S
         ([{"size": [HEIGHT, WIDTH], "counts": None}, [corners((1, 1, 5, 5))]], "damaged"),
         ([{"size": [WIDTH, HEIGHT], "counts": "x"}, [corners((1, 1, 5, 5))]], "size of its run lengths"),
         (["x", [corners((1, 1, 5, 5))]], "neither polygons nor run lengths"),
+        ([[5], [corners((1, 1, 5, 5))]], "damaged"),
     ],
 )
 def test_damaged_coco_shapes(own_store: Storage, tmp_path: Path, segmentations: list[Any], reason: str) -> None:

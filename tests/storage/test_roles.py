@@ -517,7 +517,9 @@ def test_secrets_last_until_their_folder_is_deleted(tmp_path: Path) -> None:
     second = load_or_create(tmp_path)
     assert second[WEB] != first[WEB]
     assert all(second[role] == first[role] for role in Role if role is not WEB)
-    assert len({own.redis_password for own in second.values()} | {own.s3_secret_key for own in second.values()}) == 2 * len(Role)
+    assert len(
+        {own.redis_password for own in second.values()} | {own.s3_secret_key for own in second.values()}
+    ) == 2 * len(Role)
 
 
 def test_an_unreachable_store_is_reported_in_one_line() -> None:
