@@ -23,6 +23,8 @@ FORBIDDEN = {
     "storage.connection": ("web", "worker", "model", "flask", "tensorflow", "numpy"),
     "storage.photos.photo": ("web", "worker", "model", "flask", "numpy"),
     "storage.recovery": ("web", "worker", "model", "flask"),
+    "storage.training.decisions": ("web", "worker", "model", "learning", "flask", "numpy", "sqlalchemy"),
+    "learning.review.scores": ("web", "worker", "cli", "flask", "tensorflow", "keras", "ai_edge_litert"),
     "model.engines": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "ai_edge_litert"),
     "model.segmenter": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),
     "learning.gate.gate": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "keras"),

@@ -26,7 +26,19 @@ ALL = dict(commands(typer.main.get_command(app)))
 def test_the_list_of_commands() -> None:
     groups = {path[0] for path in ALL}
     photos = {"submit", "status", "wait", "cancel", "retry", "list", "queue", "folder"}
-    assert groups == {*photos, "setup", "doctor", "top", "trace", "roles", "models", "keys", "sessions", "audit"}
+    assert groups == {
+        *photos,
+        "setup",
+        "doctor",
+        "top",
+        "trace",
+        "roles",
+        "models",
+        "review",
+        "keys",
+        "sessions",
+        "audit",
+    }
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)

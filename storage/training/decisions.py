@@ -84,13 +84,15 @@ def accept(
 ) -> Review:
     """Keep the photo and `mask`, a grey PNG of class ids, for training. Returns the decided review.
 
-    The order is photo, mask, decision. If the job was erased meanwhile, everything written is
-    removed again. Raises Problem.
+    The order is photo, mask, decision; a rejection is removed first, so that no photo lies beside
+    one. If the job was erased meanwhile, everything written is removed again. Raises Problem.
     """
     with _alone(objects, jobs, seen) as review:
         subject = subject_of(objects, jobs, review)
         _check_margin(jobs, review)
         content = photo(objects, review)
+        if review.state is State.REJECTED:
+            objects.remove(TRAINING, review.key(DECISION))
         objects.put(TRAINING, review.key(PHOTO), content, "application/octet-stream")
         objects.put(TRAINING, review.key(MASK), mask, "image/png")
         decision = Decision(State.ACCEPTED, by, clock.now_ms(), note, source, subject)
@@ -100,16 +102,15 @@ def accept(
 
 
 def reject(objects: MinioObjects, jobs: RedisJobs, seen: Review, *, by: str, note: str = "") -> Review:
-    """Record that the job is not used for training, and remove its copies. Raises Problem.
+    """Remove the copies of an accepted job, then record that it is not used for training. Raises Problem.
 
     Of a job past its retention nothing remains: only an accepted review outlives the upload.
     """
     with _alone(objects, jobs, seen) as review:
         decision = Decision(State.REJECTED, by, clock.now_ms(), note)
-        _decide(objects, jobs, review, decision)
         for name in (PHOTO, MASK):
             objects.remove(TRAINING, review.key(name))
-        reviews.note(jobs, review.tenant, review.job_id)
+        _decide(objects, jobs, review, decision)
         if objects.spec(review.tenant, review.job_id) is None:
             reviews.remove(objects, jobs, review.tenant, review.job_id)
     return replace(review, decision=decision)

@@ -12,7 +12,7 @@ copies, because the upload is erased at the end of the job's retention.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -120,6 +120,7 @@ class Folder:
 
     @property
     def state(self) -> State:
+        """As `load` has it: no photo lies beside a rejection."""
         if DECISION not in self.names:
             return State.WAITING
         return State.ACCEPTED if PHOTO in self.names else State.REJECTED
@@ -150,13 +151,17 @@ def load(objects: MinioObjects, tenant: str, job_id: str) -> Review | None:
     )
     if consent is None and decision is None:
         return None
-    return Review(
+    review = Review(
         tenant,
         job_id,
         Consent(**consent) if consent else None,
         Scores(**scores) if scores else None,
         _decision(decision) if decision else None,
     )
+    if review.decision and review.accepted and objects.metadata(TRAINING, review.key(PHOTO), "") is None:
+        # A rejection removes the photo first, and was interrupted.
+        return replace(review, decision=replace(review.decision, state=State.REJECTED, source=None, subject=None))
+    return review
 
 
 def accepted(objects: MinioObjects) -> Iterator[Review]:

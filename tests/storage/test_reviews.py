@@ -10,6 +10,7 @@ from reviewed import accepted, consent, consented, grey, ids_of, kept_of, put_it
 from storage import clock, keys, lifecycle
 from storage.connection import Storage, connect
 from storage.feedback import CONSENT, Verdict
+from storage.job import Job
 from storage.objects import TRAINING, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
 from storage.training import decisions, erasure, reviews
@@ -224,6 +225,44 @@ def test_the_end_of_a_retention_that_stops_anywhere_keeps_accepted_copies(
         monkeypatch.undo()
     assert janitor.clean(own_store) == 1
     assert kept_of(own_store, job.id) == WHOLE
+
+
+def decide(storage: Storage, job: Job, state: State) -> None:
+    if state is State.ACCEPTED:
+        accepted(storage, job)
+    elif state is State.REJECTED:
+        reject(storage.objects, storage.jobs, open_review(storage.objects, "local", job.id), by="ops")
+
+
+@pytest.mark.parametrize("before", State)
+@pytest.mark.parametrize("after", [State.ACCEPTED, State.REJECTED])
+def test_a_decision_that_stops_anywhere_leaves_a_whole_one_or_none(
+    own_store: Storage,
+    stop_at: Callable[[int], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    before: State,
+    after: State,
+) -> None:
+    """And no photo that outlives the job's retention, unless the job is accepted."""
+    finished = False
+    for number in range(6):
+        job = consented(own_store, seed=number)
+        decide(own_store, job, before)
+        stop_at(number)
+        try:
+            decide(own_store, job, after)
+            finished = True
+        except Stopped:
+            finished = False
+        monkeypatch.undo()
+        [folder] = reviews.folders(own_store.objects, keys.reviews_of("local", job.id))
+        review = open_review(own_store.objects, "local", job.id)
+        assert review.state is folder.state
+        assert not finished or review.state is after
+        assert (review in list(reviews.accepted(own_store.objects))) == (review.state is State.ACCEPTED)
+        expire(own_store, job.id)
+        assert kept_of(own_store, job.id) == (WHOLE if review.state is State.ACCEPTED else set())
+    assert finished
 
 
 @pytest.mark.parametrize("name", ["photo", "mask.png", "decision.json"])

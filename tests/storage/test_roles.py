@@ -10,18 +10,31 @@ from urllib.parse import urlsplit
 import minio
 import pytest
 import redis
+import reviewed
 import services
 from minio.error import S3Error
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from specs import spec, submit
 
+from learning.review.scores import score_waiting
 from storage import keys, lifecycle
 from storage.connection import Storage, connect
 from storage.job import Finished, Outcome, Status
 from storage.keys import CONTROL_QUEUE, SEGMENT_QUEUE, Lane
 from storage.models import Alias, EnginesReport
-from storage.objects import BATCHES, BUCKETS, FEEDBACK, MODELS, OUTCOME_TEXT, RENDERINGS, RESULTS, UPLOADS, MinioObjects
+from storage.objects import (
+    BATCHES,
+    BUCKETS,
+    DATASETS,
+    FEEDBACK,
+    MODELS,
+    OUTCOME_TEXT,
+    RENDERINGS,
+    RESULTS,
+    UPLOADS,
+    MinioObjects,
+)
 from storage.problems import Problem, Unavailable
 from storage.queue import functions
 from storage.queue.binding import Binding
@@ -33,13 +46,14 @@ from storage.roles.credentials import Credentials, load_or_create, write
 from storage.roles.minio_users import make_users
 from storage.roles.roles import KEYS, OBJECTS, PROGRAMS, Role, redis_acl, seaweedfs_identities
 from storage.settings import Settings
+from storage.training import erasure, reviews
 from web.access.caller import Caller
 from web.access.rate_limits import RateLimits
 from worker.housekeeping.janitor import clean
 from worker.housekeeping.scrubber import scrub
 from worker.housekeeping.sweeps import WIDE, adopt, adopt_after_loss, reconcile, sweep
 
-WEB, WORKER, HOUSEKEEPER, OPERATOR = Role
+WEB, WORKER, HOUSEKEEPER, TRAINER, OPERATOR = Role
 PREFIX = "roles-"
 # Larger than one part of a multipart upload.
 LARGE = b"x" * (6 * 1024 * 1024)
@@ -170,7 +184,7 @@ def work_off(worker: Storage, token: str = "t") -> list[str]:
 
 
 def test_each_role_does_its_part_of_a_job(connected: dict[Role, Storage]) -> None:
-    web, worker, housekeeper = (connected[role] for role in PROGRAMS)
+    web, worker, housekeeper = (connected[role] for role in (WEB, WORKER, HOUSEKEEPER))
     assert adopt_after_loss(housekeeper)
     made = submit(web, key_hash="k", fingerprint="f")
     web.tickets.send(web.jobs.tickets_missing() or 1)
@@ -215,7 +229,7 @@ def test_the_web_cancels_retries_and_restores_jobs(connected: dict[Role, Storage
 
 
 def test_the_housekeeper_repairs_and_cleans_up(connected: dict[Role, Storage]) -> None:
-    web, worker, housekeeper = (connected[role] for role in PROGRAMS)
+    web, worker, housekeeper = (connected[role] for role in (WEB, WORKER, HOUSEKEEPER))
     assert adopt_after_loss(housekeeper)
     lost, late, forgotten = (submit(web) for _ in range(3))
     worker.jobs.claim("t", "drainer", "worker")
@@ -232,6 +246,23 @@ def test_the_housekeeper_repairs_and_cleans_up(connected: dict[Role, Storage]) -
     client.zadd(keys.RETAINED, {late.id: 1})
     assert clean(housekeeper) == 1
     scrub(housekeeper)
+
+
+def test_each_role_does_its_part_of_a_review(connected: dict[Role, Storage], tmp_path: Path) -> None:
+    web, housekeeper, trainer = (connected[role] for role in (WEB, HOUSEKEEPER, TRAINER))
+    housekeeper.jobs.epoch.mark_intact()
+    job = reviewed.with_mask(connected[OPERATOR])
+    reviewed.consent(web, job)
+    assert score_waiting(trainer, tmp_path, 100) >= 1
+    reviewed.accepted(web, job)
+    reviewed.put_item(trainer, job)
+    assert [review.job_id for review in reviews.accepted(trainer.objects)] == [job.id]
+    connected[OPERATOR].jobs.client.zadd(keys.RETAINED, {job.id: 1})
+    assert clean(housekeeper) == 1
+    assert len(reviewed.kept_of(web, job.id)) == 6
+    assert lifecycle.erase(web.objects, web.jobs, "local", job.id)
+    assert reviewed.kept_of(web, job.id) == set()
+    assert erasure.complete(housekeeper.objects, housekeeper.jobs, after_ms=0)
 
 
 def test_the_web_moves_an_alias_and_the_others_see_it(connected: dict[Role, Storage]) -> None:
@@ -283,9 +314,10 @@ def test_a_missing_object_is_not_reported_as_forbidden(connected: dict[Role, Sto
 
 @pytest.mark.parametrize("role", PROGRAMS)
 def test_large_objects_are_stored_in_parts(connected: dict[Role, Storage], role: Role) -> None:
-    connected[role].objects.put(RESULTS, "large", LARGE, "image/png")
-    connected[role].objects.remove(RESULTS, "large")
-    assert connected[role].objects.get(RESULTS, "large") is None
+    bucket = DATASETS if role is TRAINER else RESULTS
+    connected[role].objects.put(bucket, "large", LARGE, "image/png")
+    connected[role].objects.remove(bucket, "large")
+    assert connected[role].objects.get(bucket, "large") is None
 
 
 # What each role is refused.
@@ -321,9 +353,19 @@ OTHERS: dict[Role, tuple[tuple[str, ...], ...]] = {
         ("HGETALL", "housekeeper:unacked"),
     ),
     HOUSEKEEPER: (("HGETALL", "worker:unacked"),),
+    TRAINER: (
+        ("HGETALL", "segue:job:x"), ("HSET", "segue:job:x", "status", "queued"), ("ZADD", "segue:retained", "0", "x"),
+        ("DEL", "segue:gone:x"), ("SET", "segue:epoch", "x"), ("DEL", "segue:lock:janitor"), ("LPUSH", "segment", "x"),
+        ("HGETALL", "worker:unacked"), ("BGREWRITEAOF",),
+    ),
 }  # fmt: skip
 # Celery's lists that a role must not consume.
-NOT_TAKEN = {WEB: ("segment", "control", "records"), WORKER: ("control", "records"), HOUSEKEEPER: ("segment",)}
+NOT_TAKEN = {
+    WEB: ("segment", "control", "records"),
+    WORKER: ("control", "records"),
+    HOUSEKEEPER: ("segment",),
+    TRAINER: ("segment", "control", "records"),
+}
 
 
 def refused_commands() -> Iterator[tuple[Role, tuple[str, ...]]]:
@@ -475,7 +517,9 @@ def test_secrets_last_until_their_folder_is_deleted(tmp_path: Path) -> None:
     second = load_or_create(tmp_path)
     assert second[WEB] != first[WEB]
     assert all(second[role] == first[role] for role in Role if role is not WEB)
-    assert len({own.redis_password for own in second.values()} | {own.s3_secret_key for own in second.values()}) == 8
+    assert len(
+        {own.redis_password for own in second.values()} | {own.s3_secret_key for own in second.values()}
+    ) == 2 * len(Role)
 
 
 def test_an_unreachable_store_is_reported_in_one_line() -> None:
