@@ -10,6 +10,7 @@ from pathlib import Path
 import redis
 
 from learning.failures import Failures
+from learning.gate.ledger import LedgerError
 from learning.runs import build, gate, score, train
 from learning.steps import Place, Step
 from learning.watch import Canceled, Stopped, Watch
@@ -28,7 +29,7 @@ KINDS: dict[Kind, Callable[[Place, Spec], list[Step]]] = {
     Kind.GATE: gate.steps,
 }
 # The run itself is at fault: another try would end in the same way.
-HOPELESS = (DatasetError, ModelError, Problem, ValueError)
+HOPELESS = (DatasetError, LedgerError, ModelError, Problem, ValueError)
 OUTAGES = (Unavailable, redis.RedisError)
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class Trainer:
             failures.interrupted()
             return False
         except HOPELESS as error:
+            log.warning("run_refused", extra=fields, exc_info=True)
             self._end(spec, Status.FAILED, error.detail if isinstance(error, Problem) else str(error))
         except Exception as error:
             log.exception("run_failed", extra=fields)
@@ -105,6 +107,8 @@ class Trainer:
         return True
 
     def _end(self, spec: Spec, status: Status, reason: str) -> None:
+        if self.storage.runs.outcome(spec.id):  # another trainer has finished it after this one's lease expired
+            return
         log.warning("run_ended", extra={"run": spec.id, "kind": spec.kind, "status": status, "reason": reason})
         self.storage.runs.finish(spec.id, Outcome(status, reason=reason))
 
