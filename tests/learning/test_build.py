@@ -32,7 +32,7 @@ NAMES = [label["name"] for label in shapes.LABELS]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return teaching.data_folder(tmp_path / "data", train=60, test=6)
+    return teaching.data_folder(tmp_path / "data", train=60, test=6, gate=40)
 
 
 @pytest.fixture

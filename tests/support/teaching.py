@@ -19,7 +19,11 @@ from stack import Stack
 
 TINT = np.array([1.0, 0.45, 0.3], np.float32)
 # What makes a training of the toy set short.
-QUICK = ("--set", "epochs=3", "--set", "epoch_photos=96", "--set", "batch_size=16")
+QUICK = tuple(
+    part
+    for entry in ("epochs=5", "epoch_photos=128", "batch_size=16", "learning_rate=1e-3")
+    for part in ("--set", entry)
+)
 JPEG = {"Content-Type": "image/jpeg"}
 
 
@@ -91,12 +95,12 @@ def segue(stack: Stack, *arguments: object, fails: bool = False) -> str:
     return done.stdout + done.stderr
 
 
-def data_folder(root: Path, train: int = 90, test: int = 20) -> Path:
+def data_folder(root: Path, train: int = 140, test: int = 20, gate: int = 80) -> Path:
     """A data folder whose gate set is large enough to decide."""
     shapes.write_data(root, train, test)
     names = (root / "splits" / "train.txt").read_text().split()
-    (root / "splits" / "gate.txt").write_text("\n".join(names[-40:]) + "\n")
-    (root / "splits" / "train.txt").write_text("\n".join(names[:-40]) + "\n")
+    (root / "splits" / "gate.txt").write_text("\n".join(names[-gate:]) + "\n")
+    (root / "splits" / "train.txt").write_text("\n".join(names[:-gate]) + "\n")
     return root
 
 
