@@ -19,11 +19,8 @@ from stack import Stack
 
 TINT = np.array([1.0, 0.45, 0.3], np.float32)
 # What makes a training of the toy set short.
-QUICK = tuple(
-    part
-    for entry in ("epochs=5", "epoch_photos=128", "batch_size=16", "learning_rate=1e-3")
-    for part in ("--set", entry)
-)
+ENTRIES = ("epochs=5", "epoch_photos=128", "batch_size=16", "learning_rate=1e-3")
+QUICK = tuple(part for entry in ENTRIES for part in ("--set", entry))
 JPEG = {"Content-Type": "image/jpeg"}
 
 
