@@ -23,7 +23,9 @@ def train(
     dataset: Annotated[str, typer.Argument(help="A version, pets/3, or a name for its newest version.")],
     *,
     recipe: Annotated[str, typer.Option(help="A file in model/recipes, without .toml.")] = "finetune",
-    changes: Annotated[list[str], typer.Option("--set", metavar="ENTRY=VALUE", help="Replace an entry.")] = [],  # noqa: B006
+    changes: Annotated[
+        list[str], typer.Option("--set", metavar="ENTRY=VALUE", help="Replace an entry (TOML); the last one counts.")
+    ] = [],  # noqa: B006
     start: Annotated[str, typer.Option(help="Model version to fine-tune; default: stable.")] = "",
     elsewhere: Annotated[
         bool, typer.Option("--elsewhere", help="Print the job for another machine, which no trainer takes.")
@@ -35,7 +37,7 @@ def train(
     from storage.training.runs import Kind
 
     try:
-        entries = tomllib.loads("\n".join(changes))
+        entries = {name: value for change in changes for name, value in tomllib.loads(change).items()}
     except tomllib.TOMLDecodeError as error:
         raise typer.BadParameter(f"--set: {error}") from None
     parameters = {"dataset": dataset, "recipe": recipe, "start": start, "changes": entries}

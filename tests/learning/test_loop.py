@@ -30,7 +30,7 @@ from teaching import QUICK, cast, segue
 from model.card import Card, sha256
 from model.data import MANIFEST
 from storage.connection import connect
-from storage.training.datasets import Split
+from storage.training.datasets import Item, Split
 
 # Three in ten are held out, and the gate wants twenty of those.
 CORRECTIONS, OTHERS = range(1000, 1090), range(2000, 2016)
@@ -40,54 +40,66 @@ pytestmark = pytest.mark.skipif(not teaching.trains(), reason="needs the `train`
 
 @pytest.fixture(scope="module")
 def school(tmp_path_factory: pytest.TempPathFactory, shapes_version: Path) -> Iterator[Stack]:
-    """A stack with a trainer that serves shapes/1, and the data set `shapes`."""
+    """A stack with a trainer that serves shapes/1."""
     folder = tmp_path_factory.mktemp("school")
     with Stack(
         folder / "var", workers=1, TRAINERS=1, LEARN_S=2, CHECKPOINT_S=0, TRAINING_LEASE_S=12, TF_CPP_MIN_LOG_LEVEL=3
     ) as stack:
         segue(stack, "models", "publish", shapes_version, "--promote")
-        segue(stack, "data", "import", "shapes", teaching.data_folder(folder / "data"))
         yield stack
 
 
-def test_a_model_learns_from_corrections(school: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_learns_from_corrections(school: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the commands of docs/teach-it.md, in their order."""
     before = teaching.mean_iou(school, OTHERS)
     assert before < 0.4
     jobs = teaching.corrected(school, [cast(seed) for seed in CORRECTIONS])
-    teaching.accept(school, jobs)
-    built = segue(school, "data", "build", "shapes", "--wait")
-    assert f"corrections {len(CORRECTIONS)}" in built
-    trained = segue(school, "train", "shapes", *QUICK, "--wait")
-    assert "candidate shapes/2" in trained
-    refused = segue(school, "candidates", "promote", "shapes/2", fails=True)
-    assert "has not judged" in refused
-    judged = segue(school, "gate", "shapes/2", "--wait")
-    verdict = segue(school, "candidates", "show", "shapes/2")
+    data = teaching.data_folder(tmp_path / "data")
+    here = {"pets": "shapes", "pets/4": "shapes/2", "../shared/data/pets256": str(data), "job_0197…": jobs[0]}
+    printed = []
+    for command in documented("From the first correction to the better model"):
+        words = [here.get(word, word) for word in command]
+        printed.append(segue(school, *words, *(QUICK if words[0] == "train" else ())))
+        if words[:2] == ["review", "accept"]:
+            teaching.accept(school, jobs[1:])
+        if words[0] == "train":
+            assert "has not judged" in segue(school, "candidates", "promote", "shapes/2", fails=True)
     with capsys.disabled():
-        print(f"\n{built}{trained}{judged}{verdict}")
+        print("\n" + "".join(printed))
+    assert f"corrections {len(CORRECTIONS)}" in "".join(printed)
     assert teaching.candidate(school, "shapes/2")["verdict"]["outcome"] == "passed"
-    segue(school, "candidates", "promote", "shapes/2")
+    wait_until(lambda: teaching.serves(school, "shapes/2"), "the promoted version")
     after = teaching.mean_iou(school, OTHERS)
     with capsys.disabled():
         print(f"mean IoU of {len(OTHERS)} other photos under the cast: {before:.3f} before, {after:.3f} after")
     assert after > 0.8
-    log = segue(school, "runs", "log", re.findall(r"run_\w+", trained)[0])
+    log = segue(school, "runs", "log", run_of(next(line for line in printed if "train" in line)))
     assert len(log.splitlines()) == 5
+
+
+def documented(section: str) -> list[list[str]]:
+    """The words of the `segue` commands in a section of the guide."""
+    text = (services.ROOT / "docs" / "teach-it.md").read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
+    return [line.split()[1:] for line in text.splitlines() if line.startswith("segue ")]
 
 
 def test_a_candidate_that_learned_nonsense_is_refused(school: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """It learns from masks that belong to other photos."""
     with closing(connect(school.settings())) as storage:
         manifest = storage.datasets.manifest("shapes")
-        learned = manifest.of(Split.TRAIN)
-        masks = {item.name: other for item, other in zip(learned, learned[7:] + learned[:7], strict=True)}
+        masks: dict[str, Item] = {}
+        for corrections in (True, False):  # a mask of the base would not count as a correction's
+            learned = [item for item in manifest.of(Split.TRAIN) if bool(item.job_id) is corrections]
+            masks |= {item.name: other for item, other in zip(learned, learned[7:] + learned[:7], strict=True)}
         items = (
             replace(item, mask=masks[item.name].mask, mask_sha256=masks[item.name].mask_sha256)
             if item.name in masks else item
             for item in manifest.items
         )  # fmt: skip
         storage.datasets.publish(replace(manifest, number=manifest.number + 1, items=tuple(items)))
-    version = made(segue(school, "train", "shapes", *QUICK, "--set", "learning_rate=2e-3", "--wait"))
+    version = made(
+        segue(school, "train", "shapes", *QUICK, "--set", "epochs=3", "--set", "learning_rate=5e-3", "--wait")
+    )
     segue(school, "gate", version, "--wait")
     verdict = segue(school, "candidates", "show", version)
     with capsys.disabled():
@@ -120,8 +132,7 @@ def test_a_candidate_that_learned_the_gates_photos_is_refused(school: Stack, tmp
 
 def test_kills_lose_and_repeat_nothing(school: Stack) -> None:
     """A training whose trainer, Redis, object store and database die, and that another machine continues."""
-    epochs = 5
-    begun = segue(school, "train", "shapes", *QUICK, "--set", f"epochs={epochs}", "--set", "epoch_photos=48")
+    begun = segue(school, "train", "shapes", *QUICK, "--set", "epoch_photos=64")
     run_id = run_of(begun)
     wait_until(lambda: progress(school, run_id)["done"] >= 1, "the first epoch", 120)
     with sqlite_locked(school.var / "records.db"):
@@ -144,7 +155,7 @@ def test_kills_lose_and_repeat_nothing(school: Stack) -> None:
 
 def test_a_training_goes_on_with_nothing_but_the_object_store(school: Stack, tmp_path: Path) -> None:
     """The command of the job document, twice, in an empty folder: the first one is asked to end."""
-    job = json.loads(segue(school, "train", "shapes", *QUICK, "--elsewhere"))
+    job = json.loads(segue(school, "train", "shapes", *QUICK, "--set", "epochs=2", "--elsewhere"))
     own = school.environment("trainer")
     env = {name: own[name] for name in job["environment"] if name in own} | {
         "PATH": own["PATH"], "PYTHONPATH": services.PYTHONPATH, "TRAINING_FOLDER": str(tmp_path / "here"),
