@@ -58,7 +58,9 @@ TABLES: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
         "audit_log": ("INSERT",),
     },
     Role.HOUSEKEEPER: {
-        **dict.fromkeys(("jobs", "attempts", "micro_batches", "batches", "feedback", "model_versions"), _RECORD),
+        **dict.fromkeys(
+            ("jobs", "attempts", "micro_batches", "batches", "feedback", "model_versions", "training_runs"), _RECORD
+        ),
         **dict.fromkeys(("results", "reviews"), (*_RECORD, "DELETE")),
         "sessions": ("SELECT (expires_ms)", "DELETE"),
         "audit_log": ("INSERT", "SELECT (at_ms)", "DELETE"),  # a trigger refuses to delete young rows

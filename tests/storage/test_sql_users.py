@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
+from storage import keys
 from storage.clock import now_ms
 from storage.connection import Storage, connect
 from storage.problems import Unavailable
@@ -20,6 +21,7 @@ from storage.records.tables import metadata
 from storage.roles.roles import TABLES, Role
 from storage.roles.sql_users import make_users
 from storage.settings import Settings
+from storage.training.runs import Kind, Spec
 
 SECRETS = {role: SecretStr(f"secret of {role}") for role in TABLES}
 ACTIONS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE")
@@ -153,7 +155,7 @@ def test_each_program_can_do_its_work(stores: dict[Role, Storage], owner: Databa
 
     from storage.records.api_key import Scope
     from storage.records.api_keys import ApiKeys
-    from worker.housekeeping import recorder
+    from worker.housekeeping import learning, recorder
 
     web, housekeeper = stores[Role.WEB], stores[Role.HOUSEKEEPER]
     web.models.publish(services.SHIPPED_MODEL)
@@ -167,6 +169,9 @@ def test_each_program_can_do_its_work(stores: dict[Role, Storage], owner: Databa
     recorder.record(housekeeper)
     recorder.tidy(housekeeper, 1)
     recorder.backfill(housekeeper)
+    run = Spec(keys.new_run_id(), Kind.SCORE, {}, 1, "me")
+    web.runs.submit(run)
+    learning.learn(housekeeper)
     assert len(client.get("/v1/jobs").get_json()["data"]) == 1
     app.extensions["journal"].flush()
     assert client.delete("/sessions", headers=bearer(key)).status_code == 204
@@ -174,6 +179,8 @@ def test_each_program_can_do_its_work(stores: dict[Role, Storage], owner: Databa
     with owner.begin() as connection:
         actions = set(connection.scalars(text("SELECT action FROM audit_log")))
         used = connection.execute(text("SELECT last_used_ms FROM api_keys")).scalar()
+        status = connection.execute(text("SELECT status FROM training_runs")).scalar()
+    assert status == "queued"
     assert {"auth.failed", "session.begun", "session.ended", "key.created", "job.erased"} <= actions
     assert used
     with pytest.raises(Unavailable):
