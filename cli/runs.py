@@ -47,7 +47,8 @@ def log(run: str) -> None:
     from storage.training.runs import LOG
 
     with connected() as storage:
-        content = storage.runs.get(run, LOG)
+        found = storage.runs.find(run) or fail(f"unknown run: {run}")
+        content = storage.runs.get(found.spec.id, LOG)
     typer.echo((content or fail(f"{run} has no log yet")).decode(), nl=False)
 
 
