@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.server import connected, shell_user
+from cli.server import audit, connected, operated, shell_user
 from segue_client.commands.output import JsonOption, fail, say, show_json
 
 if TYPE_CHECKING:
@@ -47,19 +47,23 @@ def log(run: str) -> None:
     from storage.training.runs import LOG
 
     with connected() as storage:
-        content = storage.runs.get(run, LOG)
+        found = storage.runs.find(run) or fail(f"unknown run: {run}")
+        content = storage.runs.get(found.spec.id, LOG)
     typer.echo((content or fail(f"{run} has no log yet")).decode(), nl=False)
 
 
 @app.command(epilog="Example: segue runs cancel run_0197…")
 def cancel(run: str) -> None:
     """Ask for a run's end. Its trainer stops between two pieces of work."""
+    from storage.records.audit_event import Action
+
     with connected() as storage:
         found = storage.runs.find(run) or fail(f"unknown run: {run}")
         if found.outcome:
             fail(f"{run} has ended: {found.status}")
         storage.runs.cancel(run)
         storage.tickets.train()
+        audit(storage, operated(Action.RUN_CANCELED, run))
     typer.echo(f"{run} is asked to end")
 
 
@@ -69,15 +73,18 @@ def submit(
 ) -> "Spec":  # fmt: skip
     """Submit a run in this shell's name. A refusal prints one line and exits."""
     from storage.problems import Problem
+    from storage.records.audit_event import Action
     from storage.training import submitting
     from storage.training.datasets import DatasetError
 
     try:
-        return submitting.submit(storage, kind, parameters, shell_user(), then=then, elsewhere=elsewhere)
+        spec = submitting.submit(storage, kind, parameters, shell_user(), then=then, elsewhere=elsewhere)
     except Problem as problem:
         fail(problem.detail)
     except DatasetError as error:
         fail(str(error))
+    audit(storage, operated(Action.RUN_SUBMITTED, spec.id, spec.kind))
+    return spec
 
 
 def announce(storage: "Storage", spec: "Spec", wait: bool) -> None:

@@ -54,7 +54,11 @@ class Trainer:
 
     def _next(self) -> bool:
         """Get on with the oldest run that can be got on with."""
-        return any(not spec.elsewhere and self._one_step_of(spec) for spec in self.storage.runs.open())
+        return any(self._takes(spec) and self._one_step_of(spec) for spec in self.storage.runs.open())
+
+    def _takes(self, spec: Spec) -> bool:
+        """A run for another machine only to end it: that machine may never start."""
+        return not spec.elsewhere or self.storage.runs.is_canceled(spec.id)
 
     def _one_step_of(self, spec: Spec) -> bool:
         """Whether this trainer got on with the run: a step that must wait does not count."""

@@ -31,6 +31,7 @@ COUNTERS = f"{PREFIX}counters"
 Owner = tuple[str, str]  # tenant, job or batch id
 
 _ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
+_RUN = re.compile(r"run_[0-9a-f]{32}")
 _REVIEWS = re.compile(r"reviews/([^/]+)/(job_[0-9a-f]{32})/[^/]*")
 
 
@@ -82,6 +83,10 @@ def is_job_id(text: str) -> bool:
 
 def is_batch_id(text: str) -> bool:
     return text.startswith("bat_") and _is_id(text)
+
+
+def is_run_id(text: str) -> bool:
+    return _RUN.fullmatch(text) is not None
 
 
 def _is_id(text: str) -> bool:

@@ -29,7 +29,8 @@ FRESH_S = 1.0
 MOST_REMEMBERED = 20
 LOCK, LOCKED_S = "aliases", 10.0
 # Used in object keys and, on a worker, in paths.
-_VERSION = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+VERSION = r"[a-z0-9][a-z0-9_-]{0,63}/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+_VERSION = re.compile(VERSION)
 
 Alone = Callable[[str, float], AbstractContextManager[bool]]
 

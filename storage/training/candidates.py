@@ -61,7 +61,7 @@ def promote(storage: Storage, version: str) -> None:
         raise Problem(
             "gate_not_passed", f"The gate's verdict on {version} is {candidate.outcome}. {_reasons(candidate)}"
         )
-    if candidate.verdict["stable"] not in (stable, version):
+    if stable not in (candidate.verdict["stable"], version):
         raise Problem(
             "gate_not_passed",
             f"The gate compared {version} with {candidate.verdict['stable']}; {stable} is stable now.",

@@ -2,7 +2,8 @@
 
 runs/{id}/spec.json         what to do; never changes
 runs/{id}/parts/{n}.json    what one part of a build has prepared
-runs/{id}/progress.json     how far it is, and its failures so far
+runs/{id}/progress.json     how far it is
+runs/{id}/failures/…        tries that did not end well, by step
 runs/{id}/canceled          somebody asked for its end
 runs/{id}/outcome.json      how it ended: an open run has none
 runs/{id}/…                 checkpoints, log and curves of a training
@@ -44,7 +45,7 @@ class Spec:
     """`parameters`: of its kind, see `learning.runs`. `created_by`: a person, or the policy that asked for the run.
 
     `then`: the kinds of the runs that follow if it succeeds, with their parameters; its result adds to them.
-    `elsewhere`: no trainer takes the run, because `python -m learning.job ID` does it on another machine.
+    `elsewhere`: `python -m learning.job ID` does the run on another machine; a trainer only ends it if it is canceled.
     """
 
     id: str
@@ -58,14 +59,13 @@ class Spec:
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` steps, epochs for a training; `failures`: one line each; `at_ms`: when it was written."""
+    """`done` of `total` steps, epochs for a training; `at_ms`: when it was written."""
 
     done: int = 0
     total: int = 0
     stage: str = ""
     trainer: str = ""
     figures: dict[str, Any] = field(default_factory=dict)
-    failures: tuple[str, ...] = ()
     at_ms: int = 0
 
 
@@ -104,7 +104,7 @@ class Runs:
         self.put(spec.id, SPEC, json.dumps(asdict(spec)).encode())
 
     def spec(self, run_id: str) -> Spec | None:
-        content = self.get(run_id, SPEC)
+        content = self.get(run_id, SPEC) if keys.is_run_id(run_id) else None
         if content is None:
             return None
         fields = json.loads(content)
@@ -134,10 +134,7 @@ class Runs:
 
     def progress(self, run_id: str) -> Progress:
         content = self.get(run_id, PROGRESS)
-        if content is None:
-            return Progress()
-        fields = json.loads(content)
-        return Progress(**{**fields, "failures": tuple(fields["failures"])})
+        return Progress(**json.loads(content)) if content else Progress()
 
     def report(self, run_id: str, progress: Progress) -> None:
         self.put(run_id, PROGRESS, json.dumps(asdict(replace(progress, at_ms=clock.now_ms()))).encode())

@@ -4,11 +4,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from storage import clock, keys
 from storage.connection import Storage
-from storage.models import Alias
+from storage.models import VERSION, Alias
 from storage.problems import Problem
 from storage.training.datasets import DatasetError
 from storage.training.runs import Kind, Spec
@@ -20,7 +20,7 @@ Following = Sequence[tuple[str, dict[str, Any]]]
 
 
 class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class ScoreParameters(_Parameters):
@@ -42,9 +42,9 @@ class TrainParameters(_Parameters):
 
     dataset: str
     start: str = ""
-    candidate: str = ""
+    candidate: str = Field("", pattern=f"^({VERSION})?$")
     recipe: str = "finetune"
-    changes: dict[str, Any] = {}
+    changes: dict[str, JsonValue] = {}
 
 
 class GateParameters(_Parameters):
@@ -98,9 +98,9 @@ def _complete(storage: Storage, given: _Parameters) -> _Parameters:
     """Fill in versions. Those that open runs will make are taken already."""
     match given:
         case BuildParameters():
-            newest = storage.datasets.manifest(given.dataset)
-            taken = [newest.number, *(int(one["number"]) for one in _open(storage, Kind.BUILD, newest.name))]
-            return BuildParameters(dataset=newest.name, number=max(taken) + 1)
+            name = storage.datasets.manifest(given.dataset).name
+            promised = [int(one["number"]) for one in _open(storage, Kind.BUILD, name)]
+            return BuildParameters(dataset=name, number=max(storage.datasets.versions(name) + promised) + 1)
         case TrainParameters():
             manifest = storage.datasets.manifest(given.dataset)
             if erased := storage.datasets.erased(manifest):
@@ -110,19 +110,25 @@ def _complete(storage: Storage, given: _Parameters) -> _Parameters:
             if card is None:
                 raise Problem("unknown_model", "start: one that GET /v1/models lists.")
             candidate = given.candidate or _next_version(storage, str(card["name"]))
-            if storage.models.card(candidate):
-                raise Problem("invalid_request", f"candidate: {candidate} exists already.")
+            if candidate in _taken(storage):
+                raise Problem("invalid_request", f"candidate: {candidate} exists, or another run makes it.")
             return given.model_copy(update={"dataset": manifest.id, "start": start, "candidate": candidate})
         case GateParameters():
             if storage.models.card(given.candidate) is None:
                 raise Problem("unknown_model", "candidate: one that GET /v1/models lists.")
+            if given.dataset:
+                return given.model_copy(update={"dataset": storage.datasets.manifest(given.dataset).id})
     return given
 
 
 def _next_version(storage: Storage, name: str) -> str:
-    taken = [*storage.models.versions(), *(str(one["candidate"]) for one in _open(storage, Kind.TRAIN))]
-    numbers = [version.partition("/")[2] for version in taken if version.startswith(f"{name}/")]
+    numbers = [version.partition("/")[2] for version in _taken(storage) if version.startswith(f"{name}/")]
     return f"{name}/{max((int(number) for number in numbers if number.isdecimal()), default=0) + 1}"
+
+
+def _taken(storage: Storage) -> set[str]:
+    """The model versions that exist, or that open runs will make."""
+    return {*storage.models.versions(), *(str(one["candidate"]) for one in _open(storage, Kind.TRAIN))}
 
 
 def _open(storage: Storage, kind: Kind, dataset: str = "") -> list[dict[str, Any]]:
@@ -133,4 +139,4 @@ def _open(storage: Storage, kind: Kind, dataset: str = "") -> list[dict[str, Any
 
 def withdrawn(dataset: str, photos: int) -> str:
     """Why nothing may be trained on the version."""
-    return f"{dataset} is withdrawn: {photos} of its photos were erased. Build a new version."
+    return f"{dataset} is withdrawn: {photos} of its photos were erased; build a new version"

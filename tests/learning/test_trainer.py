@@ -227,3 +227,14 @@ def test_files_of_an_ended_run_are_removed(storage: Storage, doing: Callable[[Do
     trainer(storage, tmp_path).work()
     assert not (tmp_path / spec.id).exists()
     assert isinstance(module.KINDS[Kind.SCORE](Place(storage, tmp_path), spec)[0], Step)
+
+
+def test_a_canceled_run_for_another_machine_is_ended(
+    storage: Storage, doing: Callable[[Do], None], tmp_path: Path
+) -> None:
+    done: list[str] = []
+    doing(lambda place, spec, watch: {"made": done.append(spec.id)})
+    spec = submitted(storage, elsewhere=True)
+    storage.runs.cancel(spec.id)
+    assert trainer(storage, tmp_path).work() == 1
+    assert (found(storage, spec).status, done) == (Status.CANCELED, [])

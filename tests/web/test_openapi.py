@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import learned
 import pictures
 import pytest
 from callers import bearer, guarded, new_key
@@ -20,9 +21,11 @@ from openapi_spec_validator import validate
 from services import SHIPPED_MODEL
 from versions import version_folder
 
+from learning.gate.verdict import Outcome
 from storage.connection import Storage
 from storage.problems import KINDS
 from storage.records.api_key import Scope
+from storage.training.runs import CURVES, LOG
 from web.app import create_app
 from web.openapi.document import OPERATIONS, path_of
 from web.openapi.rendering import method_of
@@ -89,6 +92,7 @@ def test_every_change_by_a_session_requires_its_csrf_token(app: Flask) -> None:
 def test_every_object_schema_is_closed(app: Flask) -> None:
     """An open schema would accept undescribed fields."""
     as_the_card_has_it = {"metrics", "guarantee"}
+    different_for_each_kind_of_run = {"parameters", "figures", "result"}
 
     def check(name: str, schema: Any) -> None:
         if isinstance(schema, list):
@@ -96,7 +100,7 @@ def test_every_object_schema_is_closed(app: Flask) -> None:
                 check(name, one)
         if not isinstance(schema, dict):
             return
-        if schema.get("type") == "object" and name not in as_the_card_has_it:
+        if schema.get("type") == "object" and name not in as_the_card_has_it | different_for_each_kind_of_run:
             assert schema["additionalProperties"] is False or isinstance(schema["additionalProperties"], dict), name
         for key, part in schema.items():
             check(key, part)
@@ -239,6 +243,19 @@ class Walk:
         assert self.client.post("/v1/models/rollback", json={"alias": "stable"}).status_code == 200
         assert self.client.put("/v1/models/aliases/new", json={"version": "pets/9"}).status_code == 404
 
+    def training(self, folder: Path) -> None:
+        learned.dataset(self.storage)
+        learned.judged(self.storage, version := learned.candidate(self.storage, folder, "12"), Outcome.PASSED)
+        run = self.post("/v1/training/runs", json={"kind": "train", "parameters": {"dataset": "pets"}})
+        for name in (LOG, CURVES):
+            assert self.client.get(run["links"][name.partition(".")[0]]).status_code == 404
+            self.storage.runs.put(run["id"], name, b"x")
+            assert self.client.get(run["links"][name.partition(".")[0]]).status_code == 200
+        for path in ("runs", f"runs/{run['id']}", "datasets", "datasets/pets/1", "candidates"):
+            assert self.client.get(f"/v1/training/{path}").status_code == 200
+        assert self.client.post(run["links"]["cancel"]).status_code == 200
+        assert self.client.post(f"/v1/training/candidates/{version}/promote").status_code == 200
+
     def service(self) -> None:
         for path in ("/v1/queue", "/v1/usage", "/healthz", "/readyz", "/", "/docs", "/openapi.json"):
             assert self.client.get(path).status_code == 200
@@ -246,7 +263,7 @@ class Walk:
         assert self.client.put("/v1/queue").status_code == 405
 
 
-def test_every_response_matches_its_description(app: Flask, storage: Storage, work: Work) -> None:
+def test_every_response_matches_its_description(app: Flask, storage: Storage, work: Work, tmp_path: Path) -> None:
     description: Description = app.extensions["description"]
     walk = Walk(app.test_client(), storage, work, description)
     walk.one_job()
@@ -255,6 +272,7 @@ def test_every_response_matches_its_description(app: Flask, storage: Storage, wo
     walk.one_batch()
     walk.a_cancelled_batch()
     walk.models()
+    walk.training(tmp_path)
     walk.service()
     assert app.test_client().get("/v1/jobs?limit=1").headers["Link"]
     sessions(storage, description)

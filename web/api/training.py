@@ -167,7 +167,8 @@ def _run(found: Run) -> dict[str, Any]:
 
 def _dataset(manifest: Manifest) -> dict[str, Any]:
     found = manifest.to_document(connected().datasets.erased(manifest))
-    return {**found, "object": "dataset", "created_at": timestamp(found.pop("created_ms"))}
+    created = timestamp(found.pop("created_ms"))
+    return {**found, "object": "dataset", "created_at": created}
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

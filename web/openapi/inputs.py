@@ -71,6 +71,10 @@ PATHS: dict[str, tuple[str, Schema]] = {
     "job_id": ("The job's `id`.", {"type": "string"}),
     "batch_id": ("The batch's `id`.", {"type": "string"}),
     "session_id": ("The session's `id`.", {"type": "string"}),
+    "run_id": ("The run's `id`.", {"type": "string"}),
+    "name": ("The part of the `id` before the `/`.", {"type": "string"}),
+    "number": ("The part of the `id` after the `/`.", {"type": "string"}),
+    "version": ("The part of the `id` after the `/`.", {"type": "string"}),
     "alias": ("The alias to move.", {"type": "string", "enum": [alias.value for alias in Alias]}),
 }
 

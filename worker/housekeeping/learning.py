@@ -6,24 +6,31 @@ from typing import Any
 from storage import clock, keys
 from storage.connection import Storage
 from storage.keys import TRAINING_QUEUE
+from storage.problems import Problem
 from storage.training import reviews, submitting
 from storage.training.datasets import DatasetError
 from storage.training.runs import Kind, Status
 
 POLICY = "policy"  # who asks for the rounds that nobody asked for
-PAUSE_MS = 3600 * 1000  # after a run that failed
+LOCK, LOCKED_S = "learning", 120.0
+PAUSE_MS = 3600 * 1000  # after a round that failed
 
 log = logging.getLogger(__name__)
 
 
 def learn(storage: Storage) -> None:
-    """Repeat it every few seconds. Raises Unavailable."""
-    is_open = storage.runs.ids()
-    _record(storage, is_open)
-    if not any(is_open.values()):
-        _start_round(storage, list(is_open))
-    elif not _tickets(storage):
-        storage.tickets.train()
+    """Repeat it every few seconds. Raises Unavailable.
+
+    The records come last: the loop goes on while the SQL database is down.
+    """
+    with storage.jobs.locks.alone(LOCK, LOCKED_S) as chosen:  # or a slow sweep and the next both start a round
+        if chosen:
+            is_open = storage.runs.ids()
+            if not any(is_open.values()):
+                _start_round(storage, list(is_open))
+            elif not _tickets(storage):
+                storage.tickets.train()
+            _record(storage, is_open)
 
 
 def _tickets(storage: Storage) -> int:
@@ -42,23 +49,31 @@ def _start_round(storage: Storage, run_ids: list[str]) -> None:
     settings = storage.settings
     if not settings.learn_dataset or not (settings.learn_after or settings.learn_every_s):
         return
-    since_ms = clock.now_ms() - (keys.created_ms(run_ids[-1]) if run_ids else 0)
-    if since_ms < PAUSE_MS and _failed(storage, run_ids[-1]):
+    last_ms = keys.created_ms(run_ids[-1]) if run_ids else 0
+    if _failed_lately(storage, [run_id for run_id in run_ids if keys.created_ms(run_id) == last_ms]):
         return
-    due = settings.learn_every_s and since_ms >= settings.learn_every_s * 1000
-    if due or (settings.learn_after and _accepted_since_last(storage) >= settings.learn_after):
-        parameters: dict[str, Any] = {"dataset": settings.learn_dataset}
-        try:
+    try:
+        if _due(storage, clock.now_ms() - last_ms):
+            parameters: dict[str, Any] = {"dataset": settings.learn_dataset}
             spec = submitting.submit(storage, Kind.BUILD, parameters, POLICY, then=submitting.TEACH)
-        except DatasetError as error:
-            log.warning("round_not_started", extra={"reason": str(error)})
-            return
-        log.info("round_started", extra={"run": spec.id})
+            log.info("round_started", extra={"run": spec.id})
+    except (DatasetError, Problem) as error:
+        log.warning("round_not_started", extra={"reason": str(error)})
 
 
-def _failed(storage: Storage, run_id: str) -> bool:
-    outcome = storage.runs.outcome(run_id)
-    return outcome is None or outcome.status is not Status.SUCCEEDED
+def _failed_lately(storage: Storage, round_ids: list[str]) -> bool:
+    """`round_ids`: the runs of the last round, whose ids have the same time."""
+    outcomes = [storage.runs.outcome(run_id) for run_id in round_ids]
+    paused_ms = clock.now_ms() - PAUSE_MS
+    return any(one and one.status is not Status.SUCCEEDED and one.finished_ms > paused_ms for one in outcomes)
+
+
+def _due(storage: Storage, since_ms: int) -> bool:
+    """`since_ms`: since the last round was submitted."""
+    every_s, after = storage.settings.learn_every_s, storage.settings.learn_after
+    if every_s and since_ms >= every_s * 1000:
+        return True
+    return bool(after) and _accepted_since_last(storage) >= after
 
 
 def _accepted_since_last(storage: Storage) -> int:
