@@ -19,7 +19,7 @@ from stack import Stack
 
 TINT = np.array([1.0, 0.45, 0.3], np.float32)
 # What makes a training of the toy set short.
-ENTRIES = ("epochs=5", "epoch_photos=128", "batch_size=32", "learning_rate=2e-3")
+ENTRIES = ("epochs=5", "epoch_photos=128", "batch_size=32", "learning_rate=2e-3", "evaluate_every=5")
 QUICK = tuple(part for entry in ENTRIES for part in ("--set", entry))
 JPEG = {"Content-Type": "image/jpeg"}
 
