@@ -7,7 +7,6 @@ The same command continues a run whose machine was lost. It needs neither Redis 
 """
 
 import argparse
-import logging
 import signal
 import socket
 import sys
@@ -17,11 +16,12 @@ from learning.runs import train
 from learning.steps import Place
 from learning.trainer import Trainer
 from storage.connection import connect
+from storage.problems import Unavailable
 from storage.settings import Settings
 from storage.training.runs import Kind, Status
 from telemetry import logs
 
-log = logging.getLogger(__name__)
+LATER = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def do(trainer: Trainer, run_id: str) -> int:
@@ -36,7 +36,7 @@ def do(trainer: Trainer, run_id: str) -> int:
         trainer.do(spec, step, trainer.watch(spec, step, lease=None))
     outcome = storage.runs.outcome(run_id)
     if outcome is None:
-        return 75
+        return LATER
     print(f"{run_id} {outcome.status}: {outcome.reason or outcome.result['candidate']}")
     return 0 if outcome.status is Status.SUCCEEDED else 1
 
@@ -49,9 +49,13 @@ def main() -> None:
     logs.configure(settings.log_level, settings.log_format)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
-    sys.exit(
-        do(Trainer(connect(settings), socket.gethostname(), settings.training_folder, stopping.is_set), options.run)
-    )
+    trainer = Trainer(connect(settings), socket.gethostname(), settings.training_folder, stopping.is_set)
+    try:
+        code = do(trainer, options.run)
+    except Unavailable as error:
+        print(f"not available: {error}", file=sys.stderr)
+        code = LATER
+    sys.exit(code)
 
 
 if __name__ == "__main__":
