@@ -10,6 +10,7 @@ import pictures
 import pytest
 import services
 from flask import Flask
+from forms import form
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -143,6 +144,26 @@ def test_a_micro_batch_is_linked_with_its_jobs(app: Flask, connection: Storage, 
     assert spans.keys() == {"process segment", "claim", "infer", "finish"}
     assert {parent(spans[name]) for name in ("claim", "infer", "finish")} == {span_id(micro_batch)}
     assert attributes(spans["infer"])["segue.model"] == "pets/3"
+
+
+def test_an_append_has_the_spans_and_lines_of_an_upload(
+    app: Flask, connection: Storage, exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "web")
+    client = app.test_client()
+    batch = client.post("/v1/batches", json={"name": "holidays"}).get_json()
+    images = form([("image", (name, pictures.jpeg(seed=seed))) for seed, name in enumerate(("1.jpg", "2.jpg"))])
+    answer = client.post(batch["links"]["jobs"], headers={"traceparent": PARENT}, **images)
+    jobs = {item["job_id"] for item in answer.get_json()["items"]}
+    work(connection)
+    mine = [one for one in exporter.get_finished_spans() if of(one) == TRACE]
+    [request] = [one for one in mine if one.kind is SpanKind.SERVER]
+    stored = [one for one in mine if one.name == "S3/PutObject" and attributes(one)["aws.s3.bucket"] == "uploads"]
+    processed = [one for one in mine if one.name == "process segment"]
+    assert len(stored) == len(processed) == 2
+    assert {parent(one) for one in (*stored, *processed)} == {span_id(request)}
+    assert {attributes(one)["messaging.message.id"] for one in processed} == jobs
+    assert {vars(one)["job"] for one in caplog.records if one.message == "job_accepted"} == jobs
 
 
 def test_a_failed_job_has_its_code(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:

@@ -17,9 +17,9 @@ from web.documents import timestamp
 from web.errors import invalid
 from web.lookup import find_job
 from web.rendering.class_ids import class_ids
-from web.rendering.threads import in_thread
 from web.rendering.work import client, corrected_bytes
 from web.services import connected
+from web.threads import in_thread
 
 LONGEST_NOTE = 2000
 
