@@ -19,7 +19,6 @@ from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import Problem, Unavailable
 from storage.queue.batches import CANCELED
-from telemetry import traces
 from web import request_log
 from web.access.auth import count_images, most_images, still_authorized
 from web.access.caller import caller
@@ -123,11 +122,10 @@ def append(batch_id: str) -> Response:
         stored.setdefault(spec.id, spec)
     storage.batches.add(batch.spec, list(stored))
     missing = 0
-    with traces.send(len(stored)):
-        for spec in stored.values():
-            missing = storage.jobs.enqueue(spec)
-            request_log.accepted(spec)
-        storage.tickets.send(missing)
+    for spec in stored.values():
+        missing = storage.jobs.enqueue(spec)
+        request_log.accepted(spec)
+    storage.tickets.send(missing)
     return _with_status(jsonify(items=[item.document for item in items]), 202)
 
 
