@@ -3,14 +3,16 @@
 import os
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from segue_client.commands.output import fail
+from segue_client.commands.output import USAGE, fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pydantic import ValidationError
 
     from storage.connection import Storage
     from storage.records.audit_event import Action, Event
@@ -20,13 +22,17 @@ if TYPE_CHECKING:
 
 @contextmanager
 def connected() -> "Iterator[Storage]":
-    """Yield the storage of the settings. An outage prints one line and exits."""
+    """Yield the storage of the settings. An outage, or a wrong or missing setting, prints one line and exits."""
     from storage.connection import connect
     from telemetry import logs
 
     settings = _settings()
+    if not settings.s3_secret_key.get_secret_value():
+        fail(f"S3_SECRET_KEY is not set, and {_env_file()} does not contain it: set it, or set VAR.", USAGE)
     logs.configure_command(settings.log_format)
-    with _outages(), closing(connect(settings)) as storage:
+    with _misconfiguration():
+        made = connect(settings)
+    with _outages(), closing(made) as storage:
         yield storage
 
 
@@ -67,10 +73,34 @@ def shell_user() -> str:
 
 
 def _settings() -> "Settings":
-    """The settings from the environment or, if it has none, from $VAR/env, which `make run` writes."""
+    """The settings from the environment or, if it has none, from the file that `make run` writes."""
     from storage.settings import Settings
 
-    return Settings(_env_file=Path(os.environ.get("VAR") or "var") / "env")  # type: ignore[call-arg]
+    with _misconfiguration():
+        return Settings(_env_file=_env_file())  # type: ignore[call-arg]
+
+
+def _env_file() -> Path:
+    return Path(os.environ.get("VAR") or "var") / "env"
+
+
+@contextmanager
+def _misconfiguration() -> "Iterator[None]":
+    from pydantic import ValidationError
+
+    try:
+        yield
+    except ValidationError as error:
+        fail(f"wrong configuration: {'; '.join(_reasons(error))}", USAGE)
+    except (OSError, ValueError) as error:
+        fail(f"wrong configuration: {error}", USAGE)
+
+
+def _reasons(error: "ValidationError") -> "Iterator[str]":
+    """Name the variables. Reasons that a validator of ours gave name them already."""
+    for one in error.errors():
+        variable = f"{one['loc'][0]}: ".upper() if one["loc"] else ""
+        yield variable + one["msg"].removeprefix("Value error, ")
 
 
 @contextmanager
@@ -81,5 +111,11 @@ def _outages() -> "Iterator[None]":
 
     try:
         yield
-    except (Unavailable, RedisError) as error:
-        fail(f"not available: {error}")
+    except RedisError as error:
+        _not_available(f"redis: {error}")
+    except Unavailable as error:
+        _not_available(str(error))
+
+
+def _not_available(what: str) -> NoReturn:
+    fail(f"not available: {what.rstrip('.')}. Check REDIS_URL, S3_URL, SQL_URL: `segue doctor` shows which part fails.")

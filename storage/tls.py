@@ -27,7 +27,10 @@ def check_redis(url: str, ca: Path | None) -> None:
 
 
 def check_s3(url: str, ca: Path | None) -> None:
-    _check_ca("S3", ca, urlsplit(url).scheme == "https", "https")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("S3_URL: http://… or https://…")
+    _check_ca("S3", ca, parts.scheme == "https", "https")
 
 
 def _check_ca(name: str, ca: Path | None, encrypted: bool, scheme: str) -> None:
@@ -38,6 +41,8 @@ def _check_ca(name: str, ca: Path | None, encrypted: bool, scheme: str) -> None:
 
 
 def check_sql(url: str) -> None:
+    if urlsplit(url).scheme.partition("+")[0] not in ("sqlite", "postgresql"):
+        raise ValueError("SQL_URL: sqlite:///… or postgresql+psycopg://…")
     modes = parse_qs(urlsplit(url).query).get("sslmode", [])
     if set(modes) - set(SQL_MODES):
         raise ValueError("SQL_URL: sslmode=verify-full (with sslrootcert=…), or disable on a network of your own")

@@ -7,7 +7,7 @@ longer than Segue keeps a job.
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opentelemetry import trace
@@ -80,25 +80,14 @@ class Recorder:
         detach(request.token)  # type: ignore[arg-type]
         request.span.end()
 
-    def s3(self, operation: str, bucket: str) -> AbstractContextManager[None]:
-        attributes = {**S3, "rpc.method": f"S3/{operation}", "aws.s3.bucket": bucket}
-        return self._step(f"S3/{operation}", SpanKind.CLIENT, attributes)
-
-    def redis(self, function: str) -> AbstractContextManager[None]:
-        attributes = {**REDIS, "db.stored_procedure.name": function}
-        return self._step(f"FCALL {function}", SpanKind.CLIENT, attributes)
-
-    def send(self, count: int) -> AbstractContextManager[None]:
-        attributes = {**QUEUE, "messaging.operation.name": "enqueue", "messaging.operation.type": "send"}
-        return self._step("enqueue segment", SpanKind.PRODUCER, {**attributes, "messaging.batch.message_count": count})
-
     @contextmanager
-    def _step(self, name: str, kind: SpanKind, attributes: Attributes) -> Iterator[None]:
+    def s3(self, operation: str, bucket: str) -> Iterator[None]:
         """A span below the current one; nothing without a current one, so that no work begins a trace by itself."""
         if not trace.get_current_span().get_span_context().is_valid:
             yield
             return
-        span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+        attributes = {**S3, "rpc.method": f"S3/{operation}", "aws.s3.bucket": bucket}
+        span = self._tracer.start_span(f"S3/{operation}", kind=SpanKind.CLIENT, attributes=attributes)
         with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
             try:
                 yield

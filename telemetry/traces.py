@@ -45,13 +45,3 @@ def stop() -> None:
 def s3(operation: str, bucket: str) -> AbstractContextManager[None]:
     """A span around an operation of the object store, if it belongs to a request that is traced."""
     return _recorder.s3(operation, bucket) if _recorder else NOTHING
-
-
-def redis(function: str) -> AbstractContextManager[None]:
-    """A span around a call of a Redis Function, if it belongs to a request that is traced."""
-    return _recorder.redis(function) if _recorder else NOTHING
-
-
-def send(count: int) -> AbstractContextManager[None]:
-    """A span around the queueing of `count` jobs, if it belongs to a request that is traced."""
-    return _recorder.send(count) if _recorder else NOTHING

@@ -87,9 +87,3 @@ def test_a_usage_error_creates_no_key(segue: Run, arguments: tuple[str, ...]) ->
     done = segue("create", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
-
-
-def test_an_outage_is_one_line(tmp_path: Path) -> None:
-    env = services.environment(VAR=tmp_path, SQL_URL="postgresql+psycopg://nobody@127.0.0.1:1/none")
-    done = subprocess.run(["segue", "keys", "list"], env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "not available: records: OperationalError\n")

@@ -81,9 +81,3 @@ def test_a_refused_command_says_why(segue: Run, tmp_path: Path, code: int, argum
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert done.stderr
-
-
-def test_an_outage_is_one_line(tmp_path: Path) -> None:
-    env = services.environment(VAR=tmp_path, S3_URL="http://127.0.0.1:1", S3_SECRET_KEY="secret")
-    done = subprocess.run(["segue", "models", "list"], env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "not available: object store: MaxRetryError\n")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from storage.problems import Problem, Unavailable
 from storage.queue.binding import Binding
 from web.filenames import checked_custom_id, sent_name
 from web.origin import Origin
+from web.threads import each
 from web.uploads import describe
 
 UPLOADERS = 4
@@ -39,9 +39,7 @@ def store_items(
 
     A refused image does not affect the others. `path`: the `instance` of its problem.
     """
-    with ThreadPoolExecutor(UPLOADERS) as pool:
-        sent = enumerate(files)
-        return list(pool.map(lambda one: _store(storage, batch, *one, origin=origin, path=path), sent))
+    return each(lambda one: _store(storage, batch, *one, origin=origin, path=path), enumerate(files), UPLOADERS)
 
 
 def _store(storage: Storage, batch: BatchSpec, place: int, file: FileStorage, *, origin: Origin, path: str) -> Item:

@@ -10,9 +10,9 @@ from storage.photos.class_ids import Classes, Size
 from storage.photos.photo import read_header
 from storage.problems import Problem
 from web.errors import invalid
-from web.rendering.threads import in_thread
 from web.rendering.work import client, corrected_bytes
 from web.services import connected
+from web.threads import in_thread
 
 T = TypeVar("T", bound=BaseModel)
 

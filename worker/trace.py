@@ -34,7 +34,10 @@ class Story:
 
 
 def trace(storage: Storage, job_id: str) -> Story | None:
-    """Collect a job's history; None if none of the parts that responded knows the job."""
+    """Collect a job's history; None if no part knows the job.
+
+    Raises Unavailable if a part that might know it did not respond.
+    """
     silent: list[str] = []
     live = recorded = None
     rows: list[dict[str, Any]] = []
@@ -49,6 +52,8 @@ def trace(storage: Storage, job_id: str) -> Story | None:
         silent.append("records")
     job = live or recorded
     if job is None:
+        if silent:
+            raise Unavailable(f"{' and '.join(silent)}: no response, so the job may exist")
         return None
     attempts = {row["number"]: row for row in rows} | ({live.attempt: attempt_row(live)} if live else {})
     events = [

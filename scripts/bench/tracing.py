@@ -1,6 +1,8 @@
 """Measures the CPU time that traces cost web server and worker, in one process, in turns with and without them.
 
-The CPU time of a busy machine varies less than its wall time. The collector runs in another process.
+The CPU time of a busy machine varies less than its wall time, but still by a half. The turns are
+therefore short and many, and the figure is the median of the pairs' ratios. The collector runs in
+another process.
 """
 
 import argparse
@@ -20,62 +22,68 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"
 
 import services
 from collector import collector
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from photos import photos
 
 from storage.connection import connect
 from storage.settings import Settings
 from telemetry import traces
+from telemetry.spans import Recorder
 from web.app import create_app
 from worker.engines import Engines
 from worker.pipeline.pipeline import Pipeline
 
 OFF, ON = "without traces", "with traces"
-WARM_UP = 64
+Turn = Callable[[int], float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=int, default=300, help="per turn")
-    parser.add_argument("--turns", type=int, default=6, help="of each kind")
+    parser.add_argument("--photos", type=int, default=64, help="per turn")
+    parser.add_argument("--turns", type=int, default=40, help="of each kind")
     asked = parser.parse_args()
     rows: dict[str, list[float]] = {OFF: [], ON: []}
     with ExitStack() as held:
         url, settings = held.enter_context(collecting()), held.enter_context(serving())
         print(f"load average {os.getloadavg()[0]:.1f}")
-        one_turn(settings, WARM_UP)
-        for turn in range(asked.turns):
-            for name in (OFF, ON) if turn % 2 else (ON, OFF):
-                endpoint = url if name is ON else ""
-                ms = one_turn(settings.replace(otel_exporter_otlp_endpoint=endpoint), asked.photos)
-                rows[name].append(ms)
-                print(f"{name}: {ms:.2f} CPU ms per image", flush=True)
+        turns = {OFF: turn_of(settings, ""), ON: turn_of(settings, url)}
+        for turn in turns.values():
+            turn(asked.photos)  # loads the model
+        for number in range(asked.turns):
+            for name in (OFF, ON) if number % 2 else (ON, OFF):
+                rows[name].append(turns[name](asked.photos))
     ratios = [on / off for on, off in zip(rows[ON], rows[OFF], strict=True)]
     for name, values in {**rows, "ratio": ratios}.items():
-        print(f"{name}: median {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})")
+        low, middle, high = statistics.quantiles(values, n=4)
+        print(f"{name}: median {middle:.3f}, middle half {low:.3f} to {high:.3f}")
 
 
-def one_turn(settings: Settings, count: int) -> float:
-    """CPU milliseconds per image to submit and run `count` photos, until the last span is sent."""
-    app, sent = create_app(settings), photos(640, 480)
+def turn_of(settings: Settings, url: str) -> Turn:
+    """A web server and a worker that send spans to `url`, or none if it is "".
+
+    The returned function submits and runs photos, and returns CPU milliseconds per image, until the
+    last span is sent.
+    """
+    processor = BatchSpanProcessor(OTLPSpanExporter(f"{url}/v1/traces")) if url else None
+    recorder = Recorder("bench", processor) if processor else None
+    traces.use(recorder)
+    client, sent, headers = create_app(settings).test_client(), photos(640, 480), {"Content-Type": "image/jpeg"}
     storage = connect(settings)
     pipeline = Pipeline(storage, Engines(storage.models, settings.model_cache), "worker")
-    pipeline.run("warm up")  # loads the model
-    client, headers = app.test_client(), {"Content-Type": "image/jpeg"}
 
-    def work() -> None:
+    def work(count: int) -> float:
+        traces.use(recorder)
+        started = time.process_time()
         for number in range(count):
             assert client.post("/v1/jobs", data=sent[number % len(sent)], headers=headers).status_code == 202
         while sum(storage.jobs.queue().pending.values()):
             pipeline.run("drainer")
-        traces.stop()
+        if processor:
+            processor.force_flush()
+        return (time.process_time() - started) * 1000 / count
 
-    return cpu_ms(work) / count
-
-
-def cpu_ms(work: Callable[[], None]) -> float:
-    started = time.process_time()
-    work()
-    return (time.process_time() - started) * 1000
+    return work
 
 
 @contextmanager

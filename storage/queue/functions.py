@@ -25,7 +25,6 @@ import redis
 
 from storage import clock, keys
 from storage.tls import redis_options
-from telemetry import traces
 
 # Redis refuses these while its memory is full, but not the others: draining frees memory.
 ACCEPTING = ("enqueue", "reserve", "restore", "retry", "bind")
@@ -89,8 +88,7 @@ class Functions:
         return f"{library_name()}_{function}"
 
     def __call__(self, function: str, *args: str | int | float) -> Any:
-        with traces.redis(function):
-            return self._client.fcall(self.name(function), 0, *args)
+        return self._client.fcall(self.name(function), 0, *args)
 
 
 def is_loaded(client: redis.Redis) -> bool:

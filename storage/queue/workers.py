@@ -13,6 +13,7 @@ from storage.models import EnginesReport
 from storage.queue.epoch import server_ms
 
 REPORTED_MS = 20_000
+PROGRESS_MS = 24 * 3600 * 1000  # then a worker's last progress is forgotten: it is dead, or was idle for a day
 
 
 class Workers:
@@ -29,6 +30,7 @@ class Workers:
             pipe.zadd(keys.WORKERS, {worker: now_ms + alive_ms})
             pipe.set(keys.memory(worker), memory_bytes, px=alive_ms)
             pipe.zremrangebyscore(keys.WORKERS, "-inf", now_ms)
+            pipe.zremrangebyscore(keys.PROGRESS, "-inf", now_ms - PROGRESS_MS)
             pipe.llen(SEGMENT_QUEUE)
             pipe.zscore(keys.PROGRESS, worker)
             *_, tickets, progress_ms = pipe.execute()

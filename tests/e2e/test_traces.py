@@ -38,12 +38,15 @@ def of(spans: list[Span], trace: str) -> list[Span]:
 def test_one_trace_spans_web_server_and_worker(traced: Stack, receiver: Collector) -> None:
     submit(traced, TRACE)
     services.wait_until(lambda: of(receiver.named("segue-web", "POST /v1/jobs"), TRACE), "the web server's span")
-    services.wait_until(lambda: of(receiver.named("segue-worker", "store"), TRACE), "the worker's spans")
+    services.wait_until(lambda: of(receiver.named("segue-worker", "process segment"), TRACE), "the worker's spans")
     [request] = of(receiver.named("segue-web", "POST /v1/jobs"), TRACE)
     [job] = of(receiver.named("segue-worker", "process segment"), TRACE)
     assert job.parent_span_id == request.span_id
-    assert {span.name for _, span in receiver.spans if span.parent_span_id == job.span_id} == {
-        "claim", "fetch", "decode", "infer", "encode", "store",
+    [micro_batch] = [
+        span for span in receiver.named("segue-worker", "process segment")
+        if request.span_id in {link.span_id for link in span.links}
+    ]  # fmt: skip
+    services.wait_until(lambda: of(receiver.named("segue-worker", "finish"), micro_batch.trace_id.hex()), "its end")
+    assert {span.name for _, span in receiver.spans if span.parent_span_id == micro_batch.span_id} == {
+        "claim", "fetch", "decode", "infer", "encode", "store", "finish",
     }  # fmt: skip
-    micro_batches = [span for span in receiver.named("segue-worker", "process segment") if not span.parent_span_id]
-    assert request.span_id in {link.span_id for span in micro_batches for link in span.links}

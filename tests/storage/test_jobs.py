@@ -288,6 +288,18 @@ def test_the_state_of_the_queue(jobs: RedisJobs) -> None:
     assert jobs.queue().workers == 0
 
 
+def test_the_progress_of_a_worker_is_forgotten_after_a_day(jobs: RedisJobs) -> None:
+    claim(jobs, "t")
+    [worker] = jobs.client.zrange(keys.PROGRESS, 0, -1)
+    day_ms = 24 * 3600 * 1000
+    jobs.client.zincrby(keys.PROGRESS, 60_000 - day_ms, worker)
+    jobs.workers.beat("another", 10_000)
+    assert jobs.client.zrange(keys.PROGRESS, 0, -1) == [worker]
+    jobs.client.zincrby(keys.PROGRESS, -120_000, worker)
+    jobs.workers.beat("another", 10_000)
+    assert not jobs.client.exists(keys.PROGRESS)
+
+
 def test_a_full_redis_refuses_new_jobs_and_still_drains(jobs: RedisJobs) -> None:
     enqueue(jobs)
     jobs.client.config_set("maxmemory", 1)

@@ -10,6 +10,7 @@ import pictures
 import pytest
 import services
 from flask import Flask
+from forms import form
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -65,6 +66,19 @@ def by_name(exporter: InMemorySpanExporter, trace: str) -> dict[str, ReadableSpa
     return names
 
 
+def micro_batch(exporter: InMemorySpanExporter) -> tuple[ReadableSpan, dict[str, ReadableSpan]]:
+    """The span of the only micro-batch, and all spans of its trace by name."""
+    [whole] = [one for one in exporter.get_finished_spans() if one.name == "process segment" and one.parent is None]
+    return whole, by_name(exporter, of(whole))
+
+
+def after_claim_ms(app: Flask, job: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """When each stage of a job began and ended, in ms after its claim, by its waterfall."""
+    rows = {row["stage"]: row for row in app.test_client().get(job["links"]["self"]).get_json()["waterfall"]}
+    starts = {stage: rows[stage]["start_ms"] - rows["queued"]["duration_ms"] for stage in STAGES}
+    return {stage: (start, start + rows[stage]["duration_ms"]) for stage, start in starts.items()}
+
+
 def of(span: ReadableSpan) -> str:
     assert span.context
     return f"{span.context.trace_id:032x}"
@@ -99,31 +113,35 @@ def test_one_trace_follows_a_job(app: Flask, connection: Storage, exporter: InMe
         "http.request.method": "POST", "http.route": "/v1/jobs", "http.response.status_code": 202,
         "segue.request_id": "order-4711",
     }  # fmt: skip
-    assert parent(spans["S3/PutObject"]) == parent(spans["enqueue segment"]) == span_id(request)
+    assert parent(spans["S3/PutObject"]) == span_id(request)
     assert attributes(spans["S3/PutObject"])["aws.s3.bucket"] == "uploads"
-    assert spans["enqueue segment"].kind is SpanKind.PRODUCER
-    assert parent(spans["FCALL enqueue"]) == span_id(spans["enqueue segment"])
-    assert attributes(spans["FCALL enqueue"])["db.system.name"] == "redis"
+    assert attributes(spans["S3/PutObject"])["rpc.method"] == "S3/PutObject"
     assert (parent(processed), processed.kind) == (span_id(request), SpanKind.CONSUMER)
     assert attributes(processed)["messaging.message.id"] == job["id"]
-    assert parent(spans["queued"]) == span_id(request)
-    assert {parent(spans[name]) for name in ("claim", *STAGES)} == {span_id(processed)}
-    assert attributes(spans["store"])["rpc.method"] == "S3/PutObject"
+    assert spans.keys() == {"POST /v1/jobs", "S3/PutObject", "process segment"}
 
 
-def test_spans_lie_where_the_waterfall_says(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
+def test_a_job_has_the_durations_of_its_stages(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
     job = submit(app)
     work(connection)
-    spans = by_name(exporter, TRACE)
+    fields = attributes(by_name(exporter, TRACE)["process segment"])
+    timings = app.test_client().get(job["links"]["self"]).get_json()["timings_ms"]
+    assert {stage: fields[f"segue.{stage}_ms"] for stage in STAGES} == {stage: timings[stage] for stage in STAGES}
+
+
+def test_a_stage_lies_where_the_waterfalls_say(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
+    """From the first job's start to the last job's end."""
+    jobs = [submit(app), submit(app, content=pictures.jpeg(1600, 1200))]
+    work(connection)
+    _, spans = micro_batch(exporter)
     claimed_ns = times(spans["claim"])[1]
-    waterfall = {row["stage"]: row for row in app.test_client().get(job["links"]["self"]).get_json()["waterfall"]}
+    rows = [after_claim_ms(app, job) for job in jobs]
     for stage in STAGES:
-        start_ns, end_ns = times(spans[stage])
-        after_claim_ms = waterfall[stage]["start_ms"] - waterfall["queued"]["duration_ms"]
-        assert start_ns - claimed_ns == pytest.approx(after_claim_ms * 1e6, abs=2e6)
-        assert end_ns - start_ns == waterfall[stage]["duration_ms"] * 1_000_000
-        assert times(spans["process segment"])[0] <= start_ns
-        assert end_ns <= times(spans["process segment"])[1] + 1_000_000  # stages are noted in whole milliseconds
+        begins_ms, ends_ms = ((at_ns - claimed_ns) / 1e6 for at_ns in times(spans[stage]))
+        assert begins_ms == pytest.approx(min(row[stage][0] for row in rows), abs=2)
+        assert ends_ms == pytest.approx(max(row[stage][1] for row in rows), abs=2)
+        assert times(spans["process segment"])[0] <= times(spans[stage])[0]
+        assert times(spans[stage])[1] <= times(spans["process segment"])[1] + 1_000_000  # stages are in whole ms
 
 
 def test_a_micro_batch_is_linked_with_its_jobs(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:
@@ -133,16 +151,34 @@ def test_a_micro_batch_is_linked_with_its_jobs(app: Flask, connection: Storage, 
     work(connection)
     both = [by_name(exporter, trace) for trace in (TRACE, trace_id(other))]
     jobs, requests = [one["process segment"] for one in both], [one["POST /v1/jobs"] for one in both]
-    [(micro_batch, spans)] = [
-        (one, by_name(exporter, of(one))) for one in exporter.get_finished_spans()
-        if one.name == "process segment" and one.parent is None
-    ]  # fmt: skip
-    assert attributes(micro_batch)["messaging.batch.message_count"] == 2
-    assert sorted(f"{link.context.span_id:016x}" for link in micro_batch.links) == sorted(map(span_id, requests))
-    assert [link.context for one in jobs for link in one.links] == [micro_batch.context] * 2
-    assert spans.keys() == {"process segment", "claim", "infer", "finish"}
-    assert {parent(spans[name]) for name in ("claim", "infer", "finish")} == {span_id(micro_batch)}
-    assert attributes(spans["infer"])["segue.model"] == "pets/3"
+    whole, spans = micro_batch(exporter)
+    assert attributes(whole)["messaging.batch.message_count"] == 2
+    assert attributes(whole)["segue.model"] == "pets/3"
+    assert sorted(f"{link.context.span_id:016x}" for link in whole.links) == sorted(map(span_id, requests))
+    assert [link.context for one in jobs for link in one.links] == [whole.context] * 2
+    assert spans.keys() == {"process segment", "claim", *STAGES, "finish"}
+    assert {parent(span) for name, span in spans.items() if name != "process segment"} == {span_id(whole)}
+    assert {attributes(spans[name])["db.system.name"] for name in ("claim", "finish")} == {"redis"}
+
+
+def test_an_append_has_the_spans_and_lines_of_an_upload(
+    app: Flask, connection: Storage, exporter: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "web")
+    client = app.test_client()
+    batch = client.post("/v1/batches", json={"name": "holidays"}).get_json()
+    images = form([("image", (name, pictures.jpeg(seed=seed))) for seed, name in enumerate(("1.jpg", "2.jpg"))])
+    answer = client.post(batch["links"]["jobs"], headers={"traceparent": PARENT}, **images)
+    jobs = {item["job_id"] for item in answer.get_json()["items"]}
+    work(connection)
+    mine = [one for one in exporter.get_finished_spans() if of(one) == TRACE]
+    [request] = [one for one in mine if one.kind is SpanKind.SERVER]
+    stored = [one for one in mine if one.name == "S3/PutObject" and attributes(one)["aws.s3.bucket"] == "uploads"]
+    processed = [one for one in mine if one.name == "process segment"]
+    assert len(stored) == len(processed) == 2
+    assert {parent(one) for one in (*stored, *processed)} == {span_id(request)}
+    assert {attributes(one)["messaging.message.id"] for one in processed} == jobs
+    assert {vars(one)["job"] for one in caplog.records if one.message == "job_accepted"} == jobs
 
 
 def test_a_failed_job_has_its_code(app: Flask, connection: Storage, exporter: InMemorySpanExporter) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -20,7 +19,6 @@ from storage.keys import Lane
 from storage.models import Alias
 from storage.problems import Problem, Unavailable
 from storage.queue.batches import CANCELED
-from telemetry import traces
 from web import request_log
 from web.access.auth import count_images, most_images, still_authorized
 from web.access.caller import caller
@@ -36,6 +34,7 @@ from web.rendering.archive import archive
 from web.rendering.work import client
 from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
+from web.threads import each
 from web.uploads import ENVELOPE_BYTES, IMAGE_FIELD, LONGEST_MODEL, Tags
 
 MOST_PARTS, MOST_BYTES = 100, 32 * 1024 * 1024
@@ -123,11 +122,10 @@ def append(batch_id: str) -> Response:
         stored.setdefault(spec.id, spec)
     storage.batches.add(batch.spec, list(stored))
     missing = 0
-    with traces.send(len(stored)):
-        for spec in stored.values():
-            missing = storage.jobs.enqueue(spec)
-            request_log.accepted(spec)
-        storage.tickets.send(missing)
+    for spec in stored.values():
+        missing = storage.jobs.enqueue(spec)
+        request_log.accepted(spec)
+    storage.tickets.send(missing)
     return _with_status(jsonify(items=[item.document for item in items]), 202)
 
 
@@ -169,12 +167,11 @@ def retry(batch_id: str) -> Response:
     """
     storage, batch = connected(), _find(batch_id)
     ended = (job for job in storage.batches.jobs(batch.id) if job.status in lifecycle.RETRYABLE)
-    with ThreadPoolExecutor(UPLOADERS) as pool:
-        while page := list(islice(ended, min(MOST_PARTS, most_images()))):
-            count_images(len(page))
-            admission().check(len(page))
-            list(pool.map(lambda job: _retry(storage, job, batch.spec.deadline_s), page))
-            storage.tickets.send(storage.jobs.tickets_missing())
+    while page := list(islice(ended, min(MOST_PARTS, most_images()))):
+        count_images(len(page))
+        admission().check(len(page))
+        each(lambda job: _retry(storage, job, batch.spec.deadline_s), page, UPLOADERS)
+        storage.tickets.send(storage.jobs.tickets_missing())
     if batch.canceled:
         storage.batches.close(batch.spec)
     storage.tickets.send(storage.jobs.tickets_missing())

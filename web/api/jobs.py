@@ -14,7 +14,6 @@ from storage.queue.answers import Cancellation
 from storage.records.api_key import Scope
 from storage.records.audit_event import Action
 from storage.training import erasure
-from telemetry import traces
 from web import request_log
 from web.access.auditing import note
 from web.access.auth import still_authorized
@@ -92,8 +91,7 @@ def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
     except (Problem, Unavailable):
         storage.jobs.idempotency.unreserve(spec)
         raise
-    with traces.send(1):
-        storage.tickets.send(storage.jobs.enqueue(spec))
+    storage.tickets.send(storage.jobs.enqueue(spec))
     request_log.accepted(spec)
 
 

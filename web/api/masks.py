@@ -18,9 +18,9 @@ from web.rendering import renderings
 from web.rendering.cache import Request, rendered
 from web.rendering.formats import STORED, Choice, Format, Source, wanted
 from web.rendering.parameters import choice, tag
-from web.rendering.threads import in_thread
 from web.rendering.work import mask_bytes, photo_bytes
 from web.services import connected
+from web.threads import in_thread
 
 blueprint = Blueprint("masks", __name__)
 

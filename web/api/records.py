@@ -1,6 +1,5 @@
 """Lists of jobs: those named by id from Redis, or pages from the SQL records, which lag by seconds."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Annotated
 from urllib.parse import urlencode
@@ -20,6 +19,7 @@ from web.documents import job_document, polite_pause_s
 from web.errors import invalid
 from web.services import connected
 from web.sql_timeout import within_timeout
+from web.threads import each
 
 DEFAULT_PAGE, LONGEST_PAGE = 50, 200
 RECOVERERS = 8
@@ -67,9 +67,8 @@ def _by_ids() -> Response:
         )
     count_read(len(ids))
     found, intact = connected().jobs.look_many(ids)
-    with ThreadPoolExecutor(RECOVERERS) as pool:
-        look = partial(_recovered, connected(), caller().tenant, intact)
-        jobs = dict(zip(ids, pool.map(look, ids, found), strict=True))
+    look = partial(_recovered, connected(), caller().tenant, intact)
+    jobs = dict(zip(ids, each(lambda one: look(*one), zip(ids, found, strict=True), RECOVERERS), strict=True))
     there = [job for job in jobs.values() if job]
     response = jsonify(
         object="list",

@@ -21,10 +21,10 @@ from web.corrections import corrected_mask, read_with_mask
 from web.documents import timestamp
 from web.errors import invalid
 from web.rendering import renderings
-from web.rendering.threads import in_thread
 from web.rendering.work import OF_MASK, photo_bytes, rendering
 from web.services import connected
 from web.sql_timeout import within_timeout
+from web.threads import in_thread
 
 blueprint = Blueprint("reviews", __name__, url_prefix="/v1/training/inbox")
 

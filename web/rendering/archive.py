@@ -16,8 +16,8 @@ from web.documents import batch_document
 from web.rendering.archive_names import ArchiveNames
 from web.rendering.classes import UNTINTED
 from web.rendering.formats import FORMATS, STORED
-from web.rendering.threads import in_thread
 from web.rendering.work import Client, mask_bytes
+from web.threads import in_thread
 
 
 def archive(storage: Storage, batch: Batch, root: str, client: Client) -> Iterator[bytes]:

@@ -18,7 +18,7 @@
 --   segue:clock                     string  time of the last sweep; after a restart, the age of the data
 --   segue:workers                   zset    workers, by the expiry of their heartbeat
 --   segue:memory:{worker}           string  bytes that the worker's processes hold; expires like the heartbeat
---   segue:progress                  zset    workers, by the time of their last progress
+--   segue:progress                  zset    workers, by the time of their last progress, for a day
 --   segue:rate                      hash    the measured costs of a micro-batch
 --   segue:inflow                    hash    the current burst of submissions; totals of jobs and pixels submitted
 --   segue:drainers                  zset    running segment_batch tasks, by expiry
