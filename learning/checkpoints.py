@@ -6,6 +6,7 @@ from pathlib import Path
 from learning.watch import Watch
 from model.training.loop import EPOCHS, STATE, WEIGHTS, Watcher
 from model.training.pictures import CURVES, curves
+from storage.model_files import write_whole
 from storage.training import runs
 from storage.training.runs import Runs
 
@@ -28,7 +29,7 @@ class Checkpoints(Watcher):
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             if content := self._runs.get(self._run_id, name):
-                (self.folder / name).write_bytes(content)
+                write_whole(self.folder / name, content)
 
     def step(self) -> None:
         self._watch.beat()

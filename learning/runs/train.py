@@ -17,13 +17,13 @@ def steps(place: Place, spec: Spec) -> list[Step]:
 
 def train(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     """Returns the candidate and its data set version. Raises what ends or interrupts a run (`Trainer.do`)."""
-    # These import TensorFlow, which other runs do not need.
-    from learning import candidate
-    from learning.checkpoints import Checkpoints
-
     storage, wanted = place.storage, TrainParameters.model_validate(spec.parameters)
     manifest = storage.datasets.manifest(wanted.dataset)
     _check_not_withdrawn(place, manifest)
+    # These import TensorFlow, which other runs and a hopeless one do not need.
+    from learning import candidate
+    from learning.checkpoints import Checkpoints
+
     watch.report("fetching")
     data, start, run = place.folder / manifest.id.replace("/", "-"), place.folder / "start", place.folder / "run"
     bring(storage, manifest, data, (Split.TRAIN, Split.VALIDATION), watch.beat)

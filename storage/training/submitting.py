@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from storage import clock, keys
 from storage.connection import Storage
 from storage.models import VERSION, Alias
-from storage.problems import Problem
+from storage.problems import Problem, Unavailable
 from storage.training.datasets import DatasetError
 from storage.training.runs import Kind, Spec
 
@@ -68,7 +68,7 @@ def submit(
 ) -> Spec:  # fmt: skip
     """Submit a run and ask for a trainer. With the id of an earlier one, returns that.
 
-    `by`: who asked for it. Raises Problem `invalid_request`, `unknown_model` or `unavailable`; DatasetError.
+    `by`: who asked for it. Raises Problem `invalid_request` or `unknown_model`; DatasetError; Unavailable.
     """
     if run_id and (known := storage.runs.spec(run_id)):
         return known
@@ -87,7 +87,7 @@ def submit(
                 storage.runs.submit(spec)
                 break
         if time.monotonic() > deadline:
-            raise Problem("unavailable", "Another run is being submitted.", 1)
+            raise Unavailable("another run is being submitted")
         time.sleep(0.1)
     if not elsewhere:
         storage.tickets.train()

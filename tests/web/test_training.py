@@ -265,13 +265,6 @@ def test_a_pass_against_another_stable_version_does_not_count(
     assert store.models.aliases(fresh=True) == {Alias.STABLE: first}
 
 
-def test_the_newest_verdict_counts(store: Storage, client: FlaskClient, tmp_path: Path) -> None:
-    version = learned.candidate(store, tmp_path, "4")
-    for held_out, outcome in (("b", Judged.UNDECIDED), ("a", Judged.PASSED)):
-        learned.judged(store, version, outcome, held_out=held_out)
-    assert promote(client, version).status_code == 200
-
-
 @pytest.mark.parametrize("version", ["pets/3", "pets/99", "%00/x"])
 def test_only_a_candidate_is_promoted(client: FlaskClient, version: str) -> None:
     assert problem(promote(client, version)) == (422, "unknown_model")
