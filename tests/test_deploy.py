@@ -22,6 +22,7 @@ from web.access.exposure import SHORTEST_SECRET
 RUN = runpy.run_path(str(ROOT / "scripts" / "run.py"), run_name="run")
 BIN = Path(sys.executable).parent
 NOWHERE = Path("/no/such/folder")
+PROFILES = ("--profile", "monitoring", "--profile", "training")
 
 
 def compose(*more: str, roles: Path = NOWHERE) -> dict[str, dict[str, object]]:
@@ -32,7 +33,7 @@ def compose(*more: str, roles: Path = NOWHERE) -> dict[str, dict[str, object]]:
 def compose_document(*more: str, roles: Path = NOWHERE) -> dict[str, Any]:
     files = [part for name in ("docker-compose.yml", *more) for part in ("-f", str(ROOT / name))]
     done = subprocess.run(
-        [str(BIN / "docker-compose"), *files, "--profile", "monitoring", "config", "--format", "json"],
+        [str(BIN / "docker-compose"), *files, *PROFILES, "config", "--format", "json"],
         env={**os.environ, "ROLES": str(roles)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -44,7 +45,7 @@ def test_web_stands_first_in_the_procfile() -> None:
     assert next(iter(RUN["procfile"]())) == "web"
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "housekeeper"])
+@pytest.mark.parametrize("name", ["web", "worker", "housekeeper", "trainer"])
 def test_compose_runs_the_procfiles_commands(name: str) -> None:
     command = compose()[name]["command"]
     assert isinstance(command, list)
@@ -62,7 +63,13 @@ def roles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("service", "role"),
-    [("web", "web"), ("worker", "worker"), ("housekeeper", "housekeeper"), ("setup", "operator")],
+    [
+        ("web", "web"),
+        ("worker", "worker"),
+        ("housekeeper", "housekeeper"),
+        ("trainer", "trainer"),
+        ("setup", "operator"),
+    ],
 )
 def test_each_container_gets_only_the_secrets_of_its_role(roles: Path, service: str, role: Role) -> None:
     own = credentials.load_or_create(roles)[Role(role)]
@@ -71,7 +78,7 @@ def test_each_container_gets_only_the_secrets_of_its_role(roles: Path, service: 
     assert (variables["S3_ACCESS_KEY"], variables["S3_SECRET_KEY"]) == (role, own.s3_secret_key)
     assert ("S3_USERS" in variables) == (role == "operator")
     assert ("SESSION_SECRET" in variables) == (role == "web")
-    assert ("SQL_URL" in variables) == (role != "worker")
+    assert ("SQL_URL" in variables) == (role not in ("worker", "trainer"))
 
 
 def test_each_program_has_its_own_postgresql_user(roles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,9 +179,13 @@ def test_prometheus_finds_every_program() -> None:
         assert "metrics" in services[name]["networks"]
 
 
-def test_monitoring_is_optional_and_mounts_files_that_exist() -> None:
+def test_monitoring_and_training_are_optional() -> None:
+    profiles = {name: one["profiles"] for name, one in compose().items() if one.get("profiles")}
+    assert profiles == {"prometheus": ["monitoring"], "grafana": ["monitoring"], "trainer": ["training"]}
+
+
+def test_monitoring_mounts_files_that_exist() -> None:
     services: Any = compose()
-    assert {name for name, one in services.items() if one.get("profiles")} == {"prometheus", "grafana"}
     for name in ("prometheus", "grafana"):
         mounts = [one for one in services[name]["volumes"] if one["type"] == "bind"]
         assert mounts
@@ -195,10 +206,16 @@ def test_redis_in_compose_keeps_the_queue() -> None:
 
 
 def test_the_supervisor_restarts_every_process(tmp_path: Path) -> None:
-    text = RUN["supervisor_config"](tmp_path, {"worker": 3, "trainer": 0}, own={})
+    text = RUN["supervisor_config"](tmp_path, {"worker": 3, "trainer": 2}, own={})
     assert text.count("autorestart=true") == len(RUN["procfile"]())
-    worker = text.partition("[program:worker]")[2].partition("[program:")[0]
-    assert "numprocs=3" in worker
+    for name, count in (("worker", 3), ("trainer", 2)):
+        assert f"numprocs={count}" in text.partition(f"[program:{name}]")[2].partition("[program:")[0]
+
+
+def test_without_trainers_the_supervisor_starts_none(tmp_path: Path) -> None:
+    text = RUN["supervisor_config"](tmp_path, {"worker": 1, "trainer": 0}, own={})
+    assert "[program:worker]" in text
+    assert "[program:trainer]" not in text
 
 
 def test_the_environment_is_kept_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,26 @@
 """Every process of a running stack has its own role and only its own secrets."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pictures
 import pytest
 import redis
+import services
 from stack import Stack, children, command_line
 
 from storage.objects import UPLOADS, MinioObjects
 from storage.problems import Unavailable
 from storage.roles.roles import PROGRAMS, Role
 from storage.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """With a process of every role."""
+    with Stack(tmp_path_factory.mktemp("roles"), workers=1, TRAINERS=1) as made:
+        yield made
 
 
 def test_redis_knows_each_process_by_its_role(stack: Stack) -> None:
@@ -24,7 +33,8 @@ def test_redis_knows_each_process_by_its_role(stack: Stack) -> None:
 @pytest.mark.parametrize("role", PROGRAMS)
 def test_no_process_holds_anothers_secrets(stack: Stack, role: Role) -> None:
     """Checks the environment and the files that the environment names."""
-    program = {Role.WEB: "gunicorn", Role.WORKER: "-Q segment", Role.HOUSEKEEPER: "-Q control"}[role]
+    queues = {Role.WORKER: "-Q segment", Role.HOUSEKEEPER: "-Q control", Role.TRAINER: "-Q training"}
+    program = queues.get(role, "gunicorn")
     for pid in stack.pids(program):
         for one in (pid, *children(pid)):
             environ_text = Path(f"/proc/{one}/environ").read_text()
@@ -32,6 +42,13 @@ def test_no_process_holds_anothers_secrets(stack: Stack, role: Role) -> None:
             others = [other for other in Role if other is not role and f"secrets/{other}/" in environ_text]
             assert not others
             assert not [secret for secret in secrets(stack) if secret in environ_text]
+
+
+def test_a_trainer_may_do_a_run(stack: Stack) -> None:
+    run = stack.http.post("/v1/training/runs", json={"kind": "score"}).json()
+    services.wait_until(lambda: stack.http.get(run["links"]["self"]).json()["finished_at"], "the run's end")
+    assert stack.http.get(run["links"]["self"]).json()["status"] == "succeeded"
+    assert not stack.refusals()
 
 
 def test_no_secret_is_in_a_command_line_or_a_configuration(stack: Stack) -> None:

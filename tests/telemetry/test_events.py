@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from services import ROOT
 
-PACKAGES = ("web", "worker", "storage", "model", "cli", "telemetry")
+PACKAGES = ("web", "worker", "storage", "model", "learning", "cli", "telemetry")
 LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 
 
