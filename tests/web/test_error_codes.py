@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import learned
 import pictures
 import pytest
 from callers import bearer, guarded, new_key
@@ -163,6 +165,12 @@ def not_acceptable(scene: Scene) -> TestResponse:
     return scene.client.get(f"{scene.finished()}/mask", headers={"Accept": "image/tiff"})
 
 
+def gate_not_passed(scene: Scene) -> TestResponse:
+    with TemporaryDirectory() as folder:
+        version = learned.candidate(scene.storage, Path(folder), "12")
+    return scene.client.post(f"/v1/training/candidates/{version}/promote")
+
+
 def no_confidence(scene: Scene) -> TestResponse:
     """A mask without stored confidence."""
     path = scene.finished()
@@ -207,6 +215,10 @@ ANSWERS: dict[str, Callable[[Scene], TestResponse]] = {
     "idempotency_in_progress": idempotency_in_progress,
     "batch_closed": batch_closed,
     "no_consent": lambda scene: scene.client.get(f"/v1/training/inbox/{scene.finished().rpartition('/')[2]}"),
+    "gate_not_passed": gate_not_passed,
+    "unknown_dataset": lambda scene: scene.client.post(
+        "/v1/training/runs", json={"kind": "build", "parameters": {"dataset": "dogs"}}
+    ),
     "nothing_to_roll_back": lambda scene: scene.client.post("/v1/models/rollback", json={}),
     "gone": gone,
     "payload_too_large": lambda scene: scene.submit(b"\xff\xd8\xff" + bytes(11_000_000)),
