@@ -10,7 +10,7 @@ from storage.model_files import write_whole
 from storage.training import runs
 from storage.training.runs import Runs
 
-# The weights of the best epoch before the state that knows of them.
+# The weights of the best epoch before the state that knows of them. A run that has ended keeps the list of epochs only.
 FILES = (WEIGHTS, EPOCHS, STATE)
 
 

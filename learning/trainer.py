@@ -107,7 +107,8 @@ class Trainer:
         else:
             failures.end()
             log.info("run_step_done", extra={**fields, "ms": round((time.monotonic() - started) * 1000)})
-        self._remove_files(spec.id)
+        if self._remove_files(spec.id):
+            self.storage.runs.forget_checkpoint(spec.id)
         return True
 
     def _end(self, spec: Spec, status: Status, reason: str) -> None:
@@ -121,7 +122,9 @@ class Trainer:
             for folder in self.folder.iterdir():
                 self._remove_files(folder.name)
 
-    def _remove_files(self, run_id: str) -> None:
-        """Remove the files of a run that has ended: they may hold photos that somebody erases."""
-        if self.storage.runs.outcome(run_id):
+    def _remove_files(self, run_id: str) -> bool:
+        """Remove the files of a run, which may hold photos that somebody erases, if it has ended; whether it has."""
+        ended = self.storage.runs.outcome(run_id) is not None
+        if ended:
             shutil.rmtree(self.folder / run_id, ignore_errors=True)
+        return ended

@@ -19,7 +19,8 @@ from storage import clock, keys
 from storage.objects import TRAINING, MinioObjects
 
 SPEC, PROGRESS, CANCELED, OUTCOME = "spec.json", "progress.json", "canceled", "outcome.json"
-LOG, CURVES, EPOCHS = "log.txt", "curves.png", "epochs.csv"
+LOG, CURVES = "log.txt", "curves.png"
+CHECKPOINT = ("state.npz", "network.weights.h5")
 MOST_FAILURES = 3
 
 
@@ -153,6 +154,11 @@ class Runs:
 
     def finish(self, run_id: str, outcome: Outcome) -> None:
         self.put(run_id, OUTCOME, json.dumps(asdict(replace(outcome, finished_ms=clock.now_ms()))).encode())
+
+    def forget_checkpoint(self, run_id: str) -> None:
+        """Remove what only a run that goes on needs: tens of megabytes."""
+        for name in CHECKPOINT:
+            self._objects.remove(TRAINING, keys.run(run_id, name))
 
     def parts(self, run_id: str) -> set[int]:
         """The numbers of the parts that are done."""

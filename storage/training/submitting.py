@@ -48,7 +48,7 @@ class TrainParameters(_Parameters):
 
 
 class GateParameters(_Parameters):
-    """`dataset`: the version to judge on, by default the newest of the data set that the candidate learned from."""
+    """`dataset`: the version to judge on, by default the one that the candidate learned from."""
 
     candidate: str
     dataset: str = ""

@@ -12,7 +12,7 @@ from PIL import Image
 from learning.failures import Failures
 from learning.watch import Watch
 from storage.connection import Storage
-from storage.training.runs import CURVES, LOG, Runs
+from storage.training.runs import CHECKPOINT, CURVES, LOG, Runs
 
 if TYPE_CHECKING:
     from learning.checkpoints import Checkpoints
@@ -110,3 +110,9 @@ def test_the_log_goes_on_and_a_stored_state_forgives_crashes(own_store: Storage,
     first, second = stored(own_store, LOG).splitlines()
     assert ("'epoch': 1" in first, "'epoch': 2" in second) == (True, True)
     assert not failures.too_many()
+
+
+def test_what_is_removed_at_the_end_is_the_state() -> None:
+    from model.training import loop
+
+    assert set(CHECKPOINT) == {loop.STATE, loop.WEIGHTS}

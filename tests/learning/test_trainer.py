@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from learning import trainer as module
-from learning.steps import Place, Step, whole
+from learning.steps import Place, whole
 from learning.trainer import Trainer
 from learning.watch import Watch
 from storage import keys
@@ -15,7 +15,7 @@ from storage.connection import Storage
 from storage.problems import Unavailable
 from storage.queue.locks import LeaseLost
 from storage.training.datasets import DatasetError
-from storage.training.runs import MOST_FAILURES, Kind, Run, Spec, Status
+from storage.training.runs import CHECKPOINT, LOG, MOST_FAILURES, Kind, Run, Spec, Status
 
 Do = Callable[[Place, Spec, Watch], dict[str, Any]]
 
@@ -217,16 +217,28 @@ def test_a_lease_that_redis_lost_is_taken_again_or_lost(storage: Storage, monkey
 
 
 def test_files_of_an_ended_run_are_removed(storage: Storage, doing: Callable[[Do], None], tmp_path: Path) -> None:
-    def work(place: Place, _spec: Spec, _watch: Watch) -> dict[str, Any]:
-        place.folder.mkdir(parents=True)
+    """Its photos on this machine, and what only a run that goes on needs of the object store."""
+    tries: list[int] = []
+
+    def work(place: Place, spec: Spec, _watch: Watch) -> dict[str, Any]:
+        place.folder.mkdir(parents=True, exist_ok=True)
         (place.folder / "photo.jpg").write_bytes(b"")
+        for name in (*CHECKPOINT, LOG):
+            storage.runs.put(spec.id, name, b"x")
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("again")
         return {}
 
     doing(work)
     spec = submitted(storage)
     trainer(storage, tmp_path).work()
+    assert (tmp_path / spec.id).exists()
+    assert all(storage.runs.get(spec.id, name) for name in CHECKPOINT)
+    trainer(storage, tmp_path).work()
     assert not (tmp_path / spec.id).exists()
-    assert isinstance(module.KINDS[Kind.SCORE](Place(storage, tmp_path), spec)[0], Step)
+    assert not any(storage.runs.get(spec.id, name) for name in CHECKPOINT)
+    assert storage.runs.get(spec.id, LOG)
 
 
 def test_a_canceled_run_for_another_machine_is_ended(
