@@ -108,7 +108,8 @@ def test_an_erased_job_is_stored_nowhere(stack: Stack, seen: Storage, batch: Doc
     name, note = batch["name"], batch["note"]
     services.wait_until(lambda: note in rows(stack), "the records")
     assert name in in_redis(seen)
-    assert {key.partition("/")[0] for key in objects(seen) if erased in key} == {"uploads", "results", "feedback"}
+    buckets = {key.partition("/")[0] for key in objects(seen) if erased in key}
+    assert buckets == {"uploads", "results", "feedback", "training"}
 
     assert stack.http.delete(f"/v1/jobs/{erased}").status_code == 204
     left = objects(seen)

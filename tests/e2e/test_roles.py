@@ -26,8 +26,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def test_redis_knows_each_process_by_its_role(stack: Stack) -> None:
     assert stack.finished(stack.submit(pictures.jpeg()))["status"] == "succeeded"
     with redis.Redis.from_url(stack.settings().redis_url, decode_responses=True) as client:
-        users = {entry["user"] for entry in client.client_list()}
-    assert users == set(Role)
+
+        def users() -> set[str]:
+            return {entry["user"] for entry in client.client_list()}
+
+        services.wait_until(lambda: users() >= set(Role), "a connection of each role")  # a trainer starts slowly
+        assert users() == set(Role)
 
 
 @pytest.mark.parametrize("role", PROGRAMS)
