@@ -85,7 +85,7 @@ def accept(
 
 @app.command(epilog="Example: segue review reject job_0197… --note blurred")
 def reject(job: str, note: NoteOption = "") -> None:
-    """Reject a photo, and remove its copies if it was accepted."""
+    """Reject a photo. If it was accepted, remove its copies, except those in data set versions."""
     from storage.problems import Problem
     from storage.records.audit_event import Action
     from storage.training import decisions
