@@ -42,7 +42,7 @@ def build(
     teach: Annotated[bool, typer.Option("--teach", help="Then train a candidate and let the gate judge it.")] = False,
     wait: WaitOption = False,
 ) -> None:
-    """Make the next version: the base and all accepted corrections."""
+    """Make the next version from the base and all accepted corrections."""
     from storage.training.runs import Kind
     from storage.training.submitting import TEACH
 
@@ -52,7 +52,7 @@ def build(
 
 @app.command("list", epilog="Example: segue data list")
 def list_(as_json: JsonOption = False) -> None:
-    """List all versions; those that hold erased photos are withdrawn."""
+    """List all versions of all data sets. A version is withdrawn if photos of it were erased."""
     with connected() as storage:
         found = [storage.datasets.manifest(f"{name}/{number}")
                  for name in storage.datasets.names() for number in storage.datasets.versions(name)]  # fmt: skip
@@ -68,7 +68,7 @@ def list_(as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Example: segue data show pets/3")
 def show(version: str) -> None:
-    """Print a version: how many photos of which split, and which corrections it leaves out, and why."""
+    """Print a version: the number of photos in each split, and the corrections that it leaves out, with reasons."""
     from storage.training.datasets import DatasetError
 
     with connected() as storage:

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from storage.training.reviews import Review, State
 
 StateOption = Annotated[str, typer.Option("--state", help="waiting, accepted or rejected.")]
-NoteOption = Annotated[str, typer.Option("--note", help="Remarks for people.")]
+NoteOption = Annotated[str, typer.Option("--note", help="A remark on the decision.")]
 LimitOption = Annotated[int, typer.Option("--limit", help="At most this many.", min=1, max=100_000)]
 
-app = typer.Typer(no_args_is_help=True, help="Photos for training: look at them, accept, reject or correct them.")
+app = typer.Typer(no_args_is_help=True, help="The review inbox: list, accept, reject or correct photos for training.")
 
 
 @app.command("list", epilog="Example: segue review list --state accepted")
 def list_(state: StateOption = "waiting", limit: LimitOption = 50, as_json: JsonOption = False) -> None:
-    """List reviews, the highest priority first. The list is seconds behind."""
+    """List reviews, the highest priority first. The list lags by seconds."""
     wanted = _state(state)
     with connected() as storage:
         rows, _ = storage.reviews.page(wanted, limit, None)
@@ -44,7 +44,7 @@ def show(job: str) -> None:
 
 @app.command(epilog="Example: segue review score")
 def score(limit: LimitOption = 1000) -> None:
-    """Score the reviews that wait for it. The model version that made a mask runs once more, here."""
+    """Compute the priority of new reviews. Each mask's model version runs again, on this machine."""
     from learning.review.scores import score_waiting
 
     with connected() as storage:
@@ -55,7 +55,9 @@ def score(limit: LimitOption = 1000) -> None:
 @app.command(epilog="Example: segue review accept job_0197… --mask corrected.png")
 def accept(
     job: str,
-    mask: Annotated[Path | None, typer.Option(help="Corrected mask; default: the sender's or the model's.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Corrected mask; default: the sender's or else the model's.")
+    ] = None,
     note: NoteOption = "",
 ) -> None:
     """Accept a photo and its mask for training."""
@@ -83,7 +85,7 @@ def accept(
 
 @app.command(epilog="Example: segue review reject job_0197… --note blurred")
 def reject(job: str, note: NoteOption = "") -> None:
-    """Reject a photo, and remove its copies if it was accepted."""
+    """Reject a photo. If it was accepted, remove its copies, except those in data set versions."""
     from storage.problems import Problem
     from storage.records.audit_event import Action
     from storage.training import decisions
@@ -106,7 +108,7 @@ def export(
 ) -> None:
     """Write photos, masks, labels.json and COCO annotations for label tools, the highest priority first.
 
-    Exit code 1: some were left out.
+    Exit code 1: some were left out; a line for each gives the reason.
     """
     from learning.review import files
     from storage.records.audit_event import Action
@@ -136,7 +138,7 @@ def import_(
 ) -> None:
     """Accept corrected masks. Each photo's name must contain its job's id, as `segue review export` names it.
 
-    Exit code 1: some were left out; one line each says why.
+    Exit code 1: some were left out; a line for each gives the reason.
     """
     from learning.review import files
     from learning.review.entries import Unusable

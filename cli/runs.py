@@ -18,7 +18,7 @@ POLL_S, PATIENCE_S = 1.0, 30.0
 
 WaitOption = Annotated[bool, typer.Option("--wait", help="Wait until the run and those that follow have ended.")]
 
-app = typer.Typer(no_args_is_help=True, help="Runs of the learning loop: builds of data sets, trainings, gates.")
+app = typer.Typer(no_args_is_help=True, help="Runs of the learning loop: scores, builds, trainings, gates.")
 
 
 @app.command("list", epilog="Example: segue runs list --json")
@@ -35,7 +35,7 @@ def list_(as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Example: segue runs show run_0197…")
 def show(run: str) -> None:
-    """Print a run: what it was asked for, how far it is, how it ended."""
+    """Print a run: its parameters, its progress, how it ended."""
     with connected() as storage:
         found = storage.runs.find(run) or fail(f"unknown run: {run}")
     show_json(document(found))
@@ -43,7 +43,7 @@ def show(run: str) -> None:
 
 @app.command(epilog="Example: segue runs log run_0197…")
 def log(run: str) -> None:
-    """Print the log of a training: one line an epoch."""
+    """Print the log of a training: one line per epoch."""
     from storage.training.runs import LOG
 
     with connected() as storage:
@@ -54,7 +54,7 @@ def log(run: str) -> None:
 
 @app.command(epilog="Example: segue runs cancel run_0197…")
 def cancel(run: str) -> None:
-    """Ask for a run's end. Its trainer stops between two pieces of work."""
+    """Cancel a run. Its trainer stops between two batches or photos."""
     from storage.records.audit_event import Action
 
     with connected() as storage:
@@ -71,7 +71,7 @@ def submit(
     storage: "Storage", kind: "Kind", parameters: dict[str, Any], *,
     then: tuple[tuple[str, dict[str, Any]], ...] = (), elsewhere: bool = False,
 ) -> "Spec":  # fmt: skip
-    """Submit a run in this shell's name. A refusal prints one line and exits."""
+    """Submit a run as the user of this shell. A refusal prints one line and exits."""
     from storage.problems import Problem
     from storage.records.audit_event import Action
     from storage.training import submitting
@@ -88,7 +88,7 @@ def submit(
 
 
 def announce(storage: "Storage", spec: "Spec", wait: bool) -> None:
-    """Print the run's id; with `wait`, its course too. Exit code 1 if it, or one that follows, does not succeed."""
+    """Print the run's id; with `wait`, follow it. Exit code 1 if it, or a run that follows, does not succeed."""
     say(f"{spec.id}  {spec.kind}  {_asked(spec)}")
     run_id = spec.id
     while wait and run_id:
@@ -122,7 +122,7 @@ def document(run: "Run") -> dict[str, Any]:
 
 
 def about(run: "Run") -> str:
-    """What the run has made, why it has not, or how far it is."""
+    """What the run has made, why it did not succeed, or how far it is."""
     if run.outcome is None:
         done = f" {run.progress.done}/{run.progress.total}" if run.progress.total else ""
         return f"{_asked(run.spec)}  {run.progress.stage}{done}"

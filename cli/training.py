@@ -1,4 +1,4 @@
-"""Trains candidates, lets the gate judge them, promotes them."""
+"""The commands that train, judge and promote candidates."""
 
 import json
 import subprocess
@@ -20,20 +20,20 @@ candidates = typer.Typer(no_args_is_help=True, help="Model versions that the lea
 
 @app.command(rich_help_panel=PANEL, epilog="Example: segue train pets --set epochs=3 --wait")
 def train(
-    dataset: Annotated[str, typer.Argument(help="A version, pets/3, or a name for its newest version.")],
+    dataset: Annotated[str, typer.Argument(help="A version, such as pets/3, or a name for its newest version.")],
     *,
     recipe: Annotated[str, typer.Option(help="A file in model/recipes, without .toml.")] = "finetune",
     changes: Annotated[
-        list[str], typer.Option("--set", metavar="ENTRY=VALUE", help="Replace an entry (TOML); the last one counts.")
+        list[str], typer.Option("--set", metavar="ENTRY=VALUE", help="Replace an entry of the recipe; repeatable.")
     ] = [],  # noqa: B006
     start: Annotated[str, typer.Option(help="Model version to fine-tune; default: stable.")] = "",
     elsewhere: Annotated[
-        bool, typer.Option("--elsewhere", help="Print the job for another machine, which no trainer takes.")
+        bool, typer.Option("--elsewhere", help="Print the job for another machine; no trainer takes it.")
     ] = False,
-    here: Annotated[bool, typer.Option("--here", help="The same job, in this process instead of a trainer.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Run the job here and now, without a trainer.")] = False,
     wait: WaitOption = False,
 ) -> None:
-    """Train a candidate on a data set version. A trainer does it, and publishes the candidate with its card."""
+    """Train a candidate on a data set version. A trainer does this, and publishes the candidate with its card."""
     from storage.training.runs import Kind
 
     try:
@@ -66,10 +66,10 @@ def job_of(run_id: str, parameters: dict[str, Any]) -> dict[str, Any]:
 @app.command(rich_help_panel=PANEL, epilog="Example: segue gate pets/4 --wait")
 def gate(
     candidate: str,
-    dataset: Annotated[str, typer.Option(help="Version to judge on; default: the one that it learned from.")] = "",
+    dataset: Annotated[str, typer.Option(help="Version to judge on; default: the one it was trained on.")] = "",
     wait: WaitOption = False,
 ) -> None:
-    """Judge a candidate against stable. It spends from the data set's alpha ledger."""
+    """Judge a candidate against stable. This spends from the data set's alpha ledger."""
     from storage.training.runs import Kind
 
     with connected() as storage:

@@ -1,4 +1,4 @@
-"""Makes a candidate of a data set version on this machine. Imports TensorFlow."""
+"""Trains a candidate on a data set version, on this machine. This module imports TensorFlow."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ RECIPES = Path(training.__file__).parent / "recipes"
 
 
 def recipe(wanted: TrainParameters, start: Path) -> Recipe:
-    """The recipe for the network and the weights of the version in `start`. Raises ValueError, in one line."""
+    """The recipe, with network and weights of the version in the folder `start`. Raises ValueError in one line."""
     path = RECIPES / f"{Path(wanted.recipe).name}.toml"
     if not path.is_file():
         raise ValueError(f"there is no recipe {wanted.recipe}")
@@ -36,13 +36,13 @@ def train(chosen: Recipe, data: Path, checkpoints: Checkpoints) -> None:
 
 
 def export(run: Path, data: Path, out: Path, origin: dict[str, str]) -> None:
-    """Make the version `out` (.../{name}/{version}). `origin`: what the card says of where it comes from."""
+    """Make the version `out` (.../{name}/{version}). `origin`: added to the card's `training`."""
     card = export_version(Source.of(run), data, out)
     replace(card, training={**card.training, **origin}).save(out)
 
 
 def measure(version: Path, data: Path) -> None:
-    """Write the int8 engine's figures on the validation and test photos into the card. The gate's stay sealed."""
+    """Write the int8 engine's figures on the validation and test photos into the card; none on the gate photos."""
     segmenter = Segmenter(version, "litert")
     found = {}
     for split in (Split.VALIDATION, Split.TEST):

@@ -1,4 +1,4 @@
-"""A training's state in the object store, so that another machine can go on with it."""
+"""A training's state in the object store, so that another machine can continue it."""
 
 import time
 from pathlib import Path
@@ -10,12 +10,12 @@ from storage.model_files import write_whole
 from storage.training import runs
 from storage.training.runs import Runs
 
-# The weights of the best epoch before the state that knows of them. A run that has ended keeps the list of epochs only.
+# Stored in this order: no state names a best epoch whose weights are not stored. An ended run keeps only the epochs.
 FILES = (WEIGHTS, EPOCHS, STATE)
 
 
 class Checkpoints(Watcher):
-    """Stores the state after an epoch, at most every `every_s`, and shows the figures of the epochs."""
+    """Stores the state at the end of an epoch, at most once in `every_s` seconds, and reports each epoch's figures."""
 
     def __init__(self, stored: Runs, run_id: str, folder: Path, watch: Watch, every_s: float) -> None:
         self._runs, self._run_id, self.folder, self._watch = stored, run_id, folder, watch
@@ -23,7 +23,7 @@ class Checkpoints(Watcher):
         self._log = (stored.get(run_id, runs.LOG) or b"").decode()
 
     def restore(self) -> None:
-        """Bring the newest stored state to this machine, unless a later one is here already."""
+        """Download the newest stored state, unless this machine already has one."""
         if (self.folder / STATE).exists():
             return
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Counts the failures of a step, those by a crash included, so that no step is tried for ever."""
+"""Counts the failed tries of a step, crashes included, so that no step is tried for ever."""
 
 import json
 from contextlib import suppress
@@ -8,7 +8,7 @@ from storage.training.runs import MOST_FAILURES, Runs
 
 
 class Failures:
-    """A line for each try of a step that began and did not end well, in `failures/{step}.json` of the run.
+    """One line for each try of a step that has begun and has not ended well, in `failures/{step}.json` of the run.
 
     Call `too_many` before `begin`.
     """
@@ -27,7 +27,7 @@ class Failures:
         self._try_store()
 
     def interrupted(self) -> None:
-        """The try ended for a reason outside the run."""
+        """Remove the try's line: it ended for a reason outside the run."""
         self._lines = self._lines[:-1]
         self._try_store()
 
@@ -40,7 +40,7 @@ class Failures:
         self._try_store()
 
     def too_many(self) -> str:
-        """Why the run must end; "" while it may go on. Raises Unavailable."""
+        """The reason why the run must end, or "" if the step may be tried again. Raises Unavailable."""
         content = self._runs.get(self._run_id, self._name)
         self._lines = json.loads(content) if content else []
         if len(self._lines) < MOST_FAILURES:

@@ -1,4 +1,4 @@
-"""Does one run on a machine that has nothing but this code and the object store's address: a training in the cloud.
+"""Does one training on a machine that has only this code, and the object store's address and credentials.
 
     segue train pets --elsewhere                  # prints the command for the run that it submits
     S3_URL=… S3_ACCESS_KEY=trainer S3_SECRET_KEY=… python -m learning.job run_0197…
@@ -25,7 +25,10 @@ LATER = 75  # EX_TEMPFAIL of sysexits.h
 
 
 def do(trainer: Trainer, run_id: str) -> int:
-    """Do the run, or go on with it. Returns the exit code: 0 for success, 75 (EX_TEMPFAIL) if it can go on later."""
+    """Start or continue the run. Returns the exit code.
+
+    0: published; 1: the run failed or was cancelled; 2: not such a run; 75 (EX_TEMPFAIL): it can continue later.
+    """
     storage = trainer.storage
     spec = storage.runs.spec(run_id)
     if spec is None or spec.kind is not Kind.TRAIN or not spec.elsewhere:

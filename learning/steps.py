@@ -16,7 +16,7 @@ from storage.training.runs import Kind, Outcome, Spec, Status
 class Step:
     """A piece of a run that one trainer does under a lease. Repeating it changes nothing.
 
-    `name`: "" for a run in one piece; `done`: whether another trainer has done it meanwhile.
+    `name`: "" for the only or the last step of a run; `done`: whether another trainer has done the step meanwhile.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Place:
-    """`storage`, and a folder on this machine for the run's files; nothing in it is needed to resume."""
+    """`storage`, and a folder on this machine for the run's files; a run can continue without them."""
 
     storage: Storage
     folder: Path
@@ -42,7 +42,7 @@ def whole(place: Place, spec: Spec, do: Callable[[Place, Spec, Watch], dict[str,
 
 
 def finish(storage: Storage, spec: Spec, result: dict[str, Any]) -> None:
-    """Submit the run that follows, then store the outcome: a kill between the two repeats the submission."""
+    """Submit the run that follows, then store the outcome. After a kill in between, the same run is submitted again."""
     if spec.then:
         (kind, parameters), rest = spec.then[0], spec.then[1:]
         wanted = submitting.PARAMETERS[Kind(kind)].model_fields

@@ -1,4 +1,4 @@
-"""A trainer: takes steps of open runs, one after another, until none is left."""
+"""A trainer: does steps of open runs, one after another, until it finds none to do."""
 
 import logging
 import shutil
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trainer:
-    """`name`: shown in the run's progress; `folder`: for the files of runs; `stopping`: whether to end."""
+    """`name`: shown in the run's progress; `folder`: for the files of runs; `stopping`: whether to stop."""
 
     storage: Storage
     name: str
@@ -45,7 +45,7 @@ class Trainer:
     stopping: Callable[[], bool]
 
     def work(self) -> int:
-        """Do the steps that no other trainer has, and return how many. Raises Unavailable or RedisError."""
+        """Do all steps that no other trainer holds, and return how many. Raises Unavailable or RedisError."""
         self._remove_leftovers()
         done = 0
         while not self.stopping() and self._next():
@@ -53,15 +53,15 @@ class Trainer:
         return done
 
     def _next(self) -> bool:
-        """Get on with the oldest run that can be got on with."""
+        """Do a step of the oldest run that has one to do. Returns whether there was one."""
         return any(self._takes(spec) and self._one_step_of(spec) for spec in self.storage.runs.open())
 
     def _takes(self, spec: Spec) -> bool:
-        """A run for another machine only to end it: that machine may never start."""
+        """A trainer takes a run for another machine only to end it if it is cancelled: that machine may never start."""
         return not spec.elsewhere or self.storage.runs.is_canceled(spec.id)
 
     def _one_step_of(self, spec: Spec) -> bool:
-        """Whether this trainer got on with the run: a step that must wait does not count."""
+        """Do the first step that is free. Returns whether it is done; one to be repeated later does not count."""
         for step in KINDS[spec.kind](Place(self.storage, self.folder / spec.id), spec):
             name = f"{spec.id}:{step.name}" if step.name else spec.id
             lasts_s = self.storage.settings.training_lease_s
@@ -71,7 +71,7 @@ class Trainer:
         return False
 
     def watch(self, spec: Spec, step: Step, lease: Lease | None) -> Watch:
-        """`lease`: None for a run that nobody else takes."""
+        """`lease`: None for a run that no trainer takes."""
         failures = Failures(self.storage.runs, spec.id, step.name)
         return Watch(self.storage.runs, spec.id, failures, trainer=self.name, lease=lease, stopping=self.stopping)
 
@@ -123,7 +123,7 @@ class Trainer:
                 self._remove_files(folder.name)
 
     def _remove_files(self, run_id: str) -> bool:
-        """Remove the files of a run, which may hold photos that somebody erases, if it has ended; whether it has."""
+        """If the run has ended, remove its files, because no erasure reaches their photos. Returns whether it has."""
         ended = self.storage.runs.outcome(run_id) is not None
         if ended:
             shutil.rmtree(self.folder / run_id, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""How a step of a run tells the others that it is alive, and hears that it should end."""
+"""Lets a running step report its progress, renew its lease, and notice that it should stop."""
 
 import logging
 import time
@@ -11,21 +11,21 @@ from storage.problems import Unavailable
 from storage.queue.locks import Lease
 from storage.training.runs import Progress, Runs
 
-ASK_S = 5.0  # between two looks for a cancellation
+ASK_S = 5.0  # between two checks for a cancellation
 
 log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """This process is to end. Another trainer goes on with the run."""
+    """This process was asked to stop. Another trainer continues the run."""
 
 
 class Canceled(Exception):
-    """Somebody canceled the run."""
+    """The run was cancelled."""
 
 
 class Watch:
-    """`lease`: None for a run that nobody else takes; `stopping`: whether this process is to end."""
+    """`lease`: None for a run that no trainer takes; `stopping`: whether this process should stop."""
 
     def __init__(
         self, runs: Runs, run_id: str, failures: Failures, *, trainer: str, lease: Lease | None,
@@ -59,7 +59,7 @@ class Watch:
         self.failures.only_this_try()
 
     def report(self, stage: str, done: int = 0, total: int = 0, figures: dict[str, Any] | None = None) -> None:
-        """Show how far the run is. During an outage of the object store the run goes on unseen."""
+        """Show how far the run is. During an outage of the object store the run goes on without reporting."""
         self._progress = replace(self._progress, stage=stage, done=done, total=total, figures=figures or {})
         try:
             self._runs.report(self._run_id, self._progress)

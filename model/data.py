@@ -51,8 +51,8 @@ def examples(root: Path, split: str) -> list[Example]:
     """The pairs of `split` ("train", "validation", "gate", "held_out" or "test") under `root`, in the list's order.
 
     The gate's photos choose among recipes and versions, so they are neither trained nor tested on. A folder without a
-    gate.txt keeps about an eighth of its training list for the gate. The validation's photos choose among epochs;
-    without a validation.txt, the gate's do.
+    gate.txt keeps about an eighth of its training list for the gate. The validation photos choose among epochs;
+    without a validation.txt, the gate photos do.
 
     Reads three layouts, each with images/{name}.jpg and a list of names ({split}*.txt, so train.txt
     or trainval.txt):
@@ -130,7 +130,7 @@ def training_examples(root: Path) -> tuple[list[Example], list[tuple[str, str]]]
 
 
 def examples_if_listed(root: Path, split: str) -> list[Example]:
-    """As `examples`; but none if there is no list."""
+    """As `examples`, but empty if there is no list."""
     try:
         return examples(root, split)
     except FileNotFoundError:

@@ -87,8 +87,8 @@ class Source:
 def export(source: Source, data: Path, out: Path) -> Card:
     """Make the version `out` (.../{name}/{version}).
 
-    `data`: the training folder; it supplies the labels, the calibration photos, and the validation's for the
-    thresholds.
+    `data`: the training folder; it supplies the labels, the calibration photos, and the validation photos for
+    the thresholds.
     """
     labels, manifest = labels_of(data), json.loads(source.manifest.read_text())
     network = load(source.weights, source.network, len(labels), source.size)

@@ -28,7 +28,7 @@ from model.segmenter import Segmenter
 
 VERSIONS = Path("model/weights/pets")
 PHOTOS, ALPHAS, ALPHA = (20, 60, 200), (0.05, 0.025, 0.005), 0.025
-GAIN_SHARES = (0.16, 0.31, 0.63, 1.0)  # of photos that keep the order of the two versions
+GAIN_SHARES = (0.16, 0.31, 0.63, 1.0)  # of photos whose two results keep their order
 RESAMPLES = 2000
 Draw = Callable[[np.random.Generator, int], Pairs]
 

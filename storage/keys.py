@@ -227,7 +227,7 @@ def lock(name: str) -> str:
 
 
 def training_lease(name: str) -> str:
-    """`name`: a run's id, or that and the number of a part."""
+    """`name`: a run's id, or the id and the name of a step."""
     return f"{PREFIX}training:{name}"
 
 

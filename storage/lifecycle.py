@@ -88,7 +88,7 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> b
 def expire(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> bool:
     """Erase the job at the end of its retention, as `erase` does; accepted training copies remain.
 
-    Unless `erase` was interrupted: then erase those too.
+    If an earlier `erase` was interrupted, they are erased too.
     """
     if jobs.erasing.marked(tenant, job_id):
         return erase(objects, jobs, tenant, job_id)

@@ -18,7 +18,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def read_with_mask(model: type[T]) -> tuple[T, bytes | None]:
-    """Return the fields, and the file's content if there is one. Raises Problem."""
+    """Return the fields, and the content of `mask` if it was sent. Raises Problem."""
     try:
         if request.mimetype == "application/json":
             return model.model_validate_json(request.get_data()), None

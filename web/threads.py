@@ -34,6 +34,6 @@ def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 def each(function: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
     """Call `function` with each item, in `threads` threads, and return the results in the items' order."""
-    context = copy_context()  # threads cannot share one, so each call has a copy
+    context = copy_context()  # two threads cannot enter one context at once, so each call gets a copy
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(lambda item: context.copy().run(function, item), items))

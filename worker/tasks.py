@@ -85,7 +85,7 @@ def learn() -> None:
 
 @app.task(name=TRAIN, acks_late=False)
 def train() -> None:
-    """Do what the learning loop has to do, for hours if need be; runs in a process without a time limit (`-P solo`)."""
+    """Do steps of open runs, which may take hours. The trainer's process has no time limit (`-P solo`)."""
     from celery.worker import state
 
     from learning.trainer import Trainer  # imports numpy and, for a training, TensorFlow

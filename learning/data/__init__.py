@@ -1,1 +1,1 @@
-"""Builds the versions of a data set, and brings one to this machine."""
+"""Prepares the contents of data set versions, and downloads a version."""

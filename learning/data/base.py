@@ -17,10 +17,10 @@ VALIDATION_SHARE = 0.06  # of the training photos
 
 
 def import_base(storage: Storage, name: str, folder: Path, tell: Callable[[int, int], None]) -> Manifest:
-    """Make version 1 of `name` of the photos under `folder`, in a layout that `model.data.examples` reads.
+    """Make version 1 of the data set `name` from the photos under `folder`, in a layout of `model.data.examples`.
 
-    Training photos that show the same picture as one of the gate's or the test's are left out. Safe to repeat after an
-    interruption. `tell`: hears how many of how many photos are stored.
+    Training photos that show the same picture as a gate or test photo are left out. Safe to repeat after an
+    interruption. `tell`: called with the number of photos stored so far and of all photos.
     Raises DatasetError if the data set exists with other photos, FileNotFoundError or ValueError for a wrong folder.
     """
     check_name(name)
@@ -63,7 +63,7 @@ def _store(storage: Storage, name: str, stored: set[str], split: Split, pair: Ex
 
 
 def _without_twins(items: list[Item]) -> Iterator[Item]:
-    """All items but those to learn from that show a judge's picture."""
+    """All items, without the train and validation photos that show the same picture as a gate or test photo."""
     judges = [bytes.fromhex(item.thumbnail) for item in items if item.split in (Split.GATE, Split.TEST)]
     learned = [item for item in items if item.split in (Split.TRAIN, Split.VALIDATION)]
     twins = {index for index, _ in same_pictures([bytes.fromhex(item.thumbnail) for item in learned], judges)}
@@ -72,5 +72,5 @@ def _without_twins(items: list[Item]) -> Iterator[Item]:
 
 
 def _created_ms(storage: Storage, name: str) -> int:
-    """A repeated import makes the same manifest."""
+    """The time of an existing version 1, so that a repeated import makes the same manifest; otherwise now."""
     return storage.datasets.manifest(f"{name}/1").created_ms if storage.datasets.versions(name) else clock.now_ms()

@@ -24,7 +24,7 @@ UNLABELLED = 255
 
 @dataclass(frozen=True)
 class Corrected:
-    """An accepted correction, prepared; or the reason why it cannot be. Fields as in `datasets.Item`."""
+    """A prepared correction, or the `reason` why it could not be prepared. Fields as in `datasets.Item`."""
 
     tenant: str
     job_id: str
@@ -44,9 +44,9 @@ class Corrected:
 def prepare_correction(
     storage: Storage, parent: Manifest, review: Review, decision: Decision, known: Item | None
 ) -> Corrected:
-    """`decision`: the review's; `known`: the correction in the version before, if it holds the job.
+    """`decision`: the review's; `known`: the job's item in the previous version, if there is one.
 
-    If the photo is erased meanwhile, nothing of it stays.
+    If the photo is erased meanwhile, everything written is removed again.
     """
     origin = Corrected(review.tenant, review.job_id, decision.by, decision.decided_ms)
     if known and known.decided_ms == decision.decided_ms:
@@ -72,7 +72,7 @@ def prepare_correction(
     )  # fmt: skip
     storage.datasets.put(done.photo, made.photo)
     storage.datasets.put(done.mask, made.mask)
-    # An erasure removes the review first, then what was prepared of it: whichever comes second sees the other.
+    # An erasure removes the review before the prepared files: this check sees the erasure, or the erasure sees them.
     if storage.objects.get(TRAINING, review.key(PHOTO)) is None:
         for key in (done.photo, done.mask):
             storage.objects.remove(DATASETS, key)
@@ -80,7 +80,7 @@ def prepare_correction(
 
 
 def _translated(mask: Image.Image, subject: Subject, parent: Manifest) -> Image.Image:
-    """The mask with the data set's class ids, which have the same names. Raises ValueError if one is missing."""
+    """The mask with the data set's class ids, matched by name. Raises ValueError if the data set lacks a class."""
     ids = {str(label["name"]): int(label["id"]) for label in parent.labels}
     table = np.full(256, UNLABELLED, np.uint8)
     for label in subject.labels:

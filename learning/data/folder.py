@@ -1,4 +1,4 @@
-"""Brings a data set version to this machine, in the layout that `model.data.examples` reads."""
+"""Downloads a data set version, in the layout that `model.data.examples` reads."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,8 @@ def bring(
 ) -> Path:
     """Download the photos of `splits` into `folder` and return it; the lists of the other splits are empty.
 
-    Files that are there already stay. `beat` is called between photos. Raises DatasetError if a photo was erased.
+    Intact files that are there already are kept. `beat` is called after every CHUNK photos.
+    Raises DatasetError if a photo was erased.
     """
     wanted = manifest.of(*splits)
     for name in ("images", "masks", "splits"):

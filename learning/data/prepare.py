@@ -1,4 +1,4 @@
-"""Brings a photo and its mask into the form that data sets hold."""
+"""Converts a photo and its mask to the form that data sets store."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Decides what each correction is for, and which ones a version leaves out."""
+"""Assigns each correction to a split, or leaves it out."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ HELD_OUT_SHARE, VALIDATION_SHARE = 0.30, 0.06
 
 
 class Assembly:
-    """The corrections of a version. Add the oldest first: of two that show the same picture, it stays."""
+    """The corrections of a version. Add the oldest first: of two that show the same picture, the first one stays."""
 
     def __init__(self, base: Iterable[Item]) -> None:
         self.items: list[Item] = []
@@ -45,7 +45,7 @@ class Assembly:
 
 
 def split_of(photo_sha256: str) -> Split:
-    """The photo's content decides, so that it stays where it is in every version."""
+    """The photo's content determines its split, so the split is the same in every version."""
     share = int(photo_sha256[:8], 16) / 2**32
     if share < HELD_OUT_SHARE:
         return Split.HELD_OUT

@@ -1,1 +1,1 @@
-"""The gate: judges whether a candidate version may replace the stable one. Files and arrays in, a verdict out."""
+"""The gate: judges whether a candidate may replace the stable version. Takes files and arrays, returns a verdict."""

@@ -16,7 +16,7 @@ from learning.gate.pairs import Floats, Pairs, Sides, iou_differences, mean_over
 FEWEST_ROUNDS = 2000
 BEYOND = 20  # resamples beyond a bound, on average
 CHUNK = 1 << 21  # numbers in a block of resamples
-STILL = 1e-7  # a standard error below this is one of rounding
+STILL = 1e-7  # a smaller standard error is a rounding error
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ def rounds_for(alpha: float) -> int:
 
 
 def blocks(rounds: int, numbers: int) -> Iterator[int]:
-    """The sizes of blocks of rounds that fit into memory. `numbers`: those of one round."""
+    """The sizes of blocks of rounds that fit into memory. `numbers`: how many one round needs."""
     size = max(1, CHUNK // numbers)
     for start in range(0, rounds, size):
         yield min(size, rounds - start)
 
 
 def bounds(pairs: Pairs, alpha: float, refusal: float) -> tuple[Bounds, list[Bounds]]:
-    """Of mean IoU, and of each class: the lower bound errs with probability `alpha`, the upper one with `refusal`.
+    """Bounds of mean IoU and of each class: the lower one errs with probability `alpha`, the upper one with `refusal`.
 
-    The bounds of a class that nowhere occurs are NaN. Needs two photos or more; see `Limits.fewest_photos`.
+    The bounds of a class that occurs in no photo are NaN. Needs two photos or more; see `Limits.fewest_photos`.
     """
     sides, rng, n = pairs.sides(), np.random.default_rng(0), len(pairs)
     rounds = rounds_for(min(alpha, refusal))
@@ -64,7 +64,7 @@ def bounds(pairs: Pairs, alpha: float, refusal: float) -> tuple[Bounds, list[Bou
 
 
 def standard_error(pairs: Pairs) -> float:
-    """Of the difference of mean IoU."""
+    """The standard error of the difference of mean IoU."""
     _, [error] = _differences(pairs.sides(), np.ones((1, len(pairs))))
     return float(error[0])
 
@@ -89,7 +89,7 @@ def _differences(sides: Sides, counts: Floats) -> tuple[Floats, Floats]:
 
 
 def _slopes(totals: Sequence[Floats]) -> Floats:
-    """How the difference of each class follows the four sums of its overlaps, float64[rounds,4,classes]."""
+    """The derivatives of each class's difference by the four sums of its overlaps, float64[rounds,4,classes]."""
     found = []
     for inside, union, sign in ((0, 1, 1.0), (2, 3, -1.0)):
         slope = np.divide(sign, totals[union], out=np.zeros(totals[4].shape), where=totals[4] > 0)
@@ -107,7 +107,7 @@ def _moments(sides: Sides, counts: Floats) -> Floats:
 
 def _bounds(value: float, error: float, values: Floats, errors: Floats, levels: tuple[float, float]) -> Bounds:
     alpha, refusal = levels
-    if not error > STILL:  # all photos show the same
+    if not error > STILL:  # all photos show the same difference
         return Bounds(float(value), float(value), float(value), float(error))
     ratios = _studentised(values - value, errors)
     upper = float(np.quantile(ratios, 1 - alpha, method="higher"))
@@ -116,7 +116,7 @@ def _bounds(value: float, error: float, values: Floats, errors: Floats, levels: 
 
 
 def _studentised(moved: Floats, errors: Floats) -> Floats:
-    """Infinite where a resample moved but shows no spread; resamples without the class are left out."""
+    """The ratios: infinite where a resample moved but has no spread. Resamples without the class are left out."""
     there = ~np.isnan(moved)
     moved, errors = moved[there], errors[there]
     still = errors <= STILL

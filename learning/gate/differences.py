@@ -1,7 +1,8 @@
 """The checks that compare masks: on average, by class, by group, on corrections, and between engines.
 
-`alpha` is the probability that a check passes a candidate that does not deserve it; it bounds that of the whole gate,
-which passes only what every check passes. See docs/decisions/0030-the-statistics-of-the-gate.md.
+`alpha` is the probability that a check passes a candidate that does not deserve it. The gate passes only a candidate
+that passes every check, so `alpha` bounds the error rate of the gate too.
+See docs/decisions/0030-the-statistics-of-the-gate.md.
 """
 
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ BOOTSTRAP = "paired bootstrap-t over photos, one-sided lower bound"
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether a bound lies where it is required, and about how many more photos would show it.
+    """What a check finds. `needs`: about how many more photos would decide it.
 
-    `worse`: shown to be worse, and not only not shown to be as good.
+    `worse`: whether the candidate is shown to be worse, rather than merely not shown to be as good.
     """
 
     outcome: Outcome
@@ -84,7 +85,7 @@ def _shown(bound: Bounds, photos: int, margin: float, alpha: float, limits: Limi
 
 
 def _unshown(needs: int) -> Finding:
-    """Photos that would show what is required of a good candidate, but do not of this one, decide against it."""
+    """Undecided if even a good candidate would need more photos; otherwise failed."""
     return Finding(Outcome.UNDECIDED, needs) if needs else Finding(Outcome.FAILED)
 
 
@@ -158,7 +159,7 @@ def _class(bound: Bounds, p_worse: float, photos: int, alpha: float, limits: Lim
 
 
 def _worst(found: dict[str, Finding]) -> tuple[Outcome, list[str]]:
-    """The outcome of all together, and the names that it is due to."""
+    """The outcome of all classes together, and the names of the classes that determine it."""
     for outcome in (Outcome.FAILED, Outcome.UNDECIDED):
         if concerned := [name for name, finding in found.items() if finding.outcome is outcome]:
             return outcome, concerned
@@ -166,7 +167,7 @@ def _worst(found: dict[str, Finding]) -> tuple[Outcome, list[str]]:
 
 
 def groups(pairs: Pairs, limits: Limits) -> Check:
-    """Fails if a group is shown to be worse. It proves nothing of the others: their photos are too few for that."""
+    """Fails if a group is shown to be worse. It proves nothing about the other groups: they have too few photos."""
     statistic = "swap test over all groups together (Westfall & Young)"
     required = f"mean IoU of each group of gate photos: not shown to be worse, by {points(limits.group_margin)} or more"
     rows = pairs.groups(limits.smallest_group)
@@ -198,7 +199,7 @@ def groups(pairs: Pairs, limits: Limits) -> Check:
 
 
 def _shows(part: Pairs, groups: int, limits: Limits) -> float | None:
-    """The smallest worsening that a group of this size and spread shows. None for a single photo."""
+    """The smallest worsening that a group of this size and spread would show. None for a single photo."""
     if len(part) < 2:
         return None
     spread = standard_error(part) * len(part) ** 0.5

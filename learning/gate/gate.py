@@ -24,12 +24,12 @@ from model.segmenter import Segmenter
 
 
 def judge(candidate: Path, stable: Path, data: Path, alpha: float, limits: Limits | None = None) -> Verdict:
-    """`candidate`, `stable`: folders of model versions; `data`: that of a data version, as `model.data.examples` reads.
+    """`candidate`, `stable`: folders of model versions; `data`: of a data set version, for `model.data.examples`.
 
     `alpha`: the probability with which this candidate may pass undeservedly, from the ledger.
 
     Nothing is measured if the candidate cannot run or was trained on photos that judge it. The same inputs give the
-    same verdict, but for the measured costs. Raises ValueError if `alpha` cannot be used, or without gate photos;
+    same verdict, except for the measured costs. Raises ValueError if `alpha` cannot be used, or without gate photos;
     FileNotFoundError if stable or a list of photos is missing.
     """
     limits = limits or Limits()

@@ -13,18 +13,18 @@ from model.card import sha256 as digest_of
 from model.data import Example
 
 TOTAL = 0.05
-SMALLEST_ALPHA = 2e-5  # a bound of less would need millions of resamples: the gate set is used up
+SMALLEST_ALPHA = 2e-5  # a smaller one would need millions of resamples: the gate set is used up
 
 
 class LedgerError(Exception):
-    """The ledger does not fit; the text says why in one sentence."""
+    """The ledger refuses; the message gives the reason in one sentence."""
 
 
 @dataclass(frozen=True)
 class Candidate:
     """What is judged: the id of a version, the SHA-256 of its card, and the `digest` of the held-out corrections.
 
-    More corrections are another look at the candidate, with another chance to pass, so they are paid for again.
+    With other held-out corrections the candidate has another chance to pass, so it spends again.
     """
 
     id: str
@@ -59,9 +59,9 @@ class Ledger:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any], gate: str) -> "Ledger":
-        """Raises LedgerError if this is the ledger of another gate set; KeyError or TypeError if it is none."""
+        """Raises LedgerError if this is the ledger of another gate set; KeyError or TypeError if it is no ledger."""
         if found["gate"] != gate:
-            raise LedgerError("this ledger is of another gate set: a new gate set starts a new ledger")
+            raise LedgerError("this ledger is of another gate set: import new gate photos as a new data set")
         return cls(gate, float(found["total"]), tuple(_entry(one) for one in found["entries"]))
 
 
@@ -73,13 +73,13 @@ def _entry(found: dict[str, Any]) -> Entry:
 
 
 def digest(photos: list[Example]) -> str:
-    """Of the bytes of photos and masks, whatever their names and order."""
+    """The digest of the bytes of photos and masks, whatever their names and order."""
     each = sorted(digest_of(one.photo) + digest_of(one.mask) for one in photos)
     return sha256("\n".join(each).encode()).hexdigest()
 
 
 def spend(ledger: Ledger, candidate: Candidate) -> tuple[Ledger, Entry]:
-    """The candidate's entry: the one that it has, or a new one. Store the ledger before judging.
+    """The ledger and the candidate's entry: an existing one, or a new one. Store the ledger before judging.
 
     Raises LedgerError if too little is left, or if this version was charged with another card.
     """
@@ -91,13 +91,13 @@ def spend(ledger: Ledger, candidate: Candidate) -> tuple[Ledger, Entry]:
     number = len(ledger.entries) + 1
     alpha = ledger.total / (number * (number + 1))
     if alpha < SMALLEST_ALPHA:
-        raise LedgerError(f"the gate set has judged {len(ledger.entries)} candidates and is used up: lock a new one")
+        raise LedgerError(f"the gate set has judged {len(ledger.entries)} candidates and is used up: import another")
     entry = Entry(number, candidate, alpha)
     return replace(ledger, entries=(*ledger.entries, entry)), entry
 
 
 def close(ledger: Ledger, candidate: Candidate, outcome: Outcome) -> Ledger:
-    """Note the outcome. The same one may be noted again.
+    """Note the outcome of a candidate. The same outcome may be noted again.
 
     Raises LedgerError if the candidate was not charged, or if another outcome was noted.
     """

@@ -10,7 +10,7 @@ class Limits:
     `margin`, `class_margin`, `group_margin`: how much worse the candidate may be on average, in a class, in a group.
     `engine_margin`: how much worse its int8 engine may be than its float engine.
     `exempt_classes`: names of classes that may get worse.
-    `refusal`: the probability that a candidate which is worse nowhere is called worse: on average, in a class, in a
+    `refusal`: the probability that a candidate that is worse nowhere is called worse: on average, in a class, in a
     group.
     `fewest_photos`: with fewer photos (of a class, too) a bound is not computed, and the gate does not decide.
     `smallest_group`: groups with fewer photos are pooled.

@@ -19,7 +19,7 @@ class Pairs:
     """`before`, `after`: int64[n,classes,classes], confusion[truth, prediction] in pixels; `names`: those of n photos.
 
     A class counts where it occurs in the truth, which both versions share. So both are averaged over the same classes,
-    also in a sample without some class.
+    even in a sample that lacks a class.
     """
 
     names: tuple[str, ...]

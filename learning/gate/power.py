@@ -1,4 +1,4 @@
-"""How many photos show a difference, and which difference so many photos show."""
+"""How many photos are needed to show a difference, and which difference a number of photos shows."""
 
 from dataclasses import dataclass
 from math import ceil, log10, sqrt
@@ -16,12 +16,13 @@ def reach(alpha: float, power: float) -> float:
 
 
 def detectable(photos: int, spread: float, alpha: float, power: float) -> float:
-    """The smallest difference that so many photos show. `spread`: see `Limits`."""
+    """The smallest difference that a number of photos shows. `spread`: see `Limits`."""
     return reach(alpha, power) * spread / sqrt(photos)
 
 
 def missing(photos: int, error: float, distance: float, alpha: float, power: float) -> int:
-    """About how many more photos show a difference `distance` away from what is ruled out; 0 if these suffice.
+    """About how many more photos are needed to show a difference that is `distance` away from
+    the value to rule out; 0 if these suffice.
 
     `error`: the standard error with the photos at hand. Rounded up to two digits.
     """
@@ -36,9 +37,9 @@ def _rounded_up(number: float) -> int:
 
 @dataclass(frozen=True)
 class Power:
-    """What can be shown before anything is measured.
+    """What the photos can show, computed before anything is measured.
 
-    `gate`, `corrections`: the smallest differences of mean IoU, None without photos.
+    `gate`, `corrections`: the smallest differences of mean IoU that these photos show; None without photos.
     """
 
     alpha: float

@@ -15,7 +15,7 @@ REQUIRED = "every training photo is in the training list of the data version, an
 
 @dataclass(frozen=True)
 class Splits:
-    """The photos of a data version. `test` is reported and decides nothing."""
+    """The photos of a data set version. `test` is only reported; it decides nothing."""
 
     train: list[Example]
     gate: list[Example]

@@ -16,13 +16,13 @@ SAME = 1e-12  # sums of the same numbers in another order differ by less
 
 
 def p_better(pairs: Pairs, alpha: float) -> float:
-    """How probable so large a gain of mean IoU is if both versions are equal. Resolves p down to `alpha`."""
+    """The probability of so large a gain of mean IoU if both versions are equal. Resolves p down to `alpha`."""
     swapped = mean_over_classes(_swapped(pairs, rounds_for(alpha), np.random.default_rng(1)))
     return _p(swapped >= _mean(pairs) - SAME)
 
 
 def p_classes_worse(pairs: Pairs, alpha: float) -> Floats:
-    """For each class, float64[classes], how probable it is that any class falls so far; NaN if it nowhere occurs.
+    """For each class, float64[classes], how probable it is that any class falls so far; NaN without photos of it.
 
     Comparing with the class that fell furthest keeps the error rate of all classes together (Westfall & Young 1993).
     """
@@ -46,7 +46,7 @@ def _mean(pairs: Pairs) -> float:
 
 
 def _p(as_far: NDArray[np.bool_]) -> float:
-    """The observed one counts among the rounds (Phipson & Smyth 2010)."""
+    """The observed difference counts as one of the rounds (Phipson & Smyth 2010)."""
     return float((1 + as_far.sum()) / (1 + len(as_far)))
 
 

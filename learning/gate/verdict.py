@@ -1,7 +1,7 @@
-"""What the gate says of a candidate: a public part for those who train, a sealed one for the record.
+"""The gate's verdict on a candidate: a public part for those who train, a sealed one for the record.
 
-The public part names outcomes and reasons. It holds no score of the locked photos, because whoever climbs on their
-scores trains on them (Dwork et al. 2015, doi:10.1126/science.aaa9375).
+The public part names outcomes and reasons. It contains no score of the locked photos, because choosing
+candidates by these scores amounts to training on the photos (Dwork et al. 2015, doi:10.1126/science.aaa9375).
 """
 
 from collections.abc import Iterator

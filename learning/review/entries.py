@@ -21,7 +21,7 @@ _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 
 Ids = NDArray[np.uint8]
 Pixels = NDArray[np.bool_]
-# The name of a class, and a function that draws its pixels [height,width]: a photo may have more regions than memory.
+# The name of a class, and a function that draws its pixels [height,width]: all at once may not fit into memory.
 Region = tuple[str, Callable[[], Pixels]]
 Place = Path | zipfile.Path
 
@@ -32,7 +32,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """One item. `name`: as the file has it; it contains the job's id.
+    """One item. `name`: as in the file; it contains the job's id.
 
     `draw` returns a grey PNG of class ids that fits the subject. Raises Unusable or Problem.
     """
@@ -95,7 +95,7 @@ def polygon(subject: Subject, points: Sequence[float]) -> Pixels:
 
 
 def files(place: Place, suffix: str) -> Iterator[Place]:
-    """The files of a folder, in the order of their names; or the file itself."""
+    """The files of a folder with this suffix, in the order of their names; or the file itself."""
     if place.is_file():
         yield place
         return

@@ -11,7 +11,7 @@ from learning.review.entries import Entry, Pixels, Region, Unusable, check_size,
 from storage.settings import Settings
 from storage.training.reviews import Subject
 
-OPAQUE = 128  # a brush's alpha from here on
+OPAQUE = 128  # the least alpha of a pixel that a brush has marked
 
 
 def read(path: Path, settings: Settings) -> Iterator[Entry]:  # noqa: ARG001 - the same for all formats
@@ -35,7 +35,7 @@ def read(path: Path, settings: Settings) -> Iterator[Entry]:  # noqa: ARG001 - t
 
 
 def _images(task: Mapping[str, Any]) -> Iterator[str]:
-    """The task's data that name a photo."""
+    """The values in the task's data that name a photo."""
     return (value for value in task["data"].values() if isinstance(value, str) and "job_" in value)
 
 

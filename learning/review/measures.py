@@ -1,22 +1,22 @@
-"""How much a waiting review is worth a look: a priority from 0 to 1, and the parts it is made of.
+"""How much reviewing a job is worth: a priority from 0 to 1, and the parts from which it is computed.
 
-The mask of a job holds, per cell of the network's size, the probability p of the likeliest of K
-classes, and of no other one. Margin and entropy therefore are bounds, exact for two classes:
+The mask of a job stores, for each cell of the network's size, the probability p of the likeliest of K
+classes only. Margin and entropy are therefore bounds, which are exact for two classes:
 
     margin      p minus the second probability, at least max(0, 2p - 1)
-    entropy     at most that of p and K - 1 equal rests, divided by log K
+    entropy     at most that of p and K - 1 equal shares of the rest, divided by log K
 
     doubt       1 - mean margin over the cells off boundaries; `boundary_doubt` on them. Every model
                 doubts at a boundary, so only the first counts.
-    entropy     mean over all cells; shown, but not counted, because it ranks as the margin does
+    entropy     mean over all cells; shown, but not counted, because it ranks the jobs as the margin does
     flip        1 - mean IoU of the masks of the photo and of its mirror image, by the job's own version
     verdict     1 if the sender called the mask bad or corrected it, 0 if good
     rarity      d / (d + 2), where d is the RMS, over simple statistics of photo and mask, of the
                 distance from the inbox's median in robust standard deviations, each at most 10
 
 The priority is the mean of `doubt`, `flip`, `verdict` and `rarity`, weighted by WEIGHTS; a part that
-is not available (null) is left out. The weights are a choice and not measured. Nothing here knows
-what the classes mean.
+is not available (null) is left out. The weights are chosen, not measured. Nothing here
+depends on what the classes mean.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Scores the reviews that wait for it. Any number of processes may do so at once."""
+"""Scores reviews that have no current scores. Any number of processes may do so at once."""
 
 import logging
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 def score_waiting(storage: Storage, folder: Path, at_most: int) -> int:
     """Score up to `at_most` waiting reviews, the oldest first, and return how many.
 
-    `folder`: for downloaded model versions. Reviews without scores, and those whose consent is
-    newer than their scores. Raises Unavailable.
+    `folder`: for downloaded model versions. Scores reviews that have no scores, and those whose
+    consent is newer than their scores. Raises Unavailable.
     """
     scorer, scored = _Scorer(storage, folder), 0
     for owner in _unscored(storage):
@@ -64,7 +64,7 @@ class _Scorer:
         self._loaded: tuple[str, Segmenter | None] = ("", None)
 
     def score(self, owner: Owner) -> bool:
-        """False for a review that another process scored or decided, or whose job was erased, meanwhile."""
+        """False if, meanwhile, another process scored or decided the review, or the job was erased."""
         objects = self.storage.objects
         folder = next(reviews.folders(objects, keys.reviews_of(*owner)), None)
         review = reviews.load(objects, *owner)

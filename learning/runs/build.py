@@ -1,7 +1,7 @@
-"""Builds a data set version: the base of the one before, and the accepted corrections.
+"""Builds a data set version from the base of the previous version and the accepted corrections.
 
-The first step writes down which corrections there are. Then any number of trainers prepare parts of that list, and
-the last step puts the version together. What an earlier version holds already is not prepared again.
+The first step stores the list of corrections. Then any number of trainers prepare parts of the list, and the last step
+assembles the version. Corrections that the previous version has are not prepared again.
 """
 
 import json
@@ -46,7 +46,7 @@ def steps(place: Place, spec: Spec) -> list[Step]:
 
 
 def _plan(storage: Storage, spec: Spec, watch: Watch) -> None:
-    """Write down the version before and the accepted corrections, the oldest first."""
+    """Store the number of the previous version and the accepted corrections, the oldest job first."""
     watch.report("planning")
     parent = storage.datasets.manifest(spec.parameters["dataset"])
     found = sorted((review.job_id, review.tenant) for review in reviews.accepted(storage.objects))

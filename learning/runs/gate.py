@@ -1,7 +1,7 @@
-"""Judges a candidate by the locked gate set and the held-out corrections, and pays for it from the alpha ledger.
+"""Judges a candidate on the gate set and the held-out corrections, and enters what it spends in the alpha ledger.
 
-{dataset}/ledger.json in DATASETS: what the candidates have spent. A verdict is stored before the ledger is closed, so
-a kill in between repeats nothing; a second run on the same photos finds the first one's verdict.
+{dataset}/ledger.json in DATASETS: what the candidates have spent. A verdict is stored before its entry is closed. So
+after a kill in between, or in a second run on the same photos, the stored verdict is found and nothing is judged again.
 """
 
 import json

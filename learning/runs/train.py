@@ -20,7 +20,7 @@ def train(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     storage, wanted = place.storage, TrainParameters.model_validate(spec.parameters)
     manifest = storage.datasets.manifest(wanted.dataset)
     _check_not_withdrawn(place, manifest)
-    # These import TensorFlow, which other runs and a hopeless one do not need.
+    # These import TensorFlow, which other kinds of runs, and a run that has failed by now, do not need.
     from learning import candidate
     from learning.checkpoints import Checkpoints
 

@@ -52,7 +52,7 @@ class Judged:
 
 
 def group_of(name: str) -> str:
-    """What stands before the last _ of a photo's name; for the pets, that is the breed."""
+    """The part of a photo's name before the last _; for the pets, the breed."""
     return name.rpartition("_")[0]
 
 

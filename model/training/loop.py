@@ -36,7 +36,7 @@ CHUNK = 32
 class Photos:
     """`train`: what the network learns from; `validation`: photos that only choose the best epoch.
 
-    `classes`: how many; `corrections`: those of the training photos that recipes may show more often.
+    `classes`: how many; `corrections`: the training photos that a recipe may show more often.
     """
 
     train: list[Example]
@@ -46,7 +46,7 @@ class Photos:
 
 
 class Watcher:
-    """Hears how a run gets on. What it raises ends the run, which can be resumed after its last epoch."""
+    """Is called as a run progresses. What a method raises ends the run, which can be resumed after its last epoch."""
 
     def step(self) -> None:
         """Called after every batch."""

@@ -47,9 +47,9 @@ class Recipe(_Section):
     `network`, and layers that do not fit start at random, as all do without a start.
     `teachers`: networks whose predictions the new one learns (distillation; Hinton et al. 2015, arXiv:1503.02531);
     `teacher_share`: how much of the target comes from them, the rest from the masks.
-    `epoch_photos`: how many photos an epoch shows, a new random choice each; without it, all of them once.
-    `corrections`: the share of these that are corrections (the list `corrections` of the data), repeated as needed;
-    the rest replays the others, so that the network does not forget them.
+    `epoch_photos`: how many photos each epoch draws at random; if absent, each epoch shows all photos once.
+    `corrections`: their share in `epoch_photos`, from the list `corrections` of the data, repeated as needed; the
+    rest replays the other photos, so that the network does not forget them.
     `average`: momentum of the moving average of the weights, which is what a run yields.
     `mixed_precision`: compute in float16, for GPUs.
     """

@@ -26,7 +26,7 @@ def epoch_photos(recipe: Recipe, pairs: Sequence[Example], corrections: Sequence
 
 
 def _drawn(rng: np.random.Generator, pairs: Sequence[Example], count: int) -> list[Example]:
-    """`count` of the pairs in a random order; each once before any of them comes again."""
+    """`count` of the pairs in a random order; no pair is repeated before all have been drawn."""
     rounds = -(-count // len(pairs)) if pairs else 0
     order = [index for _ in range(rounds) for index in rng.permutation(len(pairs))]
     return [pairs[index] for index in order[:count]]

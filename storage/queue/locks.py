@@ -30,7 +30,7 @@ class TransactionLock(Lock):
         return True
 
     def _if_owned(self, expected_token: Any, act: Callable[[Any], object]) -> None:
-        """Run one command if the lock is still this process'. Raises LockError if it is not."""
+        """Run one command if this process still holds the lock. Raises LockError if it is not."""
         encode = self.redis.get_encoder().encode
 
         def acted(pipe: Any) -> bool:
@@ -50,16 +50,16 @@ class LeaseLost(Exception):
 
 
 class Lease:
-    """A lock that its holder renews as it gets on with its work."""
+    """A lock that its holder renews as its work progresses."""
 
     def __init__(self, lock: TransactionLock, lasts_s: float) -> None:
         self._lock, self._lasts_s = lock, lasts_s
         self._renewed = time.monotonic()
 
     def renew(self) -> None:
-        """Call it often: it asks Redis once in a quarter of the lease's time. Raises LeaseLost.
+        """Call it often: it asks Redis at most once in a quarter of the lease's time. Raises LeaseLost.
 
-        While Redis does not answer, the work goes on. If Redis has lost the lease, it is taken again.
+        While Redis does not answer, the work goes on. If the lease has expired or is lost, this takes it again.
         """
         if time.monotonic() - self._renewed < self._lasts_s / 4:
             return

@@ -13,7 +13,7 @@ from storage.models import EnginesReport
 from storage.queue.epoch import server_ms
 
 REPORTED_MS = 20_000
-PROGRESS_MS = 24 * 3600 * 1000  # then a worker's last progress is forgotten: it is dead, or was idle for a day
+PROGRESS_MS = 24 * 3600 * 1000  # then a worker's last progress is removed: the worker is dead, or was idle for a day
 
 
 class Workers:

@@ -39,7 +39,7 @@ OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.WEB: {**_JOBS, **_LEARNING, MODELS: READ, f"{MODELS}/{ALIASES}": WRITE},
     Role.WORKER: {UPLOADS: READ, RESULTS: ALL, MODELS: READ},
     Role.HOUSEKEEPER: {**_JOBS, **_LEARNING, MODELS: READ},
-    # It publishes candidates, but moves no alias: a version that nobody promoted serves nobody.
+    # It publishes candidates, but moves no alias: a candidate serves only after a person has promoted it.
     Role.TRAINER: {
         **_LEARNING,
         **dict.fromkeys((UPLOADS, RESULTS, FEEDBACK), READ),

@@ -1,4 +1,4 @@
-"""Model versions that a run has made, and their way to `stable`."""
+"""Candidates: model versions that a run has made, and their promotion to `stable`."""
 
 from dataclasses import dataclass
 from typing import Any

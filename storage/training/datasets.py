@@ -1,8 +1,8 @@
 """Versions of data sets in the object store.
 
-{name}/versions/{n}/manifest.json             which photos a version holds, and what each is for; never changes
-{name}/base/{digest}.jpg, .png                photos that were there from the start, and their masks (class ids)
-{name}/items/{tenant}/{job_id}/{digest}.…     the same of corrections, until their sender erases the job
+{name}/versions/{n}/manifest.json             which photos a version has, in which split; never changes
+{name}/base/{digest}.jpg, .png                photos of the base, and their masks (class ids)
+{name}/items/{tenant}/{job_id}/{digest}.…     photos and masks of corrections, until the job is erased
 """
 
 import hashlib
@@ -25,9 +25,9 @@ class DatasetError(Exception):
 
 
 class Split(StrEnum):
-    """What a photo is for. Runs learn from TRAIN and choose their best epoch by VALIDATION.
+    """What a photo is used for. Trainings learn from TRAIN and choose their best epoch by VALIDATION.
 
-    GATE and HELD_OUT decide whether a candidate may serve: photos of the base, and corrections. TEST only reports.
+    GATE (photos of the base) and HELD_OUT (corrections) decide whether a candidate may serve. TEST only reports.
     """
 
     TRAIN = "train"
@@ -44,8 +44,8 @@ JUDGES = (Split.GATE, Split.HELD_OUT, Split.TEST)
 class Item:
     """A photo and its mask in a version. `photo`, `mask`: their keys; `…_sha256`: of their bytes.
 
-    `thumbnail`: of a photo of the base, 16 x 16 grey values in hex, which show whether another is the same picture. A
-    manifest holds none of a correction, because it outlives the photo.
+    `thumbnail`: of a photo of the base, 16 x 16 grey values in hex, for finding photos that show the same picture.
+    A manifest contains no thumbnail of a correction, because the manifest outlives the photo.
     `tenant`, `job_id`, `decided_by`, `decided_ms`: where a correction comes from, and who accepted it; "" for the base.
     """
 
@@ -101,7 +101,7 @@ class Manifest:
         return hashlib.sha256("\n".join(photos).encode()).hexdigest()
 
     def to_document(self, erased: list[str]) -> dict[str, Any]:
-        """For people: `erased`: the jobs whose photos were erased."""
+        """The document for people. `erased`: the jobs whose photos were erased."""
         return {
             "id": self.id,
             "parent": f"{self.name}/{self.parent}" if self.parent else None,
@@ -140,7 +140,7 @@ class Datasets:
         return sorted(int(key.split("/")[-2]) for key in keys_of)
 
     def manifest(self, dataset: str) -> Manifest:
-        """Of `name/number`, or of the newest version of `name`. Raises DatasetError if there is none."""
+        """The manifest of `name/number`, or of the newest version of `name`. Raises DatasetError if there is none."""
         name, number = self._named(dataset)
         content = self._objects.get(DATASETS, keys.manifest(name, number))
         if content is None:
@@ -164,11 +164,11 @@ class Datasets:
         self._objects.remove(DATASETS, keys.manifest(manifest.name, manifest.number))
 
     def stored_corrections(self, name: str) -> set[str]:
-        """The keys of the prepared corrections that nobody has erased."""
+        """The keys of the prepared corrections that have not been erased."""
         return {listed.key for listed in self._objects.listing(DATASETS, keys.dataset_items(name))}
 
     def erased(self, manifest: Manifest) -> list[str]:
-        """The jobs of the version whose photos were erased. With any it is withdrawn: nothing trains on it."""
+        """The jobs of the version whose photos were erased. If there are any, the version is withdrawn."""
         return erased_jobs(manifest.corrections, self.stored_corrections(manifest.name))
 
     def get(self, key: str, sha256: str) -> bytes:

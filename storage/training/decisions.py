@@ -84,8 +84,8 @@ def accept(
 ) -> Review:
     """Keep the photo and `mask`, a grey PNG of class ids, for training. Returns the decided review.
 
-    The order is photo, mask, decision; a rejection is removed first, so that no photo lies beside
-    one. If the job was erased meanwhile, everything written is removed again. Raises Problem.
+    The order is photo, mask, decision; a rejection is removed first, so that no photo is stored
+    beside a rejection. If the job was erased meanwhile, everything written is removed again. Raises Problem.
     """
     with _alone(objects, jobs, seen) as review:
         subject = subject_of(objects, jobs, review)
@@ -102,9 +102,10 @@ def accept(
 
 
 def reject(objects: MinioObjects, jobs: RedisJobs, seen: Review, *, by: str, note: str = "") -> Review:
-    """Remove the copies of an accepted job, then record that it is not used for training. Raises Problem.
+    """Remove the review's copies, then record that the job is not used for training. Raises Problem.
 
-    Of a job past its retention nothing remains: only an accepted review outlives the upload.
+    Data set versions keep the copies that they already have. If the job is past its retention, its
+    review is removed too: only an accepted review outlives the upload.
     """
     with _alone(objects, jobs, seen) as review:
         decision = Decision(State.REJECTED, by, clock.now_ms(), note)

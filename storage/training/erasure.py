@@ -14,7 +14,7 @@ COMPLETED_AFTER_MS = 3600 * 1000
 def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:
     """Erase the job's review, then its items in every data set.
 
-    In this order no data build copies the photo again: each one reads the review after it has
+    In this order no build copies the photo again, because a build reads the review after it has
     written an item. Marks the job first (storage/queue/erasing.py).
     """
     jobs.erasing.mark(tenant, job_id)

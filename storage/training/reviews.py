@@ -1,7 +1,7 @@
 """The review of a job whose sender consented to training. The object store has it first:
 
 reviews/{tenant}/{job_id}/consent.json     the consent, from the latest feedback that gives one
-                          scores.json      how much the job is worth a look, and why
+                          scores.json      how much reviewing the job is worth, and why
                           decision.json    accepted or rejected, by whom and when
                           photo            the upload's bytes, as sent
                           mask.png         class ids as grey values, at the size of the upright photo
@@ -52,7 +52,7 @@ class Consent:
 
 @dataclass(frozen=True)
 class Scores:
-    """`priority`: 0 to 1, orders the inbox. `parts`: what it is made of (learning/review/scores.py).
+    """`priority`: 0 to 1, orders the inbox. `parts`: what it is computed from (learning/review/measures.py).
 
     `sketch`: the statistics of photo and mask that later jobs are compared with.
     """
@@ -120,7 +120,7 @@ class Folder:
 
     @property
     def state(self) -> State:
-        """As `load` has it: no photo lies beside a rejection."""
+        """The same state as `load` finds, because no photo is stored beside a rejection."""
         if DECISION not in self.names:
             return State.WAITING
         return State.ACCEPTED if PHOTO in self.names else State.REJECTED
@@ -145,7 +145,7 @@ def note(jobs: RedisJobs, tenant: str, job_id: str) -> None:
 
 
 def load(objects: MinioObjects, tenant: str, job_id: str) -> Review | None:
-    """None for a job that is not in the inbox and never was decided."""
+    """The review of a job; None if the job has neither a consent nor a decision."""
     consent, scores, decision = (
         _document(objects, keys.review(tenant, job_id, name)) for name in (CONSENT, SCORES, DECISION)
     )

@@ -4,7 +4,7 @@ runs/{id}/spec.json         what to do; never changes
 runs/{id}/parts/{n}.json    what one part of a build has prepared
 runs/{id}/progress.json     how far it is
 runs/{id}/failures/…        tries that did not end well, by step
-runs/{id}/canceled          somebody asked for its end
+runs/{id}/canceled          present if the run's end was requested
 runs/{id}/outcome.json      how it ended: an open run has none
 runs/{id}/…                 checkpoints, log and curves of a training
 """
@@ -43,9 +43,9 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Spec:
-    """`parameters`: of its kind, see `learning.runs`. `created_by`: a person, or the policy that asked for the run.
+    """`parameters`: of its kind, see `submitting.PARAMETERS`. `created_by`: a person, a key or `policy`.
 
-    `then`: the kinds of the runs that follow if it succeeds, with their parameters; its result adds to them.
+    `then`: the kinds and parameters of the runs that follow if it succeeds. Its result supplies missing parameters.
     `elsewhere`: `python -m learning.job ID` does the run on another machine; a trainer only ends it if it is canceled.
     """
 
@@ -60,7 +60,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` steps, epochs for a training; `at_ms`: when it was written."""
+    """`done`, `total`: epochs of a training, parts of a build; `at_ms`: when it was written."""
 
     done: int = 0
     total: int = 0
@@ -141,7 +141,7 @@ class Runs:
         self.put(run_id, PROGRESS, json.dumps(asdict(replace(progress, at_ms=clock.now_ms()))).encode())
 
     def cancel(self, run_id: str) -> None:
-        """Ask for the run's end. Its trainer stops at the next step; a waiting run ends when a trainer reaches it."""
+        """Request the run's end. Its trainer stops at its next `beat`; a waiting run ends when a trainer reaches it."""
         self.put(run_id, CANCELED, b"")
 
     def is_canceled(self, run_id: str) -> bool:
@@ -156,7 +156,7 @@ class Runs:
         self.put(run_id, OUTCOME, json.dumps(asdict(replace(outcome, finished_ms=clock.now_ms()))).encode())
 
     def forget_checkpoint(self, run_id: str) -> None:
-        """Remove what only a run that goes on needs: tens of megabytes."""
+        """Remove what is only needed to continue the run: tens of megabytes."""
         for name in CHECKPOINT:
             self._objects.remove(TRAINING, keys.run(run_id, name))
 

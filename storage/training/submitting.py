@@ -1,4 +1,4 @@
-"""Submits runs: gives each the numbers of what it will make."""
+"""Submits runs, and gives each the number of the version that it will make."""
 
 import time
 from collections.abc import Sequence
@@ -66,9 +66,9 @@ def submit(
     storage: Storage, kind: Kind, parameters: dict[str, Any], by: str, *,
     then: Following = (), run_id: str = "", elsewhere: bool = False,
 ) -> Spec:  # fmt: skip
-    """Submit a run and ask for a trainer. With the id of an earlier one, returns that.
+    """Store a run and send a ticket. If `run_id` is that of an earlier run, return that run instead.
 
-    `by`: who asked for it. Raises Problem `invalid_request` or `unknown_model`; DatasetError; Unavailable.
+    `by`: who submits it. Raises Problem `invalid_request` or `unknown_model`; DatasetError; Unavailable.
     """
     if run_id and (known := storage.runs.spec(run_id)):
         return known
@@ -95,7 +95,7 @@ def submit(
 
 
 def _complete(storage: Storage, given: _Parameters) -> _Parameters:
-    """Fill in versions. Those that open runs will make are taken already."""
+    """Fill in the versions that are not given. Versions that open runs will make count as taken."""
     match given:
         case BuildParameters():
             name = storage.datasets.manifest(given.dataset).name

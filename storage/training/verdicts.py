@@ -1,7 +1,7 @@
 """The gate's verdicts on candidates, in the object store.
 
 gates/{name}/{version}/{digest of the held-out corrections}.sealed.json    with all figures; for the record
-gates/{name}/{version}/{the same}.json                                     outcome and reasons; for everybody
+gates/{name}/{version}/{the same}.json                                     outcome and reasons; for those who train
 """
 
 import json

@@ -29,7 +29,7 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """Who did something, for the record: the tenant, and the key if there is one."""
+        """The caller as decisions and runs record it: the tenant, and the key id if there is one."""
         return f"{self.tenant} {self.key_id}".rstrip()
 
     def may(self, scope: Scope) -> bool:

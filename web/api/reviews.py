@@ -38,7 +38,7 @@ class Query(BaseModel):
 
 
 class Judgement(BaseModel):
-    """JSON, or form fields beside a corrected mask."""
+    """The JSON body, or the form fields beside a corrected mask."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -24,7 +24,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Wanted(BaseModel):
-    """`parameters`: of the kind, as in the run's document. `teach`: after a build, train a candidate and judge it."""
+    """`parameters`: of the kind. `teach`: after a build, train a candidate and judge it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -46,7 +46,7 @@ def submit() -> tuple[Response, int]:
     """Submit a run: rank the inbox, build a data set version, train a candidate, or let the gate judge one."""
     wanted, storage = _body(Wanted), connected()
     if wanted.teach and wanted.kind is not Kind.BUILD:
-        raise Problem("invalid_request", "teach: only after a build.")
+        raise Problem("invalid_request", "teach: only for the kind `build`.")
     then = submitting.TEACH if wanted.teach else ()
     try:
         spec = submitting.submit(storage, wanted.kind, wanted.parameters, caller().name, then=then)
@@ -58,13 +58,13 @@ def submit() -> tuple[Response, int]:
 
 @blueprint.get("/runs/<run_id>")
 def run(run_id: str) -> Response:
-    """Get a run: what it was asked for, how far it is, how it ended."""
+    """Get a run: its parameters, its progress, how it ended."""
     return jsonify(_run(_find(run_id)))
 
 
 @blueprint.post("/runs/<run_id>/cancel")
 def cancel(run_id: str) -> Response:
-    """Ask for the run's end. Its trainer stops between two pieces of work."""
+    """Cancel a run. Its trainer stops between two batches or photos."""
     found = _find(run_id)
     if found.outcome:
         raise Problem("already_terminal", f"The run's status is {found.status}.")
@@ -76,13 +76,13 @@ def cancel(run_id: str) -> Response:
 
 @blueprint.get("/runs/<run_id>/log")
 def log(run_id: str) -> Response:
-    """Get a training's log: one line an epoch."""
+    """Get a training's log: one line per epoch."""
     return Response(_file(run_id, LOG), content_type="text/plain; charset=utf-8")
 
 
 @blueprint.get("/runs/<run_id>/curves")
 def curves(run_id: str) -> Response:
-    """Get a training's curves of loss and quality as a picture."""
+    """Get a training's curves of loss and mean IoU as a picture."""
     return Response(_file(run_id, CURVES), content_type="image/png")
 
 
@@ -96,7 +96,7 @@ def datasets() -> Response:
 
 @blueprint.get("/datasets/<name>/<number>")
 def dataset(name: str, number: str) -> Response:
-    """Get a version: how many photos of which split, and which corrections it leaves out, and why."""
+    """Get a version: the number of photos in each split, and the corrections that it leaves out, with reasons."""
     try:
         return jsonify(_dataset(connected().datasets.manifest(f"{name}/{number}")))
     except DatasetError as error:

@@ -34,7 +34,7 @@ TAGS = {
     "jobs": "A job is one image, from its upload to its end.",
     "batches": "A batch is a set of jobs, such as a folder.",
     "models": "Model versions and aliases.",
-    "training": "What jobs teach the next model; requires the scope `admin`.",
+    "training": "The learning loop: review inbox, runs, data sets, candidates. Requires the scope `admin`.",
     "session": "Cookie sessions for the web page.",
     "service": "The queue, usage, health, and this description.",
 }

@@ -27,14 +27,14 @@ RUN: Schema = closed(
         "object": exactly("run"),
         "kind": {"type": "string", "enum": [kind.value for kind in Kind]},
         "status": {"type": "string", "enum": [status.value for status in Status]},
-        "parameters": {**ANYTHING, "description": "Of the kind, complete: with the versions that the run makes."},
+        "parameters": {**ANYTHING, "description": "The kind's parameters, including the version that the run makes."},
         "created_by": TEXT,
         "created_at": TIME,
         "finished_at": or_null(TIME),
         "progress": closed({"stage": TEXT, "done": COUNT, "total": COUNT, "figures": ANYTHING}),
         "trainer": TEXT,
         "cancel_requested": {"type": "boolean"},
-        "result": {**ANYTHING, "description": "What the run has made; `next` is the run that follows."},
+        "result": {**ANYTHING, "description": "What the run has made; `next` is the id of the run that follows."},
         "reason": {**TEXT, "description": "Why the run did not succeed."},
         "links": closed({"self": PATH, "cancel": PATH, "log": PATH, "curves": PATH}),
     }
@@ -48,7 +48,7 @@ DATASET: Schema = closed(
         "photos": closed({split.value: COUNT for split in Split}),
         "corrections": COUNT,
         "left_out": listed(closed({"tenant": TEXT, "job_id": identifier("job"), "reason": TEXT})),
-        "withdrawn": {"type": "boolean", "description": "Photos of it were erased: nothing trains on it any more."},
+        "withdrawn": {"type": "boolean", "description": "Photos of it were erased: no training starts on it."},
         "erased": listed(identifier("job")),
         "created_at": TIME,
     }
@@ -60,7 +60,7 @@ CHECK: Schema = closed(
         "required": TEXT,
         "outcome": {"type": "string", "enum": ["passed", "failed", "undecided", "skipped"]},
         "reason": TEXT,
-        "needs": or_null(COUNT, "About how many more photos would decide it."),
+        "needs": or_null(COUNT, "About how many more photos would decide the check."),
     }
 )
 CANDIDATE: Schema = closed(
@@ -79,7 +79,7 @@ CANDIDATE: Schema = closed(
                     "candidate": TEXT,
                     "stable": TEXT,
                     "outcome": {"type": "string", "enum": ["passed", "failed", "undecided"]},
-                    "alpha": {**NUMBER, "description": "What the candidate spent: its chance to pass undeservedly."},
+                    "alpha": {**NUMBER, "description": "The part of the shared error rate that this candidate spent."},
                     "power": listed(TEXT),
                     "checks": listed(CHECK),
                 }

@@ -27,7 +27,7 @@ SUMMARY: Schema = {
     "tenant": TEXT,
     "state": {"type": "string", "enum": [state.value for state in State]},
     "priority": {**NUMBER, "description": "0 to 1; 0 before the job is scored."},
-    "scores": or_null({"type": "object", "additionalProperties": or_null(NUMBER)}, "What the priority is made of."),
+    "scores": or_null({"type": "object", "additionalProperties": or_null(NUMBER)}, "The parts of the priority."),
     "model": {**TEXT, "description": "The version that made the mask."},
     "verdict": or_null({"type": "string", "enum": [verdict.value for verdict in Verdict]}, "The sender's."),
     "consented_at": or_null(TIME),

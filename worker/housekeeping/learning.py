@@ -11,7 +11,7 @@ from storage.training import reviews, submitting
 from storage.training.datasets import DatasetError
 from storage.training.runs import Kind, Status
 
-POLICY = "policy"  # who asks for the rounds that nobody asked for
+POLICY = "policy"  # `created_by` of the rounds that the housekeeper starts
 LOCK, LOCKED_S = "learning", 120.0
 PAUSE_MS = 3600 * 1000  # after a round that failed
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def learn(storage: Storage) -> None:
-    """Repeat it every few seconds. Raises Unavailable.
+    """Called every LEARN_S seconds. Raises Unavailable.
 
-    The records come last: the loop goes on while the SQL database is down.
+    The records come last, so that the loop goes on while the SQL database is down.
     """
-    with storage.jobs.locks.alone(LOCK, LOCKED_S) as chosen:  # or a slow sweep and the next both start a round
+    with storage.jobs.locks.alone(LOCK, LOCKED_S) as chosen:  # else a slow call and the next could both start a round
         if chosen:
             is_open = storage.runs.ids()
             if not any(is_open.values()):
@@ -45,7 +45,7 @@ def _record(storage: Storage, is_open: dict[str, bool]) -> None:
 
 
 def _start_round(storage: Storage, run_ids: list[str]) -> None:
-    """Start a round if enough corrections were accepted, or if enough time has passed, since the last one."""
+    """Start a round if enough corrections were accepted, or if enough time has passed, since the last run."""
     settings = storage.settings
     if not settings.learn_dataset or not (settings.learn_after or settings.learn_every_s):
         return
@@ -62,14 +62,14 @@ def _start_round(storage: Storage, run_ids: list[str]) -> None:
 
 
 def _failed_lately(storage: Storage, round_ids: list[str]) -> bool:
-    """`round_ids`: the runs of the last round, whose ids have the same time."""
+    """`round_ids`: the runs of the last round; their ids share one time."""
     outcomes = [storage.runs.outcome(run_id) for run_id in round_ids]
     paused_ms = clock.now_ms() - PAUSE_MS
     return any(one and one.status is not Status.SUCCEEDED and one.finished_ms > paused_ms for one in outcomes)
 
 
 def _due(storage: Storage, since_ms: int) -> bool:
-    """`since_ms`: since the last round was submitted."""
+    """`since_ms`: time since the last run or round was submitted."""
     every_s, after = storage.settings.learn_every_s, storage.settings.learn_after
     if every_s and since_ms >= every_s * 1000:
         return True
