@@ -13,7 +13,7 @@ from specs import submit
 from storage.connection import connect
 from storage.queue import functions
 from storage.roles.credentials import Credentials, load_or_create, write
-from storage.roles.roles import PROGRAMS, Role, redis_acl
+from storage.roles.roles import Role, redis_acl
 from storage.settings import Settings
 
 JOBS = 40
@@ -71,7 +71,8 @@ def test_every_key_is_there_after_a_restart(
 ) -> None:
     """The keys are written as programs write them: by functions, transactions and commands."""
     web, worker, housekeeper = (
-        connect(settings.replace(redis_url=credentials[role].redis_url(role, server.host))) for role in PROGRAMS
+        connect(settings.replace(redis_url=credentials[role].redis_url(role, server.host)))
+        for role in (Role.WEB, Role.WORKER, Role.HOUSEKEEPER)
     )
     housekeeper.jobs.epoch.mark_intact()
     for number in range(JOBS):

@@ -15,7 +15,10 @@ from segue_client.commands.interrupt import end_now, end_soon
 from segue_client.commands.output import INTERRUPTED, fail, say
 
 EXTENSIONS = "segue.commands"  # entry points, each a Typer whose commands and groups are added
-OPERATOR = ("setup", "doctor", "top", "trace", "roles", "models", "review", "keys", "sessions", "audit")
+OPERATOR = (
+    "setup", "doctor", "top", "trace", "roles", "models", "review", "data", "train", "gate", "candidates", "runs",
+    "keys", "sessions", "audit",
+)  # fmt: skip
 
 
 def _print_version(requested: bool) -> None:
