@@ -189,8 +189,9 @@ def manifest(dataset: str, number: int) -> str:
     return f"{manifests(dataset)}{number}/manifest.json"
 
 
-def ledger(dataset: str) -> str:
-    return f"{dataset}/ledger.json"
+def ledger(gate_set: str) -> str:
+    """`gate_set`: the digest of its photos."""
+    return f"ledgers/{gate_set}.json"
 
 
 def base_photo(dataset: str, digest: str, suffix: str) -> str:

@@ -1,6 +1,6 @@
 """Judges whether a candidate version may replace the stable one."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,13 @@ from model.evaluation.photos import judge as judge_photos
 from model.segmenter import Segmenter
 
 
-def judge(candidate: Path, stable: Path, data: Path, alpha: float, limits: Limits | None = None) -> Verdict:
-    """`candidate`, `stable`: folders of model versions; `data`: of a data set version, for `model.data.examples`.
+def judge(
+    candidate: Path, stable: Path, data: Path, alpha: float, limits: Limits | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> Verdict:  # fmt: skip
+    """`candidate`, `stable`: folders of model versions; `data`: that of a data version, as `model.data.examples` reads.
 
-    `alpha`: the probability with which this candidate may pass undeservedly, from the ledger.
+    `alpha`: the probability with which this candidate may pass undeservedly, from the ledger. `beat`: called after each check.
 
     Nothing is measured if the candidate cannot run or was trained on photos that judge it. The same inputs give the
     same verdict, except for the measured costs. Raises ValueError if `alpha` cannot be used, or without gate photos;
@@ -43,7 +46,9 @@ def judge(candidate: Path, stable: Path, data: Path, alpha: float, limits: Limit
     if checks[-1].outcome is Outcome.PASSED:
         checks.append(provenance(candidate, splits))
     if checks[-1].outcome is Outcome.PASSED:
-        checks += _measured(candidate, stable, splits, alpha, limits)
+        for check in _measured(candidate, stable, splits, alpha, limits):
+            beat()
+            checks.append(check)
         reported = _reported(candidate, stable, splits, limits)
     return Verdict(_id(candidate), Card.load(stable).id, alpha, tuple(expected.lines), tuple(checks), reported)
 

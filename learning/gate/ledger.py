@@ -22,14 +22,17 @@ class LedgerError(Exception):
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is judged: the id of a version, the SHA-256 of its card, and the `digest` of the held-out corrections.
+    """What is judged: the id of a version, the SHA-256 of its card, the `digest` of the held-out corrections, and the
+    id of the version that it is compared with.
 
-    With other held-out corrections the candidate has another chance to pass, so it spends again.
+    More corrections, or another stable version, are another look at the candidate, with another chance to pass, so
+    they are paid for again.
     """
 
     id: str
     card: str
     held_out: str
+    stable: str
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Judges a candidate on the gate set and the held-out corrections, and enters what it spends in the alpha ledger.
 
-{dataset}/ledger.json in DATASETS: what the candidates have spent. A verdict is stored before its entry is closed. So
-after a kill in between, or in a second run on the same photos, the stored verdict is found and nothing is judged again.
+ledgers/{digest of the gate set}.json in TRAINING: what the candidates have spent, whatever the data set is called. A
+verdict is stored before the ledger is closed, so a kill in between repeats nothing; a second run with the same photos
+and the same stable version finds the first one's verdict.
 """
 
 import json
 from collections.abc import Callable
+from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,10 @@ from model.data import examples
 from storage import keys
 from storage.connection import Storage
 from storage.models import Alias
-from storage.objects import DATASETS
+from storage.objects import TRAINING
 from storage.problems import Unavailable
 from storage.training import verdicts
-from storage.training.datasets import DatasetError, Manifest, Split
+from storage.training.datasets import DatasetError, Split
 from storage.training.runs import Spec
 from storage.training.submitting import GateParameters
 
@@ -40,19 +42,22 @@ def gate(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     storage, wanted = place.storage, GateParameters.model_validate(spec.parameters)
     watch.report("fetching")
     candidate = _fetched(place, wanted.candidate)
-    stable = _fetched(place, storage.models.aliases(fresh=True)[Alias.STABLE])
+    stable = storage.models.aliases(fresh=True)[Alias.STABLE]
+    if stable == wanted.candidate:
+        raise DatasetError(f"{stable} is stable: there is nothing to compare it with")
+    stable_folder = _fetched(place, stable)
     manifest = storage.datasets.manifest(wanted.dataset or _learned_from(candidate))
     data = bring(storage, manifest, place.folder / manifest.id.replace("/", "-"), Split, watch.beat)
-    held_out = ledgers.digest(examples(data, Split.HELD_OUT))
-    subject = ledgers.Candidate(wanted.candidate, sha256(candidate / "card.json"), held_out)
-    verdict = _known(storage, wanted.candidate, held_out)
+    gate_set, held_out = (ledgers.digest(examples(data, split)) for split in (Split.GATE, Split.HELD_OUT))
+    subject = ledgers.Candidate(wanted.candidate, sha256(candidate / "card.json"), held_out, stable)
+    basis = sha256_of(f"{gate_set} {held_out} {stable}".encode()).hexdigest()
+    verdict = _known(storage, wanted.candidate, basis)
     if verdict is None:
-        gate_set = ledgers.digest(examples(data, Split.GATE))
-        entry = _spend(storage, manifest, gate_set, subject)
+        entry = _spend(storage, gate_set, subject)
         watch.report("judging", figures={"alpha": entry.alpha})
-        verdict = judge(candidate, stable, data, entry.alpha)
-        verdicts.store(storage.objects, wanted.candidate, held_out, verdict.to_dict(), verdict.public())
-        _change(storage, manifest, gate_set, lambda ledger: ledgers.close(ledger, subject, verdict.outcome))
+        verdict = judge(candidate, stable_folder, data, entry.alpha, beat=watch.beat)
+        verdicts.store(storage.objects, wanted.candidate, basis, verdict.to_dict(), verdict.public())
+        _change(storage, gate_set, lambda ledger: ledgers.close(ledger, subject, verdict.outcome))
     return {"candidate": wanted.candidate, "dataset": manifest.id, "verdict": verdict.public()}
 
 
@@ -76,12 +81,12 @@ def _learned_from(candidate: Path) -> str:
     return str(dataset)
 
 
-def _known(storage: Storage, candidate: str, held_out: str) -> Verdict | None:
-    sealed = verdicts.sealed(storage.objects, candidate, held_out)
+def _known(storage: Storage, candidate: str, basis: str) -> Verdict | None:
+    sealed = verdicts.sealed(storage.objects, candidate, basis)
     return Verdict.from_dict(sealed) if sealed else None
 
 
-def _spend(storage: Storage, manifest: Manifest, gate_set: str, subject: ledgers.Candidate) -> Entry:
+def _spend(storage: Storage, gate_set: str, subject: ledgers.Candidate) -> Entry:
     found: list[Entry] = []
 
     def spend(ledger: Ledger) -> Ledger:
@@ -89,15 +94,15 @@ def _spend(storage: Storage, manifest: Manifest, gate_set: str, subject: ledgers
         found.append(entry)
         return ledger
 
-    _change(storage, manifest, gate_set, spend)
+    _change(storage, gate_set, spend)
     return found[-1]
 
 
-def _change(storage: Storage, manifest: Manifest, gate_set: str, change: Callable[[Ledger], Ledger]) -> None:
-    key = keys.ledger(manifest.name)
-    with storage.jobs.locks.alone(f"training:ledger:{manifest.name}", LOCKED_S) as chosen:
+def _change(storage: Storage, gate_set: str, change: Callable[[Ledger], Ledger]) -> None:
+    key = keys.ledger(gate_set)
+    with storage.jobs.locks.alone(f"training:ledger:{gate_set}", LOCKED_S) as chosen:
         if not chosen:
-            raise Unavailable(f"another gate writes the ledger of {manifest.name}")
-        content = storage.objects.get(DATASETS, key)
+            raise Unavailable("another gate writes the ledger")
+        content = storage.objects.get(TRAINING, key)
         ledger = Ledger.from_dict(json.loads(content), gate_set) if content else Ledger(gate_set)
-        storage.objects.put(DATASETS, key, json.dumps(change(ledger).to_dict()).encode(), "application/json")
+        storage.objects.put(TRAINING, key, json.dumps(change(ledger).to_dict()).encode(), "application/json")

@@ -1,7 +1,7 @@
 """The gate's verdicts on candidates, in the object store.
 
-gates/{name}/{version}/{digest of the held-out corrections}.sealed.json    with all figures; for the record
-gates/{name}/{version}/{the same}.json                                     outcome and reasons; for those who train
+gates/{name}/{version}/{digest of what it rests on}.sealed.json    with all figures; for the record
+gates/{name}/{version}/{the same}.json                             outcome and reasons; for everybody
 """
 
 import json
@@ -13,15 +13,17 @@ from storage.objects import TRAINING, MinioObjects
 SEALED, PUBLIC = "sealed.json", "json"
 
 
-def store(objects: MinioObjects, candidate: str, held_out: str, sealed: dict[str, Any], public: dict[str, Any]) -> None:
-    """Store the public part, then the sealed one: a sealed part means that both are there."""
+def store(objects: MinioObjects, candidate: str, basis: str, sealed: dict[str, Any], public: dict[str, Any]) -> None:
+    """`basis`: names the gate set, the held-out corrections and the stable version that the candidate was compared with.
+
+    Store the public part, then the sealed one: a sealed part means that both are there."""
     for document, suffix in ((public, PUBLIC), (sealed, SEALED)):
-        key = keys.verdict(candidate, f"{held_out}.{suffix}")
+        key = keys.verdict(candidate, f"{basis}.{suffix}")
         objects.put(TRAINING, key, json.dumps(document).encode(), "application/json")
 
 
-def sealed(objects: MinioObjects, candidate: str, held_out: str) -> dict[str, Any] | None:
-    content = objects.get(TRAINING, keys.verdict(candidate, f"{held_out}.{SEALED}"))
+def sealed(objects: MinioObjects, candidate: str, basis: str) -> dict[str, Any] | None:
+    content = objects.get(TRAINING, keys.verdict(candidate, f"{basis}.{SEALED}"))
     return dict(json.loads(content)) if content else None
 
 

@@ -79,8 +79,8 @@ def test_so_many_more_photos_reach_the_power() -> None:
     assert missing(400, 0.001, 0.01, 0.05, 0.8) == 0
 
 
-def candidate(number: int, card: str = "c0", held_out: str = "h0") -> Candidate:
-    return Candidate(f"cats/{number}", card, held_out)
+def candidate(number: int, card: str = "c0", held_out: str = "h0", stable: str = "cats/0") -> Candidate:
+    return Candidate(f"cats/{number}", card, held_out, stable)
 
 
 def test_all_candidates_together_spend_at_most_the_total() -> None:
@@ -104,10 +104,11 @@ def test_a_candidate_is_charged_once() -> None:
     assert spend(closed, candidate(1)) == (closed, replace(first, outcome=Outcome.FAILED))
 
 
-def test_another_look_with_more_corrections_is_paid_for() -> None:
+def test_another_look_with_more_corrections_or_another_stable_is_paid_for() -> None:
     ledger, first = spend(Ledger("g0"), candidate(1))
-    _, second = spend(ledger, candidate(1, held_out="h1"))
-    assert (second.number, second.alpha < first.alpha) == (2, True)
+    for changes in ({"held_out": "h1"}, {"stable": "cats/9"}):
+        _, second = spend(ledger, candidate(1, **changes))
+        assert (second.number, second.alpha < first.alpha) == (2, True)
 
 
 def test_a_ledger_refuses_what_does_not_fit() -> None:
