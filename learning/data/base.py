@@ -1,9 +1,12 @@
 """Uploads a folder of photos and masks as the first version of a data set."""
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from PIL import Image
 
 from learning.data.prepare import prepare
 from model.data import Example, examples, examples_if_listed, labels_of, same_pictures
@@ -14,6 +17,7 @@ from storage.training.datasets import DatasetError, Item, Manifest, Split, check
 
 UPLOADERS = 4
 VALIDATION_SHARE = 0.06  # of the training photos
+_NAME = re.compile(r"[\w-][\w.-]{0,99}")  # part of a path on every trainer
 
 
 def import_base(storage: Storage, name: str, folder: Path, tell: Callable[[int, int], None]) -> Manifest:
@@ -28,6 +32,8 @@ def import_base(storage: Storage, name: str, folder: Path, tell: Callable[[int, 
     names = [pair.name for _, pair in pairs]
     if len(set(names)) < len(names):
         raise DatasetError("two photos of the folder have the same name")
+    if strange := [one for one in names if not _NAME.fullmatch(one)]:
+        raise DatasetError(f"{strange[0]!r} is not a photo's name: use letters, digits, '.', '_' and '-'")
     stored = {listed.key for listed in storage.objects.listing(DATASETS, f"{name}/base/")}
     items: list[Item] = []
     with ThreadPoolExecutor(UPLOADERS) as pool:
@@ -53,7 +59,10 @@ def _split_pairs(folder: Path) -> Iterator[tuple[Split, Example]]:
 
 
 def _store(storage: Storage, name: str, stored: set[str], split: Split, pair: Example) -> Item:
-    made = prepare(*pair.open())
+    try:
+        made = prepare(*pair.open())
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{pair.name}: {error}") from error
     photo = keys.base_photo(name, made.photo_sha256[:32], "jpg")
     mask = keys.base_photo(name, made.mask_sha256[:32], "png")
     for key, content in ((photo, made.photo), (mask, made.mask)):

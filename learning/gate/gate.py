@@ -24,12 +24,13 @@ from model.segmenter import Segmenter
 
 
 def judge(
-    candidate: Path, stable: Path, data: Path, alpha: float, limits: Limits | None = None,
+    candidate: Path, stable: Path, data: Path, alpha: float, limits: Limits | None = None, *,
     beat: Callable[[], None] = lambda: None,
 ) -> Verdict:  # fmt: skip
     """`candidate`, `stable`: folders of model versions; `data`: that of a data version, as `model.data.examples` reads.
 
-    `alpha`: the probability with which this candidate may pass undeservedly, from the ledger. `beat`: called after each check.
+    `alpha`: the probability with which this candidate may pass undeservedly, from the ledger.
+    `beat`: called after each check.
 
     Nothing is measured if the candidate cannot run or was trained on photos that judge it. The same inputs give the
     same verdict, except for the measured costs. Raises ValueError if `alpha` cannot be used, or without gate photos;

@@ -79,6 +79,7 @@ def _assemble(storage: Storage, spec: Spec, plan: dict[str, Any], watch: Watch) 
     watch.report("assembling")
     parent = _parent(storage, spec, plan)
     prepared = list(_prepared(storage, spec))
+    _withdraw_unfinished(storage, spec, parent.name)
     while True:
         manifest = _assembled(storage, spec, parent, prepared)
         storage.datasets.publish(manifest)
@@ -89,6 +90,15 @@ def _assemble(storage: Storage, spec: Spec, plan: dict[str, Any], watch: Watch) 
     result = {"dataset": manifest.id, "corrections": len(manifest.corrections), "held_out": held_out,
               "left_out": len(manifest.left_out)}  # fmt: skip
     finish(storage, spec, result)
+
+
+def _withdraw_unfinished(storage: Storage, spec: Spec, name: str) -> None:
+    """Remove what an interrupted try of this run has published if a photo of it was erased since."""
+    number = spec.parameters["number"]
+    if number in storage.datasets.versions(name):
+        earlier = storage.datasets.manifest(f"{name}/{number}")
+        if storage.datasets.erased(earlier):
+            storage.datasets.withdraw(earlier)
 
 
 def _assembled(storage: Storage, spec: Spec, parent: Manifest, prepared: list[Corrected]) -> Manifest:

@@ -18,6 +18,9 @@ def steps(place: Place, spec: Spec) -> list[Step]:
 def train(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     """Returns the candidate and its data set version. Raises what ends or interrupts a run (`Trainer.do`)."""
     storage, wanted = place.storage, TrainParameters.model_validate(spec.parameters)
+    done = {"candidate": wanted.candidate, "dataset": wanted.dataset}
+    if _is_published(place, spec, wanted):
+        return done
     manifest = storage.datasets.manifest(wanted.dataset)
     _check_not_withdrawn(place, manifest)
     # These import TensorFlow, which other kinds of runs, and a run that has failed by now, do not need.
@@ -37,7 +40,13 @@ def train(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     candidate.measure(made, bring(storage, manifest, data, (Split.VALIDATION, Split.TEST), watch.beat))
     _check_not_withdrawn(place, manifest)
     storage.models.publish(made)
-    return {"candidate": wanted.candidate, "dataset": manifest.id}
+    return done
+
+
+def _is_published(place: Place, spec: Spec, wanted: TrainParameters) -> bool:
+    """Whether an earlier try was interrupted after the publication: another export would have another card."""
+    card = place.storage.models.card(wanted.candidate)
+    return card is not None and card["training"].get("run") == spec.id
 
 
 def _check_not_withdrawn(place: Place, manifest: Manifest) -> None:

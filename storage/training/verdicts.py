@@ -14,9 +14,10 @@ SEALED, PUBLIC = "sealed.json", "json"
 
 
 def store(objects: MinioObjects, candidate: str, basis: str, sealed: dict[str, Any], public: dict[str, Any]) -> None:
-    """`basis`: names the gate set, the held-out corrections and the stable version that the candidate was compared with.
+    """Store the public part, then the sealed one: a sealed part means that both are there.
 
-    Store the public part, then the sealed one: a sealed part means that both are there."""
+    `basis`: names the gate set, the held-out corrections, and the version that the candidate was compared with.
+    """
     for document, suffix in ((public, PUBLIC), (sealed, SEALED)):
         key = keys.verdict(candidate, f"{basis}.{suffix}")
         objects.put(TRAINING, key, json.dumps(document).encode(), "application/json")

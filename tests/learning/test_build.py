@@ -263,6 +263,53 @@ def test_an_erased_photo_leaves_no_trace_in_a_new_version(
     assert not traces(storage, erased)
 
 
+def test_a_photo_that_is_erased_while_a_build_is_down_ends_no_build(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer dies after it has published the version, and before it has stored the outcome."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    jobs = accept_some(storage, range(100, 110))
+    spec = submitting.submit(storage, Kind.BUILD, {"dataset": "shapes"}, "me")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(type(storage.runs), "finish", kill)
+        trainer(storage, tmp_path).work()
+    assert storage.datasets.versions("shapes") == [1, 2]
+    erasure.erase(storage.objects, storage.jobs, "ann", jobs[4])
+    trainer(storage, tmp_path).work()
+    outcome = storage.runs.outcome(spec.id)
+    assert outcome
+    assert (outcome.status, outcome.result["corrections"]) == (Status.SUCCEEDED, 9), outcome.reason
+    assert jobs[4] not in storage.datasets.manifest("shapes/2").to_json()
+
+
+@pytest.mark.parametrize("name", ["../../evil", "cats/1", "..", ".hidden", "a\\b"])
+def test_a_name_that_is_no_files_name_is_not_imported(own_store: Storage, folder: Path, name: str) -> None:
+    """Trainers make paths of it."""
+    with (folder / "splits" / "train.txt").open("a") as listing:
+        listing.write(f"{name}\n")
+    first = examples(folder, "gate")[0]
+    for kind, suffix, source in (("images", "jpg", first.photo), ("masks", "png", first.mask)):
+        path = folder / kind / f"{name}.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(source.read_bytes())
+    with pytest.raises(DatasetError, match="is not a photo's name"):
+        import_base(own_store, "shapes", folder, lambda *_: None)
+    assert own_store.datasets.versions("shapes") == []
+
+
+def test_a_damaged_photo_of_the_base_is_named(own_store: Storage, folder: Path) -> None:
+    photo = examples(folder, "gate")[1]
+    photo.photo.write_bytes(b"no photo")
+    with pytest.raises(DatasetError, match=photo.name):
+        import_base(own_store, "shapes", folder, lambda *_: None)
+
+
 def test_a_version_with_an_erased_photo_is_withdrawn(storage: Storage, tmp_path: Path) -> None:
     storage.models.publish(SHIPPED_MODEL)
     jobs = accept_some(storage, range(100, 110))
