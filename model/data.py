@@ -18,6 +18,7 @@ LABELS = "labels.json"
 MANIFEST = "data.json"
 # Photos whose 16 x 16 grey thumbnails correlate more than this show the same picture.
 THUMBNAIL, SAME_PICTURE = 16, 0.97
+COMPARED = 1024  # thumbnails at a time: with 50,000 others, their products take 400 MB
 GATE_PART = 8
 
 
@@ -98,9 +99,32 @@ def same_pictures(some: Sequence[bytes], others: Sequence[bytes]) -> list[tuple[
     if not some or not others:
         return []
     ours, theirs = _normalised(some), _normalised(others)
-    mirrored = theirs.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(theirs.shape)
-    alike = np.maximum(ours @ theirs.T, ours @ mirrored.T) > SAME_PICTURE
-    return [(int(i), int(j)) for i, j in np.argwhere(alike)]
+    mirrored, found = _mirrored(theirs), []
+    for start in range(0, len(ours), COMPARED):
+        some_of_ours = ours[start : start + COMPARED]
+        alike = np.maximum(some_of_ours @ theirs.T, some_of_ours @ mirrored.T) > SAME_PICTURE
+        found += [(start + int(i), int(j)) for i, j in np.argwhere(alike)]
+    return found
+
+
+class Pictures:
+    """A growing list of thumbnails, normalised once, that others are compared with one by one."""
+
+    def __init__(self, thumbnails: Sequence[bytes] = ()) -> None:
+        self._count = len(thumbnails)
+        self._rows = _normalised(thumbnails) if thumbnails else np.zeros((1, THUMBNAIL**2), np.float32)
+
+    def add(self, thumbnail: bytes) -> None:
+        if self._count == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+        self._rows[self._count] = _normalised([thumbnail])[0]
+        self._count += 1
+
+    def alike(self, thumbnail: bytes) -> list[int]:
+        """The indexes of those that show the same picture, mirrored or not."""
+        row = _normalised([thumbnail])
+        products = self._rows[: self._count] @ np.concatenate([row, _mirrored(row)]).T
+        return [int(index) for index in np.flatnonzero(products.max(axis=1) > SAME_PICTURE)]
 
 
 def thumbnail(photo: Image.Image) -> bytes:
@@ -119,6 +143,10 @@ def _normalised(thumbnails: Sequence[bytes]) -> NDArray[np.float32]:
     rows = np.stack([np.frombuffer(one, np.uint8) for one in thumbnails]).astype(np.float32)
     rows -= rows.mean(axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(1e-6, np.linalg.norm(rows, axis=1, keepdims=True)))
+
+
+def _mirrored(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return rows.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(rows.shape)
 
 
 def training_examples(root: Path) -> tuple[list[Example], list[tuple[str, str]]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from learning.data.corrections import Corrected
-from model.data import same_pictures
+from model.data import Pictures
 from storage.training.datasets import JUDGES, Item, LeftOut, Split
 
 HELD_OUT_SHARE, VALIDATION_SHARE = 0.30, 0.06
@@ -16,12 +16,12 @@ class Assembly:
         self.items: list[Item] = []
         self.left_out: list[LeftOut] = []
         self._base = list(base)
-        self._base_thumbnails = [bytes.fromhex(item.thumbnail) for item in self._base]
-        self._thumbnails: list[bytes] = []
+        self._of_base = Pictures([bytes.fromhex(item.thumbnail) for item in self._base])
+        self._pictures, self._jobs = Pictures(), dict[str, str]()
 
     def add(self, one: Corrected, thumbnail: bytes) -> None:
         """`thumbnail`: of its photo; ignored for a correction that could not be prepared."""
-        twins = [] if one.reason else [self._base[at] for _, at in same_pictures([thumbnail], self._base_thumbnails)]
+        twins = [] if one.reason else [self._base[at] for at in self._of_base.alike(thumbnail)]
         if reason := one.reason or self._refusal(one, thumbnail, twins):
             self.left_out.append(LeftOut(one.tenant, one.job_id, reason))
             return
@@ -33,15 +33,15 @@ class Assembly:
                 decided_ms=one.decided_ms,
             )
         )  # fmt: skip
-        self._thumbnails.append(thumbnail)
+        self._pictures.add(thumbnail)
+        self._jobs[one.photo_sha256] = one.job_id
 
     def _refusal(self, one: Corrected, thumbnail: bytes, twins: list[Item]) -> str:
         if judged := [twin for twin in twins if twin.split in JUDGES]:
             return f"it shows the same picture as {judged[0].name}, which is kept for judging"
-        alike = same_pictures([thumbnail], self._thumbnails)
-        same = [self.items[at].job_id for _, at in alike]
-        same += [item.job_id for item in self.items if item.photo_sha256 == one.photo_sha256]
-        return f"it shows the same picture as {same[0]}" if same else ""
+        same = next((self.items[at].job_id for at in self._pictures.alike(thumbnail)), None)
+        same = same or self._jobs.get(one.photo_sha256)
+        return f"it shows the same picture as {same}" if same else ""
 
 
 def split_of(photo_sha256: str) -> Split:

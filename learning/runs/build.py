@@ -17,13 +17,13 @@ from learning.steps import Place, Step, finish
 from learning.watch import Watch
 from storage.connection import Storage
 from storage.training import reviews
-from storage.training.datasets import Item, Manifest, Split
+from storage.training.datasets import Erased, Item, Manifest, Split
 from storage.training.runs import Spec
 
 PLAN = "plan.json"
 PART = 16  # corrections that a trainer prepares under one lease
 MOST_TICKETS = 16
-DOWNLOADERS = 8
+DOWNLOADERS, CHUNK = 8, 256
 
 
 def steps(place: Place, spec: Spec) -> list[Step]:
@@ -81,7 +81,7 @@ def _assemble(storage: Storage, spec: Spec, plan: dict[str, Any], watch: Watch) 
     prepared = list(_prepared(storage, spec))
     _withdraw_unfinished(storage, spec, parent.name)
     while True:
-        manifest = _assembled(storage, spec, parent, prepared)
+        manifest = _assembled(storage, spec, parent, prepared, watch)
         storage.datasets.publish(manifest)
         if not storage.datasets.erased(manifest):
             break
@@ -101,19 +101,30 @@ def _withdraw_unfinished(storage: Storage, spec: Spec, name: str) -> None:
             storage.datasets.withdraw(earlier)
 
 
-def _assembled(storage: Storage, spec: Spec, parent: Manifest, prepared: list[Corrected]) -> Manifest:
+def _assembled(storage: Storage, spec: Spec, parent: Manifest, prepared: list[Corrected], watch: Watch) -> Manifest:
     stored = storage.datasets.stored_corrections(parent.name)
     there = [one for one in prepared if one.reason or {one.photo, one.mask} <= stored]
-    with ThreadPoolExecutor(DOWNLOADERS) as pool:
-        thumbnails = list(pool.map(lambda one: b"" if one.reason else one.thumbnail(storage), there))
     base: tuple[Item, ...] = tuple(item for item in parent.items if not item.job_id)
     assembly = Assembly(base)
-    for one, thumbnail in zip(there, thumbnails, strict=True):
-        assembly.add(one, thumbnail)
+    with ThreadPoolExecutor(DOWNLOADERS) as pool:
+        for start in range(0, len(there), CHUNK):
+            some = there[start : start + CHUNK]
+            for one, thumbnail in zip(some, pool.map(partial(_thumbnail, storage), some), strict=True):
+                if thumbnail is not None:
+                    assembly.add(one, thumbnail)
+            watch.beat()
     return replace(
         parent, number=spec.parameters["number"], parent=parent.number, created_ms=spec.created_ms,
         items=(*base, *assembly.items), left_out=tuple(assembly.left_out),
     )  # fmt: skip
+
+
+def _thumbnail(storage: Storage, one: Corrected) -> bytes | None:
+    """b"" for a correction that could not be prepared, None for one that was erased just now."""
+    try:
+        return b"" if one.reason else one.thumbnail(storage)
+    except Erased:
+        return None
 
 
 def _prepared(storage: Storage, spec: Spec) -> Iterator[Corrected]:

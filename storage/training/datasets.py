@@ -24,6 +24,10 @@ class DatasetError(Exception):
     """A data set cannot be built or used. The message gives the reason in one line."""
 
 
+class Erased(DatasetError):
+    """A photo or a mask of a data set is not there any more."""
+
+
 class Split(StrEnum):
     """What a photo is used for. Trainings learn from TRAIN and choose their best epoch by VALIDATION.
 
@@ -172,10 +176,10 @@ class Datasets:
         return erased_jobs(manifest.corrections, self.stored_corrections(manifest.name))
 
     def get(self, key: str, sha256: str) -> bytes:
-        """A photo or a mask. Raises DatasetError if it is missing or damaged."""
+        """A photo or a mask. Raises Erased, or DatasetError if it is damaged."""
         content = self._objects.get(DATASETS, key)
         if content is None:
-            raise DatasetError(f"{key} was erased")
+            raise Erased(f"{key} was erased")
         if hashlib.sha256(content).hexdigest() != sha256:
             raise DatasetError(f"{key} is damaged: its sha256 differs from the manifest's")
         return content

@@ -230,7 +230,7 @@ def test_several_trainers_share_a_build(storage: Storage, tmp_path: Path) -> Non
     assert storage.datasets.versions("shapes") == [1, 2]
 
 
-@pytest.mark.parametrize("step", ["planned", "prepared", "published"])
+@pytest.mark.parametrize("step", ["planned", "prepared", "listed", "published"])
 def test_an_erased_photo_leaves_no_trace_in_a_new_version(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -254,6 +254,8 @@ def test_an_erased_photo_leaves_no_trace_in_a_new_version(
         before(corrections_module, "prepare", erase)
     elif step == "prepared":
         before(type(storage.datasets), "stored_corrections", erase)
+    elif step == "listed":
+        before(type(storage.datasets), "get", erase)
     else:
         before(type(storage.datasets), "erased", erase)
     manifest = built(storage, tmp_path)

@@ -106,6 +106,20 @@ def test_enough_new_corrections_start_a_round(own_store: Storage) -> None:
     assert len(new) == 2
 
 
+def test_looking_for_new_corrections_reads_no_review(own_store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = asking(own_store, learn_after=2)
+    learned.dataset(storage)
+    accept(storage, 1)
+    read: list[str] = []
+    get = type(storage.objects).get
+    monkeypatch.setattr(
+        type(storage.objects), "get", lambda self, bucket, key: read.append(key) or get(self, bucket, key)
+    )
+    learn(storage)
+    assert rounds(storage) == []
+    assert [key for key in read if key.startswith("reviews/")] == []
+
+
 def test_a_round_starts_some_time_after_the_last_run(own_store: Storage, later: Later) -> None:
     storage = asking(own_store, learn_every_s=7 * 24 * HOUR_S)
     learned.dataset(storage)

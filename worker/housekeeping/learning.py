@@ -1,6 +1,7 @@
 """Keeps the learning loop going: sends training tickets, starts the rounds that the settings ask for, records runs."""
 
 import logging
+from itertools import islice
 from typing import Any
 
 from storage import clock, keys
@@ -9,6 +10,7 @@ from storage.keys import TRAINING_QUEUE
 from storage.problems import Problem
 from storage.training import reviews, submitting
 from storage.training.datasets import DatasetError
+from storage.training.reviews import State
 from storage.training.runs import Kind, Status
 
 POLICY = "policy"  # `created_by` of the rounds that the housekeeper starts
@@ -73,11 +75,15 @@ def _due(storage: Storage, since_ms: int) -> bool:
     every_s, after = storage.settings.learn_every_s, storage.settings.learn_after
     if every_s and since_ms >= every_s * 1000:
         return True
-    return bool(after) and _accepted_since_last(storage) >= after
+    return bool(after) and _has_new(storage, after)
 
 
-def _accepted_since_last(storage: Storage) -> int:
-    """How many accepted corrections the newest version neither holds nor has left out."""
+def _has_new(storage: Storage, count: int) -> bool:
+    """Whether the newest version neither holds nor has left out so many accepted corrections.
+
+    It lists the reviews and reads none of them: there may be 100,000.
+    """
     newest = storage.datasets.manifest(storage.settings.learn_dataset)
     seen = {item.job_id for item in newest.corrections} | {entry.job_id for entry in newest.left_out}
-    return sum(review.job_id not in seen for review in reviews.accepted(storage.objects))
+    accepted = (folder.owner[1] for folder in reviews.folders(storage.objects) if folder.state is State.ACCEPTED)
+    return len(list(islice((job_id for job_id in accepted if job_id not in seen), count))) == count
