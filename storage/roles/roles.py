@@ -121,7 +121,7 @@ KEYS: Mapping[Role, Keys] = {
         commands=("bgrewriteaof",),
     ),
     Role.TRAINER: Keys(
-        writes=("training:*", "lock:training:*", "unrecorded"), reads=("gone:*",), takes_from=(TRAINING_QUEUE,)
+        writes=("training:run_*", "lock:training:*", "unrecorded"), reads=("gone:*",), takes_from=(TRAINING_QUEUE,)
     ),
 }  # fmt: skip
 

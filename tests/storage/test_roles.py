@@ -356,7 +356,7 @@ OTHERS: dict[Role, tuple[tuple[str, ...], ...]] = {
     TRAINER: (
         ("HGETALL", "segue:job:x"), ("HSET", "segue:job:x", "status", "queued"), ("ZADD", "segue:retained", "0", "x"),
         ("DEL", "segue:gone:x"), ("SET", "segue:epoch", "x"), ("DEL", "segue:lock:janitor"), ("LPUSH", "segment", "x"),
-        ("HGETALL", "worker:unacked"), ("BGREWRITEAOF",),
+        ("HGETALL", "worker:unacked"), ("BGREWRITEAOF",), ("ZREM", "segue:training:erasing", "x"),
     ),
 }  # fmt: skip
 # Celery's lists that a role must not consume.
