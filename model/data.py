@@ -85,7 +85,7 @@ def _names(lists: Path, split: str) -> list[str]:
 
 
 def _listed(listing: Path) -> list[str]:
-    return [line.split()[0] for line in listing.read_text().splitlines() if line[:1] not in ("", "#")]
+    return [line.split()[0] for line in listing.read_text().splitlines() if line.strip() and line[0] != "#"]
 
 
 def duplicates(some: Sequence[Example], others: Sequence[Example]) -> list[tuple[str, str]]:

@@ -64,7 +64,8 @@ def promote(storage: Storage, version: str) -> None:
     if stable not in (candidate.verdict["stable"], version):
         raise Problem(
             "gate_not_passed",
-            f"The gate compared {version} with {candidate.verdict['stable']}; {stable} is stable now.",
+            f"The gate compared {version} with {candidate.verdict['stable']}; {stable} is stable now: "
+            f"run `segue gate {version}`.",
         )
     storage.models.point(Alias.STABLE, version)
 

@@ -305,6 +305,12 @@ def test_a_name_that_is_no_files_name_is_not_imported(own_store: Storage, folder
     assert own_store.datasets.versions("shapes") == []
 
 
+def test_a_line_of_spaces_names_no_photo(own_store: Storage, folder: Path) -> None:
+    with (folder / "splits" / "train.txt").open("a") as listing:
+        listing.write("  \n\n")
+    assert len(import_base(own_store, "shapes", folder, lambda *_: None).items) == 66
+
+
 def test_a_damaged_photo_of_the_base_is_named(own_store: Storage, folder: Path) -> None:
     photo = examples(folder, "gate")[1]
     photo.photo.write_bytes(b"no photo")

@@ -261,7 +261,8 @@ def test_a_pass_against_another_stable_version_does_not_count(
     assert promote(client, first).status_code == 200
     answer = promote(client, second)
     assert problem(answer) == (409, "gate_not_passed")
-    assert answer.get_json()["detail"] == "The gate compared pets/5 with pets/3; pets/4 is stable now."
+    again = "run `segue gate pets/5`"
+    assert answer.get_json()["detail"] == f"The gate compared pets/5 with pets/3; pets/4 is stable now: {again}."
     assert store.models.aliases(fresh=True) == {Alias.STABLE: first}
 
 
