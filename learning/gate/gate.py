@@ -27,7 +27,7 @@ def judge(
     candidate: Path, stable: Path, data: Path, alpha: float, limits: Limits | None = None, *,
     beat: Callable[[], None] = lambda: None,
 ) -> Verdict:  # fmt: skip
-    """`candidate`, `stable`: folders of model versions; `data`: that of a data version, as `model.data.examples` reads.
+    """`candidate`, `stable`: folders of model versions; `data`: of a data set version, for `model.data.examples`.
 
     `alpha`: the probability with which this candidate may pass undeservedly, from the ledger.
     `beat`: called after each check.

@@ -25,8 +25,8 @@ class Candidate:
     """What is judged: the id of a version, the SHA-256 of its card, the `digest` of the held-out corrections, and the
     id of the version that it is compared with.
 
-    More corrections, or another stable version, are another look at the candidate, with another chance to pass, so
-    they are paid for again.
+    With other held-out corrections, or another stable version, the candidate has another chance to pass, so it spends
+    again.
     """
 
     id: str

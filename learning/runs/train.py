@@ -46,7 +46,7 @@ def train(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
 def _is_published(place: Place, spec: Spec, wanted: TrainParameters) -> bool:
     """Whether an earlier try was interrupted after the publication: another export would have another card."""
     card = place.storage.models.card(wanted.candidate)
-    return card is not None and card["training"].get("run") == spec.id
+    return card is not None and card.get("training", {}).get("run") == spec.id
 
 
 def _check_not_withdrawn(place: Place, manifest: Manifest) -> None:

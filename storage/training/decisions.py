@@ -104,8 +104,8 @@ def accept(
 def reject(objects: MinioObjects, jobs: RedisJobs, seen: Review, *, by: str, note: str = "") -> Review:
     """Remove the review's copies, then record that the job is not used for training. Raises Problem.
 
-    Versions of data sets that hold it are withdrawn. Of a job past its retention nothing remains: only an accepted
-    review outlives the upload.
+    Data set versions keep the copies that they already have. If the job is past its retention, its
+    review is removed too: only an accepted review outlives the upload.
     """
     with _alone(objects, jobs, seen) as review:
         decision = Decision(State.REJECTED, by, clock.now_ms(), note)
