@@ -1,5 +1,6 @@
 """Trains a candidate on a data set version, on this machine. This module imports TensorFlow."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,11 +42,12 @@ def export(run: Path, data: Path, out: Path, origin: dict[str, str]) -> None:
     replace(card, training={**card.training, **origin}).save(out)
 
 
-def measure(version: Path, data: Path) -> None:
+def measure(version: Path, data: Path, beat: Callable[[], None]) -> None:
     """Write the int8 engine's figures on the validation and test photos into the card; none on the gate photos."""
     segmenter = Segmenter(version, "litert")
     found = {}
     for split in (Split.VALIDATION, Split.TEST):
         if pairs := examples(data, split):
             found[split.value] = figures(judge(segmenter, pairs, own_size=False), segmenter.card)
+            beat()
     replace(segmenter.card, metrics={"litert": found}).save(version)

@@ -25,7 +25,7 @@ class Assembly:
         if reason := one.reason or self._refusal(one, thumbnail, twins):
             self.left_out.append(LeftOut(one.tenant, one.job_id, reason))
             return
-        split = Split.TRAIN if twins else split_of(one.photo_sha256)
+        split = twins[0].split if twins else split_of(one.photo_sha256)  # else one would choose epochs of the other
         self.items.append(
             Item(
                 f"correction_{one.job_id.removeprefix('job_')}", split, one.photo, one.mask, one.photo_sha256,

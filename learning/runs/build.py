@@ -79,26 +79,26 @@ def _assemble(storage: Storage, spec: Spec, plan: dict[str, Any], watch: Watch) 
     watch.report("assembling")
     parent = _parent(storage, spec, plan)
     prepared = list(_prepared(storage, spec))
-    _withdraw_unfinished(storage, spec, parent.name)
+    _unpublish_unfinished(storage, spec, parent.name)
     while True:
         manifest = _assembled(storage, spec, parent, prepared, watch)
         storage.datasets.publish(manifest)
         if not storage.datasets.erased(manifest):
             break
-        storage.datasets.withdraw(manifest)  # a photo was erased just now: leave it out
+        storage.datasets.unpublish(manifest)  # a photo was erased just now: leave it out
     held_out = len(manifest.of(Split.HELD_OUT))
     result = {"dataset": manifest.id, "corrections": len(manifest.corrections), "held_out": held_out,
               "left_out": len(manifest.left_out)}  # fmt: skip
     finish(storage, spec, result)
 
 
-def _withdraw_unfinished(storage: Storage, spec: Spec, name: str) -> None:
+def _unpublish_unfinished(storage: Storage, spec: Spec, name: str) -> None:
     """Remove what an interrupted try of this run has published if a photo of it was erased since."""
     number = spec.parameters["number"]
     if number in storage.datasets.versions(name):
         earlier = storage.datasets.manifest(f"{name}/{number}")
         if storage.datasets.erased(earlier):
-            storage.datasets.withdraw(earlier)
+            storage.datasets.unpublish(earlier)
 
 
 def _assembled(storage: Storage, spec: Spec, parent: Manifest, prepared: list[Corrected], watch: Watch) -> Manifest:

@@ -37,7 +37,7 @@ def train(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     made = place.folder / wanted.candidate
     candidate.export(run, data, made, {"dataset": wanted.dataset, "start": wanted.start, "run": spec.id})
     watch.report("measuring")
-    candidate.measure(made, bring(storage, manifest, data, (Split.VALIDATION, Split.TEST), watch.beat))
+    candidate.measure(made, bring(storage, manifest, data, (Split.VALIDATION, Split.TEST), watch.beat), watch.beat)
     _check_not_withdrawn(place, manifest)
     storage.models.publish(made)
     return done

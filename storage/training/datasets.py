@@ -163,7 +163,7 @@ class Datasets:
             raise DatasetError(f"{manifest.id} exists with other photos, and a version never changes")
         self._objects.put(DATASETS, key, content, "application/json")
 
-    def withdraw(self, manifest: Manifest) -> None:
+    def unpublish(self, manifest: Manifest) -> None:
         """Remove a version that no run has used yet."""
         self._objects.remove(DATASETS, keys.manifest(manifest.name, manifest.number))
 

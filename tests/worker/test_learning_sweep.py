@@ -150,6 +150,16 @@ def test_no_round_starts_while_any_run_is_open(own_store: Storage, later: Later,
     assert rounds(storage) == []
 
 
+def test_a_run_for_another_machine_keeps_no_round_from_starting(own_store: Storage, later: Later) -> None:
+    """That machine may never begin it."""
+    storage = asking(own_store, learn_every_s=HOUR_S)
+    learned.dataset(storage)
+    storage.runs.submit(Spec(keys.new_run_id(), Kind.TRAIN, {"candidate": "pets/9"}, 1, "me", elsewhere=True))
+    later(2 * HOUR_S)
+    learn(storage)
+    assert len(rounds(storage)) == 1
+
+
 @pytest.mark.parametrize("failed", [0, 1, 2])
 def test_after_a_failure_the_next_round_waits(own_store: Storage, later: Later, failed: int) -> None:
     """Whichever run of the round failed, and however long it took until then."""
