@@ -113,6 +113,8 @@ def _follow(storage: "Storage", run_id: str) -> str:
         time.sleep(POLL_S)
     if run.status is not Status.SUCCEEDED:
         raise typer.Exit(1)
+    if reason := run.outcome.result.get("not_followed"):
+        fail(f"the next run was not submitted: {reason}")
     return str(run.outcome.result.get("next", ""))
 
 

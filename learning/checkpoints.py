@@ -23,13 +23,22 @@ class Checkpoints(Watcher):
         self._log = (stored.get(run_id, runs.LOG) or b"").decode()
 
     def restore(self) -> None:
-        """Download the newest stored state, unless this machine already has one."""
-        if (self.folder / STATE).exists():
+        """Download the stored state, unless this machine already has one of as many epochs.
+
+        Another machine may have continued the run meanwhile.
+        """
+        if (self.folder / STATE).exists() and _epochs(self._here(EPOCHS)) >= _epochs(self._stored(EPOCHS)):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
-            if content := self._runs.get(self._run_id, name):
+            if content := self._stored(name):
                 write_whole(self.folder / name, content)
+
+    def _here(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes() if (self.folder / name).exists() else b""
+
+    def _stored(self, name: str) -> bytes:
+        return self._runs.get(self._run_id, name) or b""
 
     def step(self) -> None:
         self._watch.beat()
@@ -42,10 +51,15 @@ class Checkpoints(Watcher):
 
     def _store(self) -> None:
         for name in FILES:
-            if (self.folder / name).exists():
-                self._runs.put(self._run_id, name, (self.folder / name).read_bytes())
+            if content := self._here(name):
+                self._runs.put(self._run_id, name, content)
         curves(self.folder / EPOCHS)
         self._runs.put(self._run_id, runs.CURVES, (self.folder / CURVES).read_bytes())
         self._runs.put(self._run_id, runs.LOG, self._log.encode())
         self._stored_at = time.monotonic()
         self._watch.kept()
+
+
+def _epochs(listed: bytes) -> int:
+    """How many lines a list of epochs has."""
+    return len(listed.splitlines())

@@ -34,6 +34,7 @@ def do(trainer: Trainer, run_id: str) -> int:
     if spec is None or spec.kind is not Kind.TRAIN or not spec.elsewhere:
         print(f"{run_id} is not a training that was submitted with --elsewhere", file=sys.stderr)
         return 2
+    trainer.remove_leftovers()
     (step,) = train.steps(Place(storage, trainer.folder / run_id), spec)
     if not step.done():
         trainer.do(spec, step, trainer.watch(spec, step, lease=None))

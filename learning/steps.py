@@ -1,5 +1,6 @@
 """What the kinds of runs have in common."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,12 @@ from typing import Any
 from learning.watch import Watch
 from storage import keys
 from storage.connection import Storage
+from storage.problems import Problem
 from storage.training import submitting
+from storage.training.datasets import DatasetError
 from storage.training.runs import Kind, Outcome, Spec, Status
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,13 @@ def finish(storage: Storage, spec: Spec, result: dict[str, Any]) -> None:
         wanted = submitting.PARAMETERS[Kind(kind)].model_fields
         known = {name: value for name, value in result.items() if name in wanted}
         following = keys.following_run(spec.id, kind)
-        submitting.submit(storage, Kind(kind), {**known, **parameters}, spec.created_by, then=rest, run_id=following)
-        result = {**result, "next": following}
+        try:
+            submitting.submit(
+                storage, Kind(kind), {**known, **parameters}, spec.created_by, then=rest, run_id=following
+            )
+            result = {**result, "next": following}
+        except (Problem, DatasetError) as error:  # what this run has made exists all the same
+            reason = error.detail if isinstance(error, Problem) else str(error)
+            log.warning("run_not_followed", extra={"run": spec.id, "kind": kind, "reason": reason})
+            result = {**result, "not_followed": reason}
     storage.runs.finish(spec.id, Outcome(Status.SUCCEEDED, result))

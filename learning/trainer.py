@@ -46,7 +46,7 @@ class Trainer:
 
     def work(self) -> int:
         """Do all steps that no other trainer holds, and return how many. Raises Unavailable or RedisError."""
-        self._remove_leftovers()
+        self.remove_leftovers()
         done = 0
         while not self.stopping() and self._next():
             done += 1
@@ -117,7 +117,8 @@ class Trainer:
         log.warning("run_ended", extra={"run": spec.id, "kind": spec.kind, "status": status, "reason": reason})
         self.storage.runs.finish(spec.id, Outcome(status, reason=reason))
 
-    def _remove_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
+        """Remove the files of runs that have ended since this machine stopped working on them."""
         if self.folder.is_dir():
             for folder in self.folder.iterdir():
                 self._remove_files(folder.name)

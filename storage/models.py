@@ -44,6 +44,10 @@ class ModelGone(ModelError):
     """The registry does not have the version."""
 
 
+class AliasMoved(ModelError):
+    """Another process has pointed the alias at another version."""
+
+
 @dataclass(frozen=True)
 class Offer:
     """The models that a worker accepts in a claim.
@@ -198,14 +202,19 @@ class Models:
             raise ModelError(f"model {version}: {name} is missing")
         return checked(content, name, version, digest)
 
-    def point(self, alias: Alias, version: str) -> None:
-        """Point `alias` at `version`. Raises Problem `unknown_model`."""
+    def point(self, alias: Alias, version: str, *, instead_of: str | None = None) -> None:
+        """Point `alias` at `version`.
+
+        `instead_of`: the version that it must point at until then. Raises Problem `unknown_model`; AliasMoved.
+        """
         if self.card(version) is None:
             raise Problem("unknown_model", "version: one that GET /v1/models lists.")
 
         def to_version(past: list[dict[str, str]]) -> list[dict[str, str]]:
             if past and past[0]["version"] == version:
                 return past
+            if instead_of is not None and (not past or past[0]["version"] != instead_of):
+                raise AliasMoved(f"{alias} no longer points at {instead_of}")
             return [{"version": version, "since": datetime.now(UTC).isoformat(timespec="seconds")}, *past]
 
         self._change(alias, to_version)

@@ -18,7 +18,7 @@ from learning.gate.ledger import Entry, Ledger
 from learning.gate.verdict import Verdict
 from learning.steps import Place, Step, whole
 from learning.watch import Watch
-from model.card import sha256
+from model.card import Card, sha256
 from model.data import examples
 from storage import keys
 from storage.connection import Storage
@@ -28,7 +28,7 @@ from storage.problems import Unavailable
 from storage.training import verdicts
 from storage.training.datasets import DatasetError, Split
 from storage.training.runs import Spec
-from storage.training.submitting import GateParameters
+from storage.training.submitting import GateParameters, withdrawn
 
 LOCKED_S = 30.0
 
@@ -45,8 +45,11 @@ def gate(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     stable = storage.models.aliases(fresh=True)[Alias.STABLE]
     if stable == wanted.candidate:
         raise DatasetError(f"{stable} is stable: there is nothing to compare it with")
+    _check_origin(storage, candidate)
     stable_folder = _fetched(place, stable)
     manifest = storage.datasets.manifest(wanted.dataset or _learned_from(candidate))
+    if erased := storage.datasets.erased(manifest):
+        raise DatasetError(withdrawn(manifest.id, len(erased)))
     data = bring(storage, manifest, place.folder / manifest.id.replace("/", "-"), Split, watch.beat)
     gate_set, held_out = (ledgers.digest(examples(data, split)) for split in (Split.GATE, Split.HELD_OUT))
     subject = ledgers.Candidate(wanted.candidate, sha256(candidate / "card.json"), held_out, stable)
@@ -70,6 +73,17 @@ def _fetched(place: Place, version: str) -> Path:
     if card is None:
         raise DatasetError(f"{version} is not in the registry")
     return folder
+
+
+def _check_origin(storage: Storage, candidate: Path) -> None:
+    """Raises DatasetError if the candidate fine-tunes a version that was never stable.
+
+    Such a version may have been trained on the gate's photos: the candidate's own list does not show it.
+    """
+    start = Card.load(candidate).training.get("start", "")
+    served = {entry["version"] for entry in storage.models.history()[Alias.STABLE]}
+    if isinstance(start, str) and start and start not in served:
+        raise DatasetError(f"it was fine-tuned from {start}, which has never been stable, so no gate knows its photos")
 
 
 def _learned_from(candidate: Path) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage.connection import Storage
-from storage.models import Alias
+from storage.models import Alias, AliasMoved
 from storage.problems import Problem
 from storage.training import verdicts
 
@@ -67,7 +67,10 @@ def promote(storage: Storage, version: str) -> None:
             f"The gate compared {version} with {candidate.verdict['stable']}; {stable} is stable now: "
             f"run `segue gate {version}`.",
         )
-    storage.models.point(Alias.STABLE, version)
+    try:
+        storage.models.point(Alias.STABLE, version, instead_of=candidate.verdict["stable"])
+    except AliasMoved as error:  # another promotion was quicker
+        raise Problem("gate_not_passed", f"{error}: run `segue gate {version}`.") from error
 
 
 def _reasons(candidate: Candidate) -> str:

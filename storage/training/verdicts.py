@@ -7,10 +7,11 @@ gates/{name}/{version}/{the same}.json                             outcome and r
 import json
 from typing import Any
 
-from storage import keys
+from storage import clock, keys
 from storage.objects import TRAINING, MinioObjects
 
 SEALED, PUBLIC = "sealed.json", "json"
+JUDGED = "judged_ms"  # when, in ms UTC
 
 
 def store(objects: MinioObjects, candidate: str, basis: str, sealed: dict[str, Any], public: dict[str, Any]) -> None:
@@ -18,7 +19,7 @@ def store(objects: MinioObjects, candidate: str, basis: str, sealed: dict[str, A
 
     `basis`: names the gate set, the held-out corrections, and the version that the candidate was compared with.
     """
-    for document, suffix in ((public, PUBLIC), (sealed, SEALED)):
+    for document, suffix in (({**public, JUDGED: clock.now_ms()}, PUBLIC), (sealed, SEALED)):
         key = keys.verdict(candidate, f"{basis}.{suffix}")
         objects.put(TRAINING, key, json.dumps(document).encode(), "application/json")
 
@@ -29,9 +30,13 @@ def sealed(objects: MinioObjects, candidate: str, basis: str) -> dict[str, Any] 
 
 
 def newest(objects: MinioObjects, candidate: str) -> dict[str, Any] | None:
-    """The public part of the newest verdict on the candidate; None if it was never judged."""
-    found = [listed for listed in objects.listing(TRAINING, keys.verdict(candidate)) if SEALED not in listed.key]
+    """The public part of the newest verdict on the candidate; None if it was never judged.
+
+    The documents hold their own times, because those of some object stores are in whole seconds.
+    """
+    listed = [entry.key for entry in objects.listing(TRAINING, keys.verdict(candidate)) if SEALED not in entry.key]
+    found = [json.loads(content) for key in listed if (content := objects.get(TRAINING, key))]
     if not found:
         return None
-    last = max(found, key=lambda listed: listed.modified_ms)
-    return dict(json.loads(objects.get(TRAINING, last.key) or b"null"))
+    last: dict[str, Any] = max(found, key=lambda document: document[JUDGED])
+    return {name: value for name, value in last.items() if name != JUDGED}

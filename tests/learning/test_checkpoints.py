@@ -64,6 +64,14 @@ def test_a_state_on_this_machine_is_later_than_the_stored_one(own_store: Storage
     assert (tmp_path / "run" / STATE).read_text() == f"{STATE} of epoch 2"
 
 
+def test_a_state_that_another_machine_continued_replaces_the_one_here(own_store: Storage, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    trained(here, 1)
+    checkpoints(own_store, there).epoch(trained(there, 3), 9)
+    checkpoints(own_store, here).restore()
+    assert (here / STATE).read_text() == f"{STATE} of epoch 3"
+
+
 def test_without_a_stored_state_a_training_starts(own_store: Storage, tmp_path: Path) -> None:
     checkpoints(own_store, tmp_path / "a" / "run").restore()
     assert list((tmp_path / "a" / "run").iterdir()) == []

@@ -101,3 +101,33 @@ def test_stable_is_not_compared_with_itself(
     outcome = run(storage, tmp_path / "runs", "pets/3", "shapes/1")
     assert (outcome.status, judged, spent(storage)) == (Status.FAILED, [], [])
     assert outcome.reason == "pets/3 is stable: there is nothing to compare it with"
+
+
+def test_a_candidate_of_a_version_that_was_never_stable_is_refused(
+    storage: Storage, tmp_path: Path, judged: list[tuple[str, str, float]]
+) -> None:
+    """The version in between may have been trained on the gate's photos."""
+    origin = {"run": "run_y", "dataset": "shapes/1", "start": "pets/5"}
+    storage.models.publish(version_folder(tmp_path, "6", training=origin))
+    outcome = run(storage, tmp_path / "runs", "pets/6")
+    assert (outcome.status, judged, spent(storage)) == (Status.FAILED, [], [])
+    assert "it was fine-tuned from pets/5, which has never been stable" in outcome.reason
+
+
+def test_of_two_promotions_at_once_the_second_is_refused(
+    storage: Storage, tmp_path: Path, judged: list[tuple[str, str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in ("pets/4", "pets/5"):
+        run(storage, tmp_path / "runs", version)
+    point = storage.models.point
+
+    def point_later(*arguments: Any, **more: Any) -> None:
+        monkeypatch.undo()
+        point(Alias.STABLE, "pets/4")
+        point(*arguments, **more)
+
+    monkeypatch.setattr(Verdict, "outcome", Outcome.PASSED)
+    monkeypatch.setattr(storage.models, "point", point_later)
+    with pytest.raises(Problem, match="stable no longer points at pets/3"):
+        candidates.promote(storage, "pets/5")
+    assert storage.models.aliases(fresh=True)[Alias.STABLE] == "pets/4"

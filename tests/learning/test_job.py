@@ -93,11 +93,15 @@ def test_a_canceled_run_is_not_started(store: Storage, job: Job) -> None:
     assert (done.returncode, done.stdout) == (1, f"{spec.id} canceled: A request canceled the run.\n")
 
 
-def test_a_run_that_has_succeeded_is_not_repeated(store: Storage, job: Job) -> None:
+def test_a_run_that_has_succeeded_is_not_repeated(store: Storage, job: Job, tmp_path: Path) -> None:
     spec = submitted(store)
     store.runs.finish(spec.id, Outcome(Status.SUCCEEDED, {"candidate": "pets/4", "dataset": "pets/1"}))
+    left = tmp_path / "empty" / "var" / "training" / spec.id  # by a process that was killed after the outcome
+    left.mkdir(parents=True)
+    (left / "photo.jpg").write_bytes(b"")
     done = job(spec.id)
     assert (done.returncode, done.stdout) == (0, f"{spec.id} succeeded: pets/4\n")
+    assert not left.exists()
 
 
 def test_an_outage_is_one_line_and_can_be_tried_again(tmp_path: Path) -> None:

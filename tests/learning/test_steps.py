@@ -79,3 +79,13 @@ def test_a_submission_waits_for_another_and_then_is_an_outage(store: Storage, mo
         assert (answer.status_code, answer.get_json()["code"]) == (503, "unavailable")
     assert store.runs.ids() == {}
     submitting.submit(store, Kind.SCORE, {}, "me")
+
+
+def test_a_run_succeeds_though_the_next_one_is_refused(store: Storage) -> None:
+    build = submitting.submit(store, Kind.BUILD, {"dataset": "pets"}, "me", then=submitting.TEACH)
+    finish(store, build, {"dataset": "pets/7"})
+    outcome = store.runs.outcome(build.id)
+    assert outcome
+    assert outcome.status is Status.SUCCEEDED
+    assert "no data set version pets/7" in outcome.result["not_followed"]
+    assert "next" not in outcome.result
