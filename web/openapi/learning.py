@@ -34,7 +34,10 @@ RUN: Schema = closed(
         "progress": closed({"stage": TEXT, "done": COUNT, "total": COUNT, "figures": ANYTHING}),
         "trainer": TEXT,
         "cancel_requested": {"type": "boolean"},
-        "result": {**ANYTHING, "description": "What the run has made; `next` is the id of the run that follows."},
+        "result": {
+            **ANYTHING,
+            "description": "What the run has made; `next`: the run that follows; `not_followed`: why none does.",
+        },
         "reason": {**TEXT, "description": "Why the run did not succeed."},
         "links": closed({"self": PATH, "cancel": PATH, "log": PATH, "curves": PATH}),
     }
