@@ -173,7 +173,7 @@ def test_prometheus_finds_every_program() -> None:
     services: Any = compose()
     [job] = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     [found] = job["dns_sd_configs"]
-    assert found["names"] == ["web", "worker", "housekeeper"]
+    assert found["names"] == ["web", "worker", "housekeeper", "trainer"]
     for name in found["names"]:
         assert services[name]["environment"]["METRICS_PORT"] == str(found["port"])
         assert "metrics" in services[name]["networks"]
