@@ -20,6 +20,7 @@ from web.data_url import decode, longest_body
 from web.errors import invalid
 from web.filenames import clean_filename, sent_name, visible
 from web.origin import Origin
+from web.parsing import parsed
 
 ENVELOPE_BYTES = 64 * 1024  # what multipart headers and option fields may add to the image
 IMAGE_FIELD = "image"
@@ -102,10 +103,7 @@ def _only_image(request: Request) -> FileStorage:
 
 def _read_json(request: Request, settings: Settings) -> Upload:
     request.max_content_length = longest_body(settings) + ENVELOPE_BYTES
-    try:
-        document = JsonUpload.model_validate_json(request.get_data(cache=False))
-    except ValidationError as error:
-        raise invalid(error) from error
+    document = parsed(JsonUpload, request.get_data(cache=False))
     if request.args:
         raise Problem("invalid_request", "The query has parameters: put the options into the JSON document.")
     options = Options.model_validate(document.model_dump(include=set(Options.model_fields)))

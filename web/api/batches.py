@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.datastructures import FileStorage
 
 from storage import clock, keys, lifecycle
@@ -24,10 +24,10 @@ from web.access.auth import count_images, most_images, still_authorized
 from web.access.caller import caller
 from web.batch_items import UPLOADERS, store_items
 from web.documents import batch_document, item_document, polite_pause_s
-from web.errors import invalid
 from web.filenames import content_disposition, visible
 from web.idempotency import reserve, with_key
 from web.origin import origin
+from web.parsing import parsed
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
 from web.rendering.archive import archive
@@ -62,11 +62,7 @@ class Opening(BaseModel):
 
 @blueprint.post("")
 def create() -> Response:
-    storage = connected()
-    try:
-        opening = Opening.model_validate_json(request.get_data())
-    except ValidationError as error:
-        raise invalid(error) from error
+    storage, opening = connected(), parsed(Opening, request.get_data())
     options = opening.options
     storage.models.check(options.model)
     deadline_s = options.deadline_s or storage.settings.deadline_s

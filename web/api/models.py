@@ -1,21 +1,18 @@
 """Model versions: their metrics, their aliases, and the workers that serve them."""
 
-from typing import Any, TypeVar
+from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from flask import Blueprint, Response, jsonify
+from pydantic import BaseModel, ConfigDict
 
 from storage.models import Alias, EnginesReport
 from storage.problems import Problem
 from storage.records.audit_event import Action
 from web.access.auditing import note
-from web.errors import invalid
+from web.parsing import json_body
 from web.services import connected
 
 blueprint = Blueprint("models", __name__, url_prefix="/v1/models")
-
-
-T = TypeVar("T", bound=BaseModel)
 
 
 class Target(BaseModel):
@@ -45,7 +42,7 @@ def point(alias: str) -> Response:
     """Promote a version: point the alias at it. Workers follow within a second or two."""
     if alias not in list(Alias):
         raise Problem("not_found", f"The aliases are {', '.join(Alias)}.")
-    version = _body(Target).version
+    version = json_body(Target).version
     connected().models.point(Alias(alias), version)
     note(Action.MODEL_PROMOTED, version, alias)
     return jsonify(object="aliases", aliases=connected().models.history())
@@ -54,19 +51,9 @@ def point(alias: str) -> Response:
 @blueprint.post("/rollback")
 def rollback() -> Response:
     """Point the alias at its previous version again."""
-    alias = _body(Rollback).alias
+    alias = json_body(Rollback).alias
     note(Action.MODEL_ROLLED_BACK, connected().models.rollback(alias), alias)
     return jsonify(object="aliases", aliases=connected().models.history())
-
-
-def _body(kind: type[T]) -> T:
-    """Parse a JSON body. A form on another site's page cannot send this content type."""
-    if request.mimetype != "application/json":
-        raise Problem("invalid_request", "Send application/json.")
-    try:
-        return kind.model_validate_json(request.get_data())
-    except ValidationError as error:
-        raise invalid(error) from error
 
 
 def _document(

@@ -5,7 +5,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from storage import keys
 from storage.connection import Storage
@@ -13,10 +13,10 @@ from storage.job import Job, Status
 from storage.problems import Problem
 from storage.records.job_filter import Cursor, JobFilter
 from storage.recovery import find
+from web import parsing
 from web.access.auth import count_read
 from web.access.caller import caller
 from web.documents import job_document, polite_pause_s
-from web.errors import invalid
 from web.services import connected
 from web.sql_timeout import within_timeout
 from web.threads import each
@@ -42,7 +42,7 @@ def listing() -> Response:
     """List the caller's jobs, newest first, in pages; or the current state of the jobs in `ids`."""
     if "ids" in request.args:
         return _by_ids()
-    query = _query()
+    query = parsing.query(Query)
     after_ms = int(query.created_after.timestamp() * 1000) if query.created_after else None
     wanted = JobFilter(query.status, query.batch_id, after_ms)
     records, tenant, after = connected().records, caller().tenant, _cursor(query.cursor)
@@ -89,15 +89,6 @@ def _recovered(storage: Storage, tenant: str, intact: bool, job_id: str, job: Jo
     if job and job.spec.tenant == tenant and (intact or job.status.final):
         return job
     return None if job and intact else find(storage.objects, storage.jobs, tenant, job_id)
-
-
-def _query() -> Query:
-    if len(list(request.args.items(multi=True))) != len(request.args):
-        raise Problem("invalid_request", "A parameter was sent twice.")
-    try:
-        return Query.model_validate(request.args.to_dict())
-    except ValidationError as error:
-        raise invalid(error) from error
 
 
 def _cursor(text: str | None) -> Cursor | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from storage import keys
 from storage.photos.photo import read_header
@@ -13,13 +13,13 @@ from storage.records.audit_event import Action
 from storage.records.review_cursor import Cursor
 from storage.training import decisions, reviews
 from storage.training.reviews import Review, Source, State, Subject
+from web import parsing
 from web.access.auditing import note
 from web.access.caller import caller
 from web.api.feedback import LONGEST_NOTE
 from web.api.records import DEFAULT_PAGE, LONGEST_PAGE
 from web.corrections import corrected_mask, read_with_mask
 from web.documents import timestamp
-from web.errors import invalid
 from web.rendering import renderings
 from web.rendering.work import OF_MASK, photo_bytes, rendering
 from web.services import connected
@@ -49,7 +49,7 @@ class Judgement(BaseModel):
 @blueprint.get("")
 def listing() -> Response:
     """List the reviews in a state, the highest priority first, in pages."""
-    query = _query()
+    query = parsing.query(Query)
     try:
         after = Cursor.parse(query.cursor) if query.cursor is not None else None
     except ValueError as error:
@@ -107,15 +107,6 @@ def decide(job_id: str) -> Response:
     )
     note(Action.REVIEW_ACCEPTED, job_id, found.tenant)
     return jsonify(_document(decided, subject))
-
-
-def _query() -> Query:
-    if len(list(request.args.items(multi=True))) != len(request.args):
-        raise Problem("invalid_request", "A parameter was sent twice.")
-    try:
-        return Query.model_validate(request.args.to_dict())
-    except ValidationError as error:
-        raise invalid(error) from error
 
 
 def _find(job_id: str) -> Review:

@@ -1,7 +1,7 @@
 """The page's cookie session, because <img> and EventSource cannot send `Authorization`."""
 
 from flask import Blueprint, Response, request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from storage.problems import Problem
 from web.access.auth import check_origin
@@ -15,7 +15,7 @@ from web.access.sessions import (
     end,
     give_csrf,
 )
-from web.errors import invalid
+from web.parsing import json_body
 from web.services import connected, rate_limits
 
 LONGEST_BODY = 4096
@@ -65,12 +65,4 @@ def remove() -> Response:
 def _key_in_body() -> str | None:
     """Return the key in the JSON body, None without a body. Raises Problem."""
     request.max_content_length = LONGEST_BODY
-    body = request.get_data()
-    if not body:
-        return None
-    if request.mimetype != "application/json":
-        raise Problem("invalid_request", "Send application/json.")
-    try:
-        return Entry.model_validate_json(body).key
-    except ValidationError as error:
-        raise invalid(error) from error
+    return json_body(Entry).key if request.get_data() else None

@@ -1,9 +1,9 @@
 """Runs, data sets and candidates of the learning loop. Requires the scope `admin`."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from storage.models import Alias
 from storage.problems import Problem
@@ -15,12 +15,10 @@ from storage.training.runs import CURVES, LOG, Kind, Run
 from web.access.auditing import note
 from web.access.caller import caller
 from web.documents import timestamp
-from web.errors import invalid
+from web.parsing import json_body
 from web.services import connected
 
 blueprint = Blueprint("training", __name__, url_prefix="/v1/training")
-
-T = TypeVar("T", bound=BaseModel)
 
 
 class Wanted(BaseModel):
@@ -44,7 +42,7 @@ def runs() -> Response:
 @blueprint.post("/runs")
 def submit() -> tuple[Response, int]:
     """Submit a run: rank the inbox, build a data set version, train a candidate, or let the gate judge one."""
-    wanted, storage = _body(Wanted), connected()
+    wanted, storage = json_body(Wanted, "unsupported_media_type"), connected()
     if wanted.teach and wanted.kind is not Kind.BUILD:
         raise Problem("invalid_request", "teach: only for the kind `build`.")
     then = submitting.TEACH if wanted.teach else ()
@@ -128,15 +126,6 @@ def _file(run_id: str, name: str) -> bytes:
 
 def _not_found(what: str) -> Any:
     raise Problem("not_found", f"There is no such {what}.")
-
-
-def _body(kind: type[T]) -> T:
-    if request.mimetype != "application/json":
-        raise Problem("unsupported_media_type", "Send application/json.")
-    try:
-        return kind.model_validate_json(request.get_data())
-    except ValidationError as error:
-        raise invalid(error) from error
 
 
 def _run(found: Run) -> dict[str, Any]:

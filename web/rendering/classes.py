@@ -1,7 +1,3 @@
-"""The classes of a mask, in the form of the job document."""
-
-from storage.photos.class_ids import Classes
-
-__all__ = ["UNTINTED", "Classes"]
+"""The class that renderings treat differently."""
 
 UNTINTED = "background"  # renderings do not tint the class of this name

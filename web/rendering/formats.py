@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from werkzeug.datastructures import MIMEAccept
 
+from storage.photos.class_ids import Classes
 from storage.problems import Problem
 from storage.settings import Settings
 from web.rendering import regions, renderings
-from web.rendering.classes import Classes
 
 
 @dataclass(frozen=True)

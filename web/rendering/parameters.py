@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from storage.photos.class_ids import Classes
 from storage.problems import Problem
-from web.rendering.classes import UNTINTED, Classes
+from web.rendering.classes import UNTINTED
 from web.rendering.formats import STORED, Choice, Format
 
 DEFAULT_ALPHA = 0.55

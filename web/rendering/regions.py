@@ -5,8 +5,8 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
+from storage.photos.class_ids import Classes
 from storage.problems import Problem
-from web.rendering.classes import Classes
 from web.rendering.renderings import encoded, looked_up, sureness
 
 MOST = 255

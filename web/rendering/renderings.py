@@ -10,12 +10,12 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
-from storage.photos.class_ids import served_ids
+from storage.photos.class_ids import Classes, served_ids
 from storage.photos.confidence import BACKGROUND, CONFIDENCE, read
 from storage.photos.photo import BAND, decode
 from storage.problems import Problem
 from storage.settings import Settings
-from web.rendering.classes import UNTINTED, Classes
+from web.rendering.classes import UNTINTED
 
 JPEG_QUALITY = 88
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from web.rendering.classes import Classes
+from storage.photos.class_ids import Classes
 from web.rendering.polygons import Ring, polygons
 
 MOST_CORNERS = 500_000  # of all classes: 7 MB of JSON and 2 s. The pets model's mask of the largest photo has 60,000
