@@ -54,15 +54,12 @@ def build(
 def list_(as_json: JsonOption = False) -> None:
     """List all versions of all data sets. A version is withdrawn if photos of it were erased."""
     with connected() as storage:
-        found = [storage.datasets.manifest(f"{name}/{number}")
-                 for name in storage.datasets.names() for number in storage.datasets.versions(name)]  # fmt: skip
-        withdrawn = {manifest.id: storage.datasets.erased(manifest) for manifest in found}
+        found = list(storage.datasets.listing())
     if as_json:
-        show_json([manifest.to_document(withdrawn[manifest.id]) for manifest in found])
+        show_json([manifest.to_document(erased) for manifest, erased in found])
         return
-    for manifest in found:
-        erased = len(withdrawn[manifest.id])
-        state = f"  withdrawn: {erased} photos were erased" if erased else ""
+    for manifest, erased in found:
+        state = f"  withdrawn: {len(erased)} photos were erased" if erased else ""
         say(f"{manifest.id:24} {len(manifest.items):6} photos, {len(manifest.corrections)} corrections{state}")
 
 

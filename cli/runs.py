@@ -25,7 +25,7 @@ app = typer.Typer(no_args_is_help=True, help="Runs of the learning loop: scores,
 def list_(as_json: JsonOption = False) -> None:
     """List all runs, the newest first."""
     with connected() as storage:
-        found = [run for run_id in reversed(storage.runs.ids()) if (run := storage.runs.find(run_id))]
+        found = list(storage.runs.newest_first())
     if as_json:
         show_json([document(run) for run in found])
         return

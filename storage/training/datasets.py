@@ -5,15 +5,15 @@
 {name}/items/{tenant}/{job_id}/{digest}.…     photos and masks of corrections, until the job is erased
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from storage import keys
+from storage.model_files import sha256 as sha256_of
 from storage.objects import DATASETS, MinioObjects
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -98,12 +98,6 @@ class Manifest:
     def corrections(self) -> list[Item]:
         return [item for item in self.items if item.job_id]
 
-    @property
-    def gate_digest(self) -> str:
-        """Equal for versions with the same locked gate set."""
-        photos = sorted(f"{item.photo_sha256} {item.mask_sha256}" for item in self.of(Split.GATE))
-        return hashlib.sha256("\n".join(photos).encode()).hexdigest()
-
     def to_document(self, erased: list[str]) -> dict[str, Any]:
         """The document for people. `erased`: the jobs whose photos were erased."""
         return {
@@ -143,6 +137,14 @@ class Datasets:
         keys_of = (listed.key for listed in self._objects.listing(DATASETS, keys.manifests(name)))
         return sorted(int(key.split("/")[-2]) for key in keys_of)
 
+    def listing(self) -> Iterator[tuple[Manifest, list[str]]]:
+        """All versions, each with the jobs whose photos were erased."""
+        for name in self.names():
+            manifests = [self.manifest(f"{name}/{number}") for number in self.versions(name)]
+            stored = self.stored_corrections(name)  # listed after them: a new version's photos are there
+            for manifest in manifests:
+                yield manifest, erased_jobs(manifest.corrections, stored)
+
     def manifest(self, dataset: str) -> Manifest:
         """The manifest of `name/number`, or of the newest version of `name`. Raises DatasetError if there is none."""
         name, number = self._named(dataset)
@@ -180,7 +182,7 @@ class Datasets:
         content = self._objects.get(DATASETS, key)
         if content is None:
             raise Erased(f"{key} was erased")
-        if hashlib.sha256(content).hexdigest() != sha256:
+        if sha256_of(content) != sha256:
             raise DatasetError(f"{key} is damaged: its sha256 differs from the manifest's")
         return content
 

@@ -127,6 +127,9 @@ class Runs:
             files.setdefault(run_id, set()).add(name)
         return {run_id: OUTCOME not in names for run_id, names in sorted(files.items()) if SPEC in names}
 
+    def newest_first(self) -> Iterator[Run]:
+        return (run for run_id in reversed(self.ids()) if (run := self.find(run_id)))
+
     def open(self) -> Iterator[Spec]:
         """The runs without an outcome, the oldest first."""
         for run_id in (run_id for run_id, is_open in self.ids().items() if is_open):

@@ -1,5 +1,6 @@
 """Runs, data sets and candidates of the learning loop. Requires the scope `admin`."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -11,7 +12,7 @@ from storage.records.audit_event import Action
 from storage.training import candidates, submitting
 from storage.training.candidates import Candidate
 from storage.training.datasets import DatasetError, Manifest
-from storage.training.runs import CURVES, LOG, Kind, Run
+from storage.training.runs import CURVES, LOG, Kind, Progress, Run
 from web.access.auditing import note
 from web.access.caller import caller
 from web.documents import timestamp
@@ -34,9 +35,7 @@ class Wanted(BaseModel):
 @blueprint.get("/runs")
 def runs() -> Response:
     """List all runs, the newest first."""
-    found = connected().runs
-    data = [run for run_id in reversed(found.ids()) if (run := found.find(run_id))]
-    return jsonify(object="list", data=[_run(run) for run in data])
+    return jsonify(object="list", data=[_run(found) for found in connected().runs.newest_first()])
 
 
 @blueprint.post("/runs")
@@ -51,7 +50,7 @@ def submit() -> tuple[Response, int]:
     except DatasetError as error:
         raise Problem("unknown_dataset", f"{error}.") from error
     note(Action.RUN_SUBMITTED, spec.id, spec.kind)
-    return jsonify(_run(_find(spec.id))), 202
+    return jsonify(_run(Run(spec, Progress(), outcome=None, canceled=False))), 202
 
 
 @blueprint.get("/runs/<run_id>")
@@ -69,7 +68,7 @@ def cancel(run_id: str) -> Response:
     connected().runs.cancel(run_id)
     connected().tickets.train()
     note(Action.RUN_CANCELED, run_id)
-    return jsonify(_run(_find(run_id)))
+    return jsonify(_run(replace(found, canceled=True)))
 
 
 @blueprint.get("/runs/<run_id>/log")
@@ -87,18 +86,18 @@ def curves(run_id: str) -> Response:
 @blueprint.get("/datasets")
 def datasets() -> Response:
     """List all versions of all data sets."""
-    found = connected().datasets
-    manifests = [found.manifest(f"{name}/{number}") for name in found.names() for number in found.versions(name)]
-    return jsonify(object="list", data=[_dataset(manifest) for manifest in manifests])
+    return jsonify(object="list", data=[_dataset(*found) for found in connected().datasets.listing()])
 
 
 @blueprint.get("/datasets/<name>/<number>")
 def dataset(name: str, number: str) -> Response:
     """Get a version: the number of photos in each split, and the corrections that it leaves out, with reasons."""
+    found = connected().datasets
     try:
-        return jsonify(_dataset(connected().datasets.manifest(f"{name}/{number}")))
+        manifest = found.manifest(f"{name}/{number}")
     except DatasetError as error:
         raise Problem("not_found", f"{error}.") from error
+    return jsonify(_dataset(manifest, found.erased(manifest)))
 
 
 @blueprint.get("/candidates")
@@ -120,8 +119,10 @@ def _find(run_id: str) -> Run:
 
 
 def _file(run_id: str, name: str) -> bytes:
-    found = _find(run_id)
-    return connected().runs.get(found.spec.id, name) or _not_found("file")
+    stored = connected().runs
+    if stored.spec(run_id) is None:
+        _not_found("run")
+    return stored.get(run_id, name) or _not_found("file")
 
 
 def _not_found(what: str) -> Any:
@@ -154,8 +155,8 @@ def _run(found: Run) -> dict[str, Any]:
     }
 
 
-def _dataset(manifest: Manifest) -> dict[str, Any]:
-    found = manifest.to_document(connected().datasets.erased(manifest))
+def _dataset(manifest: Manifest, erased: list[str]) -> dict[str, Any]:
+    found = manifest.to_document(erased)
     created = timestamp(found.pop("created_ms"))
     return {**found, "object": "dataset", "created_at": created}
 

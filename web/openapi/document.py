@@ -8,7 +8,7 @@ from werkzeug.routing import Rule
 
 from storage.problems import KINDS
 from web.access.sessions import CSRF_HEADER, SESSION_COOKIE
-from web.openapi import batches, jobs, learning, service, training
+from web.openapi import batches, jobs, reviews, service, training
 from web.openapi.headers import HEADERS
 from web.openapi.operation import Operations
 from web.openapi.rendering import method_of, rendered
@@ -18,8 +18,8 @@ OPERATIONS: Operations = {
     **jobs.OPERATIONS,
     **batches.OPERATIONS,
     **service.OPERATIONS,
+    **reviews.OPERATIONS,
     **training.OPERATIONS,
-    **learning.OPERATIONS,
 }
 
 INFO: Schema = {
@@ -64,7 +64,7 @@ def describe(app: Flask) -> Schema:
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": _paths(app),
         "components": {
-            "schemas": {**SCHEMAS, **training.SCHEMAS, **learning.SCHEMAS},
+            "schemas": {**SCHEMAS, **reviews.SCHEMAS, **training.SCHEMAS},
             "headers": HEADERS,
             "securitySchemes": SECURITY_SCHEMES,
         },

@@ -88,6 +88,8 @@ RESULT_CLASS = closed(
     optional=("regions",),
 )
 
+LABEL = closed({name: RESULT_CLASS["properties"][name] for name in ("id", "name", "color")})
+
 RESULT = closed(
     {
         "width": COUNT,
@@ -290,7 +292,7 @@ MODEL = closed(
         "name": TEXT,
         "version": TEXT,
         "aliases": listed(one_of(Alias)),
-        "labels": listed(closed({name: RESULT_CLASS["properties"][name] for name in ("id", "name", "color")})),
+        "labels": listed(LABEL),
         "input_size": COUNT,
         "files": {"type": "object", "additionalProperties": SHA256, "description": "File → its SHA-256."},
         "trained_on": TEXT,

@@ -1,12 +1,13 @@
-"""The operations of the review inbox."""
+"""The operations of the learning loop's runs, data sets and candidates."""
 
-from storage.feedback import Verdict
-from storage.training.reviews import Source, State
-from web.api.reviews import Judgement, Query
-from web.openapi.inputs import fields_of, flat, form, query_of
+from storage.training.datasets import Split
+from storage.training.runs import Kind, Status
+from web.api.training import Wanted
+from web.openapi.inputs import flat
 from web.openapi.operation import BINARY, JSON, Answer, Body, Operation, Operations
 from web.openapi.schemas import (
     COUNT,
+    LABEL,
     NUMBER,
     PATH,
     TEXT,
@@ -18,70 +19,123 @@ from web.openapi.schemas import (
     listed,
     or_null,
     ref,
-)
+)  # fmt: skip
 
-LABEL: Schema = closed({"id": COUNT, "name": TEXT, "color": listed(COUNT)})
-SUMMARY: Schema = {
-    "job_id": identifier("job"),
-    "object": exactly("review"),
-    "tenant": TEXT,
-    "state": {"type": "string", "enum": [state.value for state in State]},
-    "priority": {**NUMBER, "description": "0 to 1; 0 before the job is scored."},
-    "scores": or_null({"type": "object", "additionalProperties": or_null(NUMBER)}, "The parts of the priority."),
-    "model": {**TEXT, "description": "The version that made the mask."},
-    "verdict": or_null({"type": "string", "enum": [verdict.value for verdict in Verdict]}, "The sender's."),
-    "consented_at": or_null(TIME),
-    "decided_by": or_null(TEXT, "Tenant and key id, or the operator."),
-    "decided_at": or_null(TIME),
-    "note": TEXT,
-    "links": closed({"self": PATH, "photo": PATH, "mask": PATH, "decision": PATH}),
-}
-REVIEW: Schema = closed(
+ANYTHING: Schema = {"type": "object"}
+RUN: Schema = closed(
     {
-        **SUMMARY,
-        "consent_wording": or_null(TEXT),
-        "corrected": {"type": "boolean", "description": "Whether the sender's feedback has a corrected mask."},
-        "mask_source": or_null({"type": "string", "enum": [source.value for source in Source]}, "Of an accepted mask."),
-        "width": or_null(COUNT),
-        "height": or_null(COUNT),
+        "id": identifier("run"),
+        "object": exactly("run"),
+        "kind": {"type": "string", "enum": [kind.value for kind in Kind]},
+        "status": {"type": "string", "enum": [status.value for status in Status]},
+        "parameters": {**ANYTHING, "description": "The kind's parameters, including the version that the run makes."},
+        "created_by": TEXT,
+        "created_at": TIME,
+        "finished_at": or_null(TIME),
+        "progress": closed({"stage": TEXT, "done": COUNT, "total": COUNT, "figures": ANYTHING}),
+        "trainer": TEXT,
+        "cancel_requested": {"type": "boolean"},
+        "result": {
+            **ANYTHING,
+            "description": "What the run has made; `next`: the run that follows; `not_followed`: why none does.",
+        },
+        "reason": {**TEXT, "description": "Why the run did not succeed."},
+        "links": closed({"self": PATH, "cancel": PATH, "log": PATH, "curves": PATH}),
+    }
+)
+DATASET: Schema = closed(
+    {
+        "id": {**TEXT, "description": "Name and number: `pets/3`."},
+        "object": exactly("dataset"),
+        "parent": or_null(TEXT),
         "labels": listed(LABEL),
+        "photos": closed({split.value: COUNT for split in Split}),
+        "corrections": COUNT,
+        "left_out": listed(closed({"tenant": TEXT, "job_id": identifier("job"), "reason": TEXT})),
+        "withdrawn": {"type": "boolean", "description": "Photos of it were erased: no training starts on it."},
+        "erased": listed(identifier("job")),
+        "created_at": TIME,
+    }
+)
+CHECK: Schema = closed(
+    {
+        "name": TEXT,
+        "statistic": TEXT,
+        "required": TEXT,
+        "outcome": {"type": "string", "enum": ["passed", "failed", "undecided", "skipped"]},
+        "reason": TEXT,
+        "needs": or_null(COUNT, "About how many more photos would decide the check."),
+    }
+)
+CANDIDATE: Schema = closed(
+    {
+        "id": TEXT,
+        "object": exactly("candidate"),
+        "dataset": TEXT,
+        "start": {**TEXT, "description": "The version that was fine-tuned."},
+        "run": identifier("run"),
+        "published_at": TIME,
+        "metrics": ANYTHING,
+        "outcome": {"type": "string", "enum": ["passed", "failed", "undecided", "not judged"]},
+        "verdict": or_null(
+            closed(
+                {
+                    "candidate": TEXT,
+                    "stable": TEXT,
+                    "outcome": {"type": "string", "enum": ["passed", "failed", "undecided"]},
+                    "alpha": {**NUMBER, "description": "The part of the shared error rate that this candidate spent."},
+                    "power": listed(TEXT),
+                    "checks": listed(CHECK),
+                }
+            )
+        ),
     }
 )
 SCHEMAS: Schema = {
-    "Review": REVIEW,
-    "ReviewList": closed({"object": exactly("list"), "data": listed(closed(SUMMARY)), "next_cursor": or_null(TEXT)}),
+    "Run": RUN,
+    "RunList": closed({"object": exactly("list"), "data": listed(ref("Run"))}),
+    "Dataset": DATASET,
+    "DatasetList": closed({"object": exactly("list"), "data": listed(ref("Dataset"))}),
+    "Candidate": CANDIDATE,
+    "CandidateList": closed({"object": exactly("list"), "data": listed(ref("Candidate"))}),
 }
-ONE_REVIEW = ("not_found", "no_consent", "gone", "already_terminal")
 
 OPERATIONS: Operations = {
-    "reviews.listing": Operation(
+    "training.runs": Operation(tag="training", answers={200: Answer("All runs.", {JSON: ref("RunList")})}),
+    "training.submit": Operation(
         tag="training",
-        parameters=query_of(Query),
-        answers={
-            200: Answer("A page of reviews, which may lag by seconds.", {JSON: ref("ReviewList")}, optional=("Link",))
-        },
-        problems=("invalid_request",),
-    ),
-    "reviews.review": Operation(
-        tag="training", answers={200: Answer("The review.", {JSON: ref("Review")})}, problems=ONE_REVIEW
-    ),
-    "reviews.photo": Operation(
-        tag="training",
-        answers={200: Answer("The photo as JPEG.", {"image/jpeg": BINARY})},
-        problems=(*ONE_REVIEW, "image_decode_failed"),
-    ),
-    "reviews.mask": Operation(
-        tag="training", answers={200: Answer("The mask as PNG.", {"image/png": BINARY})}, problems=ONE_REVIEW
-    ),
-    "reviews.decide": Operation(
-        tag="training",
-        body=Body(
-            {
-                JSON: flat(Judgement),
-                "multipart/form-data": form({"mask": BINARY, **fields_of(Judgement)}, ("mask", "decision")),
-            }
+        body=Body({JSON: flat(Wanted)}),
+        answers={202: Answer("The run.", {JSON: ref("Run")})},
+        problems=(
+            "invalid_request", "payload_too_large", "unknown_dataset", "unknown_model", "unsupported_media_type",
         ),
-        answers={200: Answer("The review with the decision.", {JSON: ref("Review")})},
-        problems=("invalid_request", *ONE_REVIEW, "payload_too_large", "unsupported_media_type", "unprocessable_image"),
     ),
-}
+    "training.run": Operation(
+        tag="training", answers={200: Answer("The run.", {JSON: ref("Run")})}, problems=("not_found",)
+    ),
+    "training.cancel": Operation(
+        tag="training",
+        answers={200: Answer("The run, which ends soon.", {JSON: ref("Run")})},
+        problems=("not_found", "already_terminal"),
+    ),
+    "training.log": Operation(
+        tag="training", answers={200: Answer("The log.", {"text/plain": TEXT})}, problems=("not_found",)
+    ),
+    "training.curves": Operation(
+        tag="training", answers={200: Answer("The curves.", {"image/png": BINARY})}, problems=("not_found",)
+    ),
+    "training.datasets": Operation(
+        tag="training", answers={200: Answer("All versions.", {JSON: ref("DatasetList")})}
+    ),
+    "training.dataset": Operation(
+        tag="training", answers={200: Answer("The version.", {JSON: ref("Dataset")})}, problems=("not_found",)
+    ),
+    "training.listing": Operation(
+        tag="training", answers={200: Answer("All candidates.", {JSON: ref("CandidateList")})}
+    ),
+    "training.promote": Operation(
+        tag="training",
+        answers={200: Answer("The aliases now.", {JSON: ref("AliasesAnswer")})},
+        problems=("unknown_model", "gate_not_passed"),
+    ),
+}  # fmt: skip
