@@ -96,18 +96,15 @@ def list_(as_json: JsonOption = False) -> None:
 @candidates.command(epilog="Example: segue candidates show pets/4")
 def show(version: str) -> None:
     """Print the gate's verdict on a candidate, check by check."""
+    from learning.gate.verdict import Verdict
     from storage.training.candidates import find
 
     with connected() as storage:
         found = find(storage, version) or fail(f"{version} is not a candidate")
     if found.verdict is None:
         fail(f"the gate has not judged {version}: run `segue gate {version}`")
-    say(f"{version} against {found.verdict['stable']}: {found.outcome}")
-    for line in found.verdict["power"]:
+    for line in Verdict.from_dict(found.verdict).lines():
         say(line)
-    for check in found.verdict["checks"]:
-        needs = f" It needs about {check['needs']} more photos." if check["needs"] else ""
-        say(f"{check['outcome']:10} {check['name']}: {check['reason']}.{needs}")
 
 
 @candidates.command(epilog="Example: segue candidates promote pets/4")

@@ -158,13 +158,13 @@ def review(tenant: str, job_id: str, name: str) -> str:
     return f"{reviews_of(tenant, job_id)}{name}"
 
 
-RUNS = "runs/"  # prefix of all runs
-
-
 def reviewed(key: str) -> Owner | None:
     """Tenant and job id from `reviews_of` or a key below it; None for any other key."""
     found = _REVIEWS.fullmatch(key)
     return (found.group(1), found.group(2)) if found else None
+
+
+RUNS = "runs/"  # prefix of all runs
 
 
 def run(run_id: str, name: str = "") -> str:

@@ -146,8 +146,8 @@ class Models:
             self.point(Alias.STABLE, version)
         return version
 
-    def fetch(self, version: str, folder: Path, wanted: str) -> None:
-        """Download the version's card and, if the card lists it, the file `wanted` into `folder`.
+    def fetch(self, version: str, folder: Path, *wanted: str) -> None:
+        """Download the version's card and those of the files `wanted` that it lists into `folder`; by default all.
 
         A local file with the right digest is not downloaded again. Raises ModelGone if the registry
         does not have the version, ModelError if the file is missing or altered, or a required
@@ -155,10 +155,11 @@ class Models:
         """
         card = self._present(version)
         folder.mkdir(parents=True, exist_ok=True)
-        digest = card["files"].get(wanted)
-        here = (folder / wanted).read_bytes() if (folder / wanted).is_file() else b""
-        if digest and sha256(here) != digest:
-            write_whole(folder / wanted, self._file(version, wanted, digest))
+        for name in wanted or card["files"]:
+            digest = card["files"].get(name)
+            here = (folder / name).read_bytes() if (folder / name).is_file() else b""
+            if digest and sha256(here) != digest:
+                write_whole(folder / name, self._file(version, name, digest))
         write_whole(folder / CARD, json.dumps(card).encode())
 
     def sign(self, version: str, private_key: Path) -> None:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import learned
 import pytest
 import services
 import shapes
@@ -88,6 +89,14 @@ def emptied(connection: Storage) -> Storage:
         for listed in connection.objects.listing(bucket, ""):
             connection.objects.remove(bucket, listed.key)
     return connection
+
+
+@pytest.fixture
+def store(own_store: Storage) -> Storage:
+    """`own_store` with the shipped version as `stable`, and version 1 of the data set `pets`."""
+    own_store.models.publish(services.SHIPPED_MODEL)
+    learned.dataset(own_store)
+    return own_store
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pathlib import Path
 import learned
 import pytest
 import services
-from services import SHIPPED_MODEL
 
 from learning.gate.verdict import Outcome as Judged
 from storage import keys
@@ -22,14 +21,6 @@ from storage.training.runs import LOG, Kind, Outcome, Progress, Spec, Status
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 UNKNOWN = "run_" + "0" * 32
-
-
-@pytest.fixture
-def store(own_store: Storage) -> Storage:
-    """With the shipped version as `stable`, and version 1 of the data set `pets`."""
-    own_store.models.publish(SHIPPED_MODEL)
-    learned.dataset(own_store)
-    return own_store
 
 
 @pytest.fixture

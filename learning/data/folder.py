@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 
+from model.card import sha256
 from model.data import LABELS
 from model.labels import Label, save_labels
 from storage.connection import Storage
@@ -43,7 +43,7 @@ def _chunks(items: list[Item]) -> Iterable[list[Item]]:
 def _bring_one(storage: Storage, item: Item, folder: Path) -> None:
     photo, mask = folder / "images" / f"{item.name}.jpg", folder / "masks" / f"{item.name}.png"
     for path, key, digest in ((photo, item.photo, item.photo_sha256), (mask, item.mask, item.mask_sha256)):
-        if not path.is_file() or sha256(path.read_bytes()).hexdigest() != digest:
+        if not path.is_file() or sha256(path) != digest:
             write_whole(path, storage.datasets.get(key, digest))
 
 

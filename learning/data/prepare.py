@@ -1,12 +1,13 @@
 """Converts a photo and its mask to the form that data sets store."""
 
-import hashlib
 import io
 from dataclasses import dataclass
+from functools import cached_property
 
 from PIL import Image
 
 from model.data import thumbnail
+from storage.model_files import sha256
 
 SIDE = 256  # pixels of the shorter side; smaller photos keep their size
 QUALITY = 95
@@ -20,13 +21,13 @@ class Prepared:
     mask: bytes
     thumbnail: bytes
 
-    @property
+    @cached_property
     def photo_sha256(self) -> str:
-        return hashlib.sha256(self.photo).hexdigest()
+        return sha256(self.photo)
 
-    @property
+    @cached_property
     def mask_sha256(self) -> str:
-        return hashlib.sha256(self.mask).hexdigest()
+        return sha256(self.mask)
 
 
 def prepare(photo: Image.Image, mask: Image.Image) -> Prepared:

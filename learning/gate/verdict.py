@@ -48,7 +48,7 @@ class Check:
 
     def line(self) -> str:
         more = f" It needs about {self.needs} more photos." if self.needs else ""
-        return f"{self.outcome:9} {self.name}: {self.reason}.{more}"
+        return f"{self.outcome:10} {self.name}: {self.reason}.{more}"
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ class Verdict:
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> "Verdict":
-        """From the JSON of `to_dict`. Raises KeyError or TypeError if it is not one."""
+        """From the JSON of `to_dict` or of `public`. Raises KeyError or TypeError if it is not one."""
         checks = tuple(Check.from_dict(one) for one in entry["checks"])
         power = tuple(entry["power"])
-        return cls(entry["candidate"], entry["stable"], entry["alpha"], power, checks, entry["reported"])
+        return cls(entry["candidate"], entry["stable"], entry["alpha"], power, checks, entry.get("reported", {}))
 
     def lines(self) -> Iterator[str]:
         """The public part as text."""
@@ -111,6 +111,6 @@ class Verdict:
         yield from self.power
         for check in self.checks:
             yield check.line()
-            yield f"          {check.statistic}; required: {check.required}"
-            yield from (f"          {name}: {value}" for name, value in check.figures.items())
+            yield f"           {check.statistic}; required: {check.required}"
+            yield from (f"           {name}: {value}" for name, value in check.figures.items())
         yield from (f"reported, decides nothing: {name}: {value}" for name, value in self.reported.items())

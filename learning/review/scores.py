@@ -1,7 +1,7 @@
 """Scores reviews that have no current scores. Any number of processes may do so at once."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,13 @@ MOST_COMPARED = 200  # the latest scored reviews: rarity is relative to them
 log = logging.getLogger(__name__)
 
 
-def score_waiting(storage: Storage, folder: Path, at_most: int) -> int:
-    """Score up to `at_most` waiting reviews, the oldest first, and return how many.
+def score_waiting(
+    storage: Storage, folder: Path, at_most: int | None = None, tell: Callable[[int], None] = lambda _: None
+) -> int:
+    """Score up to `at_most` waiting reviews, by default all, the oldest first, and return how many.
 
     `folder`: for downloaded model versions. Scores reviews that have no scores, and those whose
-    consent is newer than their scores. Raises Unavailable.
+    consent is newer than their scores. `tell`: called after each with the number scored so far. Raises Unavailable.
     """
     scorer, scored = _Scorer(storage, folder), 0
     for owner in _unscored(storage):
@@ -40,6 +42,7 @@ def score_waiting(storage: Storage, folder: Path, at_most: int) -> int:
             break
         with storage.jobs.locks.alone(f"training:score:{owner[1]}", LOCKED_S) as chosen:
             scored += chosen and scorer.score(owner)
+        tell(scored)
     return scored
 
 

@@ -18,7 +18,7 @@ from learning.gate.ledger import Entry, Ledger
 from learning.gate.verdict import Verdict
 from learning.steps import Place, Step, whole
 from learning.watch import Watch
-from model.card import Card, sha256
+from model.card import CARD, Card, sha256
 from model.data import examples
 from storage import keys
 from storage.connection import Storage
@@ -45,14 +45,15 @@ def gate(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
     stable = storage.models.aliases(fresh=True)[Alias.STABLE]
     if stable == wanted.candidate:
         raise DatasetError(f"{stable} is stable: there is nothing to compare it with")
-    _check_origin(storage, candidate)
+    card = Card.load(candidate)
+    _check_origin(storage, card)
     stable_folder = _fetched(place, stable)
-    manifest = storage.datasets.manifest(wanted.dataset or _learned_from(candidate))
+    manifest = storage.datasets.manifest(wanted.dataset or _learned_from(card))
     if erased := storage.datasets.erased(manifest):
         raise DatasetError(withdrawn(manifest.id, len(erased)))
     data = bring(storage, manifest, place.folder / manifest.id.replace("/", "-"), Split, watch.beat)
     gate_set, held_out = (ledgers.digest(examples(data, split)) for split in (Split.GATE, Split.HELD_OUT))
-    subject = ledgers.Candidate(wanted.candidate, sha256(candidate / "card.json"), held_out, stable)
+    subject = ledgers.Candidate(wanted.candidate, sha256(candidate / CARD), held_out, stable)
     basis = sha256_of(f"{gate_set} {held_out} {stable}".encode()).hexdigest()
     verdict = _known(storage, wanted.candidate, basis)
     if verdict is None:
@@ -67,31 +68,26 @@ def gate(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:
 def _fetched(place: Place, version: str) -> Path:
     """The version's folder with all its files."""
     folder = place.folder / version
-    card = place.storage.models.card(version)
-    for name in card["files"] if card else ():
-        place.storage.models.fetch(version, folder, name)
-    if card is None:
-        raise DatasetError(f"{version} is not in the registry")
+    place.storage.models.fetch(version, folder)
     return folder
 
 
-def _check_origin(storage: Storage, candidate: Path) -> None:
+def _check_origin(storage: Storage, card: Card) -> None:
     """Raises DatasetError if the candidate fine-tunes a version that was never stable.
 
     Such a version may have been trained on the gate's photos: the candidate's own list does not show it.
     """
-    start = Card.load(candidate).training.get("start", "")
+    start = card.training.get("start", "")
     served = {entry["version"] for entry in storage.models.history()[Alias.STABLE]}
     if isinstance(start, str) and start and start not in served:
         raise DatasetError(f"it was fine-tuned from {start}, which has never been stable, so no gate knows its photos")
 
 
-def _learned_from(candidate: Path) -> str:
+def _learned_from(card: Card) -> str:
     """Raises DatasetError for a version that no run of the learning loop has made."""
-    card = json.loads((candidate / "card.json").read_text())
-    dataset = card["training"].get("dataset")
+    dataset = card.training.get("dataset")
     if not dataset:
-        raise DatasetError(f"the card of {card['name']}/{card['version']} names no data set: say which one to judge on")
+        raise DatasetError(f"the card of {card.id} names no data set: say which one to judge on")
     return str(dataset)
 
 

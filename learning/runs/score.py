@@ -7,7 +7,7 @@ from learning.steps import Place, Step, whole
 from learning.watch import Watch
 from storage.training.runs import Spec
 
-PAGE = 32
+REPORT_EVERY = 32
 
 
 def steps(place: Place, spec: Spec) -> list[Step]:
@@ -15,8 +15,10 @@ def steps(place: Place, spec: Spec) -> list[Step]:
 
 
 def score(place: Place, spec: Spec, watch: Watch) -> dict[str, Any]:  # noqa: ARG001 - the same for all kinds
-    scored = 0
-    while found := score_waiting(place.storage, place.folder, PAGE):
-        scored += found
-        watch.report("scoring", scored)
-    return {"scored": scored}
+    def tell(scored: int) -> None:
+        if scored % REPORT_EVERY == 0:
+            watch.report("scoring", scored)
+        else:
+            watch.beat()
+
+    return {"scored": score_waiting(place.storage, place.folder, tell=tell)}

@@ -15,15 +15,9 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> N
     """Erase the job's review, then its items in every data set.
 
     In this order no build copies the photo again, because a build reads the review after it has
-    written an item. Marks the job first (storage/queue/erasing.py).
+    written an item. The job must be marked already (storage/queue/erasing.py).
     """
-    jobs.erasing.mark(tenant, job_id)
     reviews.remove(objects, jobs, tenant, job_id)
-    erase_items(objects, tenant, job_id)
-
-
-def erase_items(objects: MinioObjects, tenant: str, job_id: str) -> None:
-    """Erase the job's items in every data set."""
     for listed in _items(objects, tenant, job_id):
         objects.remove(DATASETS, listed.key)
 
@@ -41,8 +35,7 @@ def complete(objects: MinioObjects, jobs: RedisJobs, after_ms: int = COMPLETED_A
     """
     owners = jobs.erasing.since(after_ms)
     for owner in owners:
-        reviews.remove(objects, jobs, *owner)
-        erase_items(objects, *owner)
+        erase(objects, jobs, *owner)
         jobs.erasing.unmark(*owner)
     return owners
 

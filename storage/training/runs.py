@@ -10,7 +10,7 @@ runs/{id}/…                 checkpoints, log and curves of a training
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -132,9 +132,10 @@ class Runs:
 
     def open(self) -> Iterator[Spec]:
         """The runs without an outcome, the oldest first."""
-        for run_id in (run_id for run_id, is_open in self.ids().items() if is_open):
-            if spec := self.spec(run_id):
-                yield spec
+        return self.specs(run_id for run_id, is_open in self.ids().items() if is_open)
+
+    def specs(self, run_ids: Iterable[str]) -> Iterator[Spec]:
+        return (spec for run_id in run_ids if (spec := self.spec(run_id)))
 
     def progress(self, run_id: str) -> Progress:
         content = self.get(run_id, PROGRESS)

@@ -1,16 +1,16 @@
 """The SQL database down under load: masks are not delayed, and afterwards no record is missing."""
 
 import shutil
-import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import offline
 import pytest
 import services
+from damage import sqlite_locked
 from scene import QUICK
 from services import Service
 from sqlalchemy import text
@@ -36,15 +36,6 @@ def postgres_killed(folder: Path, service: Service) -> Iterator[None]:
     (folder / "data" / "postmaster.pid").unlink(missing_ok=True)
     again = services.start_postgres(folder, service.port)
     service.process = again.process
-
-
-@contextmanager
-def sqlite_locked(path: Path) -> Iterator[None]:
-    """Hold the write lock, so that no other connection can write."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
-        yield
-        connection.execute("ROLLBACK")
 
 
 def work_for(stack: Stack, seconds: float) -> dict[str, float]:

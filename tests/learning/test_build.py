@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pictures
 import pytest
 import shapes
 import teaching
@@ -47,7 +48,7 @@ def accept(
 ) -> str:
     """Store an accepted review, as a reviewer's decision does. Returns its job id."""
     job_id = job_id or keys.new_job_id()
-    content = photo if isinstance(photo, bytes) else teaching.jpeg(photo)
+    content = photo if isinstance(photo, bytes) else pictures.encoded(photo, quality=92)
     buffer = io.BytesIO()
     mask.save(buffer, "PNG")
     labels = [{"id": index, "name": name, "color": [0, 0, 0]} for index, name in enumerate(names)]

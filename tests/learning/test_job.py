@@ -8,7 +8,6 @@ from pathlib import Path
 import learned
 import pytest
 import services
-from services import SHIPPED_MODEL
 
 from storage import keys
 from storage.connection import Storage
@@ -19,13 +18,6 @@ from storage.training.runs import Kind, Outcome, Spec, Status
 Job = Callable[[str], "subprocess.CompletedProcess[str]"]
 # Nothing here is needed to refuse a run.
 HEAVY = ("tensorflow", "keras", "sqlalchemy")
-
-
-@pytest.fixture
-def store(own_store: Storage) -> Storage:
-    own_store.models.publish(SHIPPED_MODEL)
-    learned.dataset(own_store)
-    return own_store
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import httpx
 import pytest
 import services
 import teaching
+from damage import sqlite_locked
 from pydantic import SecretStr
 from services import wait_until
 from stack import Stack
@@ -115,10 +115,7 @@ def test_a_candidate_that_learned_the_gates_photos_is_refused(school: Stack, tmp
     folder = tmp_path / "shapes" / "77"
     with closing(connect(school.settings())) as storage:
         manifest, stable = storage.datasets.manifest("shapes"), storage.models.aliases()["stable"]
-        card = storage.models.card(stable)
-        assert card
-        for name in card["files"]:
-            storage.models.fetch(stable, folder, name)
+        storage.models.fetch(stable, folder)
     photos = [{"name": item.name, "sha256": item.photo_sha256} for item in manifest.of(Split.GATE)]
     (folder / MANIFEST).write_text(json.dumps({"source": "outside", "photos": photos}))
     own = Card.load(folder)
@@ -198,12 +195,3 @@ def recorded(stack: Stack) -> set[str]:
     settings = stack.settings().replace(sql_url=SecretStr(f"sqlite:///{stack.var}/records.db"))
     with closing(connect(settings)) as storage:
         return storage.run_records.finished()
-
-
-@contextmanager
-def sqlite_locked(path: Path) -> Iterator[None]:
-    """Hold the write lock, so that no other connection can write."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
-        yield
-        connection.execute("ROLLBACK")

@@ -1,9 +1,7 @@
 """How a run ends and the next one follows."""
 
-import learned
 import pytest
 from callers import guarded, new_key
-from services import SHIPPED_MODEL
 
 from learning.steps import finish
 from storage import keys
@@ -18,13 +16,6 @@ RESULT = {"dataset": "pets/1", "corrections": 4}
 
 class Killed(BaseException):
     pass
-
-
-@pytest.fixture
-def store(own_store: Storage) -> Storage:
-    own_store.models.publish(SHIPPED_MODEL)
-    learned.dataset(own_store)
-    return own_store
 
 
 def kill(*_: object) -> None:

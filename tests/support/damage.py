@@ -2,8 +2,9 @@
 
 import os
 import signal
+import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -128,3 +129,12 @@ def reachable(stack: Stack) -> bool:
         return stack.http.get("/healthz").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@contextmanager
+def sqlite_locked(path: Path) -> Iterator[None]:
+    """Hold the write lock, so that no other connection can write."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.execute("ROLLBACK")

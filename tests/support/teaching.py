@@ -1,6 +1,5 @@
 """A running stack that learns: photos of a kind that its model gets wrong, and their corrections."""
 
-import io
 import json
 import subprocess
 import sys
@@ -11,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pictures
 import services
 import shapes
 from numpy.typing import NDArray
 from PIL import Image
 from stack import Stack
 
+from model.evaluation.scores import Scores
+
 TINT = np.array([1.0, 0.45, 0.3], np.float32)
 # What makes a training of the toy set short.
 ENTRIES = ("epochs=5", "epoch_photos=128", "batch_size=32", "learning_rate=2e-3", "evaluate_every=5")
 QUICK = tuple(part for entry in ENTRIES for part in ("--set", entry))
-JPEG = {"Content-Type": "image/jpeg"}
 
 
 def trains() -> bool:
@@ -32,33 +33,16 @@ def cast(seed: int) -> tuple[bytes, NDArray[np.uint8]]:
     """A picture of shapes as a red negative, in JPEG, and its mask: what is bright to the model is ground here."""
     photo, mask = shapes.picture(seed)
     negative = (255 - np.asarray(photo, np.float32)) * TINT
-    return jpeg(Image.fromarray(negative.astype(np.uint8))), np.asarray(mask)
-
-
-def jpeg(photo: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    photo.save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
-
-
-def png(ids: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(ids).save(buffer, "PNG")
-    return buffer.getvalue()
+    return pictures.encoded(Image.fromarray(negative.astype(np.uint8)), quality=92), np.asarray(mask)
 
 
 def mean_iou(stack: Stack, seeds: Iterable[int]) -> float:
     """Of the masks that the stack makes of cast photos, over both classes and all photos."""
     photos = [cast(seed) for seed in seeds]
     jobs = stack.all_finished(stack.submit_all([content for content, _ in photos]))
-    masks = [stack.mask(job) for job in jobs]
-    truths = [truth for _, truth in photos]
-    found = []
-    for index in range(len(shapes.LABELS)):
-        both = sum(int(((mask == index) & (truth == index)).sum()) for mask, truth in zip(masks, truths, strict=True))
-        either = sum(int(((mask == index) | (truth == index)).sum()) for mask, truth in zip(masks, truths, strict=True))
-        found.append(both / either)
-    return float(np.mean(found))
+    masks = (stack.mask(job) for job in jobs)
+    truths = (truth for _, truth in photos)
+    return Scores.of(zip(truths, masks, strict=True), len(shapes.LABELS)).mean_iou
 
 
 def corrected(stack: Stack, photos: list[tuple[bytes, NDArray[np.uint8]]]) -> list[str]:
@@ -68,7 +52,8 @@ def corrected(stack: Stack, photos: list[tuple[bytes, NDArray[np.uint8]]]) -> li
     def send(job: dict[str, Any], truth: NDArray[np.uint8]) -> str:
         answer = stack.http.post(
             f"/v1/jobs/{job['id']}/feedback",
-            data={"verdict": "corrected", "consent_training": "true"}, files={"mask": ("mask.png", png(truth))},
+            data={"verdict": "corrected", "consent_training": "true"},
+            files={"mask": ("mask.png", pictures.encoded(Image.fromarray(truth), "PNG"))},
         )  # fmt: skip
         assert answer.status_code in (200, 201), answer.text
         return str(job["id"])

@@ -9,7 +9,6 @@ import pytest
 from callers import bearer, guarded, new_key
 from described import held_to_description
 from flask.testing import FlaskClient
-from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
 from learning.gate.verdict import Outcome as Judged
@@ -27,14 +26,6 @@ from web.services import journal
 
 RUNS, DATASETS_PATH, CANDIDATES = "/v1/training/runs", "/v1/training/datasets", "/v1/training/candidates"
 UNKNOWN = "run_" + "0" * 32
-
-
-@pytest.fixture
-def store(own_store: Storage) -> Storage:
-    """With the shipped version as `stable`, and version 1 of the data set `pets`."""
-    own_store.models.publish(SHIPPED_MODEL)
-    learned.dataset(own_store)
-    return own_store
 
 
 @pytest.fixture

@@ -28,8 +28,9 @@ def learn(storage: Storage) -> None:
     with storage.jobs.locks.alone(LOCK, LOCKED_S) as chosen:  # else a slow call and the next could both start a round
         if chosen:
             is_open = storage.runs.ids()
-            if not any(is_open.values()) or all(spec.elsewhere for spec in storage.runs.open()):
-                _start_round(storage, list(is_open))  # a run of another machine may never begin
+            open_runs = storage.runs.specs(run_id for run_id, opened in is_open.items() if opened)
+            if all(spec.elsewhere for spec in open_runs):  # a run of another machine may never begin
+                _start_round(storage, list(is_open))
             elif not _tickets(storage):
                 storage.tickets.train()
             _record(storage, is_open)
