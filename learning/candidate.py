@@ -24,7 +24,7 @@ def recipe(wanted: TrainParameters, start: Path) -> Recipe:
     """The recipe, with network and weights of the version in the folder `start`. Raises ValueError in one line."""
     path = RECIPES / f"{Path(wanted.recipe).name}.toml"
     if not path.is_file():
-        raise ValueError(f"there is no recipe {wanted.recipe}")
+        raise ValueError(f"unknown recipe: {wanted.recipe}")
     card = Card.load(start)
     of_start = {"network": card.network, "size": card.input_size, "start": training.of_version(start).model_dump()}
     return Recipe.load(path, start, **{**of_start, **wanted.changes})

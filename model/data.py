@@ -158,7 +158,7 @@ def training_examples(root: Path) -> tuple[list[Example], list[tuple[str, str]]]
 
 
 def examples_if_listed(root: Path, split: str) -> list[Example]:
-    """As `examples`, but empty if there is no list."""
+    """As `examples`, but returns [] without a list."""
     try:
         return examples(root, split)
     except FileNotFoundError:

@@ -62,7 +62,7 @@ class Ledger:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any], gate: str) -> "Ledger":
-        """Raises LedgerError if this is the ledger of another gate set; KeyError or TypeError if it is no ledger."""
+        """Raises LedgerError if this is the ledger of another gate set; KeyError or TypeError if `found` is none."""
         if found["gate"] != gate:
             raise LedgerError("this ledger is of another gate set: import new gate photos as a new data set")
         return cls(gate, float(found["total"]), tuple(_entry(one) for one in found["entries"]))
