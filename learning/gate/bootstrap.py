@@ -7,6 +7,7 @@ linearised ratio (the infinitesimal jackknife, ibid. section 21).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -47,6 +48,7 @@ def blocks(rounds: int, numbers: int) -> Iterator[int]:
         yield min(size, rounds - start)
 
 
+@lru_cache(maxsize=1)  # two checks ask for the bounds of the same photos
 def bounds(pairs: Pairs, alpha: float, refusal: float) -> tuple[Bounds, list[Bounds]]:
     """Bounds of mean IoU and of each class: the lower one errs with probability `alpha`, the upper one with `refusal`.
 

@@ -14,7 +14,7 @@ Sides = tuple[Floats, Floats, Floats, Floats, Floats]
 OTHERS = "(small groups)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pairs:
     """`before`, `after`: int64[n,classes,classes], confusion[truth, prediction] in pixels; `names`: those of n photos.
 
