@@ -35,7 +35,7 @@ class Prometheus:
             f"--web.listen-address=127.0.0.1:{self._port}", "--log.level=warn",
         ]  # fmt: skip
         self.service = services.start(command, services.environment(), self._port, folder / "prometheus.log")
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
+        self._http, self._ports = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30), ports
 
     def __enter__(self) -> "Prometheus":
         return self
@@ -57,8 +57,14 @@ class Prometheus:
         return float(samples[0]["value"][1]) if samples else None
 
     def wait_for_scrapes(self) -> None:
-        """Return when every sample is younger than this call."""
-        now = time.time()
-        services.wait_until(
-            lambda: (self.value("min(timestamp(up) and up == 1)") or 0) > now, "a scrape of every target that is up"
-        )
+        """Return when Prometheus has scraped every port that listens now, after this call.
+
+        A slow machine misses a scrape now and then: that target is down until the next one, and its samples are gone.
+        """
+        now, listening = time.time(), {f"127.0.0.1:{port}" for port in self._ports if not services.is_free(port)}
+
+        def scraped() -> bool:
+            up = self.query(f"timestamp(up) > {now} and up == 1")
+            return listening <= {sample["metric"]["instance"] for sample in up}
+
+        services.wait_until(scraped, f"a scrape of {sorted(listening)}")

@@ -78,7 +78,7 @@ def free_ports(count: int) -> int:
     """
     while _BLOCKS:
         first = _BLOCKS.pop()
-        if _lock(first) and all(_is_free(first + i) and _is_free(first + i + 10000) for i in range(count)):
+        if _lock(first) and all(is_free(first + i) and is_free(first + i + 10000) for i in range(count)):
             return first
     raise RuntimeError("No free ports are left between 10000 and 22700")
 
@@ -95,7 +95,7 @@ def _lock(first: int) -> bool:
     return True
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))
@@ -128,7 +128,7 @@ def start(command: list[str], env: dict[str, str], port: int, log: Path, **how: 
     service = spawn(command, env, log, port, **how)
     process = service.process
     try:
-        wait_until(lambda: process.poll() is not None or not _is_free(port), f"{command[0]} on port {port}")
+        wait_until(lambda: process.poll() is not None or not is_free(port), f"{command[0]} on port {port}")
     except TimeoutError:
         service.stop()
         raise
