@@ -2,13 +2,14 @@
 
 import typer
 
-from cli import audit, data, keys, models, operator, review, runs, sessions, top, training
+from cli import audit, data, keys, models, operator, review, rollout, runs, sessions, top, training
 
 app = typer.Typer()
 app.add_typer(operator.app)
 app.add_typer(top.app)
 app.add_typer(audit.app)
 app.add_typer(models.app, name="models", rich_help_panel="Models")
+app.add_typer(rollout.app, name="rollout", rich_help_panel="Models")
 app.add_typer(review.app, name="review", rich_help_panel="Models")
 app.add_typer(training.app)
 app.add_typer(training.candidates, name="candidates", rich_help_panel="Models")

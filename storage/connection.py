@@ -15,6 +15,7 @@ from storage.queue.client import CountingRedis
 from storage.queue.jobs import RedisJobs
 from storage.queue.server_run import ServerRun
 from storage.queue.tickets import Tickets, celery_app
+from storage.rollouts.rollouts import Rollouts
 from storage.settings import Settings
 from storage.tls import redis_options
 
@@ -44,6 +45,7 @@ class Storage:
     jobs: RedisJobs
     batches: Batches
     models: Models
+    rollouts: Rollouts
     tickets: Tickets
 
     # Importing SQLAlchemy costs 20 MB and a third of a second. Workers never use it, so it is
@@ -133,4 +135,6 @@ def connect(settings: Settings, online: bool = False) -> Storage:
     client = CountingRedis(connection_pool=pool)
     objects, jobs = MinioObjects(settings, online), RedisJobs(client, settings, server_run)
     batches, models = Batches(objects, jobs), Models(objects, jobs.locks.alone, settings.model_public_key)
-    return Storage(settings, objects, jobs, batches, models, Tickets(celery_app(settings.redis_url, settings.redis_ca)))
+    rollouts = Rollouts(objects, jobs.locks.alone, models)
+    tickets = Tickets(celery_app(settings.redis_url, settings.redis_ca))
+    return Storage(settings, objects, jobs, batches, models, rollouts, tickets)

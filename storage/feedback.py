@@ -45,7 +45,7 @@ class Feedback:
 
 
 def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes | None) -> None:
-    """Store the mask, then the feedback, then queue the feedback for the SQL records.
+    """Store the mask, then the feedback, then queue the feedback for the SQL records. A running rollout counts it.
 
     With a consent, the job enters the review inbox.
     """
@@ -54,6 +54,8 @@ def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes |
     key = keys.feedback(given.tenant, given.job_id, given.id, "json")
     objects.put(FEEDBACK, key, json.dumps(asdict(given)).encode(), "application/json")
     jobs.outbox.note(key)
+    if given.verdict is not Verdict.GOOD:
+        jobs.judge(given.job_id)
     if given.consent_training:
         consent = Consent(given.id, given.verdict, given.model, given.mask_key, given.consent_wording, given.created_ms)
         reviews.store_consent(objects, jobs, given.tenant, given.job_id, consent)

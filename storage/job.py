@@ -175,6 +175,8 @@ class Job:
     micro_batch: int = 0
     again: int = 0  # 1: an earlier attempt may have stored a result, or may still store one
     isolated: int = 0  # 1: earlier attempts lost their leases, so it runs without other jobs in the process
+    shadow: int = 0  # 1: the claim asks the worker to compare the version with the canary on this photo
+    arm: str = ""  # "{rollout}:{step}:{arm}" if a rollout chose the version of the last claim
     token: str = ""  # of the current or last claim; also the micro-batch's id
     worker: str = ""
     lost: str = ""  # expired leases: "worker started_ms lost_ms;" for each
@@ -193,11 +195,21 @@ class Job:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> Job:
-        numbers = ("attempt", "started_ms", "finished_ms", "retained_until_ms", "micro_batch", "again", "isolated")
+        numbers = (
+            "attempt",
+            "started_ms",
+            "finished_ms",
+            "retained_until_ms",
+            "micro_batch",
+            "again",
+            "isolated",
+            "shadow",
+        )
         return cls(
             spec=Spec.from_fields(fields),
             status=Status(fields["status"]),
             revision=int(fields["revision"]),
+            arm=fields.get("arm", ""),
             token=fields.get("token", ""),
             worker=fields.get("worker", ""),
             lost=fields.get("lost", ""),

@@ -32,6 +32,7 @@ Owner = tuple[str, str]  # tenant, job or batch id
 
 _ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
 _RUN = re.compile(r"run_[0-9a-f]{32}")
+_ROLLOUT = re.compile(r"rol_[0-9a-f]{32}")
 _REVIEWS = re.compile(r"reviews/([^/]+)/(job_[0-9a-f]{32})/[^/]*")
 
 
@@ -61,6 +62,10 @@ def new_run_id() -> str:
     return f"run_{uuid_utils.uuid7().hex}"
 
 
+def new_rollout_id() -> str:
+    return f"rol_{uuid_utils.uuid7().hex}"
+
+
 def new_token() -> str:
     """The token of a claim; tokens sort by creation time."""
     return str(uuid_utils.uuid7().hex)
@@ -87,6 +92,10 @@ def is_batch_id(text: str) -> bool:
 
 def is_run_id(text: str) -> bool:
     return _RUN.fullmatch(text) is not None
+
+
+def is_rollout_id(text: str) -> bool:
+    return _ROLLOUT.fullmatch(text) is not None
 
 
 def _is_id(text: str) -> bool:
@@ -175,6 +184,13 @@ def verdict(candidate: str, name: str = "") -> str:
     return f"gates/{candidate}/{name}"
 
 
+ROLLOUTS = "rollouts/"  # prefix of the earlier rollouts
+
+
+def rollout_object(rollout_id: str) -> str:
+    return f"{ROLLOUTS}{rollout_id}.json"
+
+
 def following_run(run_id: str, kind: str) -> str:
     """The id of the run that follows `run_id`: always the same, so a repeated submission creates no second one."""
     return f"run_{run_id[4:16]}{hashlib.sha256(f'{run_id} {kind}'.encode()).hexdigest()[:20]}"
@@ -230,6 +246,10 @@ def lock(name: str) -> str:
 def training_lease(name: str) -> str:
     """`name`: a run's id, or the id and the name of a step."""
     return f"{PREFIX}training:{name}"
+
+
+def rollout(rollout_id: str) -> str:
+    return f"{PREFIX}rollout:{rollout_id}"
 
 
 def refusing(model: str) -> str:

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +49,20 @@ class AliasMoved(ModelError):
 
 
 @dataclass(frozen=True)
+class Canary:
+    """The version that gets a share of the jobs of `stable`, while a rollout runs.
+
+    A job is the canary's if the number in the last four hex digits of its id is less than `below`; one of stable's
+    jobs is shadowed if that in the four before them is less than `shadow`. `trial`: "{rollout}:{step}".
+    """
+
+    version: str
+    below: int
+    shadow: int
+    trial: str
+
+
+@dataclass(frozen=True)
 class Offer:
     """The models that a worker accepts in a claim.
 
@@ -57,16 +71,27 @@ class Offer:
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     refused: frozenset[str] = frozenset()
+    canary: Canary | None = None
 
     def version(self, requested: str) -> str:
         return self.aliases.get(requested, requested)
+
+    def resolve(self, requested: str, arm: str) -> tuple[str, str]:
+        """The name and the version that serve a claimed job. `arm`: that of its claim.
+
+        The canary is named by its version: that it serves jobs of `stable` says nothing about the alias.
+        """
+        if self.canary and arm == f"{self.canary.trial}:canary":
+            return self.canary.version, self.canary.version
+        return requested, self.version(requested)
 
     def names(self, version: str) -> set[str]:
         """The version and the aliases that point at it."""
         return {version, *(alias for alias, target in self.aliases.items() if target == version)}
 
     def to_json(self) -> str:
-        return json.dumps({"aliases": dict(self.aliases), "refused": dict.fromkeys(self.refused, True)})
+        offered: dict[str, Any] = {"aliases": dict(self.aliases), "refused": dict.fromkeys(self.refused, True)}
+        return json.dumps({**offered, "canary": asdict(self.canary)} if self.canary else offered)
 
 
 EVERYTHING = Offer()

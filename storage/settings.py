@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     learn_dataset: str = ""
     learn_after: int = Field(default=0, ge=0)
     learn_every_s: float = Field(default=0, ge=0)
+    rollout_s: float = Field(default=5, gt=0)
+    rollout_policy: Annotated[dict[str, Any], NoDecode, BeforeValidator(_parsed)] = {}
+    rollout_candidates: bool = False
     otel_exporter_otlp_endpoint: str = ""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     metrics_bind: str = "127.0.0.1"

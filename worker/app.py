@@ -19,7 +19,7 @@ from celery import Celery, signals
 from storage import monitoring
 from storage.connection import Storage, connect
 from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE, TRAINING_QUEUE
-from storage.queue.tickets import ADOPT, CLEAN, LEARN, RECONCILE, RECORD, SCRUB, SWEEP, celery_app
+from storage.queue.tickets import ADOPT, CLEAN, LEARN, RECONCILE, RECORD, REPLACE, SCRUB, SWEEP, celery_app
 from storage.roles.roles import Role
 from storage.settings import Settings
 from telemetry import logs, metrics
@@ -58,6 +58,7 @@ app.conf.update(
             ("clean", CLEAN, CONTROL_QUEUE, settings.clean_s),
             ("scrub", SCRUB, CONTROL_QUEUE, settings.scrub_s),
             ("learn", LEARN, CONTROL_QUEUE, settings.learn_s),
+            ("replace", REPLACE, CONTROL_QUEUE, settings.rollout_s),
             ("record", RECORD, RECORDS_QUEUE, settings.record_s),
         )
     },

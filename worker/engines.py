@@ -10,13 +10,14 @@ import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from model.engines import ENGINES, EngineName
 from model.segmenter import Segmenter
+from storage.connection import Storage
 from storage.model_files import ModelError
-from storage.models import Alias, ModelGone, Models, Offer
+from storage.models import Alias, Canary, ModelGone, Offer
 from storage.problems import Unavailable
+from storage.rollouts.rollout import State
 
 MOST_LOADED = 2  # the one that serves and the one that replaces it
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
@@ -38,8 +39,9 @@ class Refusal:
 
 
 class Engines:
-    def __init__(self, models: Models, cache: Path, engine: EngineName = "litert") -> None:
-        self._models, self._cache, self._engine = models, cache, engine
+    def __init__(self, storage: Storage, engine: EngineName = "litert") -> None:
+        self._models, self._rollouts, self._engine = storage.models, storage.rollouts, engine
+        self._cache = storage.settings.model_cache
         self._loader = ThreadPoolExecutor(1, "load")
         self._loaded: OrderedDict[str, Segmenter] = OrderedDict()  # the least recently used one first
         self._serving: dict[str, str] = {}  # requested name → the version that served it last
@@ -56,7 +58,7 @@ class Engines:
         # Jobs that pin a removed version are claimed and fail; jobs of an alias wait until it points elsewhere.
         versions = {version for version in self.refusals if not self.gone(version)}
         stuck = {alias for alias in Alias if aliases.get(alias) in {None, *self.refusals}}
-        return Offer(aliases, frozenset(versions | stuck))
+        return Offer(aliases, frozenset(versions | stuck), self._canary(aliases.get(Alias.STABLE)))
 
     def first(self) -> str | None:
         """The version to load before the first claim, or None if one is loaded. Raises Unavailable."""
@@ -102,6 +104,17 @@ class Engines:
         if last != target and last in self._loaded and not refused and not self._loading:
             self._start(target, keep=last)
         return last if last in self._loaded or refused else target
+
+    def _canary(self, stable: str | None) -> Canary | None:
+        """The canary's share, once this worker has loaded both versions. Until then, stable serves all its jobs."""
+        rollout = self._rollouts.current()
+        if not rollout or rollout.state is not State.RUNNING or stable != rollout.stable or stable not in self._loaded:
+            return None
+        if rollout.version in self._loaded:
+            return rollout.canary
+        if not self._loading and rollout.version not in self.refusals:
+            self._start(rollout.version, keep=stable)
+        return None
 
     def _start(self, version: str, keep: str = "") -> None:
         while len(self._loaded) >= MOST_LOADED:

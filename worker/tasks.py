@@ -14,11 +14,23 @@ from celery import Task, signals
 from storage import monitoring
 from storage.heap import return_large_blocks
 from storage.problems import Unavailable
-from storage.queue.tickets import ADOPT, BACKFILL, CLEAN, LEARN, RECONCILE, RECORD, SCRUB, SEGMENT_BATCH, SWEEP, TRAIN
+from storage.queue.tickets import (
+    ADOPT,
+    BACKFILL,
+    CLEAN,
+    LEARN,
+    RECONCILE,
+    RECORD,
+    REPLACE,
+    SCRUB,
+    SEGMENT_BATCH,
+    SWEEP,
+    TRAIN,
+)
 from storage.roles.roles import Role
 from telemetry import traces
 from worker.app import app, connection
-from worker.housekeeping import janitor, scrubber
+from worker.housekeeping import janitor, replacing, scrubber
 from worker.housekeeping import learning as learning_sweep
 from worker.housekeeping import sweeps as housekeeping
 
@@ -36,7 +48,7 @@ def _pipeline() -> Any:
     traces.start(storage.settings.otel_exporter_otlp_endpoint, "segue-worker")
     # The parent watches this process under the same name.
     worker = f"{socket.gethostname()}-{os.getppid()}"
-    engines = Engines(storage.models, storage.settings.model_cache, choose(storage.settings.engine))
+    engines = Engines(storage, choose(storage.settings.engine))
     return Pipeline(storage, engines, worker)
 
 
@@ -81,6 +93,11 @@ def record() -> None:
 @app.task(name=LEARN)
 def learn() -> None:
     _recording(lambda _: learning_sweep.learn(connection()))
+
+
+@app.task(name=REPLACE)
+def replace() -> None:
+    replacing.replace_gradually(connection())
 
 
 @app.task(name=TRAIN, acks_late=False)

@@ -70,7 +70,7 @@ def turn_of(settings: Settings, url: str) -> Turn:
     traces.use(recorder)
     client, sent, headers = create_app(settings).test_client(), photos(640, 480), {"Content-Type": "image/jpeg"}
     storage = connect(settings)
-    pipeline = Pipeline(storage, Engines(storage.models, settings.model_cache), "worker")
+    pipeline = Pipeline(storage, Engines(storage), "worker")
 
     def work(count: int) -> float:
         traces.use(recorder)

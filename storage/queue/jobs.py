@@ -144,6 +144,10 @@ class RedisJobs(JobReader):
         """
         return bool(self._run("retry", job_id, deadline_ms))
 
+    def judge(self, job_id: str) -> None:
+        """Note that a person has called the job's mask bad. A running rollout counts each job once."""
+        self._run("judge", job_id)
+
     def restore(self, spec: Spec, outcome: Outcome, result_key: str, finished_ms: int) -> bool:
         """Write the job hash of an ended job from its objects.
 

@@ -13,20 +13,21 @@ from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE, TRAINING_Q
 from storage.tls import redis_options
 
 SEGMENT_BATCH = "worker.segment_batch"
-SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB, LEARN = (
+SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB, LEARN, REPLACE = (
     "worker.sweep",
     "worker.reconcile",
     "worker.adopt",
     "worker.clean",
     "worker.scrub",
     "worker.learn",
+    "worker.replace",
 )
 RECORD, BACKFILL = "worker.record", "worker.backfill"
 TRAIN = "worker.train"
 # The tasks that each queue accepts; storage/queue/transport.py rejects other messages.
 TASKS = {
     SEGMENT_QUEUE: (SEGMENT_BATCH,),
-    CONTROL_QUEUE: (SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB, LEARN),
+    CONTROL_QUEUE: (SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB, LEARN, REPLACE),
     RECORDS_QUEUE: (RECORD, BACKFILL),
     TRAINING_QUEUE: (TRAIN,),
 }

@@ -18,6 +18,8 @@ class Action(StrEnum):
     MODEL_PUBLISHED = "model.published"
     MODEL_PROMOTED = "model.promoted"
     MODEL_ROLLED_BACK = "model.rolled_back"
+    ROLLOUT_STARTED = "rollout.started"
+    ROLLOUT_CHANGED = "rollout.changed"
     REVIEW_ACCEPTED = "review.accepted"  # for training
     REVIEW_REJECTED = "review.rejected"
     RUN_SUBMITTED = "run.submitted"

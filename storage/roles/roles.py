@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from storage.keys import CONTROL_QUEUE, EVENTS, PREFIX, RECORDS_QUEUE, SEGMENT_QUEUE, TRAINING_QUEUE
+from storage.keys import CONTROL_QUEUE, EVENTS, PREFIX, RECORDS_QUEUE, ROLLOUTS, SEGMENT_QUEUE, TRAINING_QUEUE
 from storage.models import ALIASES
 from storage.objects import BATCHES, DATASETS, FEEDBACK, MODELS, RENDERINGS, RESULTS, TRAINING, UPLOADS
+from storage.rollouts.rollouts import REGISTER
 
 
 class Role(StrEnum):
@@ -34,11 +35,13 @@ WRITE = ("s3:PutObject", "s3:AbortMultipartUpload")
 ALL = (*READ, *WRITE, "s3:DeleteObject")
 _JOBS = dict.fromkeys((UPLOADS, RESULTS, BATCHES, FEEDBACK, RENDERINGS), ALL)
 _LEARNING = dict.fromkeys((DATASETS, TRAINING), ALL)
+# Which version serves: the aliases, and the rollouts that move them.
+_SERVING = {MODELS: READ, **{f"{MODELS}/{key}": WRITE for key in (ALIASES, REGISTER, f"{ROLLOUTS}*")}}
 # Bucket, or bucket/key → allowed actions.
 OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
-    Role.WEB: {**_JOBS, **_LEARNING, MODELS: READ, f"{MODELS}/{ALIASES}": WRITE},
+    Role.WEB: {**_JOBS, **_LEARNING, **_SERVING},
     Role.WORKER: {UPLOADS: READ, RESULTS: ALL, MODELS: READ},
-    Role.HOUSEKEEPER: {**_JOBS, **_LEARNING, MODELS: READ},
+    Role.HOUSEKEEPER: {**_JOBS, **_LEARNING, **_SERVING},
     # It publishes candidates, but moves no alias: a candidate serves only after a person has promoted it.
     Role.TRAINER: {
         **_LEARNING,
@@ -74,7 +77,7 @@ EVERYTHING = "~* &* +@all"
 # Redis keys, without the prefix, that every role needs: each job passes through them.
 _LINE = (
     "job:*", "pending:*", "models:*", "turns:*", "turn", "leases:*", "open", "retained", "batch:*", "drainers",
-    "engines", "unrecorded", "usage:*", "counters",
+    "engines", "unrecorded", "usage:*", "counters", "rollout:*",
 )  # fmt: skip
 # Commands that act on keys are granted by type, since a role's key patterns limit them; all others
 # by name. `client` without its dangerous subcommands affects only the caller's own connection.
@@ -105,8 +108,8 @@ class Keys:
 KEYS: Mapping[Role, Keys] = {
     Role.WEB: Keys(
         writes=(
-            *_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:batch:*",
-            "lock:training:*", "training:erasing",
+            *_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:rollout",
+            "lock:batch:*", "lock:training:*", "training:erasing",
         ),
         reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*", "clock"),
         sends_to=(SEGMENT_QUEUE, TRAINING_QUEUE),

@@ -28,5 +28,5 @@ def web_without_workers(settings: Settings, tmp_path_factory: pytest.TempPathFac
 def work(connection: Storage) -> Callable[[], None]:
     """Return a function that processes all pending jobs."""
     connection.models.publish(SHIPPED_MODEL)
-    pipeline = Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker")
+    pipeline = Pipeline(connection, Engines(connection), "worker")
     return lambda: pipeline.run("drainer")

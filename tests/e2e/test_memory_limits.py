@@ -75,7 +75,7 @@ def job_with_mask(connection: Storage, content: bytes) -> str:
     connection.models.publish(SHIPPED_MODEL)
     client = create_app(connection.settings).test_client()
     job = client.post("/v1/jobs", data=content, content_type="image/jpeg").get_json()
-    pipeline = Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "here")
+    pipeline = Pipeline(connection, Engines(connection), "here")
     while any(connection.jobs.queue().pending.values()):
         pipeline.run("drainer")
     return f"/v1/jobs/{job['id']}"

@@ -55,7 +55,7 @@ def submit(app: Flask, traceparent: str = PARENT, content: bytes | None = None) 
 
 def work(connection: Storage) -> None:
     connection.models.publish(SHIPPED_MODEL)
-    Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker").run("drainer")
+    Pipeline(connection, Engines(connection), "worker").run("drainer")
 
 
 def by_name(exporter: InMemorySpanExporter, trace: str) -> dict[str, ReadableSpan]:

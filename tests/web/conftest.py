@@ -30,7 +30,7 @@ def client(app: Flask) -> FlaskClient:
 def work(connection: Storage) -> Callable[[], None]:
     """Return a function that processes all pending jobs."""
     connection.models.publish(SHIPPED_MODEL)
-    pipeline = Pipeline(connection, Engines(connection.models, connection.settings.model_cache), "worker")
+    pipeline = Pipeline(connection, Engines(connection), "worker")
     return lambda: pipeline.run("drainer")
 
 

@@ -60,7 +60,7 @@ class Scene:
         return str(self.submit(**how).headers["Location"])
 
     def work(self) -> None:
-        engines = Engines(self.storage.models, self.storage.settings.model_cache)
+        engines = Engines(self.storage)
         Pipeline(self.storage, engines, "worker").run("drainer")
 
     def finished(self) -> str:

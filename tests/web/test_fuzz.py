@@ -103,7 +103,7 @@ def web(behind: Storage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def pipeline(behind: Storage) -> Pipeline:
-    return Pipeline(behind, Engines(behind.models, behind.settings.model_cache), "worker")
+    return Pipeline(behind, Engines(behind), "worker")
 
 
 @pytest.fixture

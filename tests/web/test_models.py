@@ -36,7 +36,7 @@ def client(storage: Storage) -> FlaskClient:
 
 @pytest.fixture
 def work(storage: Storage) -> Callable[[], None]:
-    pipeline = Pipeline(storage, Engines(storage.models, storage.settings.model_cache), "worker")
+    pipeline = Pipeline(storage, Engines(storage), "worker")
     return lambda: pipeline.run("drainer")
 
 

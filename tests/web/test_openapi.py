@@ -50,7 +50,7 @@ def app(storage: Storage) -> Flask:
 
 @pytest.fixture
 def work(storage: Storage) -> Work:
-    pipeline = Pipeline(storage, Engines(storage.models, storage.settings.model_cache), "worker")
+    pipeline = Pipeline(storage, Engines(storage), "worker")
     return lambda: pipeline.run("drainer")
 
 

@@ -38,7 +38,7 @@ def storage(own_store: Storage, tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def engines(storage: Storage) -> Engines:
-    return Engines(storage.models, storage.settings.model_cache)
+    return Engines(storage)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_an_emptied_redis_is_rebuilt_once(empty_store: Storage) -> None:
     adopt_after_loss(empty_store)
     assert [status(empty_store, one.id) for one in made] == [Status.QUEUED] * 5
     empty_store.models.publish(SHIPPED_MODEL)
-    Pipeline(empty_store, Engines(empty_store.models, empty_store.settings.model_cache), "worker").run("drainer")
+    Pipeline(empty_store, Engines(empty_store), "worker").run("drainer")
     assert [status(empty_store, one.id) for one in made] == [Status.SUCCEEDED] * 5
     empty_store.jobs.client.flushall()
     adopt_after_loss(empty_store)
@@ -140,7 +140,7 @@ def test_work_continues_before_the_keys_of_ended_jobs_are_restored(
 def test_an_older_state_of_redis_is_corrected_before_any_claim(empty_store: Storage) -> None:
     """Jobs that had ended, or been accepted, cancelled or erased, are so again; none runs twice."""
     empty_store.models.publish(SHIPPED_MODEL)
-    pipeline = Pipeline(empty_store, Engines(empty_store.models, empty_store.settings.model_cache), "worker")
+    pipeline = Pipeline(empty_store, Engines(empty_store), "worker")
     ended, canceled, erased, waiting = [submit(empty_store, pictures.jpeg(seed=i), created_ms=i + 1) for i in range(4)]
     objects, jobs = empty_store.objects, empty_store.jobs
 

@@ -4,6 +4,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def published(connection: Storage) -> Storage:
 
 @pytest.fixture
 def engines(published: Storage) -> Engines:
-    return Engines(published.models, published.settings.model_cache)
+    return Engines(published)
 
 
 @pytest.fixture
@@ -219,14 +220,15 @@ def test_a_broken_encoding_fails_its_job_alone(
 
 
 def test_without_a_model_the_claim_is_released(connection: Storage, tmp_path: Path) -> None:
+    connection = replace(connection, settings=connection.settings.replace(model_cache=tmp_path))
     connection.objects.remove(MODELS, ALIASES)
     made = submit(connection)
-    Pipeline(connection, Engines(connection.models, tmp_path), "worker").run("drainer")
+    Pipeline(connection, Engines(connection), "worker").run("drainer")
     waiting = job(connection, made.id)
     assert waiting.status is Status.QUEUED
     assert connection.jobs.client.hget(keys.job(made.id), "losses") == "0"
     connection.models.publish(SHIPPED_MODEL)
-    Pipeline(connection, Engines(connection.models, tmp_path), "worker").run("drainer")
+    Pipeline(connection, Engines(connection), "worker").run("drainer")
     assert job(connection, made.id).status is Status.SUCCEEDED
 
 
@@ -264,7 +266,7 @@ def test_a_zombie_neither_wins_nor_leaves_its_mask(published: Storage, engines: 
     """The lease expires during the forward pass, and another worker finishes the job first."""
     made = submit(published)
     segmenter = loaded(engines)
-    real, other = segmenter.engine, Pipeline(published, Engines(published.models, published.settings.model_cache), "2")
+    real, other = segmenter.engine, Pipeline(published, Engines(published), "2")
 
     def lose_the_lease(_: NDArray[np.uint8]) -> bool:
         published.jobs.client.zadd(keys.leases(made.lane), {made.id: 1})
@@ -282,7 +284,7 @@ def test_a_zombie_neither_wins_nor_leaves_its_mask(published: Storage, engines: 
 def test_a_drainer_at_its_time_limit_sends_the_next_ticket(published: Storage) -> None:
     hurried = connect(published.settings.replace(ticket_s=0.001))
     made = [submit(published, pictures.jpeg(seed=i)) for i in range(20)]
-    Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker").run("drainer")
+    Pipeline(hurried, Engines(hurried), "worker").run("drainer")
     statuses = [job(published, one.id).status for one in made]
     assert statuses == [Status.SUCCEEDED] * 16 + [Status.QUEUED] * 4
     assert published.jobs.client.llen(SEGMENT_QUEUE) == 1
@@ -345,7 +347,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_a_hung_decode_loses_only_its_own_lease(published: Storage, hanging: threading.Event) -> None:
     hurried = connect(published.settings.replace(lease_s=1))
     made = [submit(hurried, pictures.jpeg(20, 13 if i == 2 else 20, i)) for i in range(12)]
-    pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")
+    pipeline = Pipeline(hurried, Engines(hurried), "worker")
     started = time.monotonic()
     pipeline.run("drainer")
     assert time.monotonic() - started < 30  # the decoder hangs for 60
@@ -413,7 +415,7 @@ def test_a_suspect_runs_while_its_process_holds_nothing_else(
 def test_a_hanging_store_is_an_outage_and_not_a_hung_photo(published: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     hurried = connect(published.settings.replace(lease_s=1))
     made = [submit(hurried, pictures.jpeg(seed=i)) for i in range(12)]
-    pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")
+    pipeline = Pipeline(hurried, Engines(hurried), "worker")
     awake, real = threading.Event(), hurried.objects.get_upload
 
     def asleep(spec: Spec) -> bytes | None:
@@ -438,7 +440,7 @@ def test_a_job_waiting_for_memory_behind_a_hung_decode_is_released(
     monkeypatch.setattr("worker.pipeline.preparing.MOST_HUNG_SHARE", 10)  # otherwise the process would exit
     hurried = connect(published.settings.replace(lease_s=1, picture_bytes=4000))
     made = [submit(hurried, pictures.jpeg(20, 13 if i == 0 else 20, i), created_ms=i + 1) for i in range(3)]
-    pipeline = Pipeline(hurried, Engines(hurried.models, hurried.settings.model_cache), "worker")
+    pipeline = Pipeline(hurried, Engines(hurried), "worker")
     pipeline.run("drainer")
     assert caplog.messages.count("decoder_hangs") == 1
     assert job(hurried, made[0].id).status is Status.RUNNING

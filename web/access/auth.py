@@ -25,7 +25,7 @@ PUBLIC = {
     "session.remove",
 }
 ADMIN = {"models"}  # blueprints whose changes affect every tenant
-ADMIN_READS = {"reviews", "training"}  # blueprints that show the data of every tenant
+ADMIN_READS = {"reviews", "rollouts", "training"}  # blueprints that show the data of every tenant
 ANY_SCOPE = {"sessions"}  # blueprints that any valid key may use, for its own sessions
 SAFE = {"GET", "HEAD", "OPTIONS"}
 OWN_SITE = {"same-origin", "none"}  # values of `Sec-Fetch-Site`; none: the user, not a page, made the request

@@ -8,7 +8,7 @@ from werkzeug.routing import Rule
 
 from storage.problems import KINDS
 from web.access.sessions import CSRF_HEADER, SESSION_COOKIE
-from web.openapi import batches, jobs, reviews, service, training
+from web.openapi import batches, jobs, reviews, rollouts, service, training
 from web.openapi.headers import HEADERS
 from web.openapi.operation import Operations
 from web.openapi.rendering import method_of, rendered
@@ -19,6 +19,7 @@ OPERATIONS: Operations = {
     **batches.OPERATIONS,
     **service.OPERATIONS,
     **reviews.OPERATIONS,
+    **rollouts.OPERATIONS,
     **training.OPERATIONS,
 }
 
@@ -33,7 +34,7 @@ INFO: Schema = {
 TAGS = {
     "jobs": "A job is one image, from its upload to its end.",
     "batches": "A batch is a set of jobs, such as a folder.",
-    "models": "Model versions and aliases.",
+    "models": "Model versions, aliases, and the gradual replacement of the stable version.",
     "training": "The learning loop: review inbox, runs, data sets, candidates. Requires the scope `admin`.",
     "session": "Cookie sessions for the web page.",
     "service": "The queue, usage, health, and this description.",
@@ -64,7 +65,7 @@ def describe(app: Flask) -> Schema:
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": _paths(app),
         "components": {
-            "schemas": {**SCHEMAS, **reviews.SCHEMAS, **training.SCHEMAS},
+            "schemas": {**SCHEMAS, **reviews.SCHEMAS, **rollouts.SCHEMAS, **training.SCHEMAS},
             "headers": HEADERS,
             "securitySchemes": SECURITY_SCHEMES,
         },

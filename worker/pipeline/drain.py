@@ -79,7 +79,7 @@ class Drain:
                 # Claim the next one now: its photos are fetched and decoded while the engine runs.
                 if not self._time_is_spent() and not current.isolated:
                     following = self._claim()
-                self._infer(current.segmenter, [item for item in current.items if item.pixels is not None])
+                self._run_engine(current)
                 self._extend(current)
             if previous:
                 self._finish(previous)
@@ -99,16 +99,17 @@ class Drain:
         if isolated and self._held:  # it must run when this process has no other jobs
             self._storage.jobs.release(token, [job.id for job in jobs])
             return None
-        requested = jobs[0].spec.model
-        version = offer.version(requested)
+        requested, version = offer.resolve(jobs[0].spec.model, jobs[0].arm)
         segmenter = self._engines.get(requested, version)
         if segmenter is None:
             self._defer(token, jobs, version)
             return None
         claimed = MicroBatch(token, segmenter, [Item(job) for job in jobs], claiming_at, time.monotonic(), isolated)
+        if offer.canary and not isolated and any(job.shadow for job in jobs):
+            claimed.shadow = self._engines.get(offer.canary.version, offer.canary.version)
         self._held.append(claimed)
         measuring.count_claim(len(jobs))
-        claimed.fetching = self._workplace.preparing.begin(segmenter, claimed.items)
+        claimed.fetching = self._workplace.preparing.begin(claimed)
         return claimed
 
     def _defer(self, token: str, jobs: Sequence[Job], version: str) -> None:
@@ -147,6 +148,12 @@ class Drain:
                 item.pixels = item.logits = None
                 item.problem = Problem("canceled", "It was cancelled while it was running.")
         current.items = [item for item, state in zip(current.items, states, strict=True) if state is not Lease.LOST]
+
+    def _run_engine(self, current: MicroBatch) -> None:
+        ready, started = [item for item in current.items if item.pixels is not None], time.monotonic()
+        self._infer(current.segmenter, ready)
+        if ready and all(item.logits is not None for item in current.items):
+            self._workplace.trials.compare(current, time.monotonic() - started)
 
     def _infer(self, segmenter: Segmenter, items: Sequence[Item]) -> None:
         """Run one forward pass.

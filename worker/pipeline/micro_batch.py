@@ -24,6 +24,7 @@ class Item:
 
     job: Job
     pixels: NDArray[np.uint8] | None = None  # [size,size,3]
+    shadow_pixels: NDArray[np.uint8] | None = None  # the canary's input, if the photo is shadowed
     logits: NDArray[np.float32] | None = None  # [size,size,classes]
     problem: Problem | None = None
     claimed_at: float = field(default_factory=time.monotonic)  # monotonic seconds
@@ -50,6 +51,8 @@ class MicroBatch:
 
     `claiming_at`, `claimed_at`: before and after the claim, in monotonic seconds.
 
+    `shadow`: the canary, if some of the photos are shadowed.
+
     `isolated`: this job runs without other jobs in the process, because earlier attempts at it crashed their workers.
     """
 
@@ -59,6 +62,7 @@ class MicroBatch:
     claiming_at: float
     claimed_at: float
     isolated: bool
+    shadow: Segmenter | None = None
     fetching: list[Future[None]] = field(default_factory=list)
     storing: list[Future[Finished]] = field(default_factory=list)
 

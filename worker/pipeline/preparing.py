@@ -3,10 +3,6 @@
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import numpy as np
-from numpy.typing import NDArray
-
-from model.segmenter import Segmenter
 from storage.connection import Storage
 from storage.photos.costs import decoding_bytes
 from storage.photos.photo import decode
@@ -48,8 +44,8 @@ class Preparing:
         held = sum(item.decoding_bytes for item, _ in self._abandoned)
         return too_many or held > MOST_HUNG_SHARE * self._memory.most_bytes
 
-    def begin(self, segmenter: Segmenter, items: list[Item]) -> list[Future[None]]:
-        return [self._threads.submit(self._prepare, segmenter, item) for item in items]
+    def begin(self, micro_batch: MicroBatch) -> list[Future[None]]:
+        return [self._threads.submit(self._prepare, micro_batch, item) for item in micro_batch.items]
 
     def abandon_late(self, micro_batch: MicroBatch) -> list[str]:
         """Remove the photos that are not decoded yet, and continue with new threads.
@@ -73,7 +69,7 @@ class Preparing:
         self._threads = ThreadPoolExecutor(FETCHERS, "fetch")
         return [item.job.id for item in waiting]
 
-    def _prepare(self, segmenter: Segmenter, item: Item) -> None:
+    def _prepare(self, micro_batch: MicroBatch, item: Item) -> None:
         """Fetch and decode one photo.
 
         Only this call holds the full-size frame, within the memory limit.
@@ -84,7 +80,7 @@ class Preparing:
             item.problem = Problem("storage_error", "The object store no longer has the upload.")
             return
         try:
-            self._decode(segmenter, item, content)
+            self._decode(micro_batch, item, content)
         except GivenUp:
             log.warning("decoding_given_up", extra=item.job.spec.log_fields)
         except Problem as problem:
@@ -93,19 +89,23 @@ class Preparing:
             log.exception("decoding_failed", extra=item.job.spec.log_fields)
             item.problem = Problem("internal", "The photo could not be prepared.")
 
-    def _decode(self, segmenter: Segmenter, item: Item, content: bytes) -> None:
+    def _decode(self, micro_batch: MicroBatch, item: Item, content: bytes) -> None:
         spec = item.job.spec
         cost = decoding_bytes(spec.format, spec.width, spec.height)
         with self._memory.reserved(cost, lambda: item.given_up):
             item.decoding_bytes = cost
             with item.timed("decode"):
-                item.pixels = self._to_input(segmenter, content)
+                self._to_input(micro_batch, item, content)
 
-    def _to_input(self, segmenter: Segmenter, content: bytes) -> NDArray[np.uint8]:
+    def _to_input(self, micro_batch: MicroBatch, item: Item, content: bytes) -> None:
         """Decode and scale a photo.
 
         A separate function, so that the photo is freed before its reservation is.
         """
+        segmenter, shadow = micro_batch.segmenter, micro_batch.shadow if item.job.shadow else None
         # Twice the network's input size is enough for scaling without aliasing.
-        _, photo = decode(content, self._storage.settings, at_least=2 * segmenter.card.input_size)
-        return segmenter.to_input(photo)
+        largest = max(one.card.input_size for one in (segmenter, shadow) if one)
+        _, photo = decode(content, self._storage.settings, at_least=2 * largest)
+        item.pixels = segmenter.to_input(photo)
+        if shadow:
+            item.shadow_pixels = shadow.to_input(photo)

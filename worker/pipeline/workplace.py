@@ -6,6 +6,7 @@ from worker.pipeline.engine_reports import EngineReports
 from worker.pipeline.memory import Memory
 from worker.pipeline.preparing import Preparing
 from worker.pipeline.storing import Storing
+from worker.pipeline.trials import Trials
 
 
 class Workplace:
@@ -19,4 +20,5 @@ class Workplace:
         memory = Memory(storage.settings.picture_bytes)
         self.preparing, self.storing = Preparing(storage, memory), Storing(storage, memory)
         self.reports = EngineReports(storage.jobs, engines, worker)
+        self.trials = Trials(storage)
         self.finished_at = 0.0  # when the last micro-batch was finished, in monotonic seconds

@@ -2,9 +2,11 @@
 -- token gets the same jobs again, so a lost reply orphans no job. A claim that finds nothing
 -- removes its drainer in the same call: a later submit sees no drainer and sends a ticket.
 -- ARGV: token, drainer, worker, micro_batch, max pixels, max bytes, lease_ms, drainer_ms,
---       the worker's models: {"aliases": {alias: version}, "refused": {alias or version: true}},
+--       the worker's models: {"aliases": {alias: version}, "refused": {alias or version: true},
+--       "canary": {"version", "below", "trial", "shadow"} while a rollout runs},
 --       run id of this Redis
--- Returns {job hash, …}, each as a flat list of fields and values
+-- Returns {job hash, …}, each as a flat list of fields and values, with `shadow` if the canary is to
+-- segment the photo too
 local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
 local micro_batch, max_pixels, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_ms, drainer_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -19,24 +21,47 @@ end
 
 local ids, version, pixels, bytes, most = {}, nil, 0, 0, micro_batch
 
-local function resolved(model) return offer.aliases[model] or model end
+-- During a rollout, the last digits of the id decide which version a job of `stable` gets. So another
+-- attempt gets the same version, as long as the share does not change.
+local function is_canary(id) return tonumber(string.sub(id, -4), 16) < offer.canary.below end
 
-local function usable(model)
-  local mine = resolved(model)
+-- Other digits choose some of stable's jobs for the canary too, unless people wait.
+local function is_shadowed(id)
+  local chosen = tonumber(string.sub(id, -8, -5), 16) < offer.canary.shadow
+  return chosen and redis.call('EXISTS', P .. 'pending:interactive') == 0
+end
+
+local function arms(model) return offer.canary and model == 'stable' end
+
+local function resolved(id, model)
+  if arms(model) and is_canary(id) then return offer.canary.version end
+  return offer.aliases[model] or model
+end
+
+local function usable(id, model)
+  local mine = resolved(id, model)
   return not (offer.refused[model] or offer.refused[mine]) and (not version or mine == version)
+end
+
+-- The oldest job of a queue that this worker can take into this micro-batch: id, creation time. During a rollout
+-- the jobs of both versions wait in one queue, and those of the other version are skipped.
+local function first_usable(queue, model)
+  local rows = redis.call('ZRANGE', queue, 0, arms(model) and 4 * micro_batch or 0, 'WITHSCORES')
+  for i = 1, #rows, 2 do
+    if usable(rows[i], model) then return rows[i], tonumber(rows[i + 1]) end
+  end
+  return nil, nil, not rows[1]
 end
 
 -- The party's oldest job that this worker can take into this micro-batch: id, model
 local function oldest(lane, party)
   local id, model, since
   for _, asked in ipairs(redis.call('SMEMBERS', models(lane, party))) do
-    if usable(asked) then
-      local head = redis.call('ZRANGE', queue_key(lane, party, asked), 0, 0, 'WITHSCORES')
-      if not head[1] then
-        redis.call('SREM', models(lane, party), asked) -- its queue was deleted
-      elseif not since or tonumber(head[2]) < since then
-        id, model, since = head[1], asked, tonumber(head[2])
-      end
+    local found, created, empty = first_usable(queue_key(lane, party, asked), asked)
+    if empty then
+      redis.call('SREM', models(lane, party), asked) -- its queue was deleted
+    elseif found and (not since or created < since) then
+      id, model, since = found, asked, created
     end
   end
   return id, model
@@ -44,7 +69,7 @@ end
 
 -- 'taken', 'full' (the micro-batch ends here) or 'gone'
 local function take(id, lane, party, model)
-  local j = read(id, 'status', 'pixels', 'bytes', 'losses', 'deadline_ms')
+  local j = read(id, 'status', 'pixels', 'bytes', 'losses', 'deadline_ms', 'arm')
   if j.status ~= 'queued' or tonumber(j.deadline_ms) <= NOW then
     remove_from_pending(id, lane, party, model) -- stale, or past its deadline: the sweeper finds it in segue:open
     return 'gone'
@@ -52,9 +77,10 @@ local function take(id, lane, party, model)
   local limit = math.min(most, most_companions(tonumber(j.losses)))
   local fits = pixels + j.pixels <= max_pixels and bytes + j.bytes <= max_bytes and #ids < limit
   if #ids > 0 and not fits then return 'full' end
-  version, pixels, bytes, most = resolved(model), pixels + j.pixels, bytes + j.bytes, limit
+  version, pixels, bytes, most = resolved(id, model), pixels + j.pixels, bytes + j.bytes, limit
   remove_from_pending(id, lane, party, model)
-  table.insert(ids, { id = id, lane = lane, isolated = tonumber(j.losses) >= ISOLATED_FROM and '1' or '0' })
+  local arm = arms(model) and offer.canary.trial .. (is_canary(id) and ':canary' or ':stable') or j.arm and ''
+  table.insert(ids, { id = id, lane = lane, arm = arm, isolated = tonumber(j.losses) >= ISOLATED_FROM and '1' or '0' })
   return 'taken'
 end
 
@@ -93,6 +119,7 @@ if #ids == 0 and redis.call('GET', P .. 'epoch') == ARGV[10] then
   for _, entry in ipairs(ids) do
     lease(entry.id, entry.lane, token, lease_ms,
       'started_ms', NOW, 'worker', worker, 'micro_batch', #ids, 'isolated', entry.isolated)
+    if entry.arm then redis.call('HSET', job_key(entry.id), 'arm', entry.arm) end
     redis.call('RPUSH', claimed, entry.id)
   end
   redis.call('PEXPIRE', claimed, lease_ms)
@@ -106,5 +133,11 @@ else
   redis.call('ZADD', P .. 'drainers', NOW + drainer_ms, drainer)
 end
 local records = {}
-for i, entry in ipairs(ids) do records[i] = redis.call('HGETALL', job_key(entry.id)) end
+for i, entry in ipairs(ids) do
+  records[i] = redis.call('HGETALL', job_key(entry.id))
+  if entry.arm and entry.arm ~= '' and not is_canary(entry.id) and is_shadowed(entry.id) then
+    table.insert(records[i], 'shadow')
+    table.insert(records[i], '1')
+  end
+end
 return records

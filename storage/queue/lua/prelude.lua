@@ -32,6 +32,7 @@
 --   segue:usage:{party}             hash    the party's stored jobs, and the bytes of their uploads
 --   segue:rejected                  hash    queue → how many foreign messages were rejected
 --   segue:counters                  hash    how often each transition happened (storage/queue/counters.py)
+--   segue:rollout:{id}              hash    what a rollout has counted (storage/rollouts/counts.py)
 --   segue:training:erasing          zset    tenant/id of jobs whose training copies are being erased, by time
 --   segue:functions                 zset    versions of this library, by the time of their last load
 --   segue:batch:{id}                hash    name, options, closed, canceled
@@ -88,9 +89,26 @@ local function failure_code(id)
   return type(problem) == 'table' and tostring(problem.code) or 'unknown'
 end
 
+local ROLLOUT_S = 30 * 24 * 3600
+-- Other failures have their cause in the photo or in the object store, not in the model version.
+local MODEL_FAULTS = { internal = true, poisoned = true }
+
+-- Counts an event of a job that a rollout has given to one of its arms ("{rollout}:{step}:{arm}").
+local function count_in_rollout(id, name)
+  local rollout, step, arm = string.match(redis.call('HGET', job_key(id), 'arm') or '', '^(.+):(%d+):(%a+)$')
+  if not rollout then return end
+  local key = P .. 'rollout:' .. rollout
+  redis.call('HSETNX', key, 'generation', NOW)
+  redis.call('HINCRBY', key, step .. ':' .. arm .. '.' .. name, 1)
+  redis.call('EXPIRE', key, ROLLOUT_S)
+end
+
 local function count_ending(id, status)
   count('ended:' .. status)
-  if status == 'failed' then count('failed:' .. failure_code(id)) end
+  local code = status == 'failed' and failure_code(id)
+  if code then count('failed:' .. code) end
+  if status == 'succeeded' or MODEL_FAULTS[code] then count_in_rollout(id, 'ended') end
+  if MODEL_FAULTS[code] then count_in_rollout(id, 'failed') end
 end
 
 -- Every change of a status calls this, so a batch's counts agree with its job hashes.

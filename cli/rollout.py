@@ -1,0 +1,176 @@
+"""Gradual replacement of the stable model version."""
+
+import math
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.server import audit, connected, operated, shell_user
+from segue_client.commands.output import JsonOption, fail, say, show_json
+
+if TYPE_CHECKING:
+    from storage.rollouts.rollout import Rollout
+
+WATCH_S = 2.0
+
+WhyOption = Annotated[str, typer.Option("--why", help="The reason, for the record.")]
+PardonOption = Annotated[bool, typer.Option("--pardon", help="Even if the version was rolled back before.")]
+ChangesOption = Annotated[
+    list[str], typer.Option("--set", metavar="ENTRY=VALUE", help="Replace an entry of ROLLOUT_POLICY; repeatable.")
+]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Show it again every two seconds until it has ended.")]
+
+app = typer.Typer(no_args_is_help=True, help="Replace the stable version gradually, as the evidence allows.")
+
+
+@app.command(epilog='Example: segue rollout start pets/4 --set "steps=[0.05,0.5]" --set step_s=60')
+def start(version: str, changes: ChangesOption = [], pardon: PardonOption = False) -> None:  # noqa: B006
+    """Give a version a small share of the jobs, then more with each step, then all.
+
+    The housekeeper takes each step, or rolls back, when the evidence suffices.
+    """
+    from storage.problems import Problem
+    from storage.records.audit_event import Action
+    from storage.rollouts.policies import policy_of
+
+    try:
+        given = {name: value for change in changes for name, value in tomllib.loads(change).items()}
+    except tomllib.TOMLDecodeError as error:
+        raise typer.BadParameter(f"--set: {error}") from error
+    with connected() as storage:
+        try:
+            policy = policy_of(storage.settings, given)
+            rollout = storage.rollouts.start(version, policy, shell_user(), pardon)
+        except Problem as problem:
+            fail(problem.detail)
+        audit(storage, operated(Action.ROLLOUT_STARTED, version, rollout.id))
+    say(f"{rollout.id}: {version} gets {rollout.step.share:.3g} of the jobs of {rollout.stable}")
+
+
+@app.command(epilog="Example: segue rollout status --watch")
+def status(
+    rollout: Annotated[str, typer.Argument(help="Id of an earlier rollout.")] = "",
+    watch: WatchOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the current or last rollout: its steps, the evidence, what is missing and how long that will take."""
+    while True:
+        with connected() as storage:
+            found = storage.rollouts.find(rollout) if rollout else storage.rollouts.register().current
+        if found is None:
+            fail(f"unknown rollout: {rollout}" if rollout else "there has been no rollout")
+        show_json(document(found)) if as_json else _print(found)
+        if not watch or found.state.final:
+            return
+        time.sleep(WATCH_S)
+
+
+@app.command("list", epilog="Example: segue rollout list")
+def list_(as_json: JsonOption = False) -> None:
+    """List all rollouts, the newest first, and the condemned versions."""
+    with connected() as storage:
+        found, condemned = storage.rollouts.newest_first(), storage.rollouts.register().condemned
+    if as_json:
+        documents = [document(rollout) for rollout in found]
+        show_json({"rollouts": documents, "condemned": {name: asdict(why) for name, why in condemned.items()}})
+        return
+    for rollout in found:
+        say(f"{rollout.id}  {rollout.version:16} {rollout.state:12} {rollout.reason}")
+    for version, why in condemned.items():
+        say(f"condemned: {version}: {why.reason}")
+
+
+@app.command(epilog='Example: segue rollout pause --why "we look into a complaint"')
+def pause(why: WhyOption = "") -> None:
+    """Take the canary's share away until `segue rollout resume`."""
+    _change(lambda rollout, _: rollout.paused(why), why)
+
+
+@app.command(epilog="Example: segue rollout resume")
+def resume() -> None:
+    """Give the canary its share again."""
+    _change(lambda rollout, now_ms: rollout.resumed(now_ms), "")
+
+
+@app.command(epilog="Example: segue rollout promote")
+def promote(why: WhyOption = "a person's decision") -> None:
+    """Make the canary stable at once, without waiting for evidence."""
+    _change(lambda rollout, now_ms: rollout.promoted(why, now_ms), why)
+
+
+@app.command(epilog="Example: segue rollout abort")
+def abort(why: WhyOption = "a person's decision") -> None:
+    """End the rollout. Stable serves all jobs again; the version is not condemned."""
+    _change(lambda rollout, now_ms: rollout.aborted(why, now_ms), why)
+
+
+def _change(transition: "Callable[[Rollout, int], Rollout]", why: str) -> None:
+    from storage import clock
+    from storage.models import AliasMoved
+    from storage.problems import Problem
+    from storage.records.audit_event import Action
+
+    with connected() as storage:
+        try:
+            changed = storage.rollouts.change(lambda rollout: transition(rollout, clock.now_ms()))
+        except (Problem, AliasMoved) as error:
+            fail(error.detail if isinstance(error, Problem) else str(error))
+        audit(storage, operated(Action.ROLLOUT_CHANGED, changed.id, f"{changed.state} {why}".strip()))
+    say(f"{changed.id}: {changed.version} is {changed.state}")
+
+
+def document(rollout: "Rollout") -> dict[str, Any]:
+    """The rollout and its evidence, as JSON."""
+    decision = _decision(rollout)
+    return {**asdict(rollout), "decision": asdict(decision)}
+
+
+def _decision(rollout: "Rollout") -> Any:
+    from storage import clock
+    from storage.rollouts.deciding import decide
+
+    return decide(rollout, rollout.ended_ms or clock.now_ms())
+
+
+def _print(rollout: "Rollout") -> None:
+    for line in (*_steps(rollout), *_evidence(rollout)):
+        say(line)
+
+
+def _steps(rollout: "Rollout") -> Iterator[str]:
+    from storage.rollouts import counts
+    from storage.rollouts.rollout import Arm
+
+    yield f"{rollout.id}  {rollout.stable} → {rollout.version}  {rollout.state}  {rollout.reason}".rstrip()
+    for step in rollout.steps:
+        canary, stable = (step.count(counts.ended(arm)) for arm in (Arm.CANARY, Arm.STABLE))
+        failed = step.count(counts.failed(Arm.CANARY))
+        yield f"  {100 * step.share:5.1f} %  {canary} jobs of the canary, {failed} of them failed; {stable} of stable"
+
+
+def _evidence(rollout: "Rollout") -> Iterator[str]:
+    """Each check's counts, its evidence for and against the canary, and what is missing."""
+    decision, policy = _decision(rollout), rollout.policy
+    yield "  check      against      of   allowed  evidence against  within limit  missing"
+    for finding in decision.findings:
+        within = "-" if finding.within is None else f"{math.exp(finding.within):.3g}"
+        missing = "never at this rate" if finding.more is None else f"{finding.more}{_in(finding.more_s)}"
+        yield (
+            f"  {finding.check:10} {finding.hits:7} {finding.events:7}  {100 * finding.allowed:6.1f} %"
+            f"  {math.exp(finding.against):16.3g}  {within:>12}  {missing if finding.more != 0 else ''}"
+        ).rstrip()
+    yield (
+        f"  rolled back at {1 / policy.false_rollbacks:.0f}: now {math.exp(decision.against):.3g}; "
+        f"advances when each limit has {1 / policy.false_advances:.0f}"
+    )
+    if not rollout.state.final:
+        wait = "unknown" if decision.wait_s is None else f"{decision.wait_s:.0f} s at this rate"
+        yield f"  next step: {100 * rollout.next_share:.3g} % in {wait}"
+
+
+def _in(seconds: float | None) -> str:
+    return "" if seconds is None else f" ({seconds:.0f} s)"

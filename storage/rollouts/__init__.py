@@ -1,0 +1,1 @@
+"""Gradual replacement of the stable model version: state, counts, evidence and decisions."""

@@ -1,0 +1,149 @@
+"""Decides on the next step of a rollout from its counts alone: back, forward, or wait."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from storage.rollouts import counts
+from storage.rollouts.evidence import Tally, log_average, log_evidence, missing
+from storage.rollouts.rollout import BUCKETS, Arm, Rollout, Step
+
+MOST_HARM = 0.5  # no step allows more failures
+
+
+class Check(StrEnum):
+    """FAILURES: jobs that failed. VERDICTS: masks that people called bad. SPEED: time of a micro-batch.
+    MASKS: photos on which the masks of the two versions differ.
+    """
+
+    FAILURES = "failures"
+    VERDICTS = "verdicts"
+    SPEED = "speed"
+    MASKS = "masks"
+
+
+class Action(StrEnum):
+    ROLL_BACK = "roll back"
+    ADVANCE = "advance"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check has found so far. Evidence as a natural logarithm.
+
+    `against`: evidence that the canary is worse than allowed. `within`: evidence that it is not; None if an advance
+    does not need it. `hits` of `events`: those that speak against the canary, and `allowed`, their share under
+    the null hypothesis. `more`: events that are missing until `within` suffices, None if it never will at this
+    rate; `more_s`: in seconds at the rate of this step, None if unknown.
+    """
+
+    check: Check
+    hits: int
+    events: int
+    allowed: float
+    against: float
+    within: float | None = None
+    more: int | None = 0
+    more_s: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`against`: the logarithm of the evidence of all checks together. `wait_s`: until an advance, None if unknown."""
+
+    action: Action
+    reason: str
+    findings: tuple[Finding, ...]
+    against: float
+    wait_s: float | None
+
+
+def decide(rollout: Rollout, now_ms: int) -> Decision:
+    """Returns ROLL_BACK with a probability of at most `false_rollbacks` in the whole rollout, however often it is
+    called, if the canary is not worse.
+    """
+    policy = rollout.policy
+    checked = (_failures(rollout), _verdicts(rollout), _speed(rollout), _masks(rollout))
+    findings = tuple(_with_wait(finding, rollout, now_ms) for finding in checked)
+    against = log_average([finding.against for finding in findings])
+    if against >= -math.log(policy.false_rollbacks):
+        worst = max(findings, key=lambda finding: finding.against)
+        return Decision(Action.ROLL_BACK, _accusation(worst), findings, against, None)
+    lasted_s = (now_ms - rollout.step.started_ms) / 1000
+    waits = [max(0.0, policy.step_s - lasted_s), *(finding.more_s for finding in findings)]
+    known = [one for one in waits if one is not None]
+    wait_s = max(known) if len(known) == len(waits) else None
+    if wait_s == 0 and all(finding.more == 0 for finding in findings):
+        return Decision(Action.ADVANCE, f"All limits hold at {rollout.step.share:.3g}.", findings, against, 0.0)
+    return Decision(Action.WAIT, "The evidence does not suffice yet.", findings, against, wait_s)
+
+
+def _failures(rollout: Rollout) -> Finding:
+    """Against: of all failed jobs, the canary's share exceeds its share of jobs, which is known exactly.
+
+    Within: it spoils at most `harm` of all jobs on the next step.
+    """
+    ended, failed = rollout.total(counts.ended(Arm.CANARY)), rollout.total(counts.failed(Arm.CANARY))
+    limit = min(MOST_HARM, rollout.policy.harm / rollout.next_share)
+    against = [_of_canary(step, counts.failed) for step in rollout.steps]
+    finding = Finding(Check.FAILURES, failed, ended, limit, log_evidence(against))
+    return _with_limit(finding, rollout)
+
+
+def _verdicts(rollout: Rollout) -> Finding:
+    """People's verdicts are rare, so an advance does not wait for them."""
+    against = [_of_canary(step, counts.bad) for step in rollout.steps]
+    hits, events = sum(tally.hits for tally in against), sum(tally.events for tally in against)
+    return Finding(Check.VERDICTS, hits, events, against[-1].at_most, log_evidence(against))
+
+
+def _speed(rollout: Rollout) -> Finding:
+    """If the canary's micro-batches take at most `slower` times as long, no more than half of them take longer."""
+    return _against_limit(Check.SPEED, rollout, counts.SLOWER, counts.TIMED, 0.5)
+
+
+def _masks(rollout: Rollout) -> Finding:
+    if not rollout.policy.shadow:
+        return Finding(Check.MASKS, 0, 0, rollout.policy.differing, 0.0)
+    return _against_limit(Check.MASKS, rollout, counts.DIFFERING, counts.SHADOWED, rollout.policy.differing)
+
+
+def _against_limit(check: Check, rollout: Rollout, hits: str, events: str, allowed: float) -> Finding:
+    tally = Tally(rollout.total(hits), rollout.total(events), allowed)
+    return _with_limit(Finding(check, tally.hits, tally.events, allowed, log_evidence([tally])), rollout)
+
+
+def _of_canary(step: Step, name: Callable[[Arm], str]) -> Tally:
+    canary, stable = (step.count(name(arm)) for arm in (Arm.CANARY, Arm.STABLE))
+    return Tally(canary, canary + stable, step.below / BUCKETS)
+
+
+def _with_limit(finding: Finding, rollout: Rollout) -> Finding:
+    """With the evidence that fewer than `allowed` of the events are hits."""
+    good = Tally(finding.events - finding.hits, finding.events, 1 - finding.allowed)
+    wanted = -math.log(rollout.policy.false_advances)
+    rate = (good.hits + 1) / (good.events + 1)  # one good event more: 1 before the first one
+    return replace(finding, within=log_evidence([good]), more=missing(good, wanted, rate))
+
+
+def _with_wait(finding: Finding, rollout: Rollout, now_ms: int) -> Finding:
+    if not finding.more:
+        return finding if finding.more == 0 else replace(finding, more_s=None)
+    lasted_s = max(1, now_ms - rollout.step.started_ms) / 1000
+    events = {
+        Check.FAILURES: counts.ended(Arm.CANARY), Check.SPEED: counts.TIMED, Check.MASKS: counts.SHADOWED,
+    }  # fmt: skip
+    seen = rollout.step.count(events[finding.check])
+    return replace(finding, more_s=finding.more * lasted_s / seen if seen else None)
+
+
+def _accusation(finding: Finding) -> str:
+    what = {
+        Check.FAILURES: "jobs failed: more than the canary's share of all failures",
+        Check.VERDICTS: "bad masks were the canary's: more than its share",
+        Check.SPEED: "micro-batches took longer than the limit allows",
+        Check.MASKS: "photos got a mask that differs from stable's",
+    }
+    return f"{finding.hits} of {finding.events} {what[finding.check]}."

@@ -1,0 +1,75 @@
+"""Evidence that may be looked at after every job: e-values for counts.
+
+A test counts events that are hits or not. Its null hypothesis is that each event is a hit with a probability of at most
+`at_most`, whatever the events before it were. If the hypothesis is true, the evidence exceeds 1/α at any time with a
+probability of at most α (Ville's inequality), so it may be looked at as often as one likes.
+
+The evidence is a mixture of likelihood ratios: each alternative says that the odds of a hit are `ratio` times those of
+`at_most`. Source: H. Robbins, "Statistical methods related to the law of the iterated logarithm", 1970; for conditional
+counts of an experiment, M. Lindon and A. Malek, "Anytime-valid inference for multinomial count data", 2022.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SMALLEST, LARGEST, ALTERNATIVES = 1.1, 1000.0, 24
+_LOG_RATIOS = tuple(
+    math.log(SMALLEST) + math.log(LARGEST / SMALLEST) * index / (ALTERNATIVES - 1) for index in range(ALTERNATIVES)
+)
+MOST_EVENTS = 10_000_000  # `missing` looks no further
+
+
+@dataclass(frozen=True)
+class Tally:
+    """`hits` of `events`. `at_most`: the probability of a hit under the null hypothesis, 0 < `at_most` < 1."""
+
+    hits: int
+    events: int
+    at_most: float
+
+
+def log_evidence(tallies: Iterable[Tally]) -> float:
+    """The natural logarithm of the e-value of independent tallies; 0 without events."""
+    found = list(tallies)
+    return _log_mean([sum(_log_ratio(tally, ratio) for tally in found) for ratio in _LOG_RATIOS])
+
+
+def log_average(log_evidences: Sequence[float]) -> float:
+    """The logarithm of the mean of e-values, which is an e-value too: the tests share one error probability."""
+    return _log_mean(log_evidences)
+
+
+def missing(tally: Tally, log_wanted: float, hit_rate: float) -> int | None:
+    """How many more events are needed until the evidence is `log_wanted`, if `hit_rate` of them are hits.
+
+    None: that rate will never suffice.
+    """
+
+    def suffices(more: int) -> bool:
+        later = Tally(tally.hits + round(more * hit_rate), tally.events + more, tally.at_most)
+        return log_evidence([later]) >= log_wanted
+
+    if hit_rate <= tally.at_most and not suffices(0):
+        return None
+    enough = 1
+    while not suffices(enough):
+        enough *= 2
+        if enough > MOST_EVENTS:
+            return None
+    too_few = enough // 2
+    while enough - too_few > max(1, enough // 100):
+        middle = (too_few + enough) // 2
+        too_few, enough = (too_few, middle) if suffices(middle) else (middle, enough)
+    return 0 if suffices(0) else enough
+
+
+def _log_ratio(tally: Tally, log_ratio: float) -> float:
+    """The log likelihood of odds `exp(log_ratio)` times as high, less that of `at_most`."""
+    normaliser = math.log1p(tally.at_most * math.expm1(log_ratio))
+    return tally.hits * log_ratio - tally.events * normaliser
+
+
+def _log_mean(logs: Sequence[float]) -> float:
+    largest = max(logs)
+    return largest + math.log(sum(math.exp(one - largest) for one in logs) / len(logs))

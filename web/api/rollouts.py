@@ -1,0 +1,149 @@
+"""Gradual replacement of the stable model version. Requires the scope `admin`."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+from pydantic import BaseModel, ConfigDict, Field
+
+from storage import clock
+from storage.models import AliasMoved
+from storage.problems import Problem
+from storage.records.audit_event import Action
+from storage.rollouts.deciding import Finding, decide
+from storage.rollouts.policies import policy_of
+from storage.rollouts.rollout import Rollout
+from web.access.auditing import note
+from web.access.caller import caller
+from web.documents import timestamp
+from web.parsing import json_body
+from web.services import connected
+
+LONGEST_REASON = 500
+
+blueprint = Blueprint("rollouts", __name__, url_prefix="/v1/rollouts")
+
+TRANSITIONS: dict[str, Callable[[Rollout, str, int], Rollout]] = {
+    "pause": lambda rollout, why, _: rollout.paused(why),
+    "resume": lambda rollout, _, now_ms: rollout.resumed(now_ms),
+    "promote": lambda rollout, why, now_ms: rollout.promoted(why, now_ms),
+    "abort": lambda rollout, why, now_ms: rollout.aborted(why, now_ms),
+}
+
+
+class Start(BaseModel):
+    """`policy`: fields that replace those of ROLLOUT_POLICY. `pardon`: even if the version was rolled back before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str
+    policy: dict[str, Any] = {}
+    pardon: bool = False
+
+
+class Why(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=LONGEST_REASON)
+
+
+@blueprint.get("")
+def listing() -> Response:
+    """List all rollouts, the newest first, and the condemned versions with the reasons."""
+    rollouts = connected().rollouts
+    data = [_document(rollout) for rollout in rollouts.newest_first()]
+    condemned = {
+        version: {"reason": why.reason, "rollout": why.rollout, "at": timestamp(why.at_ms)}
+        for version, why in rollouts.register().condemned.items()
+    }
+    return jsonify(object="list", data=data, condemned=condemned)
+
+
+@blueprint.post("")
+def start() -> tuple[Response, int]:
+    """Begin to replace the stable version: the new one gets a small share of the jobs, and more with each step."""
+    wanted, storage = json_body(Start), connected()
+    policy = policy_of(storage.settings, wanted.policy)
+    rollout = storage.rollouts.start(wanted.version, policy, caller().name, wanted.pardon)
+    note(Action.ROLLOUT_STARTED, wanted.version, rollout.id)
+    return jsonify(_document(rollout)), 201
+
+
+@blueprint.get("/<rollout_id>")
+def rollout(rollout_id: str) -> Response:
+    """Get a rollout: its steps, the evidence for and against the canary, and what is missing for the next step."""
+    return jsonify(_document(_find(rollout_id)))
+
+
+@blueprint.post("/<rollout_id>/<action>")
+def change(rollout_id: str, action: str) -> Response:
+    """Pause, resume, promote at once, or abort the open rollout."""
+    if action not in TRANSITIONS:
+        raise Problem("not_found", f"The actions are {', '.join(TRANSITIONS)}.")
+    why = json_body(Why).reason
+
+    def transition(found: Rollout) -> Rollout:
+        if found.id != rollout_id:
+            raise Problem("already_terminal", "The rollout has ended.")
+        return TRANSITIONS[action](found, why, clock.now_ms())
+
+    if _find(rollout_id).state.final:
+        raise Problem("already_terminal", "The rollout has ended.")
+    try:
+        changed = connected().rollouts.change(transition)
+    except AliasMoved as error:
+        raise Problem("already_terminal", f"{error}.") from error
+    note(Action.ROLLOUT_CHANGED, rollout_id, f"{action} {why}".strip())
+    return jsonify(_document(changed))
+
+
+def _find(rollout_id: str) -> Rollout:
+    found = connected().rollouts.find(rollout_id)
+    if found is None:
+        raise Problem("not_found", "No such rollout.")
+    return found
+
+
+def _document(rollout: Rollout) -> dict[str, Any]:
+    decision, policy = decide(rollout, rollout.ended_ms or clock.now_ms()), rollout.policy
+    return {
+        "id": rollout.id,
+        "object": "rollout",
+        "version": rollout.version,
+        "stable": rollout.stable,
+        "state": rollout.state,
+        "reason": rollout.reason,
+        "started_by": rollout.by,
+        "started_at": timestamp(rollout.started_ms),
+        "ended_at": timestamp(rollout.ended_ms) if rollout.ended_ms else None,
+        "policy": {name: getattr(policy, name) for name in policy.__dataclass_fields__},
+        "steps": [
+            {"share": step.share, "started_at": timestamp(step.started_ms), "counts": dict(step.counts)}
+            for step in rollout.steps
+        ],
+        "checks": [_check(finding) for finding in decision.findings],
+        "evidence_against": _evidence(decision.against),
+        "rolled_back_at": 1 / policy.false_rollbacks,
+        "advances_at": 1 / policy.false_advances,
+        "next_share": rollout.next_share,
+        "next_step_s": decision.wait_s,
+    }
+
+
+def _check(finding: Finding) -> dict[str, Any]:
+    return {
+        "name": finding.check,
+        "against": finding.hits,
+        "of": finding.events,
+        "allowed": finding.allowed,
+        "evidence_against": _evidence(finding.against),
+        "evidence_within": None if finding.within is None else _evidence(finding.within),
+        "missing": finding.more,
+        "missing_s": finding.more_s,
+    }
+
+
+def _evidence(logarithm: float) -> float:
+    """The e-value, at most 10^9: more digits would say nothing."""
+    return round(math.exp(min(logarithm, math.log(1e9))), 4)

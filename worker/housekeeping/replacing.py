@@ -1,0 +1,74 @@
+"""Moves the open rollout to its next step, back, or on to the promotion, and starts one if the settings ask for it."""
+
+import logging
+from functools import partial
+
+from storage import clock
+from storage.connection import Storage
+from storage.models import Alias, AliasMoved
+from storage.problems import Problem
+from storage.rollouts import counts
+from storage.rollouts.deciding import Action, decide
+from storage.rollouts.policies import policy_of
+from storage.rollouts.rollout import Rollout, State
+from storage.training import candidates
+
+POLICY = "policy"  # `by` of the rollouts that the housekeeper starts
+
+log = logging.getLogger(__name__)
+
+
+def replace_gradually(storage: Storage) -> None:
+    """Called every ROLLOUT_S seconds. Raises Unavailable, redis.RedisError."""
+    try:
+        if storage.rollouts.current(fresh=True):
+            storage.rollouts.change(partial(_next, storage))
+        elif storage.settings.rollout_candidates:
+            _start(storage)
+    except AliasMoved as error:
+        reason = str(error)
+        storage.rollouts.change(lambda rollout: rollout.aborted(reason, clock.now_ms()))
+    except Problem as problem:  # another process has changed the rollout; or the settings are wrong
+        log.warning("rollout_unchanged", extra={"reason": problem.detail})
+
+
+def _next(storage: Storage, stored: Rollout) -> Rollout:
+    """The rollout after this look at it. It keeps what was counted, whatever is decided."""
+    rollout, now_ms = counts.with_counts(storage.jobs.client, stored), clock.now_ms()
+    stable = storage.models.aliases(fresh=True).get(Alias.STABLE, "")
+    if stable == rollout.version:  # a kill came between the two writes of a promotion, or a person was quicker
+        return rollout.promoted("stable points at it.", now_ms)
+    if stable != rollout.stable:
+        return rollout.aborted(f"stable was moved to {stable}.", now_ms)
+    if reason := _refused(storage, rollout.version):
+        return rollout.rolled_back(f"No worker can load it: {reason}", now_ms)
+    return rollout if rollout.state is State.PAUSED else _decided(rollout, now_ms)
+
+
+def _decided(rollout: Rollout, now_ms: int) -> Rollout:
+    decision = decide(rollout, now_ms)
+    if decision.action is Action.ROLL_BACK:
+        return rollout.rolled_back(decision.reason, now_ms)
+    if decision.action is Action.ADVANCE:
+        return rollout.advanced(decision.reason, now_ms)
+    return rollout
+
+
+def _refused(storage: Storage, version: str) -> str:
+    """Why workers refuse the version; "" if none does, or if one has loaded it."""
+    reports = storage.jobs.workers.reports().values()
+    if any(version in report.loaded for report in reports):
+        return ""
+    return next((report.refused[version] for report in reports if version in report.refused), "")
+
+
+def _start(storage: Storage) -> None:
+    """Roll out the newest candidate that has passed the gate against today's stable, unless one was tried before."""
+    stable = storage.models.aliases(fresh=True).get(Alias.STABLE, "")
+    tried = {rollout.version for rollout in storage.rollouts.newest_first()}
+    for candidate in candidates.listing(storage):
+        verdict = candidate.verdict
+        if verdict and candidate.outcome == candidates.PASSED and verdict["stable"] == stable:
+            if candidate.version not in tried | {stable}:
+                storage.rollouts.start(candidate.version, policy_of(storage.settings), POLICY)
+            return
