@@ -13,6 +13,7 @@ from cli.server import audit, connected, operated, shell_user
 from segue_client.commands.output import JsonOption, fail, say, show_json
 
 if TYPE_CHECKING:
+    from storage.rollouts.deciding import Missing
     from storage.rollouts.rollout import Rollout
 
 WATCH_S = 2.0
@@ -125,15 +126,15 @@ def _change(transition: "Callable[[Rollout, int], Rollout]", why: str) -> None:
 
 def document(rollout: "Rollout") -> dict[str, Any]:
     """The rollout and its evidence, as JSON."""
-    decision = _decision(rollout)
-    return {**asdict(rollout), "decision": asdict(decision)}
-
-
-def _decision(rollout: "Rollout") -> Any:
-    from storage import clock
     from storage.rollouts.deciding import decide
 
-    return decide(rollout, rollout.ended_ms or clock.now_ms())
+    return {**asdict(rollout), "decision": asdict(decide(rollout, _now_ms(rollout)))}
+
+
+def _now_ms(rollout: "Rollout") -> int:
+    from storage import clock
+
+    return rollout.ended_ms or clock.now_ms()
 
 
 def _print(rollout: "Rollout") -> None:
@@ -154,23 +155,30 @@ def _steps(rollout: "Rollout") -> Iterator[str]:
 
 def _evidence(rollout: "Rollout") -> Iterator[str]:
     """Each check's counts, its evidence for and against the canary, and what is missing."""
-    decision, policy = _decision(rollout), rollout.policy
+    from storage.rollouts.deciding import decide, missing_for, wait_s
+
+    now_ms, policy = _now_ms(rollout), rollout.policy
+    decision = decide(rollout, now_ms)
     yield "  check      against      of   allowed  evidence against  within limit  missing"
     for finding in decision.findings:
         within = "-" if finding.within is None else f"{math.exp(finding.within):.3g}"
-        missing = "never at this rate" if finding.more is None else f"{finding.more}{_in(finding.more_s)}"
+        missing = missing_for(finding, rollout, now_ms)
         yield (
             f"  {finding.check:10} {finding.hits:7} {finding.events:7}  {100 * finding.allowed:6.1f} %"
-            f"  {math.exp(finding.against):16.3g}  {within:>12}  {missing if finding.more != 0 else ''}"
+            f"  {math.exp(finding.against):16.3g}  {within:>12}  {_missing(missing)}"
         ).rstrip()
     yield (
         f"  rolled back at {1 / policy.false_rollbacks:.0f}: now {math.exp(decision.against):.3g}; "
         f"advances when each limit has {1 / policy.false_advances:.0f}"
     )
     if not rollout.state.final:
-        wait = "unknown" if decision.wait_s is None else f"{decision.wait_s:.0f} s at this rate"
-        yield f"  next step: {100 * rollout.next_share:.3g} % in {wait}"
+        wait = wait_s(rollout, decision, now_ms)
+        shown = "unknown" if wait is None else f"{wait:.0f} s at this rate"
+        yield f"  next step: {100 * rollout.next_share:.3g} % in {shown}"
 
 
-def _in(seconds: float | None) -> str:
-    return "" if seconds is None else f" ({seconds:.0f} s)"
+def _missing(missing: "Missing") -> str:
+    if missing.events is None:
+        return "never at this rate"
+    seconds = "" if missing.seconds is None else f" ({missing.seconds:.0f} s)"
+    return f"{missing.events}{seconds}" if missing.events else ""

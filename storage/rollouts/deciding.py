@@ -23,6 +23,12 @@ class Check(StrEnum):
     MASKS = "masks"
 
 
+# The count of the events that each check waits for.
+EVENTS = {
+    Check.FAILURES: counts.ended(Arm.CANARY), Check.SPEED: counts.TIMED, Check.MASKS: counts.SHADOWED,
+}  # fmt: skip
+
+
 class Action(StrEnum):
     ROLL_BACK = "roll back"
     ADVANCE = "advance"
@@ -33,10 +39,9 @@ class Action(StrEnum):
 class Finding:
     """What one check has found so far. Evidence as a natural logarithm.
 
+    `hits` of `events`: those that speak against the canary; `allowed`: their share under the null hypothesis.
     `against`: evidence that the canary is worse than allowed. `within`: evidence that it is not; None if an advance
-    does not need it. `hits` of `events`: those that speak against the canary, and `allowed`, their share under
-    the null hypothesis. `more`: events that are missing until `within` suffices, None if it never will at this
-    rate; `more_s`: in seconds at the rate of this step, None if unknown.
+    does not need it.
     """
 
     check: Check
@@ -45,19 +50,21 @@ class Finding:
     allowed: float
     against: float
     within: float | None = None
-    more: int | None = 0
-    more_s: float | None = 0.0
+
+    @property
+    def good(self) -> Tally:
+        """The events that speak for the canary."""
+        return Tally(self.events - self.hits, self.events, 1 - self.allowed)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`against`: the logarithm of the evidence of all checks together. `wait_s`: until an advance, None if unknown."""
+    """`against`: the logarithm of the evidence of all checks together."""
 
     action: Action
     reason: str
     findings: tuple[Finding, ...]
     against: float
-    wait_s: float | None
 
 
 def decide(rollout: Rollout, now_ms: int) -> Decision:
@@ -65,19 +72,44 @@ def decide(rollout: Rollout, now_ms: int) -> Decision:
     called, if the canary is not worse.
     """
     policy = rollout.policy
-    checked = (_failures(rollout), _verdicts(rollout), _speed(rollout), _masks(rollout))
-    findings = tuple(_with_wait(finding, rollout, now_ms) for finding in checked)
+    findings = (_failures(rollout), _verdicts(rollout), _speed(rollout), _masks(rollout))
     against = log_average([finding.against for finding in findings])
     if against >= -math.log(policy.false_rollbacks):
         worst = max(findings, key=lambda finding: finding.against)
-        return Decision(Action.ROLL_BACK, _accusation(worst), findings, against, None)
+        return Decision(Action.ROLL_BACK, _accusation(worst), findings, against)
+    shown = all(one.within is None or one.within >= -math.log(policy.false_advances) for one in findings)
+    if shown and now_ms - rollout.step.started_ms >= policy.step_s * 1000:
+        return Decision(Action.ADVANCE, f"All limits hold at {rollout.step.share:.3g}.", findings, against)
+    return Decision(Action.WAIT, "The evidence does not suffice yet.", findings, against)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """`events`: until a check's `within` suffices; None: never at this rate. `seconds`: None if unknown."""
+
+    events: int | None
+    seconds: float | None
+
+
+def missing_for(finding: Finding, rollout: Rollout, now_ms: int) -> Missing:
+    """What a check lacks for the next step, if things go on as in this step."""
+    if finding.within is None:
+        return Missing(0, 0.0)
+    good = finding.good
+    rate = (good.hits + 1) / (good.events + 1)  # one good event more: 1 before the first one
+    more = missing(good, -math.log(rollout.policy.false_advances), rate)
+    lasted_s = max(1, now_ms - rollout.step.started_ms) / 1000
+    seen = rollout.step.count(EVENTS[finding.check])
+    seconds = more * lasted_s / seen if more and seen else None
+    return Missing(more, 0.0 if more == 0 else seconds)
+
+
+def wait_s(rollout: Rollout, decision: Decision, now_ms: int) -> float | None:
+    """Seconds until the next step, at the rate of this one; None if unknown."""
     lasted_s = (now_ms - rollout.step.started_ms) / 1000
-    waits = [max(0.0, policy.step_s - lasted_s), *(finding.more_s for finding in findings)]
+    waits = [missing_for(finding, rollout, now_ms).seconds for finding in decision.findings]
     known = [one for one in waits if one is not None]
-    wait_s = max(known) if len(known) == len(waits) else None
-    if wait_s == 0 and all(finding.more == 0 for finding in findings):
-        return Decision(Action.ADVANCE, f"All limits hold at {rollout.step.share:.3g}.", findings, against, 0.0)
-    return Decision(Action.WAIT, "The evidence does not suffice yet.", findings, against, wait_s)
+    return max(rollout.policy.step_s - lasted_s, *known) if len(known) == len(waits) else None
 
 
 def _failures(rollout: Rollout) -> Finding:
@@ -89,7 +121,7 @@ def _failures(rollout: Rollout) -> Finding:
     limit = min(MOST_HARM, rollout.policy.harm / rollout.next_share)
     against = [_of_canary(step, counts.failed) for step in rollout.steps]
     finding = Finding(Check.FAILURES, failed, ended, limit, log_evidence(against))
-    return _with_limit(finding, rollout)
+    return _with_limit(finding)
 
 
 def _verdicts(rollout: Rollout) -> Finding:
@@ -112,7 +144,7 @@ def _masks(rollout: Rollout) -> Finding:
 
 def _against_limit(check: Check, rollout: Rollout, hits: str, events: str, allowed: float) -> Finding:
     tally = Tally(rollout.total(hits), rollout.total(events), allowed)
-    return _with_limit(Finding(check, tally.hits, tally.events, allowed, log_evidence([tally])), rollout)
+    return _with_limit(Finding(check, tally.hits, tally.events, allowed, log_evidence([tally])))
 
 
 def _of_canary(step: Step, name: Callable[[Arm], str]) -> Tally:
@@ -120,23 +152,9 @@ def _of_canary(step: Step, name: Callable[[Arm], str]) -> Tally:
     return Tally(canary, canary + stable, step.below / BUCKETS)
 
 
-def _with_limit(finding: Finding, rollout: Rollout) -> Finding:
+def _with_limit(finding: Finding) -> Finding:
     """With the evidence that fewer than `allowed` of the events are hits."""
-    good = Tally(finding.events - finding.hits, finding.events, 1 - finding.allowed)
-    wanted = -math.log(rollout.policy.false_advances)
-    rate = (good.hits + 1) / (good.events + 1)  # one good event more: 1 before the first one
-    return replace(finding, within=log_evidence([good]), more=missing(good, wanted, rate))
-
-
-def _with_wait(finding: Finding, rollout: Rollout, now_ms: int) -> Finding:
-    if not finding.more:
-        return finding if finding.more == 0 else replace(finding, more_s=None)
-    lasted_s = max(1, now_ms - rollout.step.started_ms) / 1000
-    events = {
-        Check.FAILURES: counts.ended(Arm.CANARY), Check.SPEED: counts.TIMED, Check.MASKS: counts.SHADOWED,
-    }  # fmt: skip
-    seen = rollout.step.count(events[finding.check])
-    return replace(finding, more_s=finding.more * lasted_s / seen if seen else None)
+    return replace(finding, within=log_evidence([finding.good]))
 
 
 def _accusation(finding: Finding) -> str:

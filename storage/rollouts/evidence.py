@@ -50,18 +50,19 @@ def missing(tally: Tally, log_wanted: float, hit_rate: float) -> int | None:
         later = Tally(tally.hits + round(more * hit_rate), tally.events + more, tally.at_most)
         return log_evidence([later]) >= log_wanted
 
-    if hit_rate <= tally.at_most and not suffices(0):
+    if suffices(0):
+        return 0
+    if hit_rate <= tally.at_most:
         return None
-    enough = 1
+    too_few, enough = 0, 1
     while not suffices(enough):
-        enough *= 2
+        too_few, enough = enough, enough * 2
         if enough > MOST_EVENTS:
             return None
-    too_few = enough // 2
     while enough - too_few > max(1, enough // 100):
         middle = (too_few + enough) // 2
         too_few, enough = (too_few, middle) if suffices(middle) else (middle, enough)
-    return 0 if suffices(0) else enough
+    return enough
 
 
 def _log_ratio(tally: Tally, log_ratio: float) -> float:

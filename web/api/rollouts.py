@@ -11,7 +11,7 @@ from storage import clock
 from storage.models import AliasMoved
 from storage.problems import Problem
 from storage.records.audit_event import Action
-from storage.rollouts.deciding import Finding, decide
+from storage.rollouts.deciding import Finding, decide, missing_for, wait_s
 from storage.rollouts.policies import policy_of
 from storage.rollouts.rollout import Rollout
 from web.access.auditing import note
@@ -106,7 +106,8 @@ def _find(rollout_id: str) -> Rollout:
 
 
 def _document(rollout: Rollout) -> dict[str, Any]:
-    decision, policy = decide(rollout, rollout.ended_ms or clock.now_ms()), rollout.policy
+    now_ms, policy = rollout.ended_ms or clock.now_ms(), rollout.policy
+    decision = decide(rollout, now_ms)
     return {
         "id": rollout.id,
         "object": "rollout",
@@ -122,16 +123,17 @@ def _document(rollout: Rollout) -> dict[str, Any]:
             {"share": step.share, "started_at": timestamp(step.started_ms), "counts": dict(step.counts)}
             for step in rollout.steps
         ],
-        "checks": [_check(finding) for finding in decision.findings],
+        "checks": [_check(finding, rollout, now_ms) for finding in decision.findings],
         "evidence_against": _evidence(decision.against),
         "rolled_back_at": 1 / policy.false_rollbacks,
         "advances_at": 1 / policy.false_advances,
         "next_share": rollout.next_share,
-        "next_step_s": decision.wait_s,
+        "next_step_s": wait_s(rollout, decision, now_ms),
     }
 
 
-def _check(finding: Finding) -> dict[str, Any]:
+def _check(finding: Finding, rollout: Rollout, now_ms: int) -> dict[str, Any]:
+    missing = missing_for(finding, rollout, now_ms)
     return {
         "name": finding.check,
         "against": finding.hits,
@@ -139,8 +141,8 @@ def _check(finding: Finding) -> dict[str, Any]:
         "allowed": finding.allowed,
         "evidence_against": _evidence(finding.against),
         "evidence_within": None if finding.within is None else _evidence(finding.within),
-        "missing": finding.more,
-        "missing_s": finding.more_s,
+        "missing": missing.events,
+        "missing_s": missing.seconds,
     }
 
 
