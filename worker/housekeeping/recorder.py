@@ -194,6 +194,6 @@ def ended_job(storage: Storage, tenant: str, job_id: str) -> Job | None:
     if spec is None or ending is None:
         return None
     listed, outcome = ending
-    kept_until_ms = listed.modified_ms + storage.settings.retention_s * 1000
+    kept_until_ms = spec.retained_until_ms(listed.modified_ms + storage.settings.retention_s * 1000)
     times: dict[str, Any] = {"finished_ms": listed.modified_ms, "retained_until_ms": kept_until_ms}
     return Job(spec, outcome.status, listed.modified_ms, result_key=listed.key, outcome=outcome, **times)
