@@ -60,11 +60,16 @@ class Spec:
     tags: str = ""  # free-form, chosen by the user, comma-separated
     request_id: str = ""  # of the request that created the job, like `traceparent` (W3C Trace Context)
     traceparent: str = ""
+    erase_by_ms: int = 0  # of a re-run: when the job is erased whose photo it has
     schema: int = SCHEMA
 
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+    def retained_until_ms(self, ms: int) -> int:
+        """When the job is erased, if its own retention ends at `ms`."""
+        return min(ms, self.erase_by_ms or ms)
 
     @property
     def log_fields(self) -> dict[str, str]:
@@ -181,6 +186,7 @@ class Job:
     worker: str = ""
     lost: str = ""  # expired leases: "worker started_ms lost_ms;" for each
     result_key: str = ""
+    rerun: str = ""  # id of the latest re-run of its photo
     outcome: Outcome | None = None
     outlook: Outlook | None = None  # only for an open job, and only if the reader asked for it
 
@@ -195,18 +201,10 @@ class Job:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> Job:
-        numbers = (
-            "attempt",
-            "started_ms",
-            "finished_ms",
-            "retained_until_ms",
-            "micro_batch",
-            "again",
-            "isolated",
-            "shadow",
-        )
+        numbers = ("attempt", "started_ms", "finished_ms", "micro_batch", "again", "isolated", "shadow")
+        spec = Spec.from_fields(fields)
         return cls(
-            spec=Spec.from_fields(fields),
+            spec=spec,
             status=Status(fields["status"]),
             revision=int(fields["revision"]),
             arm=fields.get("arm", ""),
@@ -214,6 +212,8 @@ class Job:
             worker=fields.get("worker", ""),
             lost=fields.get("lost", ""),
             result_key=fields.get("result_key", ""),
+            rerun=fields.get("rerun", ""),
+            retained_until_ms=spec.retained_until_ms(int(fields.get("retained_until_ms", "0"))),
             outcome=Outcome.from_json(fields["outcome"]) if fields.get("outcome") else None,
             **cast(dict[str, Any], {name: int(fields[name]) for name in numbers if name in fields}),
         )

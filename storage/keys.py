@@ -28,6 +28,8 @@ FUNCTIONS = f"{PREFIX}functions"
 REJECTED = f"{PREFIX}rejected"
 COUNTERS = f"{PREFIX}counters"
 
+DAY_MS = 24 * 3600 * 1000
+
 Owner = tuple[str, str]  # tenant, job or batch id
 
 _ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
@@ -76,10 +78,35 @@ def batch_job_id(batch_id: str, custom_id: str) -> str:
 
     A UUIDv7 with the batch's time, whose random bits are a digest of the batch id and `custom_id`.
     """
-    digest = int.from_bytes(hashlib.sha256(f"{batch_id} {custom_id}".encode()).digest()[:16])
+    return f"job_{batch_id[4:16]}{_digits(f'{batch_id} {custom_id}')}"
+
+
+def backfill_batch(version: str, tenant: str, ms: int) -> str:
+    """The id of the batch to which a backfill with `version` adds the tenant's photos on the UTC day of `ms`."""
+    day_ms = ms - ms % DAY_MS
+    return f"bat_{day_ms:012x}{_digits(f'backfill {version} {tenant}')}"
+
+
+def reruns_of(job_id: str) -> str:
+    """What the ids of all re-runs of a job begin with: the job's time and 44 bits of a digest of its id."""
+    digest = hashlib.sha256(f"rerun {job_id}".encode()).hexdigest()
+    return f"{job_id[:16]}7{digest[:3]}8{digest[3:11]}"
+
+
+def rerun(job_id: str, version: str) -> str:
+    """The id of the re-run of a job with a model version: always the same, so a photo is re-run once.
+
+    Its time is the job's, so its objects are in the job's hour.
+    """
+    return f"{reruns_of(job_id)}{hashlib.sha256(version.encode()).hexdigest()[:7]}"
+
+
+def _digits(text: str) -> str:
+    """The last 20 hex digits of a UUIDv7, with a digest of `text` instead of random bits."""
+    digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16])
     version_and_variant = (0x7 << 76) | (0x2 << 62)
     random_bits = digest & ((1 << 80) - 1) & ~((0xF << 76) | (0x3 << 62))
-    return f"job_{batch_id[4:16]}{version_and_variant | random_bits:020x}"
+    return f"{version_and_variant | random_bits:020x}"
 
 
 def is_job_id(text: str) -> bool:
@@ -120,6 +147,11 @@ def hour_of(ms: int) -> str:
 
 def upload(tenant: str, job_id: str) -> str:
     return f"{hour(job_id)}/{tenant}/{job_id}"
+
+
+def reruns(tenant: str, job_id: str) -> str:
+    """Prefix of the uploads of a job's re-runs."""
+    return f"{hour(job_id)}/{tenant}/{reruns_of(job_id)}"
 
 
 def results(tenant: str, job_id: str) -> str:

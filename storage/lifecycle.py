@@ -5,6 +5,7 @@ operation is interrupted at any point; repeating it completes it.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 from storage import clock, feedback, keys, renderings
@@ -70,15 +71,18 @@ def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> 
 
 
 def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> bool:
-    """Erase the job: pending set → training copies → upload → results → renderings → feedback → job hash.
+    """Erase the job: pending set → re-runs → training copies → upload → results → renderings → feedback → job hash.
 
     In this order no recovery can bring it back. The recorder erases it from SQL seconds later. If
     erasing is interrupted, the janitor completes it. A job past its retention may still have
-    training copies. Returns False for a running job, which stays as it is.
+    training copies. Returns False for a running job, which stays as it is, and for a job with a
+    running re-run: that is canceled, and the janitor completes the erasure if the caller does not.
     """
     jobs.erasing.mark(tenant, job_id)
     if jobs.begin_erase(job_id) is Status.RUNNING:
         jobs.erasing.unmark(tenant, job_id)
+        return False
+    if not _without_reruns(objects, jobs, tenant, job_id, erase):
         return False
     erasure.erase(objects, jobs, tenant, job_id)
     forget(objects, jobs, tenant, job_id)
@@ -94,8 +98,23 @@ def expire(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> 
         return erase(objects, jobs, tenant, job_id)
     if jobs.begin_erase(job_id) is Status.RUNNING:
         return False
+    if not _without_reruns(objects, jobs, tenant, job_id, expire):
+        return False
     forget(objects, jobs, tenant, job_id)
     return True
+
+
+def _without_reruns(
+    objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str, end_one: Callable[..., bool]
+) -> bool:
+    """Erase all re-runs of a job with `end_one`, and cancel those that run.
+
+    Returns whether none is left. A backfill adds no re-run to a job that has begun to be erased.
+    """
+    left = [name for name in objects.reruns(tenant, job_id) if not end_one(objects, jobs, tenant, name)]
+    for running in filter(None, jobs.get_many(left) if left else []):
+        cancel(objects, jobs, running)
+    return not left
 
 
 def forget(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:

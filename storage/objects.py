@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
+from minio.commonconfig import REPLACE, CopySource
 from minio.error import InvalidResponseError, S3Error, ServerError
 from PIL import Image
 
@@ -163,6 +164,27 @@ class MinioObjects:
         """
         key = keys.upload(spec.tenant, spec.id)
         self.put(UPLOADS, key, content, "application/octet-stream", {"spec": spec.to_json()})
+
+    def copy_upload(self, tenant: str, job_id: str, spec: Spec) -> bool:
+        """Store the photo of another job with this spec, within the store.
+
+        False if the other job has no photo.
+        """
+        source = CopySource(self._prefix + UPLOADS, keys.upload(tenant, job_id))
+        key, metadata = keys.upload(spec.tenant, spec.id), {"spec": spec.to_json()}
+        try:
+            with traces.s3("CopyObject", UPLOADS), _translated():
+                self._client.copy_object(
+                    self._prefix + UPLOADS, key, source, metadata=dict(metadata), metadata_directive=REPLACE
+                )
+        except Missing:
+            return False
+        return True
+
+    def reruns(self, tenant: str, job_id: str) -> list[str]:
+        """The ids of the job's re-runs, the oldest first."""
+        found = sorted(self.listing(UPLOADS, keys.reruns(tenant, job_id)), key=lambda listed: listed.modified_ms)
+        return [listed.key.rpartition("/")[2] for listed in found]
 
     def get_upload(self, spec: Spec) -> bytes | None:
         return self.get(UPLOADS, keys.upload(spec.tenant, spec.id))

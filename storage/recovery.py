@@ -54,5 +54,7 @@ def restore_ended(objects: MinioObjects, jobs: RedisJobs, spec: Spec, results: l
         return False
     listed, outcome = ending
     if jobs.restore(spec, outcome, listed.key, listed.modified_ms):
+        for rerun_id in [] if spec.erase_by_ms else objects.reruns(spec.tenant, spec.id):
+            jobs.link(spec.id, rerun_id)
         log.warning("job_restored", extra={**spec.log_fields, **outcome.log_fields})
     return True

@@ -14,8 +14,11 @@ RENDERED = tuple(name for name in FORMATS if name != STORED)
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 30
 
 
-def job_document(job: Job, root: str) -> dict[str, Any]:
-    """`root`: the path prefix under which clients reach this server (the request's `script_root`)."""
+def job_document(job: Job, root: str, newer: str = "") -> dict[str, Any]:
+    """`root`: the path prefix under which clients reach this server (the request's `script_root`).
+
+    `newer`: the id of a re-run that has succeeded.
+    """
     spec, outcome, outlook = job.spec, job.outcome, job.outlook
     return {
         "id": job.id,
@@ -46,6 +49,7 @@ def job_document(job: Job, root: str) -> dict[str, Any]:
         "waterfall": _waterfall(job),
         "micro_batch": {"size": job.micro_batch} if job.micro_batch else None,
         "error": error_document(job, root),
+        "newer": {"id": newer, "links": {"self": f"{root}/v1/jobs/{newer}"}} if newer else None,
         "links": _links(job, root),
     }
 

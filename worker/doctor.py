@@ -98,7 +98,7 @@ def repair(storage: Storage) -> None:
         storage.objects.remove(RESULTS, key)
     storage.tickets.send(storage.jobs.tickets_missing())
     with suppress(Unavailable):  # reported as a finding
-        recorder.backfill(storage)
+        recorder.record_missing(storage)
         recorder.record(storage)
 
 

@@ -16,11 +16,11 @@ from storage.heap import return_large_blocks
 from storage.problems import Unavailable
 from storage.queue.tickets import (
     ADOPT,
-    BACKFILL,
     CLEAN,
     LEARN,
     RECONCILE,
     RECORD,
+    RECORD_MISSING,
     REPLACE,
     SCRUB,
     SEGMENT_BATCH,
@@ -117,9 +117,9 @@ def train() -> None:
         log.warning("run_interrupted", extra={"error": str(error)})
 
 
-@app.task(name=BACKFILL)
-def backfill() -> None:
-    _recording(lambda recorder: recorder.backfill(connection()))
+@app.task(name=RECORD_MISSING)
+def record_missing() -> None:
+    _recording(lambda recorder: recorder.record_missing(connection()))
 
 
 def _recording(work: Callable[[Any], object]) -> None:

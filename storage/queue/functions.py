@@ -30,7 +30,7 @@ from storage.tls import redis_options
 ACCEPTING = ("enqueue", "reserve", "restore", "retry", "bind")
 DRAINING = (
     "claim", "extend", "finish", "release", "cancel", "sweep", "tickets", "reindex", "outlook", "begin_erase",
-    "finish_erase", "recorded", "count", "judge",
+    "finish_erase", "recorded", "count", "judge", "link",
 )  # fmt: skip
 KEPT = 3  # versions of the library that `load` keeps: those loaded last
 PATIENCE_S = 600.0

@@ -41,6 +41,11 @@ class JobIds:
         """Remove the jobs from the set of retained jobs, so that `due` does not return them again."""
         self._client.zrem(keys.RETAINED, *job_ids)
 
+    def postpone(self, job_ids: Sequence[str], by_ms: int) -> None:
+        """Make those of the jobs that are still retained due again in `by_ms`."""
+        if job_ids:
+            self._client.zadd(keys.RETAINED, dict.fromkeys(job_ids, server_ms(self._client) + by_ms), xx=True)
+
     def tenant_of_erased(self, name: str) -> str | None:
         """The tenant of an erased job or batch; None if it was not erased, or longer ago than
         TOMBSTONE_MS.

@@ -161,6 +161,13 @@ class RedisJobs(JobReader):
         retention_ms = self._settings.retention_s * 1000
         return bool(self._run("restore", spec.id, outcome.status, retention_ms, idempotency.TTL_MS, *flat))
 
+    def link(self, job_id: str, rerun_id: str) -> bool:
+        """Note a re-run in the job hash of the job whose photo it has.
+
+        False if that job has been erased, or is being erased.
+        """
+        return bool(self._run("link", job_id, rerun_id))
+
     def bind(self, spec: Spec) -> Binding:
         """Bind the id of a batch's item to its image. Call it before storing the image."""
         return Binding(self._run("bind", spec.id, spec.sha256, BINDING_MS, self.epoch.run_id()))

@@ -22,13 +22,13 @@ SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB, LEARN, REPLACE = (
     "worker.learn",
     "worker.replace",
 )
-RECORD, BACKFILL = "worker.record", "worker.backfill"
+RECORD, RECORD_MISSING = "worker.record", "worker.record_missing"
 TRAIN = "worker.train"
 # The tasks that each queue accepts; storage/queue/transport.py rejects other messages.
 TASKS = {
     SEGMENT_QUEUE: (SEGMENT_BATCH,),
     CONTROL_QUEUE: (SWEEP, RECONCILE, ADOPT, CLEAN, SCRUB, LEARN, REPLACE),
-    RECORDS_QUEUE: (RECORD, BACKFILL),
+    RECORDS_QUEUE: (RECORD, RECORD_MISSING),
     TRAINING_QUEUE: (TRAIN,),
 }
 
@@ -83,9 +83,9 @@ class Tickets:
         """Send one training ticket. A failure is only logged, because the housekeeper sends another."""
         self._send(TRAIN, TRAINING_QUEUE)
 
-    def backfill(self) -> None:
+    def record_missing(self) -> None:
         """Ask the housekeeper to compare the records with the object store. A failure is only logged."""
-        self._send(BACKFILL, RECORDS_QUEUE)
+        self._send(RECORD_MISSING, RECORDS_QUEUE)
 
     def _send(self, task: str, queue: str) -> bool:
         try:

@@ -20,6 +20,7 @@ class Action(StrEnum):
     MODEL_ROLLED_BACK = "model.rolled_back"
     ROLLOUT_STARTED = "rollout.started"
     ROLLOUT_CHANGED = "rollout.changed"
+    BACKFILL_STARTED = "backfill.started"
     REVIEW_ACCEPTED = "review.accepted"  # for training
     REVIEW_REJECTED = "review.rejected"
     RUN_SUBMITTED = "run.submitted"

@@ -87,6 +87,7 @@ results = Table(
     Column("height", Integer, nullable=False),
     Column("confidence", Float, nullable=False),
     Column("classes", JSON, nullable=False),
+    Index(None, "confidence", "job_id"),
 )
 
 micro_batches = Table(

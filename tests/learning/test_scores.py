@@ -122,7 +122,7 @@ def test_waiting_reviews_are_scored_once(own_store: Storage, tmp_path: Path) -> 
     recorder.record(own_store)
     rows, _ = own_store.reviews.page(open_review(own_store.objects, "local", jobs[0].id).state, 50, None)
     assert [row["priority"] for row in rows] == sorted((one.priority for one in found), reverse=True)
-    assert recorder.backfill(own_store) == 0
+    assert recorder.record_missing(own_store) == 0
 
 
 def test_a_later_consent_is_scored_again(own_store: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

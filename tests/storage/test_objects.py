@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 
 import misbehaving
 import pictures
@@ -10,6 +11,7 @@ import services
 from pydantic import SecretStr
 from specs import spec
 
+from storage import keys
 from storage.job import Outcome, Status
 from storage.objects import OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
@@ -39,6 +41,20 @@ def test_the_spec_of_a_job_is_read_from_its_upload(objects: MinioObjects) -> Non
     objects.put_upload(made, b"content")
     assert objects.get_upload(made) == b"content"
     assert objects.spec(made.tenant, made.id) == made
+
+
+def test_a_photo_is_copied_for_another_job(objects: MinioObjects) -> None:
+    content = secrets.token_bytes(300_000)
+    old, lost = spec(content, tags="a"), spec()
+    objects.put_upload(old, content)
+    rerun = replace(old, id=keys.rerun(old.id, "pets/3"), filename='größe  猫 "quoted".jpg')
+    assert objects.copy_upload(old.tenant, old.id, rerun)
+    assert not objects.copy_upload(lost.tenant, lost.id, replace(rerun, id=keys.rerun(lost.id, "pets/3")))
+    assert objects.spec(rerun.tenant, rerun.id) == rerun
+    assert objects.reruns(old.tenant, old.id) == [rerun.id]
+    assert objects.reruns(lost.tenant, lost.id) == []
+    objects.remove(UPLOADS, keys.upload(old.tenant, old.id))
+    assert objects.get_upload(rerun) == content
 
 
 @pytest.mark.parametrize("size", [0, MOST_BYTES, MOST_BYTES + 1])

@@ -168,7 +168,7 @@ def test_each_program_can_do_its_work(stores: dict[Role, Storage], owner: Databa
     assert client.get("/v1/queue", headers=bearer("seg_x")).status_code == 401
     recorder.record(housekeeper)
     recorder.tidy(housekeeper, 1)
-    recorder.backfill(housekeeper)
+    recorder.record_missing(housekeeper)
     run = Spec(keys.new_run_id(), Kind.SCORE, {}, 1, "me")
     web.runs.submit(run)
     learning.learn(housekeeper)

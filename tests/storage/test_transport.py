@@ -10,7 +10,7 @@ from celery import Celery
 
 from storage.connection import Storage
 from storage.keys import CONTROL_QUEUE, RECORDS_QUEUE, SEGMENT_QUEUE
-from storage.queue.tickets import BACKFILL, SEGMENT_BATCH, SWEEP, TASKS, celery_app
+from storage.queue.tickets import RECORD_MISSING, SEGMENT_BATCH, SWEEP, TASKS, celery_app
 from storage.queue.transport import Foreign, ticket
 
 Message = dict[str, Any]
@@ -111,10 +111,10 @@ def test_a_consumer_continues_after_an_unreadable_message(app: Celery, connectio
 
 def test_every_periodic_task_and_every_ticket_is_accepted(app: Celery, connection: Storage) -> None:
     connection.tickets.send(1)
-    connection.tickets.backfill()
+    connection.tickets.record_missing()
     app.send_task(SWEEP, queue=CONTROL_QUEUE, expires=2)
     with app.connection_for_read() as broker:
-        for queue, task in ((SEGMENT_QUEUE, SEGMENT_BATCH), (RECORDS_QUEUE, BACKFILL), (CONTROL_QUEUE, SWEEP)):
+        for queue, task in ((SEGMENT_QUEUE, SEGMENT_BATCH), (RECORDS_QUEUE, RECORD_MISSING), (CONTROL_QUEUE, SWEEP)):
             assert broker.default_channel.basic_get(queue).headers["task"] == task
     assert connection.jobs.rejected() == 0
 

@@ -1,4 +1,4 @@
-"""The recorder follows Redis, and the backfill restores what Redis has lost; in each database."""
+"""The recorder follows Redis, and `record_missing` restores what Redis has lost; in each database."""
 
 import json
 from collections.abc import Iterator
@@ -219,17 +219,17 @@ def recorded_and_lost(recording: Storage) -> Iterator[tuple[Storage, dict[str, S
     return recording, {known.id: Status.SUCCEEDED, unknown.id: Status.SUCCEEDED, failed.id: Status.FAILED}
 
 
-def test_the_backfill_makes_the_records_match_the_objects(
+def test_recording_the_missing_makes_the_records_match_the_objects(
     recorded_and_lost: tuple[Storage, dict[str, Status]],
 ) -> None:
     recording, expected = recorded_and_lost
     recording.jobs.epoch.mark_intact()
-    assert recorder.backfill(recording) == 5  # one of them is feedback, and one the review of its job
+    assert recorder.record_missing(recording) == 5  # one of them is feedback, and one the review of its job
     recorder.record(recording)
     assert listed(recording) == expected
     assert "passport" not in all_text(recording.database)
     assert [row["note"] for job_id in expected for row in recording.records.feedback(job_id)] == ["too much fur"]
-    assert recorder.backfill(recording) == 0
+    assert recorder.record_missing(recording) == 0
 
 
 def reviews_of(made: Storage, state: State) -> list[str]:
@@ -252,7 +252,7 @@ def test_reviews_are_recorded_decided_and_forgotten(recording: Storage) -> None:
     assert recording.reviews.tenant(job.id) is None
 
 
-def test_the_backfill_makes_the_reviews_match_the_objects(recording: Storage) -> None:
+def test_recording_the_missing_makes_the_reviews_match_the_objects(recording: Storage) -> None:
     waiting, accepted, rejected, erased = (reviewed.consented(recording, seed=seed) for seed in range(4))
     recorder.record(recording)
     reviewed.accepted(recording, accepted)
@@ -260,10 +260,10 @@ def test_the_backfill_makes_the_reviews_match_the_objects(recording: Storage) ->
     decisions.reject(recording.objects, recording.jobs, review, by="ops")
     lifecycle.erase(recording.objects, recording.jobs, "local", erased.id)
     recording.jobs.client.delete(keys.UNRECORDED)
-    recorder.backfill(recording)
+    recorder.record_missing(recording)
     recorder.record(recording)
     assert [reviews_of(recording, state) for state in State] == [[waiting.id], [accepted.id], [rejected.id]]
-    assert recorder.backfill(recording) == 0
+    assert recorder.record_missing(recording) == 0
 
 
 def test_the_inbox_is_ranked_and_its_pages_are_complete(recording: Storage) -> None:
@@ -294,14 +294,14 @@ def test_an_older_state_does_not_restore_an_erased_job(recording: Storage) -> No
     job = end(recording, submit(recording, filename="passport.jpg"))
     older_state(recording, lambda: lifecycle.erase(recording.objects, recording.jobs, "local", job.id))
     assert housekeeping.adopt_after_loss(recording)
-    recorder.backfill(recording)
+    recorder.record_missing(recording)
     recorder.record(recording)
     assert recording.jobs.get(job.id) is None
     assert recording.jobs.ids.tenant_of_erased(job.id) == "local"
     assert "passport" not in all_text(recording.database)
 
 
-def test_the_doctor_backfills(recorded_and_lost: tuple[Storage, dict[str, Status]]) -> None:
+def test_the_doctor_records_the_missing(recorded_and_lost: tuple[Storage, dict[str, Status]]) -> None:
     recording, expected = recorded_and_lost
     housekeeping.adopt_after_loss(recording)
     recording.models.publish(SHIPPED_MODEL)
@@ -314,11 +314,11 @@ def test_the_doctor_backfills(recorded_and_lost: tuple[Storage, dict[str, Status
     assert findings["records"].ok, findings["records"].detail
 
 
-def test_a_loss_of_redis_triggers_a_backfill(recording: Storage) -> None:
+def test_a_loss_of_redis_triggers_the_recording_of_the_missing(recording: Storage) -> None:
     recording.jobs.client.flushall()
     assert housekeeping.adopt_after_loss(recording)
     messages = recording.jobs.client.lrange(keys.RECORDS_QUEUE, 0, -1)
-    assert [json.loads(message)["headers"]["task"] for message in messages] == ["worker.backfill"]
+    assert [json.loads(message)["headers"]["task"] for message in messages] == ["worker.record_missing"]
 
 
 def test_model_versions_are_recorded(recording: Storage) -> None:

@@ -13,6 +13,7 @@ from storage.problems import Problem, Unavailable
 from storage.queue.answers import Cancellation
 from storage.records.api_key import Scope
 from storage.records.audit_event import Action
+from storage.recovery import find
 from storage.training import erasure
 from web import request_log
 from web.access.auditing import note
@@ -158,9 +159,16 @@ def erase(job_id: str) -> Response:
     _check_erasable(job_id)
     storage = connected()
     if not lifecycle.erase(storage.objects, storage.jobs, caller().tenant, job_id):
-        raise Problem("job_not_finished", "A worker is processing the job; cancel it first.", 1)
+        raise Problem("job_not_finished", _why_not_erased(job_id), 1)
     note(Action.JOB_ERASED, job_id)
     return Response(status=204)
+
+
+def _why_not_erased(job_id: str) -> str:
+    job = connected().jobs.get(job_id)
+    if job and job.status.final:
+        return "A worker is segmenting the photo with a newer model. It has been asked to stop: repeat the request."
+    return "A worker is processing the job; cancel it first."
 
 
 def _check_erasable(job_id: str) -> None:
@@ -174,10 +182,18 @@ def _check_erasable(job_id: str) -> None:
 
 def _answer(job: Job, wait_s: int) -> Response:
     """Return the job document; for an unfinished job with Retry-After."""
-    response = jsonify(job_document(job, request.script_root))
+    newer = _newer(job)
+    response = jsonify(job_document(job, request.script_root, newer))
     if not job.status.final:
         response.headers["Retry-After"] = str(polite_pause_s(job.eta_s))
-    return with_state(response, _etag(job), wait_s)
+    return with_state(response, f"{_etag(job)}-{newer}" if newer else _etag(job), wait_s)
+
+
+def _newer(job: Job) -> str:
+    """Return the id of the job's latest re-run if that has succeeded, else ""."""
+    storage = connected()
+    rerun = find(storage.objects, storage.jobs, job.spec.tenant, job.rerun) if job.rerun else None
+    return rerun.id if rerun and rerun.status is Status.SUCCEEDED else ""
 
 
 def _etag(job: Job) -> str:

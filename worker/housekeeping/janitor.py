@@ -14,6 +14,7 @@ from storage.training import erasure
 
 ERASERS = 4
 LONGEST_DEADLINE_MS = LONGEST_DEADLINE_S * 1000
+POSTPONED_MS = 60_000  # until a job is tried again that has a running re-run
 AT_MOST_S = 600.0  # after that another housekeeper may try
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ def clean(storage: Storage) -> int:
     with storage.jobs.locks.alone("janitor", AT_MOST_S) as chosen:
         if not chosen:
             return 0
-        erased = _erase_due(storage) + _erase(storage, _forgotten(storage))
+        erased = _erase_due(storage) + sum(_erase(storage, _forgotten(storage)))
         for tenant, batch_id in _old_batches(storage):
             storage.batches.erase(tenant, batch_id)
         erasure.complete(storage.objects, storage.jobs)
@@ -33,9 +34,10 @@ def clean(storage: Storage) -> int:
     return erased
 
 
-def _erase(storage: Storage, owners: Iterable[Owner]) -> int:
+def _erase(storage: Storage, owners: Iterable[Owner]) -> list[bool]:
+    """Returns whether each has been erased."""
     with ThreadPoolExecutor(ERASERS) as pool:
-        return sum(pool.map(lambda owner: expire(storage.objects, storage.jobs, *owner), owners))
+        return list(pool.map(lambda owner: expire(storage.objects, storage.jobs, *owner), owners))
 
 
 def _erase_due(storage: Storage) -> int:
@@ -43,9 +45,13 @@ def _erase_due(storage: Storage) -> int:
     total = 0
     while ids := storage.jobs.ids.due():
         known = [(job.spec.tenant, job.id) for job in storage.jobs.get_many(ids) if job]
-        total += _erase(storage, known)
+        erased = _erase(storage, known)
+        left = [job_id for (_, job_id), gone in zip(known, erased, strict=True) if not gone]
+        storage.jobs.ids.postpone(left, POSTPONED_MS)
         # If a job hash expired by itself, its objects lie in an old hour, where `_forgotten` finds them.
-        storage.jobs.ids.unretain(ids)
+        if done := [job_id for job_id in ids if job_id not in left]:
+            storage.jobs.ids.unretain(done)
+        total += sum(erased)
     return total
 
 

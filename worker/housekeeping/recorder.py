@@ -69,7 +69,7 @@ def _write(storage: Storage, page: Sequence[Change]) -> None:
     opened = storage.batches.live.as_opened(batch_ids)
     storage.records.write(jobs)
     storage.records.write_batches(opened)
-    # A job that is neither in Redis nor known as erased was lost; the backfill reads its objects.
+    # A job that is neither in Redis nor known as erased was lost; `record_missing` reads its objects.
     missing = {*job_ids, *batch_ids} - {job.id for job in jobs} - {spec.id for spec, _ in opened}
     storage.records.erase({name: revisions[name] for name in storage.jobs.ids.erased_among(sorted(missing))})
     others = revisions.keys() - {*job_ids, *batch_ids}
@@ -105,7 +105,7 @@ def tidy(storage: Storage, erased: int = 0) -> None:
     storage.audit.forget(storage.settings.audit_days)
 
 
-def backfill(storage: Storage) -> int:
+def record_missing(storage: Storage) -> int:
     """Correct the records from the object store, and return how many entries differed.
 
     Raises Unavailable.
@@ -194,6 +194,6 @@ def ended_job(storage: Storage, tenant: str, job_id: str) -> Job | None:
     if spec is None or ending is None:
         return None
     listed, outcome = ending
-    kept_until_ms = listed.modified_ms + storage.settings.retention_s * 1000
+    kept_until_ms = spec.retained_until_ms(listed.modified_ms + storage.settings.retention_s * 1000)
     times: dict[str, Any] = {"finished_ms": listed.modified_ms, "retained_until_ms": kept_until_ms}
     return Job(spec, outcome.status, listed.modified_ms, result_key=listed.key, outcome=outcome, **times)

@@ -114,7 +114,7 @@ def adopt_after_loss(storage: Storage) -> bool:
         window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)
         adopted = adopt(storage, window, older_than_s=0, behind=behind)
         storage.jobs.epoch.mark_intact(run_id, [keys.EPOCH])
-    storage.tickets.backfill()
+    storage.tickets.record_missing()
     took_ms = round((time.monotonic() - started) * 1000)
     log.warning("redis_rebuilt", extra={"adopted": adopted, "ms": took_ms})
     restore_keys(storage, min(window, KEYS_LAST))

@@ -1,0 +1,1 @@
+"""Segments stored photos again with a model version, those first whose masks are likely to change."""
