@@ -18,6 +18,7 @@ from storage import clock, keys
 from storage.models import Alias, Alone, Models
 from storage.objects import MODELS, MinioObjects
 from storage.problems import Problem
+from storage.rollouts import counts
 from storage.rollouts.rollout import Condemned, Policy, Rollout, State, Step
 
 REGISTER = "rollout.json"
@@ -75,6 +76,16 @@ class Rollouts:
         contents = [self._objects.get(MODELS, name) for name in sorted(names, reverse=True)]
         earlier = [Rollout.from_json(content) for content in contents if content]
         return [*([last] if last else []), *(one for one in earlier if not last or one.id != last.id)]
+
+    def shadow_of(self, version: str) -> list[list[int]] | None:
+        """What the shadows of the newest rollout of `version` have shown: for each bin of stable's mean confidence
+        (storage/rollouts/counts.py) the photos, and those on which the versions differ. None without a rollout.
+        """
+        rollout = next((one for one in self.newest_first() if one.version == version), None)
+        if rollout is None:
+            return None
+        names = (counts.SHADOWED, counts.DIFFERING)
+        return [[rollout.total(counts.by_confidence(name, index)) for name in names] for index in range(counts.BINS)]
 
     def start(self, version: str, policy: Policy, by: str, pardon: bool = False) -> Rollout:
         """Begin to replace the stable version by `version`.

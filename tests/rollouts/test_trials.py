@@ -89,7 +89,8 @@ def test_equal_versions_agree_on_shadowed_photos(storage: Storage) -> None:
     segmented(storage, worker(storage))
     found = counted(storage)
     assert found["shadowed"] > 0 == found.get("differing", 0)
-    pixels = {name: (found[counts.both(name)], found[counts.either(name)]) for name in ("pet", "background", "border")}
+    names = ("pet", "background", "border")
+    pixels = {name: (found.get(counts.both(name), 0), found.get(counts.either(name), 0)) for name in names}
     assert all(both == either for both, either in pixels.values())
     size = storage.models.card("pets/8")
     assert size
