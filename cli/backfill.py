@@ -45,7 +45,7 @@ def backfill(
         if status:
             _show_status(_status(storage, chosen, tenant), as_json)
             return
-        evidence = None  # what a rollout of the version has measured
+        evidence = storage.rollouts.shadow_of(chosen)
         plan = Plan(chosen, tenant, ahead, limit, disagreement, evidence)
         if dry_run:
             _show_forecast(_forecast(storage, plan), as_json)

@@ -29,7 +29,7 @@ POLICY = Policy(step_s=0)
 AT_THE_LIMITS = replace(STABLE, slower=0.5, differs=POLICY.differing)
 PLANTED = {
     "2 / 5 / 20 % of jobs fail": [replace(STABLE, fails=rate) for rate in (0.02, 0.05, 0.2)],
-    "masks differ on 15 / 25 / 50 % of photos": [replace(STABLE, differs=rate) for rate in (0.15, 0.25, 0.5)],
+    "masks differ on 10 / 20 / 50 % of photos": [replace(STABLE, differs=rate) for rate in (0.1, 0.2, 0.5)],
     "60 / 75 / 95 % of micro-batches too slow": [replace(STABLE, slower=rate) for rate in (0.6, 0.75, 0.95)],
     "2 / 3 / 10 times as many bad verdicts": [replace(STABLE, bad=rate) for rate in (0.02, 0.03, 0.1)],
 }

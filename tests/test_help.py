@@ -40,6 +40,7 @@ def test_the_list_of_commands() -> None:
         "train",
         "gate",
         "candidates",
+        "rollout",
         "backfill",
         "keys",
         "sessions",

@@ -68,7 +68,7 @@ class Policy:
     false_advances: Share = 0.05
     harm: Share = 0.01
     slower: Annotated[float, Field(ge=1)] = 1.25
-    differing: Share = 0.1
+    differing: Share = 0.05
     pixels: Share = 0.2
 
 

@@ -11,7 +11,7 @@ from storage.rollouts.rollout import Policy, State
 
 POLICY = Policy(step_s=0)
 GOOD = {
-    "canary.ended": 400, "stable.ended": 40_000, "timed": 100, "slower": 5, "shadowed": 800, "differing": 20,
+    "canary.ended": 400, "stable.ended": 40_000, "timed": 100, "slower": 5, "shadowed": 800, "differing": 10,
 }  # fmt: skip
 MINUTE_MS = 60_000
 

@@ -468,7 +468,10 @@ REFUSED_OBJECTS = [
         for bucket in (BATCHES, FEEDBACK, RENDERINGS)
     ),
     *((WORKER, what, UPLOADS, "a") for what in (PUT, DELETE)),
-    *((role, what, MODELS, "aliases.json") for what in (PUT, DELETE) for role in (WORKER, HOUSEKEEPER)),
+    *((WORKER, what, MODELS, key) for what in (PUT, DELETE) for key in ("aliases.json", "rollout.json")),
+    *((role, PUT, MODELS, "rollout.json2") for role in (WEB, HOUSEKEEPER)),
+    *((HOUSEKEEPER, DELETE, MODELS, key) for key in ("aliases.json", "rollout.json")),
+    *((TRAINER, PUT, MODELS, key) for key in ("aliases.json", "rollout.json")),
     *((HOUSEKEEPER, what, MODELS, "pets/3/card.json") for what in (PUT, DELETE)),
     *((role, what, "elsewhere", "a") for what in (GET, PUT, LIST, DELETE, LOOK) for role in PROGRAMS),
 ]  # fmt: skip

@@ -243,6 +243,16 @@ class Walk:
         assert self.client.post("/v1/models/rollback", json={"alias": "stable"}).status_code == 200
         assert self.client.put("/v1/models/aliases/new", json={"version": "pets/9"}).status_code == 404
 
+    def rollouts(self) -> None:
+        begun = self.client.post("/v1/rollouts", json={"version": "pets/9", "policy": {"steps": [0.1]}})
+        assert begun.status_code == 201, begun.text
+        path = f"/v1/rollouts/{begun.get_json()['id']}"
+        for action in ("pause", "resume", "abort"):
+            assert self.client.post(f"{path}/{action}", json={"reason": "a drill"}).status_code == 200
+        assert self.client.post(f"{path}/abort", json={}).status_code == 409
+        assert self.client.post(f"{path}/burn", json={}).status_code == 404
+        assert self.client.get(path).status_code == self.client.get("/v1/rollouts").status_code == 200
+
     def training(self, folder: Path) -> None:
         learned.dataset(self.storage)
         learned.judged(self.storage, version := learned.candidate(self.storage, folder, "12"), Outcome.PASSED)
@@ -272,6 +282,7 @@ def test_every_response_matches_its_description(app: Flask, storage: Storage, wo
     walk.one_batch()
     walk.a_cancelled_batch()
     walk.models()
+    walk.rollouts()
     walk.training(tmp_path)
     walk.service()
     assert app.test_client().get("/v1/jobs?limit=1").headers["Link"]
