@@ -41,6 +41,7 @@ def test_the_list_of_commands() -> None:
         "gate",
         "candidates",
         "backfill",
+        "drift",
         "keys",
         "sessions",
         "audit",
