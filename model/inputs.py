@@ -116,8 +116,14 @@ def _bins(name: str, values: Sequence[float | str], originals: bool) -> dict[str
         return {"categories": FORMATS, **({"counts": [*counts, len(values) - sum(counts)]} if originals else {})}
     if name in EDGES and not originals:
         return {"edges": EDGES[name]}
-    numbers = np.array([float(f"{value:.{DIGITS}g}") for value in values])
-    # Each edge is the value of a photo, as `storage.inputs.drift.log_e_value` requires.
-    edges = np.unique(np.quantile(numbers, np.arange(1, BINS) / BINS, method="inverted_cdf"))
-    counts = np.bincount(np.searchsorted(edges, numbers, "right"), minlength=len(edges) + 1).tolist()
-    return {"edges": edges.tolist(), "counts": counts}
+    return deciles(np.array([float(f"{value:.{DIGITS}g}") for value in values]))
+
+
+def deciles(values: NDArray[np.float64]) -> dict[str, Any]:
+    """The bins of float64[n] and their counts; fewer than BINS if values repeat.
+
+    Each edge is one of the values, as `storage.inputs.drift.log_e_value` requires.
+    """
+    edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS, method="inverted_cdf"))
+    counts = np.bincount(np.searchsorted(edges, values, "right"), minlength=len(edges) + 1)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}

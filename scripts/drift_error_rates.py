@@ -1,0 +1,69 @@
+"""How often the drift of the inputs is wrongly shown, and how many photos show a real one, by simulation.
+
+python scripts/drift_error_rates.py                # 1,000 windows a row, a few minutes
+python scripts/drift_error_rates.py --windows 100
+
+Prints Markdown tables for docs/decisions/0032-drift.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+
+from drifting import FEATURES, PSI_DRIFT, normal, tied, windows
+
+TRAINING, PHOTOS = (50, 500, 3376), 2000
+LOOKS = (50, 100, 500)
+SHIFTS = (0.4, 0.5, 0.6, 0.75, 1.0, 1.5, 2.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--windows", type=int, default=1000, help="simulated windows in each row")
+    options = parser.parse_args()
+    for table in (unchanged, shifted):
+        for line in table(options.windows):
+            print(line, flush=True)
+
+
+def unchanged(count: int) -> Iterator[str]:
+    """Each window has FEATURES independent features; one of them suffices for an error."""
+    looks = " | ".join(f"PSI alone, at {photos} photos" for photos in LOOKS)
+    yield f"\n| unchanged photos, {count} windows of {PHOTOS}: values | training photos | drift | evidence alone | {looks} |"
+    yield "|---" * (4 + len(LOOKS)) + "|"
+    for name, draw in (("continuous", normal()), ("six values", tied)):
+        for training in TRAINING:
+            made = windows(training, PHOTOS, count * FEATURES, draw, draw, seed=training)
+            drift, sure = (
+                [one.any() for one in ones] for ones in zip(*((w.drifts, w.sure) for w in made), strict=True)
+            )
+            alone = ([window.psi[look - 1] >= PSI_DRIFT for window in made] for look in LOOKS)
+            rates = " | ".join(f"{100 * _any(flags):.1f} %" for flags in (drift, sure, *alone))
+            yield f"| {name} | {training} | {rates} |"
+
+
+def _any(flags: list[bool]) -> float:
+    """The share of windows in which a feature has the flag."""
+    return float(np.reshape(flags, (-1, FEATURES)).any(1).mean())
+
+
+def shifted(count: int) -> Iterator[str]:
+    yield "\n| shift, standard deviations | PSI after all photos | shown within the window | photos: median | 90 % |"
+    yield "|---|---|---|---|---|"
+    for shift in SHIFTS:
+        made = windows(TRAINING[-1], PHOTOS, count, normal(), normal(shift), seed=1)
+        needed = [window.photos_needed or 10 * PHOTOS for window in made]
+        shown = sum(one <= PHOTOS for one in needed) / count
+        median, most = (np.quantile(needed, share, method="higher") for share in (0.5, 0.9))
+        figures = (f"{one:.0f}" if one <= PHOTOS else "more" for one in (median, most))
+        index = np.median([window.psi[-1] for window in made])
+        yield f"| {shift} | {index:.2f} | {100 * shown:.0f} % | {' | '.join(figures)} |"
+
+
+if __name__ == "__main__":
+    main()
