@@ -9,15 +9,19 @@ Prints Markdown tables for docs/decisions/0032-drift.md.
 import argparse
 import sys
 from collections.abc import Iterator
+from math import log
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-from drifting import FEATURES, PSI_DRIFT, normal, tied, windows
+from drifting import FEATURES, normal, profile_of, tied, windows
+
+from storage.inputs.drift import ERROR_BUDGET, PSI_DRIFT, log_e_value, psi
 
 TRAINING, PHOTOS = (50, 500, 3376), 2000
+WINDOW_H, MONTH_H, PER_HOUR = 24, 720, (1, 4, 16, 64)
 LOOKS = (50, 100, 500)
 SHIFTS = (0.4, 0.5, 0.6, 0.75, 1.0, 1.5, 2.0)
 
@@ -26,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--windows", type=int, default=1000, help="simulated windows in each row")
     options = parser.parse_args()
-    for table in (unchanged, shifted):
+    for table in (unchanged, moving, shifted):
         for line in table(options.windows):
             print(line, flush=True)
 
@@ -34,7 +38,7 @@ def main() -> None:
 def unchanged(count: int) -> Iterator[str]:
     """Each window has FEATURES independent features; one of them suffices for an error."""
     looks = " | ".join(f"PSI alone, at {photos} photos" for photos in LOOKS)
-    yield f"\n| unchanged photos, {count} windows of {PHOTOS}: values | training photos | drift | evidence alone | {looks} |"
+    yield f"\n| {count} windows of {PHOTOS} unchanged photos | training photos | drift | evidence alone | {looks} |"
     yield "|---" * (4 + len(LOOKS)) + "|"
     for name, draw in (("continuous", normal()), ("six values", tied)):
         for training in TRAINING:
@@ -50,6 +54,28 @@ def unchanged(count: int) -> Iterator[str]:
 def _any(flags: list[bool]) -> float:
     """The share of windows in which a feature has the flag."""
     return float(np.reshape(flags, (-1, FEATURES)).any(1).mean())
+
+
+def moving(count: int) -> Iterator[str]:
+    """A tenth as many months, since each has 720 windows."""
+    months = count // 10
+    yield f"\n| {months} months of unchanged photos, windows of {WINDOW_H} hours, one each hour | with a drift |"
+    yield "|---|---|"
+    for per_hour in PER_HOUR:
+        rng = np.random.default_rng(per_hour)
+        wrong = sum(any(_month_drifts(rng, per_hour) for _ in range(FEATURES)) for _ in range(months))
+        yield f"| {per_hour} photos an hour | {100 * wrong / months:.0f} % |"
+
+
+def _month_drifts(rng: np.random.Generator, per_hour: int) -> bool:
+    """Whether any window of one feature drifts."""
+    bins = profile_of(rng.standard_normal(TRAINING[-1]))
+    values = rng.standard_normal((MONTH_H, per_hour))
+    by_hour = np.eye(len(bins), dtype=int)[np.searchsorted(bins.edges, values, "right")].sum(1)
+    return any(
+        psi(bins.counts, counts) >= PSI_DRIFT and log_e_value(bins, counts) >= log(FEATURES / ERROR_BUDGET)
+        for counts in (by_hour[end - WINDOW_H : end].sum(0).tolist() for end in range(WINDOW_H, MONTH_H))
+    )
 
 
 def shifted(count: int) -> Iterator[str]:

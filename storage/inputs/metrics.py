@@ -1,8 +1,8 @@
 """The drift of stable's inputs, for Prometheus."""
 
 import logging
-import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import redis
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -12,25 +12,28 @@ from storage.connection import Storage
 from storage.inputs.report import Report, report
 from storage.problems import Unavailable
 
-FRESH_S = 30.0  # the window changes slowly, and each reading costs two objects and a round trip
-
 log = logging.getLogger(__name__)
 
 
 class InputMetrics(Collector):
-    """Exports nothing while Redis or the object store is down, or while stable has no profile."""
+    """Exports the report that the previous scrape has asked a thread for: an object store that hangs delays no scrape.
+
+    Exports nothing if Redis or the object store did not answer, or if stable has no profile.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._thread = ThreadPoolExecutor(1, "drift")
+        self._reading: Future[Report | None] | None = None
         self._known: Report | None = None
-        self._read_at = -FRESH_S
 
     def describe(self) -> Iterable[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        if time.monotonic() - self._read_at >= FRESH_S:
-            self._known, self._read_at = self._read(), time.monotonic()
+        if self._reading is None or self._reading.done():
+            self._known = self._reading.result() if self._reading else None
+            self._reading = self._thread.submit(self._read)
         if self._known is None:
             return
         photos = GaugeMetricFamily("segue_input_photos", "Photos of the last day that were compared", labels=["model"])
