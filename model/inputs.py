@@ -76,7 +76,7 @@ def profile(segmenter: Segmenter, pairs: Sequence[Example], originals: bool = Fa
     and not compared. Raises ValueError without photos.
     """
     chunks = (pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK))
-    rows = [values for chunk in chunks for values in _measure(segmenter, chunk)]
+    rows = [values for chunk in chunks for values in _rows(segmenter, chunk)]
     if not rows:
         raise ValueError("a profile needs training photos")
     features = {name: _bins(name, [row[name] for row in rows], originals) for name in rows[0]}
@@ -91,18 +91,20 @@ def training_photos(folder: Path, data: Path) -> list[Example]:
     return pairs[:: -(-len(pairs) // MOST_PHOTOS) or 1]
 
 
-def _measure(segmenter: Segmenter, pairs: Sequence[Example]) -> Iterator[Values]:
+def measure(segmenter: Segmenter, photos: Sequence[Image.Image]) -> Iterator[Values]:
+    """The statistics of RGB photos and of their masks at the network's size, but not those of their own size."""
+    pixels, labels = np.stack([segmenter.to_input(photo) for photo in photos]), segmenter.card.labels
+    for one, logits in zip(pixels, segmenter.engine.logits(pixels), strict=True):
+        mask = logits.argmax(-1).astype(np.uint8)
+        counts = class_counts(mask, len(labels))
+        shares = {label.name: count / mask.size for label, count in zip(labels, counts, strict=True)}
+        yield {**of_pixels(one), **of_result(float(confidence(logits).mean()), shares)}
+
+
+def _rows(segmenter: Segmenter, pairs: Sequence[Example]) -> Iterator[Values]:
     photos = [pair.open()[0] for pair in pairs]
-    pixels = np.stack([segmenter.to_input(photo) for photo in photos])
-    labels = segmenter.card.labels
-    for pair, photo, one, logits in zip(pairs, photos, pixels, segmenter.engine.logits(pixels), strict=True):
-        counts = class_counts(logits.argmax(-1).astype(np.uint8), len(labels))
-        shares = {label.name: count / one[..., 0].size for label, count in zip(labels, counts, strict=True)}
-        yield {
-            **of_pixels(one),
-            **of_size(*photo.size, _format(pair.photo)),
-            **of_result(float(confidence(logits).mean()), shares),
-        }
+    for pair, photo, values in zip(pairs, photos, measure(segmenter, photos), strict=True):
+        yield {**values, **of_size(*photo.size, _format(pair.photo))}
 
 
 def _format(path: Path) -> str:

@@ -1,38 +1,57 @@
 """How often the drift of the inputs is wrongly shown, and how many photos show a real one, by simulation.
 
-python scripts/drift_error_rates.py                # 1,000 windows a row, a few minutes
-python scripts/drift_error_rates.py --windows 100
+SEGUE_TRAINING_DATA=... python scripts/drift_error_rates.py             # 1,000 windows a row, a few minutes
+SEGUE_TRAINING_DATA=... python scripts/drift_error_rates.py --windows 100
 
-Prints Markdown tables for docs/decisions/0032-drift.md.
+The last table compares changed test photos of the data with the profile of pets/3. Prints Markdown tables for
+docs/decisions/0032-drift.md.
 """
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import log
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 from drifting import FEATURES, normal, profile_of, tied, windows
 
-from storage.inputs.drift import ERROR_BUDGET, PSI_DRIFT, log_e_value, psi
+from model.data import examples
+from model.inputs import INPUTS, measure
+from model.segmenter import Segmenter
+from storage.inputs.drift import ERROR_BUDGET, PSI_DRIFT, compare, log_e_value, psi
+from storage.inputs.profile import Profile
 
 TRAINING, PHOTOS = (50, 500, 3376), 2000
 WINDOW_H, MONTH_H, PER_HOUR = 24, 720, (1, 4, 16, 64)
 LOOKS = (50, 100, 500)
+VERSION, SOME, ALL = Path("model/weights/pets/3"), 250, 1000
+CHANGES: dict[str, tuple[int, Callable[[Image.Image], Image.Image]]] = {
+    "as they are": (ALL, lambda photo: photo),
+    "darker, all values times 0.8": (SOME, lambda photo: photo.point(lambda value: value * 0.8)),
+    "darker, all values times 0.6": (SOME, lambda photo: photo.point(lambda value: value * 0.6)),
+    "blurred, radius 1.5 of about 256 px": (SOME, lambda photo: photo.filter(ImageFilter.GaussianBlur(1.5))),
+    "without colours": (SOME, lambda photo: photo.convert("L").convert("RGB")),
+    "upside down": (SOME, lambda photo: photo.rotate(180)),
+}
 SHIFTS = (0.4, 0.5, 0.6, 0.75, 1.0, 1.5, 2.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--windows", type=int, default=1000, help="simulated windows in each row")
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGUE_TRAINING_DATA", ".")))
     options = parser.parse_args()
     for table in (unchanged, moving, shifted):
         for line in table(options.windows):
             print(line, flush=True)
+    for line in changed(options.data):
+        print(line, flush=True)
 
 
 def unchanged(count: int) -> Iterator[str]:
@@ -89,6 +108,28 @@ def shifted(count: int) -> Iterator[str]:
         figures = (f"{one:.0f}" if one <= PHOTOS else "more" for one in (median, most))
         index = np.median([window.psi[-1] for window in made])
         yield f"| {shift} | {index:.2f} | {100 * shown:.0f} % | {' | '.join(figures)} |"
+
+
+def changed(data: Path) -> Iterator[str]:
+    """The first features that drift, and the PSI and evidence of the one with the largest PSI."""
+    profile, segmenter = Profile.from_json((VERSION / INPUTS).read_bytes()), Segmenter(VERSION)
+    pairs = examples(data, "test")
+    order = np.random.default_rng(0).permutation(len(pairs))
+    yield "\n| test photos | number | largest PSI (evidence) | drifts, after how many photos |"
+    yield "|---|---|---|---|"
+    for title, (count, change) in CHANGES.items():
+        photos = [change(pairs[index].open()[0]) for index in order[:count]]
+        counted = {name: [0] * len(bins) for name, bins in profile.features.items()}
+        needed: dict[str, int] = {}
+        for number, values in enumerate(measure(segmenter, photos), 1):
+            for name, index in profile.bins(values).items():
+                counted[name][index] += 1
+            found = [feature for feature in compare(profile, counted) if feature.psi is not None]
+            needed |= {feature.name: number for feature in found if feature.drifts and feature.name not in needed}
+        largest = max(found, key=lambda feature: feature.psi or 0)
+        first = ", ".join(f"{name} {number}" for name, number in needed.items())
+        index = f"{largest.name} {largest.psi:.2f} (10^{largest.evidence:.0f})"
+        yield f"| {title} | {len(photos)} | {index} | {first or 'none'} |"
 
 
 if __name__ == "__main__":
