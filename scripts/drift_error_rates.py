@@ -1,9 +1,9 @@
 """How often the drift of the inputs is wrongly shown, and how many photos show a real one, by simulation.
 
-SEGUE_TRAINING_DATA=... python scripts/drift_error_rates.py             # 1,000 windows a row, a few minutes
-SEGUE_TRAINING_DATA=... python scripts/drift_error_rates.py --windows 100
+SEGUE_TRAINING_DATA=... SEGUE_DATA=... python scripts/drift_error_rates.py             # some ten minutes
+SEGUE_TRAINING_DATA=... SEGUE_DATA=... python scripts/drift_error_rates.py --windows 100
 
-The last table compares changed test photos of the data with the profile of pets/3. Prints Markdown tables for
+The last table compares test photos of the data with the profile of pets/3. Prints Markdown tables for
 docs/decisions/0032-drift.md.
 """
 
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"
 
 from drifting import FEATURES, normal, profile_of, tied, windows
 
-from model.data import examples
+from model.data import examples, full_size_examples
 from model.inputs import INPUTS, measure
 from model.segmenter import Segmenter
 from storage.inputs.drift import ERROR_BUDGET, PSI_DRIFT, compare, log_e_value, psi
@@ -30,9 +30,15 @@ from storage.inputs.profile import Profile
 TRAINING, PHOTOS = (50, 500, 3376), 2000
 WINDOW_H, MONTH_H, PER_HOUR = 24, 720, (1, 4, 16, 64)
 LOOKS = (50, 100, 500)
+
+
+def _as_it_is(photo: Image.Image) -> Image.Image:
+    return photo
+
+
 VERSION, SOME, ALL = Path("model/weights/pets/3"), 250, 1000
 CHANGES: dict[str, tuple[int, Callable[[Image.Image], Image.Image]]] = {
-    "as they are": (ALL, lambda photo: photo),
+    "as they are": (ALL, _as_it_is),
     "darker, all values times 0.8": (SOME, lambda photo: photo.point(lambda value: value * 0.8)),
     "darker, all values times 0.6": (SOME, lambda photo: photo.point(lambda value: value * 0.6)),
     "blurred, radius 1.5 of about 256 px": (SOME, lambda photo: photo.filter(ImageFilter.GaussianBlur(1.5))),
@@ -46,11 +52,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--windows", type=int, default=1000, help="simulated windows in each row")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEGUE_TRAINING_DATA", ".")))
+    parser.add_argument("--small", type=Path, default=Path(os.environ.get("SEGUE_DATA", ".")))
     options = parser.parse_args()
     for table in (unchanged, moving, shifted):
         for line in table(options.windows):
             print(line, flush=True)
-    for line in changed(options.data):
+    for line in photos_of(options.data, options.small):
         print(line, flush=True)
 
 
@@ -110,26 +117,36 @@ def shifted(count: int) -> Iterator[str]:
         yield f"| {shift} | {index:.2f} | {100 * shown:.0f} % | {' | '.join(figures)} |"
 
 
-def changed(data: Path) -> Iterator[str]:
-    """The first features that drift, and the PSI and evidence of the one with the largest PSI."""
-    profile, segmenter = Profile.from_json((VERSION / INPUTS).read_bytes()), Segmenter(VERSION)
+def photos_of(data: Path, small: Path) -> Iterator[str]:
+    """`small`: the folder with smaller copies of the test photos, and with some at their full size."""
     pairs = examples(data, "test")
     order = np.random.default_rng(0).permutation(len(pairs))
+    tested = [pairs[index] for index in order]
+    sets = [
+        ("at 160 px", examples(small, "test"), _as_it_is),
+        ("at their full size", full_size_examples(small), _as_it_is),
+    ]
     yield "\n| test photos | number | largest PSI (evidence) | drifts, after how many photos |"
     yield "|---|---|---|---|"
-    for title, (count, change) in CHANGES.items():
-        photos = [change(pairs[index].open()[0]) for index in order[:count]]
-        counted = {name: [0] * len(bins) for name, bins in profile.features.items()}
-        needed: dict[str, int] = {}
-        for number, values in enumerate(measure(segmenter, photos), 1):
-            for name, index in profile.bins(values).items():
-                counted[name][index] += 1
-            found = [feature for feature in compare(profile, counted) if feature.psi is not None]
-            needed |= {feature.name: number for feature in found if feature.drifts and feature.name not in needed}
-        largest = max(found, key=lambda feature: feature.psi or 0)
-        first = ", ".join(f"{name} {number}" for name, number in needed.items())
-        index = f"{largest.name} {largest.psi:.2f} (10^{largest.evidence:.0f})"
-        yield f"| {title} | {len(photos)} | {index} | {first or 'none'} |"
+    for title, some, change in (*((title, tested[:count], one) for title, (count, one) in CHANGES.items()), *sets):
+        photos = [change(pair.open()[0]) for pair in some]
+        yield f"| {title} | {len(photos)} | {' | '.join(_drift_of(photos))} |"
+
+
+def _drift_of(photos: list[Image.Image]) -> tuple[str, str]:
+    """The feature with the largest PSI, and after how many photos each feature drifted first."""
+    profile, segmenter = Profile.from_json((VERSION / INPUTS).read_bytes()), Segmenter(VERSION)
+    counted = {name: [0] * len(bins) for name, bins in profile.features.items()}
+    needed: dict[str, int] = {}
+    for number, values in enumerate(measure(segmenter, photos), 1):
+        for name, index in profile.bins(values).items():
+            counted[name][index] += 1
+        for feature in compare(profile, counted):
+            if feature.drifts:
+                needed.setdefault(feature.name, number)
+    largest = max(compare(profile, counted), key=lambda feature: feature.psi or 0)
+    first = ", ".join(f"{name} {number}" for name, number in needed.items())
+    return f"{largest.name} {largest.psi:.2f} (10^{largest.evidence:.1f})", first or "none"
 
 
 if __name__ == "__main__":
