@@ -150,7 +150,7 @@ class Models:
             raise Problem("unknown_model", "model: an alias or a version that GET /v1/models lists.")
 
     def publish(self, folder: Path, private_key: Path | None = None) -> str:
-        """Store the version in `folder`, with its profile if there is one, and return its "name/version".
+        """Store the version in `folder`, with its profile unless it has one, and return its "name/version".
 
         It becomes `stable` if no alias exists yet. `private_key`: a file with the key to sign with.
         Raises ModelError if a file does not match the card, or if the version was published with
@@ -166,7 +166,7 @@ class Models:
         contents = {name: read_checked(folder, name, version, digest) for name, digest in fields["files"].items()}
         if private_key:
             contents[SIGNATURE] = model_signatures.sign(card, private_key)
-        if (folder / INPUTS).is_file():
+        if (folder / INPUTS).is_file() and self.profile(version) is None:  # keep one that was put there since
             contents[INPUTS] = (folder / INPUTS).read_bytes()
         for name, content in {**contents, CARD: card}.items():  # the card last: once it exists, so do the files
             self._objects.put(MODELS, f"{version}/{name}", content, "application/octet-stream")

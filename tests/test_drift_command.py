@@ -105,3 +105,6 @@ def test_publishing_again_adds_the_profile_of_the_folder(own_store: Storage, tmp
     (folder / INPUTS).write_bytes(content)
     own_store.models.publish(folder)
     assert own_store.models.profile("pets/9") == content
+    own_store.models.put_profile("pets/9", b"another")
+    own_store.models.publish(folder)
+    assert own_store.models.profile("pets/9") == b"another", "an operator has replaced it"

@@ -32,7 +32,7 @@ def published(own_store: Storage) -> Storage:
 
 @pytest.fixture
 def pipeline(published: Storage) -> Iterator[Pipeline]:
-    made = Pipeline(published, Engines(published.models, published.settings.model_cache), "worker")
+    made = Pipeline(published, Engines(published), "worker")
     yield made
     settle(made)
 
@@ -100,7 +100,7 @@ def test_nothing_is_counted_without_a_profile(own_store: Storage, tmp_path: Any,
     folder = version_folder(tmp_path, "9")
     (folder / INPUTS).unlink()
     own_store.models.publish(folder)
-    pipeline = Pipeline(own_store, Engines(own_store.models, own_store.settings.model_cache), "worker")
+    pipeline = Pipeline(own_store, Engines(own_store), "worker")
     spec = submit(own_store)
     run(pipeline)
     assert status(own_store, spec) is Status.SUCCEEDED
