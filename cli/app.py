@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import audit, backfill, data, keys, models, operator, review, rollout, runs, sessions, top, training
+from cli import audit, backfill, data, drift, keys, models, operator, review, rollout, runs, sessions, top, training
 
 app = typer.Typer()
 app.add_typer(operator.app)
@@ -15,6 +15,7 @@ app.add_typer(training.app)
 app.add_typer(training.candidates, name="candidates", rich_help_panel="Models")
 app.add_typer(backfill.app)
 app.add_typer(data.app, name="data", rich_help_panel="Models")
+app.add_typer(drift.app, name="drift", rich_help_panel="Models")
 app.add_typer(runs.app, name="runs", rich_help_panel="Models")
 app.add_typer(keys.app, name="keys", rich_help_panel="Keys")
 app.add_typer(sessions.app, name="sessions", rich_help_panel="Keys")

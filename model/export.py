@@ -1,4 +1,4 @@
-"""Turns trained weights into a model version: the engines' files, the list of training photos, and the card.
+"""Turns trained weights into a model version: the engines' files, the list and profile of its photos, and the card.
 
 make export        # var/training/run → model/weights/pets/{version}/
 """
@@ -23,6 +23,7 @@ from model.data import MANIFEST, Example, examples, labels_of, squeezed
 from model.engines import ENGINES
 from model.guarantee import fit
 from model.images import to_network
+from model.inputs import INPUTS, profile, training_photos
 from model.networks.registry import NETWORKS, Forward, load, save_float16
 from model.segmenter import Segmenter
 from model.training.loop import WEIGHTS
@@ -87,8 +88,8 @@ class Source:
 def export(source: Source, data: Path, out: Path) -> Card:
     """Make the version `out` (.../{name}/{version}).
 
-    `data`: the training folder; it supplies the labels, the calibration photos, and the validation photos for
-    the thresholds.
+    `data`: the training folder; it supplies the labels, the calibration photos, the validation photos for the
+    thresholds, and the training photos for the profile.
     """
     labels, manifest = labels_of(data), json.loads(source.manifest.read_text())
     network = load(source.weights, source.network, len(labels), source.size)
@@ -111,6 +112,7 @@ def export(source: Source, data: Path, out: Path) -> Card:
     card.save(out)
     card = replace(card, guarantee=fit(Segmenter(out), examples(data, "validation")))
     card.save(out)
+    (out / INPUTS).write_text(profile(Segmenter(out), training_photos(out, data)))
     return card
 
 

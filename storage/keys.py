@@ -289,6 +289,11 @@ def refusing(model: str) -> str:
     return f"{PREFIX}refusing:{model}"
 
 
+def inputs(version: str, profile: str, hour: int) -> str:
+    """`profile`: its digest; `hour`: since 1970, UTC."""
+    return f"{PREFIX}inputs:{version}:{profile[:8]}:{hour}"
+
+
 def memory(worker: str) -> str:
     return f"{PREFIX}memory:{worker}"
 

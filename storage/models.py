@@ -1,6 +1,7 @@
 """The registry: model versions and aliases in the object store.
 
     {name}/{version}/…      the card and the files it lists; once published, a version never changes
+    {name}/{version}/inputs.json   the version's profile, which may be added later (storage/inputs/profile.py)
     aliases.json            alias → the versions it has pointed at, the current one first
 
 This module treats a card as a plain document. The package model/ interprets the files.
@@ -24,7 +25,7 @@ from storage.model_files import ModelError, checked, read_checked, sha256, write
 from storage.objects import MODELS, MinioObjects
 from storage.problems import Problem
 
-CARD, SIGNATURE, ALIASES = "card.json", "card.sig", "aliases.json"
+CARD, SIGNATURE, ALIASES, INPUTS = "card.json", "card.sig", "aliases.json", "inputs.json"
 FRESH_S = 1.0
 MOST_REMEMBERED = 20
 LOCK, LOCKED_S = "aliases", 10.0
@@ -149,7 +150,7 @@ class Models:
             raise Problem("unknown_model", "model: an alias or a version that GET /v1/models lists.")
 
     def publish(self, folder: Path, private_key: Path | None = None) -> str:
-        """Store the version in `folder` and return its "name/version".
+        """Store the version in `folder`, with its profile unless it has one, and return its "name/version".
 
         It becomes `stable` if no alias exists yet. `private_key`: a file with the key to sign with.
         Raises ModelError if a file does not match the card, or if the version was published with
@@ -165,11 +166,22 @@ class Models:
         contents = {name: read_checked(folder, name, version, digest) for name, digest in fields["files"].items()}
         if private_key:
             contents[SIGNATURE] = model_signatures.sign(card, private_key)
+        if (folder / INPUTS).is_file() and self.profile(version) is None:  # keep one that was put there since
+            contents[INPUTS] = (folder / INPUTS).read_bytes()
         for name, content in {**contents, CARD: card}.items():  # the card last: once it exists, so do the files
             self._objects.put(MODELS, f"{version}/{name}", content, "application/octet-stream")
         if not self.history():
             self.point(Alias.STABLE, version)
         return version
+
+    def profile(self, version: str) -> bytes | None:
+        """The file of the version's profile, if it has one."""
+        return self._objects.get(MODELS, f"{version}/{INPUTS}") if _VERSION.fullmatch(version) else None
+
+    def put_profile(self, version: str, content: bytes) -> None:
+        """Add a profile to a published version, or replace it. Raises ModelGone."""
+        self._card(version)
+        self._objects.put(MODELS, f"{version}/{INPUTS}", content, "application/json")
 
     def fetch(self, version: str, folder: Path, *wanted: str) -> None:
         """Download the version's card and those of the files `wanted` that it lists into `folder`; by default all.

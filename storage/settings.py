@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     learn_dataset: str = ""
     learn_after: int = Field(default=0, ge=0)
     learn_every_s: float = Field(default=0, ge=0)
+    learn_on_drift: bool = False
     rollout_s: float = Field(default=5, gt=0)
     rollout_policy: Annotated[dict[str, Any], NoDecode, BeforeValidator(_parsed)] = {}
     rollout_candidates: bool = False

@@ -17,6 +17,7 @@ SQL_DOWN = {"SQL_URL": f"postgresql+psycopg://nobody@{NOWHERE}/none"}
 WITH_ALL = (
     "top --once", "top --json", "doctor", "doctor --repair", "trace job_1", "setup", "models list", "models rollback",
     "models show pets/2", "models promote pets/2", "models sign pets/2 key.pem", "models compare pets/1 pets/2",
+    "drift show", "drift profile pets/2 --data photos",
 )  # fmt: skip
 WITH_SQL = (
     "keys list", "keys create --tenant acme", "keys rotate 3f9a", "keys revoke 3f9a", "sessions list --tenant acme",

@@ -42,6 +42,7 @@ def test_the_list_of_commands() -> None:
         "candidates",
         "rollout",
         "backfill",
+        "drift",
         "keys",
         "sessions",
         "audit",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import closed
 import eta
+import inputs_cost
 import load
 import metrics_cost
 import queue_cost
@@ -19,7 +20,7 @@ from running import running
 from stack import Stack
 
 CLIENTS = (1, 16, 64)
-LEGS = ("bare", "closed", "burst", "folder", "eta", "records", "metrics", "queue", "rebuild")
+LEGS = ("bare", "closed", "burst", "folder", "eta", "records", "metrics", "inputs", "queue", "rebuild")
 CLOSED_JOBS = {"640": {1: 100, 16: 800, 64: 1600}, "1920": {1: 60, 16: 400, 64: 800}, "4000": {1: 20, 16: 96, 64: 192}}
 BARE = {"640": 320, "1920": 160, "4000": 64}
 BURSTS, FOLDER, HOT_PATH = (2_000, 10_000), 500, 500
@@ -51,6 +52,8 @@ class Plan:
             yield from self._records()
         if "metrics" in self.legs:
             yield from metrics_cost.rows()
+        if "inputs" in self.legs:
+            yield from inputs_cost.rows()
         if "queue" in self.legs:
             yield from queue_cost.rows()
         if "rebuild" in self.legs:

@@ -111,11 +111,14 @@ KEYS: Mapping[Role, Keys] = {
             *_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:rollout",
             "lock:batch:*", "lock:training:*", "training:erasing",
         ),
-        reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*", "clock"),
+        reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*", "clock", "inputs:*"),
         sends_to=(SEGMENT_QUEUE, TRAINING_QUEUE),
     ),
     Role.WORKER: Keys(
-        writes=(*_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected", "memory:*"),
+        writes=(
+            *_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected", "memory:*",
+            "inputs:*",
+        ),
         reads=("epoch", "gone:*", "inflow"),
         takes_from=(SEGMENT_QUEUE,),
     ),

@@ -148,6 +148,8 @@ def test_kills_lose_and_repeat_nothing(school: Stack) -> None:
     ]  # fmt: skip
     made_by = [one for one in json.loads(segue(school, "candidates", "list", "--json")) if one["run"] == run_id]
     assert len(made_by) == 1
+    shown = json.loads(segue(school, "drift", "show", made_by[0]["version"], "--json"))
+    assert sum(shown["features"][0]["training"]) > 0, "the training has made a profile"
     wait_until(lambda: run_id in recorded(school), "the record of the run", 60)
 
 

@@ -11,8 +11,10 @@ from PIL import Image
 from model.data import examples, labels_of
 from model.evaluation.photos import judge
 from model.evaluation.scores import Scores
+from model.inputs import INPUTS, training_photos
 from model.labels import PETS
 from model.segmenter import Segmenter
+from storage.inputs.profile import Profile
 
 
 def test_labels_come_from_the_data_folder(tmp_path: Path) -> None:
@@ -52,6 +54,9 @@ def test_two_synthetic_classes_are_learned(shapes_version: Path) -> None:
     segmenter = Segmenter(version)
     assert (segmenter.card.name, segmenter.card.version) == ("shapes", "1")
     assert [label.to_dict() for label in segmenter.card.labels] == shapes.LABELS
+    profile = Profile.from_json((version / INPUTS).read_bytes())
+    assert profile.photos == len(training_photos(version, data)) > 0
+    assert {"brightness", *(f"share:{label.name}" for label in segmenter.card.labels)} <= profile.features.keys()
     scores = judge(segmenter, examples(data, "test"), own_size=True).scores
     assert scores.mean_iou >= 0.8
     metrics = json.loads(shapes.command("model.evaluate", "--data", data, "--version", version))

@@ -261,7 +261,7 @@ class Walk:
             assert self.client.get(run["links"][name.partition(".")[0]]).status_code == 404
             self.storage.runs.put(run["id"], name, b"x")
             assert self.client.get(run["links"][name.partition(".")[0]]).status_code == 200
-        for path in ("runs", f"runs/{run['id']}", "datasets", "datasets/pets/1", "candidates"):
+        for path in ("runs", f"runs/{run['id']}", "datasets", "datasets/pets/1", "candidates", f"drift/{version}"):
             assert self.client.get(f"/v1/training/{path}").status_code == 200
         assert self.client.post(run["links"]["cancel"]).status_code == 200
         assert self.client.post(f"/v1/training/candidates/{version}/promote").status_code == 200

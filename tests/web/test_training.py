@@ -9,11 +9,14 @@ import pytest
 from callers import bearer, guarded, new_key
 from described import held_to_description
 from flask.testing import FlaskClient
+from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
 from learning.gate.verdict import Outcome as Judged
 from storage import keys
 from storage.connection import Storage
+from storage.inputs.counts import add
+from storage.inputs.profile import Profile
 from storage.keys import TRAINING_QUEUE
 from storage.models import Alias
 from storage.objects import DATASETS
@@ -311,3 +314,21 @@ def test_a_refusal_leaves_no_event(store: Storage, client: FlaskClient, tmp_path
     with client.application.app_context():
         journal().flush()
     assert store.audit.newest(AuditFilter(None, None, None, 0), 50) == []
+
+
+def test_the_drift_of_a_version(store: Storage, client: FlaskClient) -> None:
+    profile = Profile.from_json((SHIPPED_MODEL / "inputs.json").read_bytes())
+    for _ in range(30):
+        add(store.jobs.client, "pets/3", profile, {"brightness": 0, "format": 1, "megapixels": 3})
+    found = client.get("/v1/training/drift/pets/3").get_json()
+    assert (found["version"], found["hours"], found["photos"], found["drifting"]) == ("pets/3", 24, 30, ["brightness"])
+    features = {one["name"]: one for one in found["features"]}
+    assert features["brightness"]["now"] == [30] + [0] * 9
+    assert features["format"]["typical_now"] == "PNG"
+    assert (features["megapixels"]["psi"], features["megapixels"]["typical_training"]) == (None, None)
+
+
+@pytest.mark.parametrize("version", ["pets/9", "pets/3"])
+def test_a_version_without_a_readable_profile_has_no_drift(store: Storage, client: FlaskClient, version: str) -> None:
+    store.models.put_profile("pets/3", b"{}")
+    assert problem(client.get(f"/v1/training/drift/{version}")) == (404, "not_found")

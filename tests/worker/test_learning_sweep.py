@@ -7,10 +7,14 @@ import learned
 import pytest
 import reviewed
 from pydantic import SecretStr
+from services import SHIPPED_MODEL
 from sqlalchemy import select
 
+from model.inputs import INPUTS
 from storage import clock, keys
 from storage.connection import Storage, connect
+from storage.inputs.counts import add
+from storage.inputs.profile import Profile
 from storage.keys import TRAINING_QUEUE
 from storage.problems import Unavailable
 from storage.records.tables import training_runs
@@ -157,6 +161,71 @@ def test_a_run_for_another_machine_keeps_no_round_from_starting(own_store: Stora
     storage.runs.submit(Spec(keys.new_run_id(), Kind.TRAIN, {"candidate": "pets/9"}, 1, "me", elsewhere=True))
     later(2 * HOUR_S)
     learn(storage)
+    assert len(rounds(storage)) == 1
+
+
+def drifted(storage: Storage) -> None:
+    """Publish a stable version, and count photos of it that are darker than its training photos."""
+    storage.models.publish(SHIPPED_MODEL)
+    profile = Profile.from_json((SHIPPED_MODEL / INPUTS).read_bytes())
+    for _ in range(30):
+        add(storage.jobs.client, "pets/3", profile, {"brightness": 0})
+
+
+def test_a_drift_starts_a_round_if_there_is_something_new_to_learn(
+    own_store: Storage, later: Later, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = asking(own_store, learn_on_drift=True)
+    learned.dataset(storage)
+    accept(storage, 1)
+    learn(storage)
+    assert rounds(storage) == [], "stable has no profile"
+    drifted(storage)
+    with caplog.at_level(logging.INFO, learning.__name__):
+        learn(storage)
+    [round_id] = rounds(storage)
+    [line] = [record for record in caplog.records if record.message == "round_started"]
+    assert vars(line)["reason"] == "drift of brightness"
+    storage.runs.finish(round_id, Outcome(Status.SUCCEEDED))
+    later(24 * HOUR_S - 60)
+    drifted(storage)
+    learn(storage)
+    assert rounds(storage) == [round_id], "the last round was less than a day ago"
+    later(24 * HOUR_S + 60)
+    learn(storage)
+    assert len(rounds(storage)) == 2
+
+
+def test_a_drift_without_a_new_correction_starts_no_round(own_store: Storage) -> None:
+    """The data set would be the same again."""
+    storage = asking(own_store, learn_on_drift=True)
+    learned.dataset(storage, held=tuple(accept(storage, 1)))
+    drifted(storage)
+    learn(storage)
+    assert rounds(storage) == []
+
+
+def test_a_drift_starts_no_round_unless_the_setting_asks_for_it(own_store: Storage) -> None:
+    storage = asking(own_store, learn_after=50)
+    learned.dataset(storage)
+    accept(storage, 1)
+    drifted(storage)
+    learn(storage)
+    assert rounds(storage) == []
+
+
+def test_a_profile_that_cannot_be_read_stops_no_other_reason(
+    own_store: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = asking(own_store, learn_on_drift=True)
+    learned.dataset(storage)
+    accept(storage, 1)
+    drifted(storage)
+    storage.models.put_profile("pets/3", b"{}")
+    learn(storage)
+    assert rounds(storage) == []
+    assert "drift_unknown" in caplog.text
+    learn(asking(own_store, learn_on_drift=True, learn_after=1))
     assert len(rounds(storage)) == 1
 
 

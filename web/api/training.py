@@ -1,4 +1,4 @@
-"""Runs, data sets and candidates of the learning loop. Requires the scope `admin`."""
+"""Runs, data sets and candidates of the learning loop, and the drift of inputs. Requires the scope `admin`."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict
 
+from storage.inputs.report import report
 from storage.models import Alias
 from storage.problems import Problem
 from storage.records.audit_event import Action
@@ -112,6 +113,16 @@ def promote(name: str, version: str) -> Response:
     candidates.promote(connected(), f"{name}/{version}")
     note(Action.MODEL_PROMOTED, f"{name}/{version}", Alias.STABLE)
     return jsonify(object="aliases", aliases=connected().models.history())
+
+
+@blueprint.get("/drift/<name>/<version>")
+def drift(name: str, version: str) -> Response:
+    """Compare the photos of the last 24 hours with those that the version was trained on."""
+    try:
+        found = report(connected(), f"{name}/{version}") or _not_found("profile")
+    except ValueError as error:
+        raise Problem("not_found", f"There is no readable profile: {error}.") from error
+    return jsonify({**found.to_document(), "object": "drift"})
 
 
 def _find(run_id: str) -> Run:

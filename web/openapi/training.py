@@ -1,4 +1,4 @@
-"""The operations of the learning loop's runs, data sets and candidates."""
+"""The operations of the learning loop's runs, data sets and candidates, and of the drift of inputs."""
 
 from storage.training.datasets import Split
 from storage.training.runs import Kind, Status
@@ -91,7 +91,33 @@ CANDIDATE: Schema = closed(
         ),
     }
 )
+DRIFT: Schema = closed(
+    {
+        "object": exactly("drift"),
+        "version": TEXT,
+        "hours": COUNT,
+        "photos": {**COUNT, "description": "How many were counted: one of each micro-batch at most."},
+        "drifting": listed(TEXT),
+        "features": listed(
+            closed(
+                {
+                    "name": TEXT,
+                    "psi": or_null(NUMBER, "Population stability index; null: the training photos do not show it."),
+                    "evidence": or_null(NUMBER, "Decimal logarithm of the e-value."),
+                    "drifts": {"type": "boolean"},
+                    "edges": listed(NUMBER),
+                    "categories": listed(TEXT),
+                    "training": listed(COUNT),
+                    "now": listed(COUNT),
+                    "typical_training": or_null({"type": ["number", "string"]}, "Median or commonest category."),
+                    "typical_now": or_null({"type": ["number", "string"]}),
+                }
+            )
+        ),
+    }
+)
 SCHEMAS: Schema = {
+    "Drift": DRIFT,
     "Run": RUN,
     "RunList": closed({"object": exactly("list"), "data": listed(ref("Run"))}),
     "Dataset": DATASET,
@@ -132,6 +158,9 @@ OPERATIONS: Operations = {
     ),
     "training.listing": Operation(
         tag="training", answers={200: Answer("All candidates.", {JSON: ref("CandidateList")})}
+    ),
+    "training.drift": Operation(
+        tag="training", answers={200: Answer("The comparison.", {JSON: ref("Drift")})}, problems=("not_found",)
     ),
     "training.promote": Operation(
         tag="training",

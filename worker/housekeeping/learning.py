@@ -6,6 +6,7 @@ from typing import Any
 
 from storage import clock, keys
 from storage.connection import Storage
+from storage.inputs.report import report
 from storage.keys import TRAINING_QUEUE
 from storage.problems import Problem
 from storage.training import reviews, submitting
@@ -16,6 +17,7 @@ from storage.training.runs import Kind, Status
 POLICY = "policy"  # `created_by` of the rounds that the housekeeper starts
 LOCK, LOCKED_S = "learning", 120.0
 PAUSE_MS = 3600 * 1000  # after a round that failed
+DRIFT_PAUSE_MS = 24 * 3600 * 1000  # after any run: until then, the window holds photos from before it
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +50,18 @@ def _record(storage: Storage, is_open: dict[str, bool]) -> None:
 
 
 def _start_round(storage: Storage, run_ids: list[str]) -> None:
-    """Start a round if enough corrections were accepted, or if enough time has passed, since the last run."""
+    """Start a round if the settings give a reason to."""
     settings = storage.settings
-    if not settings.learn_dataset or not (settings.learn_after or settings.learn_every_s):
+    if not settings.learn_dataset or not (settings.learn_after or settings.learn_every_s or settings.learn_on_drift):
         return
     last_ms = keys.created_ms(run_ids[-1]) if run_ids else 0
     if _failed_lately(storage, [run_id for run_id in run_ids if keys.created_ms(run_id) == last_ms]):
         return
     try:
-        if _due(storage, clock.now_ms() - last_ms):
+        if reason := _reason(storage, clock.now_ms() - last_ms):
             parameters: dict[str, Any] = {"dataset": settings.learn_dataset}
             spec = submitting.submit(storage, Kind.BUILD, parameters, POLICY, then=submitting.TEACH)
-            log.info("round_started", extra={"run": spec.id})
+            log.info("round_started", extra={"run": spec.id, "reason": reason})
     except (DatasetError, Problem) as error:
         log.warning("round_not_started", extra={"reason": str(error)})
 
@@ -71,12 +73,30 @@ def _failed_lately(storage: Storage, round_ids: list[str]) -> bool:
     return any(one and one.status is not Status.SUCCEEDED and one.finished_ms > paused_ms for one in outcomes)
 
 
-def _due(storage: Storage, since_ms: int) -> bool:
-    """`since_ms`: time since the last run or round was submitted."""
-    every_s, after = storage.settings.learn_every_s, storage.settings.learn_after
-    if every_s and since_ms >= every_s * 1000:
-        return True
-    return bool(after) and _has_new(storage, after)
+def _reason(storage: Storage, since_ms: int) -> str:
+    """Why a round should start now; "": it should not.
+
+    `since_ms`: time since the last run or round was submitted.
+    """
+    settings = storage.settings
+    if settings.learn_every_s and since_ms >= settings.learn_every_s * 1000:
+        return "time"
+    if settings.learn_after and _has_new(storage, settings.learn_after):
+        return "corrections"
+    # A drift alone brings nothing to learn from: the data set would be the same again.
+    if settings.learn_on_drift and since_ms >= DRIFT_PAUSE_MS and (drifting := _drifting(storage)):
+        return f"drift of {', '.join(drifting)}" if _has_new(storage, 1) else ""
+    return ""
+
+
+def _drifting(storage: Storage) -> list[str]:
+    """The features of stable's inputs that have drifted in the last day."""
+    try:
+        found = report(storage)
+    except ValueError as error:
+        log.warning("drift_unknown", extra={"error": str(error)})
+        return []
+    return found.drifting if found else []
 
 
 def _has_new(storage: Storage, count: int) -> bool:

@@ -188,6 +188,7 @@ class Drain:
         answers = finish(stored.token, self._worker, max(1, busy_ms), finished) if finished else []
         self._held.remove(stored)
         measuring.count_stages(stored.items)
+        self._workplace.inputs.count(stored.segmenter.card, stored.items, finished)
         for answer, one, item in zip(answers, finished, stored.items, strict=True):
             self._note(answer, one, {**item.job.spec.log_fields, "micro_batch": stored.token})
         if recorder := traces.recorder():

@@ -3,6 +3,7 @@
 from storage.connection import Storage
 from worker.engines import Engines
 from worker.pipeline.engine_reports import EngineReports
+from worker.pipeline.inputs import Inputs
 from worker.pipeline.memory import Memory
 from worker.pipeline.preparing import Preparing
 from worker.pipeline.storing import Storing
@@ -19,6 +20,6 @@ class Workplace:
         self.storage, self.engines, self.worker = storage, engines, worker
         memory = Memory(storage.settings.picture_bytes)
         self.preparing, self.storing = Preparing(storage, memory), Storing(storage, memory)
-        self.reports = EngineReports(storage.jobs, engines, worker)
+        self.reports, self.inputs = EngineReports(storage.jobs, engines, worker), Inputs(storage)
         self.trials = Trials(storage)
         self.finished_at = 0.0  # when the last micro-batch was finished, in monotonic seconds

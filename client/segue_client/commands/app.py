@@ -17,7 +17,7 @@ from segue_client.commands.output import INTERRUPTED, fail, say
 EXTENSIONS = "segue.commands"  # entry points, each a Typer whose commands and groups are added
 OPERATOR = (
     "setup", "doctor", "top", "trace", "roles", "models", "rollout", "review", "data", "train", "gate",
-    "candidates", "runs", "backfill", "keys", "sessions", "audit",
+    "candidates", "runs", "backfill", "drift", "keys", "sessions", "audit",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@
 --   segue:rejected                  hash    queue → how many foreign messages were rejected
 --   segue:counters                  hash    how often each transition happened (storage/queue/counters.py)
 --   segue:rollout:{id}              hash    what a rollout has counted (storage/rollouts/counts.py)
+--   segue:inputs:{version}:{profile}:{hour}   hash   photos in each bin of the version's profile (storage/inputs/)
 --   segue:training:erasing          zset    tenant/id of jobs whose training copies are being erased, by time
 --   segue:functions                 zset    versions of this library, by the time of their last load
 --   segue:batch:{id}                hash    name, options, closed, canceled
