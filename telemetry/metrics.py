@@ -3,7 +3,7 @@
 These counters end with their process. Jobs are counted in Redis instead (storage/queue/counters.py).
 """
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 # Stages are measured in whole milliseconds. Bounds between two of those put each value on its side.
 STAGE_BOUNDS = (0.0015, 0.0025, 0.0055, 0.0105, 0.0255, 0.0505, 0.1005, 0.2505, 0.5005, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -25,6 +25,14 @@ STAGE_SECONDS = Histogram("segue_stage_seconds", "Seconds of a job's stage", ["s
 ENGINE_SECONDS = Counter("segue_engine_busy_seconds", "Seconds in which the engine computed")
 
 TASKS = Counter("segue_tasks", "Runs of the housekeeper's tasks", ["task", "result"])
+
+ROLLOUT_SHARE = Gauge("segue_rollout_share", "Share of stable's jobs that the canary gets; 0 without a rollout")
+ROLLOUT_EVIDENCE = Gauge(
+    "segue_rollout_evidence", "Evidence (e-value) that the canary is worse than allowed", ["check"]
+)
+ROLLED_BACK = Gauge(
+    "segue_rollout_rolled_back_timestamp_seconds", "When the last rollout was rolled back; 0 if it was not"
+)
 
 PART_ERRORS = Counter("segue_part_errors", "Calls that Redis, the object store or the SQL database failed", ["part"])
 for _part in ("redis", "object_store", "records"):

@@ -30,7 +30,7 @@ from storage.queue.tickets import (
 from storage.roles.roles import Role
 from telemetry import traces
 from worker.app import app, connection
-from worker.housekeeping import janitor, replacing, scrubber
+from worker.housekeeping import janitor, replacing, rollout_metrics, scrubber
 from worker.housekeeping import learning as learning_sweep
 from worker.housekeeping import sweeps as housekeeping
 
@@ -98,6 +98,7 @@ def learn() -> None:
 @app.task(name=REPLACE)
 def replace() -> None:
     replacing.replace_gradually(connection())
+    rollout_metrics.show(connection().rollouts.register().current)
 
 
 @app.task(name=TRAIN, acks_late=False)

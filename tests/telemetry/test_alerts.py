@@ -40,6 +40,7 @@ HEALTHY: Series = {
             "segue_redis_memory_limit_bytes{": (GIB, 0),
             'segue_input_drift{feature="brightness",': (0, 0),
             'segue_input_drift{feature="warmth",': (0, 0),
+            "segue_rollout_rolled_back_timestamp_seconds{": (0, 0),
             'segue_disk_free_bytes{disk="data",': (20 * GIB, 0),
             'segue_disk_size_bytes{disk="data",': (100 * GIB, 0),
         }.items()
@@ -79,6 +80,7 @@ SITUATIONS: dict[str, tuple[Series, str | None]] = {
     "Redis has no limit": (changed(memory_limit=(0, 0)), None),
     "the disk is nearly full": (changed(disk_free=(9 * GIB, 0)), "DiskNearlyFull"),
     "photos are darker": (changed(feature__brightness=(1, 0)), "InputsDrift"),
+    "a version was rolled back": (changed(rolled_back=(60, 0)), "RolledBack"),
     "nothing is scraped": ({'segue_requests_total{instance="worker"}': (0, 0)}, "NoMetrics"),
 }
 

@@ -31,12 +31,16 @@ class Inputs:
         self._profiles: dict[str, tuple[float, Profile | None]] = {}  # version → when it was read, monotonic seconds
 
     def count(self, card: Card, items: list[Item], finished: list[Finished]) -> None:
-        """Count one photo that succeeded, chosen at random. Returns at once.
+        """Count one photo that succeeded, chosen at random. Returns at once. Re-runs say nothing about today's photos.
 
         While an earlier call still waits for Redis or the object store, the photo is left out.
         """
         rows = zip(items, finished, strict=True)
-        done = [(item, one.outcome) for item, one in rows if one.outcome.status is Status.SUCCEEDED]
+        done = [
+            (item, one.outcome)
+            for item, one in rows
+            if one.outcome.status is Status.SUCCEEDED and not item.job.spec.erase_by_ms
+        ]
         if done and (self._counting is None or self._counting.done()):
             self._counting = self._thread.submit(self._count, card, *random.choice(done))
 

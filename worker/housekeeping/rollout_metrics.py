@@ -1,0 +1,24 @@
+"""Shows the current or last rollout in this process' metrics."""
+
+import math
+
+from storage import clock
+from storage.rollouts.deciding import Check, decide
+from storage.rollouts.rollout import Rollout, State
+from telemetry import metrics
+
+MOST_EVIDENCE = 1e9  # a larger figure says no more
+
+
+def show(rollout: Rollout | None) -> None:
+    """Called after each look at the rollout."""
+    running = rollout if rollout and rollout.state is State.RUNNING else None
+    evidence = dict.fromkeys(Check, 1.0)
+    if running:
+        findings = decide(running, clock.now_ms()).findings
+        evidence = {one.check: math.exp(min(one.against, math.log(MOST_EVIDENCE))) for one in findings}
+    for check, value in evidence.items():
+        metrics.ROLLOUT_EVIDENCE.labels(check).set(value)
+    metrics.ROLLOUT_SHARE.set(running.step.share if running else 0)
+    rolled_back = rollout is not None and rollout.state is State.ROLLED_BACK
+    metrics.ROLLED_BACK.set(rollout.ended_ms / 1000 if rollout and rolled_back else 0)
