@@ -79,10 +79,11 @@ def sign(version: str, key: Annotated[Path, typer.Argument(help="File with the p
 
 @app.command("list", epilog="Example: segue models list")
 def list_(as_json: JsonOption = False) -> None:
-    """List all versions with their mean IoU and aliases."""
+    """List all versions with their mean IoU and aliases, and why a version was rolled back."""
     with connected() as storage:
         cards = {version: storage.models.card(version) or {} for version in storage.models.versions()}
         aliases, history = storage.models.aliases(), storage.models.history()
+        condemned = storage.rollouts.register().condemned
     if as_json:
         show_json({"versions": cards, "aliases": history})
         return
@@ -90,7 +91,8 @@ def list_(as_json: JsonOption = False) -> None:
         names = ", ".join(alias for alias, target in aliases.items() if target == version)
         flat = _flat(card["metrics"])
         quality = next((f"{flat[name]:.3f}" for name in sorted(flat) if name.endswith("test.mean_iou")), "-")
-        typer.echo(f"{version:24} {quality:>6}  {names}")
+        note = f"condemned: {condemned[version].reason}" if version in condemned else ""
+        typer.echo(f"{version:24} {quality:>6}  {names}{note}")
 
 
 @app.command(epilog="Example: segue models show pets/2")

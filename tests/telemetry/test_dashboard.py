@@ -24,8 +24,8 @@ PORTS = 10
 WAVES, WAVE = 6, 20
 ADDED = ("__name__", "instance", "job")  # by Prometheus; here `job` is not one of ours
 LABELS = {
-    "check", "code", "disk", "feature", "lane", "le", "method", "model", "part", "reason", "result", "role", "route", "source",
-    "stage", "status", "task",
+    "check", "code", "disk", "feature", "lane", "le", "method", "model", "part", "reason", "result", "role", "route",
+    "source", "stage", "status", "task",
 }  # fmt: skip
 
 

@@ -103,6 +103,8 @@ def test_a_condemned_version_needs_a_pardon(client: FlaskClient, storage: Storag
     assert problem(refused) == (409, "version_condemned")
     assert "it was slow" in refused.get_json()["detail"]
     assert client.get(PATH).get_json()["condemned"]["pets/9"]["reason"] == "it was slow"
+    condemned = {one["id"]: one["condemned"] for one in client.get("/v1/models").get_json()["data"]}
+    assert condemned == {"pets/8": None, "pets/9": "it was slow"}
     assert start(client, pardon=True).status_code == 201
 
 

@@ -1,5 +1,6 @@
 """Model versions: their metrics, their aliases, and the workers that serve them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from storage.models import Alias, EnginesReport
 from storage.problems import Problem
 from storage.records.audit_event import Action
+from storage.rollouts.rollout import Condemned
 from web.access.auditing import note
 from web.parsing import json_body
 from web.services import connected
@@ -32,8 +34,13 @@ def listing() -> Response:
     """List all versions: metrics, the number of workers that loaded each, and the refusals with reasons."""
     storage = connected()
     history, reports = storage.models.history(), storage.jobs.workers.reports()
+    condemned = storage.rollouts.register().condemned
     cards = {version: storage.models.card(version) for version in storage.models.versions()}
-    data = [_document(version, card, history, reports) for version, card in cards.items() if card]
+    data = [
+        {**_document(version, card, history, reports), "condemned": _reason_of(condemned, version)}
+        for version, card in cards.items()
+        if card
+    ]
     return jsonify(object="list", data=data, aliases=history)
 
 
@@ -54,6 +61,11 @@ def rollback() -> Response:
     alias = json_body(Rollback).alias
     note(Action.MODEL_ROLLED_BACK, connected().models.rollback(alias), alias)
     return jsonify(object="aliases", aliases=connected().models.history())
+
+
+def _reason_of(condemned: Mapping[str, Condemned], version: str) -> str | None:
+    """Why the version was rolled back; None if it was not."""
+    return condemned[version].reason if version in condemned else None
 
 
 def _document(

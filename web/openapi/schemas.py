@@ -304,6 +304,7 @@ MODEL = closed(
         "metrics": ANYTHING,
         "workers": {**COUNT, "description": "The number of workers that loaded it."},
         "refused": listed(closed({"worker": TEXT, "reason": TEXT})),
+        "condemned": or_null(TEXT, "Why the version was rolled back; null if it was not."),
     }
 )
 
