@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from storage import clock
-from storage.backfill.likelihood import BINS, Evidence, bin_of, by_likelihood, limits
+from storage.backfill.likelihood import Evidence, by_likelihood, limits
 from storage.backfill.reruns import SHORTEST_KEPT_MS, Made, Reruns
 from storage.connection import Storage
 from storage.records.stored_results import StoredResult, StoredResults, Wanted
+from storage.rollouts.counts import BINS, bin_of
 
 CHUNK, POLL_S = 64, 0.5
 

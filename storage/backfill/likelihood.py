@@ -1,21 +1,15 @@
 """How likely it is that another model version changes a mask, from the confidence of the mask.
 
-The evidence comes from a rollout: photos that two versions have segmented, in ten bins of equal width by the mean
-confidence of stable's mask, from 0.5 to 1. The first bin also has the masks below 0.5.
+The evidence comes from a rollout: photos that two versions have segmented, in the bins of storage/rollouts/counts.py.
 """
 
 from collections.abc import Sequence
 
-BINS, LOWEST, HIGHEST = 10, 0.5, 1.0
+from storage.rollouts.counts import BINS, HIGHEST, LOWEST, bin_of
+
 ENOUGH = 400  # photos with which a bin's own rate counts: a rate of 0.1 then has a standard error of 0.015
 
 Evidence = Sequence[Sequence[int]]  # of each bin: [photos, photos on which the versions differed]
-
-
-def bin_of(confidence: float) -> int:
-    """The place of the confidence's bin, from 0."""
-    place = int((confidence - LOWEST) / (HIGHEST - LOWEST) * BINS + 1e-9)  # 0.65 is the beginning of a bin
-    return min(BINS - 1, max(0, place))
 
 
 def limits(place: int) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from storage.rollouts.rollout import Arm, Rollout
 
 TIMED, SLOWER, SHADOWED, DIFFERING = "timed", "slower", "shadowed", "differing"
 GENERATION, KEPT_S = "generation", 30 * 24 * 3600
-BINS, LOWEST = 10, 0.5  # of confidence: equally wide, from LOWEST to 1; lower ones are in the first
+BINS, LOWEST, HIGHEST = 10, 0.5, 1.0  # of confidence: equally wide; a lower one is in the first
 
 
 def ended(arm: Arm) -> str:
@@ -43,7 +43,9 @@ def bad(arm: Arm) -> str:
 
 
 def bin_of(confidence: float) -> int:
-    return min(BINS - 1, max(0, int((confidence - LOWEST) / (1 - LOWEST) * BINS)))
+    """The place of the bin of a mask's mean confidence, from 0."""
+    place = int((confidence - LOWEST) / (HIGHEST - LOWEST) * BINS + 1e-9)  # 0.65 is the beginning of a bin
+    return min(BINS - 1, max(0, place))
 
 
 def by_confidence(name: str, index: int) -> str:
