@@ -13,6 +13,7 @@ from specs import submit
 from versions import version_folder
 
 from model.litert import LiteRTEngine
+from storage import keys
 from storage.connection import Storage
 from storage.job import Job, Status
 from storage.keys import Lane
@@ -110,6 +111,30 @@ def test_micro_batches_of_one_size_are_timed_in_pairs(storage: Storage, misbehav
     pipeline = worker(storage)
     for _ in range(3):
         segmented(storage, pipeline)
+    found = counted(storage)
+    assert found["timed"] == found["slower"] > 0
+
+
+def test_a_small_canary_is_timed_on_shadows_although_stables_micro_batches_are_full(
+    storage: Storage, misbehaves: Callable[[Logits], None]
+) -> None:
+    def slowly(usual: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(0.5)
+        found: NDArray[np.float32] = usual(images)
+        return found
+
+    misbehaves(slowly)
+    rollout = storage.rollouts.current()
+    assert rollout
+    below, pipeline = rollout.step.below, worker(storage)
+    ids: dict[bool, list[str]] = {True: [], False: []}
+    while len(ids[True]) < 3 or len(ids[False]) < 48:
+        made = keys.new_job_id()
+        ids[int(made[-4:], 16) < below].append(made)
+    for _ in range(3):  # no micro-batch of the canary's has the size of one of stable's
+        for job_id in [*(ids[False].pop() for _ in range(16)), ids[True].pop()]:
+            submit(storage, pictures.jpeg(), lane=Lane.BULK, id=job_id)
+        pipeline.run("drainer")
     found = counted(storage)
     assert found["timed"] == found["slower"] > 0
 
