@@ -166,6 +166,7 @@ def _evidence(rollout: "Rollout") -> Iterator[str]:
         yield (
             f"  {finding.check:10} {finding.hits:7} {finding.events:7}  {100 * finding.allowed:6.1f} %"
             f"  {math.exp(finding.against):16.3g}  {within:>12}  {_missing(missing)}"
+            f"{f', {finding.open} open' if finding.open else ''}"
         ).rstrip()
     yield (
         f"  rolled back at {1 / policy.false_rollbacks:.0f}: now {math.exp(decision.against):.3g}; "

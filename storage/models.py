@@ -54,13 +54,15 @@ class Canary:
     """The version that gets a share of the jobs of `stable`, while a rollout runs.
 
     A job is the canary's if the number in the last four hex digits of its id is less than `below`; one of stable's
-    jobs is shadowed if that in the four before them is less than `shadow`. `trial`: "{rollout}:{step}".
+    jobs is shadowed if that in the four before them is less than `shadow`. `trial`: "{rollout}:{step}". `loaded`: False
+    while the worker still loads it.
     """
 
     version: str
     below: int
     shadow: int
     trial: str
+    loaded: bool = True
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.engines import ENGINES, EngineName
 from model.segmenter import Segmenter
@@ -106,15 +106,14 @@ class Engines:
         return last if last in self._loaded or refused else target
 
     def _canary(self, stable: str | None) -> Canary | None:
-        """The canary's share, once this worker has loaded both versions. Until then, stable serves all its jobs."""
+        """The canary and its share. Until this worker has loaded it, stable serves its jobs."""
         rollout = self._rollouts.current()
         if not rollout or rollout.state is not State.RUNNING or stable != rollout.stable or stable not in self._loaded:
             return None
-        if rollout.version in self._loaded:
-            return rollout.canary
-        if not self._loading and rollout.version not in self.refusals:
+        loaded = rollout.version in self._loaded
+        if not loaded and not self._loading and rollout.version not in self.refusals:
             self._start(rollout.version, keep=stable)
-        return None
+        return replace(rollout.canary, loaded=loaded)
 
     def _start(self, version: str, keep: str = "") -> None:
         while len(self._loaded) >= MOST_LOADED:

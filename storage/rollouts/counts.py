@@ -6,8 +6,11 @@ rollout is long over. Its field `generation` is another one if Redis has lost th
 
     {arm}.ended        jobs that succeeded, or failed through a fault of the model
     {arm}.failed       those of them that failed
+    {arm}.lost         jobs that have lost a lease, counted at their first loss
+    {arm}.settled      those of them that have ended since, whatever their end
     {arm}.bad          jobs whose mask a person has called bad, or has corrected
     timed, slower      comparisons of two micro-batches of one size; those in which the canary exceeded its limit
+    begun              photos that the canary has begun to segment too
     shadowed           photos that both versions have segmented
     differing          those on whose masks they differ
     confidence.{bin}.shadowed, confidence.{bin}.differing     the same, by stable's mean confidence
@@ -25,7 +28,7 @@ import redis
 from storage import keys
 from storage.rollouts.rollout import Arm, Rollout
 
-TIMED, SLOWER, SHADOWED, DIFFERING = "timed", "slower", "shadowed", "differing"
+TIMED, SLOWER, BEGUN, SHADOWED, DIFFERING = "timed", "slower", "begun", "shadowed", "differing"
 GENERATION, KEPT_S = "generation", 30 * 24 * 3600
 BINS, LOWEST, HIGHEST = 10, 0.5, 1.0  # of confidence: equally wide; a lower one is in the first
 
@@ -36,6 +39,14 @@ def ended(arm: Arm) -> str:
 
 def failed(arm: Arm) -> str:
     return f"{arm}.failed"
+
+
+def lost(arm: Arm) -> str:
+    return f"{arm}.lost"
+
+
+def settled(arm: Arm) -> str:
+    return f"{arm}.settled"
 
 
 def bad(arm: Arm) -> str:

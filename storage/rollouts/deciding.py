@@ -41,7 +41,8 @@ class Finding:
 
     `hits` of `events`: those that speak against the canary; `allowed`: their share under the null hypothesis.
     `against`: evidence that the canary is worse than allowed. `within`: evidence that it is not; None if an advance
-    does not need it.
+    does not need it. `open`: further events whose end is unknown, because a worker has died; until it is known, they
+    count as hits in `within`. Else a canary that crashes would advance on the jobs that survive it.
     """
 
     check: Check
@@ -50,11 +51,12 @@ class Finding:
     allowed: float
     against: float
     within: float | None = None
+    open: int = 0
 
     @property
     def good(self) -> Tally:
         """The events that speak for the canary."""
-        return Tally(self.events - self.hits, self.events, 1 - self.allowed)
+        return Tally(self.events - self.hits, self.events + self.open, 1 - self.allowed)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def decide(rollout: Rollout, now_ms: int) -> Decision:
         worst = max(findings, key=lambda finding: finding.against)
         return Decision(Action.ROLL_BACK, _accusation(worst), findings, against)
     shown = all(one.within is None or one.within >= -math.log(policy.false_advances) for one in findings)
-    if shown and now_ms - rollout.step.started_ms >= policy.step_s * 1000:
+    served = rollout.step.count(counts.ended(Arm.CANARY)) > 0  # a step that nobody has seen proves nothing
+    if shown and served and now_ms - rollout.step.started_ms >= policy.step_s * 1000:
         return Decision(Action.ADVANCE, f"All limits hold at {rollout.step.share:.3g}.", findings, against)
     return Decision(Action.WAIT, "The evidence does not suffice yet.", findings, against)
 
@@ -120,7 +123,8 @@ def _failures(rollout: Rollout) -> Finding:
     ended, failed = rollout.total(counts.ended(Arm.CANARY)), rollout.total(counts.failed(Arm.CANARY))
     limit = min(MOST_HARM, rollout.policy.harm / rollout.next_share)
     against = [_of_canary(step, counts.failed) for step in rollout.steps]
-    finding = Finding(Check.FAILURES, failed, ended, limit, log_evidence(against))
+    lost = rollout.total(counts.lost(Arm.CANARY)) - rollout.total(counts.settled(Arm.CANARY))
+    finding = Finding(Check.FAILURES, failed, ended, limit, log_evidence(against), open=max(0, lost))
     return _with_limit(finding)
 
 
@@ -139,7 +143,8 @@ def _speed(rollout: Rollout) -> Finding:
 def _masks(rollout: Rollout) -> Finding:
     if not rollout.policy.shadow:
         return Finding(Check.MASKS, 0, 0, rollout.policy.differing, 0.0)
-    return _against_limit(Check.MASKS, rollout, counts.DIFFERING, counts.SHADOWED, rollout.policy.differing)
+    finding = _against_limit(Check.MASKS, rollout, counts.DIFFERING, counts.SHADOWED, rollout.policy.differing)
+    return _with_limit(replace(finding, open=max(0, rollout.total(counts.BEGUN) - finding.events)))
 
 
 def _against_limit(check: Check, rollout: Rollout, hits: str, events: str, allowed: float) -> Finding:

@@ -1,6 +1,7 @@
 """How a claim divides the jobs of `stable` between two versions, and what Redis counts of them."""
 
 from collections import Counter
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -129,6 +130,51 @@ def test_only_faults_of_the_model_count_as_failures(connection: Storage, code: s
     token, batch = claimed(connection.jobs, offer(0.999))
     end(connection.jobs, token, batch, Status.FAILED, code)
     assert counters(connection) == ({"canary.ended": len(batch), "canary.failed": len(batch)} if failed else {})
+
+
+def lose(connection: Storage) -> None:
+    """Let all leases expire."""
+    for job_id, _ in connection.jobs.client.zscan_iter(keys.leases(Lane.BULK)):
+        connection.jobs.client.zadd(keys.leases(Lane.BULK), {job_id: 1})
+    connection.jobs.sweep("s")
+
+
+def test_a_lost_job_is_open_until_it_ends_whoever_ends_it(connection: Storage) -> None:
+    fill(connection.jobs, 16)
+    _, batch = claimed(connection.jobs, offer(0.999))
+    for _ in range(2):  # only the first loss of a job counts
+        lose(connection)
+        claimed(connection.jobs, offer(0.999))
+    found = counters(connection)
+    assert (found["canary.lost"], found["canary.settled"]) == (len(batch), 0)
+    lose(connection)
+    drained(connection.jobs, Offer(ALIASES))  # after the rollout
+    found = counters(connection)
+    assert (found["canary.lost"], found["canary.settled"], found["canary.ended"]) == (len(batch), len(batch), 0)
+
+
+def test_a_job_lost_with_the_canary_waits_for_a_worker_that_has_loaded_it(connection: Storage) -> None:
+    fill(connection.jobs, 40)
+    _, lost = claimed(connection.jobs, offer(0.5))
+    while {arm(job) for job in lost} != {"canary"}:
+        _, lost = claimed(connection.jobs, offer(0.5))
+    lose(connection)
+    loading = offer(0.5)
+    assert loading.canary
+    loading = Offer(ALIASES, canary=replace(loading.canary, loaded=False))
+    taken = {job.id for batch in drained(connection.jobs, loading) for job in batch}
+    assert not taken & {job.id for job in lost}
+    assert {arm(job) for batch in drained(connection.jobs, offer(0.5)) for job in batch} == {"canary"}
+
+
+def test_a_job_that_has_lost_a_lease_is_not_shadowed(connection: Storage) -> None:
+    fill(connection.jobs, 64)
+    everything = offer(0.001, shadow=0.999)
+    claimed(connection.jobs, everything)
+    lose(connection)
+    again = [job for batch in drained(connection.jobs, everything) for job in batch if arm(job) == "stable"]
+    assert {job.shadow for job in again if job.lost} == {0}
+    assert {job.shadow for job in again if not job.lost} == {1}
 
 
 def test_a_repeated_finish_counts_once(connection: Storage) -> None:

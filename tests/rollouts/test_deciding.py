@@ -83,6 +83,24 @@ def test_without_shadows_the_masks_are_not_waited_for() -> None:
     assert decide(rollout(replace(POLICY, shadow=0), counted), MINUTE_MS).action is Action.ADVANCE
 
 
+def test_lost_jobs_hold_the_next_step_up_until_they_have_ended() -> None:
+    lost = {**GOOD, "canary.lost": 60}
+    decision = decide(rollout(POLICY, lost), MINUTE_MS)
+    assert (decision.action, finding(decision, Check.FAILURES).open) == (Action.WAIT, 60)
+    assert decision.against < 1  # a killed worker loses the jobs of both versions: it proves nothing
+    assert decide(rollout(POLICY, {**lost, "canary.settled": 60}), MINUTE_MS).action is Action.ADVANCE
+
+
+def test_shadows_that_never_ended_hold_the_next_step_up() -> None:
+    decision = decide(rollout(POLICY, {**GOOD, "begun": 900}), MINUTE_MS)
+    assert (decision.action, finding(decision, Check.MASKS).open) == (Action.WAIT, 100)
+
+
+def test_a_step_that_has_served_no_job_is_not_left() -> None:
+    assert decide(rollout(POLICY, GOOD, {}), MINUTE_MS).action is Action.WAIT
+    assert decide(rollout(POLICY, GOOD, {"canary.ended": 400}), MINUTE_MS).action is Action.ADVANCE
+
+
 def test_evidence_of_all_steps_counts_each_with_its_own_share() -> None:
     early = decide(rollout(POLICY, {"canary.failed": 1}, {}), 1)
     late = decide(rollout(POLICY, {}, {"canary.failed": 1}), 1)

@@ -165,12 +165,14 @@ def test_a_shadow_that_fails_costs_its_owner_nothing(storage: Storage, misbehave
     assert found["shadowed"] == found["differing"] > 0
 
 
-def test_until_the_canary_is_loaded_stable_serves_all_its_jobs(storage: Storage) -> None:
+def test_until_the_canary_is_loaded_the_worker_says_so(storage: Storage) -> None:
     engines = Engines(storage)
     engines.load("pets/8")
-    assert engines.offer().canary is None  # begins to load it
+    offered = engines.offer().canary  # begins to load it
+    assert offered
+    assert not offered.loaded
     deadline = time.monotonic() + 30
-    while engines.offer().canary is None:
+    while not ((offered := engines.offer().canary) and offered.loaded):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert set(engines.loaded) == {"pets/8", "pets/9"}

@@ -34,7 +34,7 @@ def rollout(policy: Policy | None = None, *steps: Mapping[str, int]) -> Rollout:
 
 
 def simulated(
-    rng: np.random.Generator, canary: Rates, policy: Policy, tick: int = 50, most: int = 60_000
+    rng: np.random.Generator, canary: Rates, policy: Policy, tick: int = 50, most: int = 20_000
 ) -> tuple[State, int, float]:
     """Run a rollout until it ends, or until `most` jobs. It is decided on after every `tick` jobs.
 

@@ -138,6 +138,7 @@ def _check(finding: Finding, rollout: Rollout, now_ms: int) -> dict[str, Any]:
         "name": finding.check,
         "against": finding.hits,
         "of": finding.events,
+        "open": finding.open,
         "allowed": finding.allowed,
         "evidence_against": _evidence(finding.against),
         "evidence_within": None if finding.within is None else _evidence(finding.within),

@@ -13,6 +13,7 @@ CHECK: Schema = closed(
         "name": {"type": "string", "enum": [check.value for check in Check]},
         "against": {**COUNT, "description": "Events that speak against the canary."},
         "of": {**COUNT, "description": "All events of the check."},
+        "open": {**COUNT, "description": "Events whose end is unknown, because a worker has died."},
         "allowed": {**SHARE, "description": "The share of them that the limit allows."},
         "evidence_against": {**NUMBER, "description": "The e-value of `the canary is worse than allowed`."},
         "evidence_within": or_null(NUMBER, "The e-value of `it keeps the limit`; null if no step needs it."),

@@ -51,12 +51,17 @@ class Trials:
         found = self._timed(micro_batch, trial, Arm(name), seconds, rollout.policy.slower)
         shadowed = [item for item in micro_batch.items if item.shadow_pixels is not None and item.logits is not None]
         if shadowed and micro_batch.shadow:
+            self._count(trial, Counter({counts.BEGUN: len(shadowed)}))  # it may crash this process
             found += self._shadowed(micro_batch.segmenter, micro_batch.shadow, shadowed, rollout.policy)
+        self._count(trial, found)
+
+    def _count(self, trial: str, found: Counter[str]) -> None:
+        rollout_id, _, step = trial.rpartition(":")
         try:
             if found:
-                counts.add(self._storage.jobs.client, rollout.id, int(trial.rpartition(":")[2]), found)
+                counts.add(self._storage.jobs.client, rollout_id, int(step), found)
         except redis.RedisError as error:
-            log.warning("comparison_not_counted", extra={"rollout": rollout.id, "error": type(error).__name__})
+            log.warning("comparison_not_counted", extra={"rollout": rollout_id, "error": type(error).__name__})
 
     def _timed(self, micro_batch: MicroBatch, trial: str, arm: Arm, seconds: float, limit: float) -> Counter[str]:
         """Pair a micro-batch of the canary's with the last one of stable's that has the same size.

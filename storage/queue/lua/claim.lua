@@ -3,7 +3,7 @@
 -- removes its drainer in the same call: a later submit sees no drainer and sends a ticket.
 -- ARGV: token, drainer, worker, micro_batch, max pixels, max bytes, lease_ms, drainer_ms,
 --       the worker's models: {"aliases": {alias: version}, "refused": {alias or version: true},
---       "canary": {"version", "below", "trial", "shadow"} while a rollout runs},
+--       "canary": {"version", "below", "trial", "shadow", "loaded"} while a rollout runs},
 --       run id of this Redis
 -- Returns {job hash, …}, each as a flat list of fields and values, with `shadow` if the canary is to
 -- segment the photo too
@@ -25,28 +25,39 @@ local ids, version, pixels, bytes, most = {}, nil, 0, 0, micro_batch
 -- attempt gets the same version, as long as the share does not change.
 local function is_canary(id) return tonumber(string.sub(id, -4), 16) < offer.canary.below end
 
--- Other digits choose some of stable's jobs for the canary too, unless people wait.
-local function is_shadowed(id)
+-- Other digits choose some of stable's jobs for the canary too, unless people wait, or the job has lost a lease: if
+-- the canary crashes on a photo, it does so once.
+local function is_shadowed(id, losses)
   local chosen = tonumber(string.sub(id, -8, -5), 16) < offer.canary.shadow
-  return chosen and redis.call('EXISTS', P .. 'pending:interactive') == 0
+  return chosen and losses == 0 and redis.call('EXISTS', P .. 'pending:interactive') == 0
 end
 
-local function arms(model) return offer.canary and model == 'stable' end
+local function has_arms(model) return offer.canary and model == 'stable' end
+
+local function chooses(model) return has_arms(model) and offer.canary.loaded end
+
+-- Until this worker has loaded the canary, stable serves its jobs, but not one that was lost with the canary:
+-- the evidence must see how that one ends.
+local function is_left_to_others(id, model)
+  if not has_arms(model) or offer.canary.loaded or not is_canary(id) then return false end
+  return string.match(read(id, 'lost_in').lost_in or '', ':(%a+)$') == 'canary'
+end
 
 local function resolved(id, model)
-  if arms(model) and is_canary(id) then return offer.canary.version end
+  if chooses(model) and is_canary(id) then return offer.canary.version end
   return offer.aliases[model] or model
 end
 
 local function usable(id, model)
   local mine = resolved(id, model)
-  return not (offer.refused[model] or offer.refused[mine]) and (not version or mine == version)
+  if offer.refused[model] or offer.refused[mine] or (version and mine ~= version) then return false end
+  return not is_left_to_others(id, model)
 end
 
 -- The oldest job of a queue that this worker can take into this micro-batch: id, creation time. During a rollout
 -- the jobs of both versions wait in one queue, and those of the other version are skipped.
 local function first_usable(queue, model)
-  local rows = redis.call('ZRANGE', queue, 0, arms(model) and 4 * micro_batch or 0, 'WITHSCORES')
+  local rows = redis.call('ZRANGE', queue, 0, has_arms(model) and 4 * micro_batch or 0, 'WITHSCORES')
   for i = 1, #rows, 2 do
     if usable(rows[i], model) then return rows[i], tonumber(rows[i + 1]) end
   end
@@ -79,8 +90,10 @@ local function take(id, lane, party, model)
   if #ids > 0 and not fits then return 'full' end
   version, pixels, bytes, most = resolved(id, model), pixels + j.pixels, bytes + j.bytes, limit
   remove_from_pending(id, lane, party, model)
-  local arm = arms(model) and offer.canary.trial .. (is_canary(id) and ':canary' or ':stable') or j.arm and ''
-  table.insert(ids, { id = id, lane = lane, arm = arm, isolated = tonumber(j.losses) >= ISOLATED_FROM and '1' or '0' })
+  local arm = chooses(model) and offer.canary.trial .. (is_canary(id) and ':canary' or ':stable') or j.arm and ''
+  local shadow = chooses(model) and not is_canary(id) and is_shadowed(id, tonumber(j.losses))
+  local isolated = tonumber(j.losses) >= ISOLATED_FROM and '1' or '0'
+  table.insert(ids, { id = id, lane = lane, arm = arm, shadow = shadow, isolated = isolated })
   return 'taken'
 end
 
@@ -135,7 +148,7 @@ end
 local records = {}
 for i, entry in ipairs(ids) do
   records[i] = redis.call('HGETALL', job_key(entry.id))
-  if entry.arm and entry.arm ~= '' and not is_canary(entry.id) and is_shadowed(entry.id) then
+  if entry.shadow then
     table.insert(records[i], 'shadow')
     table.insert(records[i], '1')
   end

@@ -2,6 +2,6 @@
 -- ARGV: id
 local id = ARGV[1]
 if redis.call('EXISTS', job_key(id)) == 1 and redis.call('HSETNX', job_key(id), 'judged', '1') == 1 then
-  count_in_rollout(id, 'bad')
+  count_in_rollout(read(id, 'arm').arm, 'bad')
 end
 return 0

@@ -94,22 +94,32 @@ local ROLLOUT_S = 30 * 24 * 3600
 -- Other failures have their cause in the photo or in the object store, not in the model version.
 local MODEL_FAULTS = { internal = true, poisoned = true }
 
--- Counts an event of a job that a rollout has given to one of its arms ("{rollout}:{step}:{arm}").
-local function count_in_rollout(id, name)
-  local rollout, step, arm = string.match(redis.call('HGET', job_key(id), 'arm') or '', '^(.+):(%d+):(%a+)$')
+-- Counts an event of a job that a rollout has given to one of its arms. `arm`: "{rollout}:{step}:{arm}", or empty.
+local function count_in_rollout(arm, name)
+  local rollout, step, side = string.match(arm or '', '^(.+):(%d+):(%a+)$')
   if not rollout then return end
   local key = P .. 'rollout:' .. rollout
   redis.call('HSETNX', key, 'generation', NOW)
-  redis.call('HINCRBY', key, step .. ':' .. arm .. '.' .. name, 1)
+  redis.call('HINCRBY', key, step .. ':' .. side .. '.' .. name, 1)
   redis.call('EXPIRE', key, ROLLOUT_S)
+end
+
+-- Until the job ends, its first lost lease is a loss that its arm has not explained.
+local function count_loss(id)
+  local j = read(id, 'arm', 'lost_in')
+  if j.lost_in or (j.arm or '') == '' then return end
+  redis.call('HSET', job_key(id), 'lost_in', j.arm)
+  count_in_rollout(j.arm, 'lost')
 end
 
 local function count_ending(id, status)
   count('ended:' .. status)
   local code = status == 'failed' and failure_code(id)
   if code then count('failed:' .. code) end
-  if status == 'succeeded' or MODEL_FAULTS[code] then count_in_rollout(id, 'ended') end
-  if MODEL_FAULTS[code] then count_in_rollout(id, 'failed') end
+  local j = read(id, 'arm', 'lost_in')
+  if status == 'succeeded' or MODEL_FAULTS[code] then count_in_rollout(j.arm, 'ended') end
+  if MODEL_FAULTS[code] then count_in_rollout(j.arm, 'failed') end
+  count_in_rollout(j.lost_in, 'settled')
 end
 
 -- Every change of a status calls this, so a batch's counts agree with its job hashes.

@@ -30,6 +30,7 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
         local lost = string.format('%s %s %d;', j.worker or '-', j.started_ms or '0', NOW)
         redis.call('HINCRBY', job_key(id), 'losses', 1)
         count('leases_lost')
+        count_loss(id)
         redis.call('HSET', job_key(id), 'lost', (j.lost or '') .. lost)
         if j.isolated == '1' then redis.call('HINCRBY', job_key(id), 'losses_isolated', 1) end
       end
