@@ -1,4 +1,4 @@
-"""`segue backfill`: segments stored photos again with a model version."""
+"""`segue backfill`: segments stored photos again with a new model version."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,12 +23,12 @@ def backfill(
     version: Annotated[str, typer.Option(help="Model version; default: the one that stable points at.")] = "",
     tenant: Annotated[str, typer.Option(help="Only this tenant's photos.")] = "",
     disagreement: Annotated[
-        bool, typer.Option("--disagreement", help="First the photos whose masks are likely to change.")
+        bool, typer.Option("--disagreement", help="First the photos whose masks are most likely to change.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos.")] = None,
-    ahead: Annotated[int, typer.Option(min=1, help="So many of its jobs are open at once.")] = 2000,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
+    ahead: Annotated[int, typer.Option(min=1, help="Keep at most this many of its jobs open at once.")] = 2000,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count the photos.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Only show the jobs made so far.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only show the progress of the jobs made so far.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Segment stored photos again with a new model version, at bulk priority. Old results stay.
@@ -51,24 +51,24 @@ def backfill(
             _show_forecast(_forecast(storage, plan), as_json)
             return
         audit(storage, operated(Action.BACKFILL_STARTED, chosen, tenant))
-        made = run(storage, plan, _tell)
+        made = run(storage, plan, _show_progress)
     if as_json:
         show_json({"version": chosen, **asdict(made)})
     else:
         say(f"{chosen}: {_line(made)}. Follow them with `segue backfill --status`.")
 
 
-def _tell(made: "Made") -> None:
+def _show_progress(made: "Made") -> None:
     say(_line(made), err=True)
 
 
 def _line(made: "Made") -> str:
-    others = ((made.erased, "erased meanwhile"), (made.canceled, "left out, because their owner canceled the batch"))
+    others = ((made.erased, "erased meanwhile"), (made.canceled, "left out because their owner canceled the batch"))
     return ", ".join([f"{made.queued} photos queued", *(f"{number} {what}" for number, what in others if number)])
 
 
 def _forecast(storage: "Storage", plan: "Plan") -> dict[str, Any]:
-    """How many photos, how many masks are likely to change (null: unknown), and the seconds for all (null: unknown)."""
+    """The number of photos, of masks that are likely to change, and the seconds for all; the latter two may be None."""
     from storage.backfill.backfill import count
     from storage.backfill.likelihood import by_likelihood, likelihoods, limits
 
@@ -91,16 +91,16 @@ def _show_forecast(forecast: dict[str, Any], as_json: bool) -> None:
         return
     changes, eta_s = forecast["expected_changes"], forecast["eta_s"]
     say(f"{forecast['version']}: {forecast['photos']} photos")
-    say(f"masks likely to change: {'unknown, no rollout has compared photos' if changes is None else round(changes)}")
+    say(f"masks likely to change: {'unknown, this version has had no rollout' if changes is None else round(changes)}")
     for one in forecast["bins"]:
         rate = "" if one["likelihood"] is None else f"  {one['likelihood']:7.1%} likely to change"
         say(f"  confidence from {one['confidence']:.2f}: {one['photos']:8} photos{rate}")
-    pace = "unknown, no photo has been measured" if eta_s is None else f"{eta_s / 3600:.1f} h"
-    say(f"time at the measured pace, with all jobs that wait now: {pace}")
+    pace = "unknown, no pace has been measured" if eta_s is None else f"{eta_s / 3600:.1f} h"
+    say(f"time for these and all waiting jobs, at the pace measured last: {pace}")
 
 
 def _status(storage: "Storage", version: str, tenant: str) -> list[dict[str, Any]]:
-    """The counts of each batch of the version, by day and tenant."""
+    """The counts of each batch that a backfill with the version has opened."""
     from storage import keys
     from storage.job import Status
 

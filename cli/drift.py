@@ -1,4 +1,4 @@
-"""Shows whether the photos of the last hours still look like a version's training photos, and makes profiles."""
+"""Shows whether recent photos still look like a version's training photos, and makes profiles."""
 
 import tempfile
 from pathlib import Path
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
 BARS = "▁▂▃▄▅▆▇█"
 
-app = typer.Typer(no_args_is_help=True, help="Whether photos still look like those that a version was trained on.")
+app = typer.Typer(no_args_is_help=True, help="Show whether photos still look like those that a version was trained on.")
 
 
 @app.command(epilog="Example: segue drift show --hours 6")
 def show(
     version: Annotated[str, typer.Argument(help="Default: the version that stable points at.")] = "",
-    hours: Annotated[int, typer.Option(min=1, max=7 * 24, help="The current hour and those before it.")] = 24,
+    hours: Annotated[
+        int, typer.Option(min=1, max=7 * 24, help="How many hours: the current one and those before it.")
+    ] = 24,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the photos of the last hours with the version's training photos, feature by feature."""
@@ -31,7 +33,7 @@ def show(
     from storage.models import Alias
 
     with connected() as storage:
-        version = version or storage.models.aliases().get(Alias.STABLE, "") or fail("there is no stable version")
+        version = version or storage.models.aliases().get(Alias.STABLE, "") or fail("stable points at no version")
         try:
             found = report(storage, version, hours)
         except ValueError as error:
@@ -41,7 +43,7 @@ def show(
     if as_json:
         show_json(found.to_document())
         return
-    say(f"{version}, last {hours} h: {found.photos} photos, one of each micro-batch at most")
+    say(f"{version}, last {hours} h: {found.photos} photos, at most one of each micro-batch")
     say(f"{'feature':20} {'PSI':>6} {'evidence':>9} {'training':>9} {'now':>9}  {'now, by bin':12}")
     for feature in found.features:
         say(_row(feature))
@@ -73,7 +75,10 @@ def profile(
         bool, typer.Option("--originals", help="The photos have the sizes and formats in which they were sent.")
     ] = False,
 ) -> None:
-    """Add a profile to a published version, or replace it. Workers use it within ten minutes, and count anew."""
+    """Add a profile to a published version, or replace its profile.
+
+    Workers use the new profile within ten minutes. The counts then start at 0.
+    """
     from model.data import MANIFEST
     from model.engines import ENGINES
     from model.inputs import profile as profile_of
@@ -89,6 +94,6 @@ def profile(
             pairs = training_photos(folder, data)
             storage.models.put_profile(version, profile_of(Segmenter(folder), pairs, originals).encode())
         except (ModelError, ValueError, OSError) as error:
-            fail(f"no profile made: {error}")
+            fail(f"cannot make the profile: {error}")
         audit(storage, operated(Action.MODEL_PUBLISHED, version, "profile"))
     typer.echo(f"{version} has a profile of {len(pairs)} photos")

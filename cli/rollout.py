@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 WATCH_S = 2.0
 
-WhyOption = Annotated[str, typer.Option("--why", help="The reason, for the record.")]
-PardonOption = Annotated[bool, typer.Option("--pardon", help="Even if the version was rolled back before.")]
+WhyOption = Annotated[str, typer.Option("--why", help="The reason, which the rollout and the audit log keep.")]
+PardonOption = Annotated[bool, typer.Option("--pardon", help="Start even if the version was rolled back before.")]
 ChangesOption = Annotated[
-    list[str], typer.Option("--set", metavar="ENTRY=VALUE", help="Replace an entry of ROLLOUT_POLICY; repeatable.")
+    list[str], typer.Option("--set", metavar="ENTRY=VALUE", help="Replace an entry of the policy; repeatable.")
 ]
-WatchOption = Annotated[bool, typer.Option("--watch", help="Show it again every two seconds until it has ended.")]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Show it every two seconds until it has ended.")]
 
-app = typer.Typer(no_args_is_help=True, help="Replace the stable version gradually, as the evidence allows.")
+app = typer.Typer(no_args_is_help=True, help="Replace the stable version gradually, as far as the evidence allows.")
 
 
 @app.command(epilog='Example: segue rollout start pets/4 --set "steps=[0.05,0.5]" --set step_s=60')
 def start(version: str, changes: ChangesOption = [], pardon: PardonOption = False) -> None:  # noqa: B006
     """Give a version a small share of the jobs, then more with each step, then all.
 
-    The housekeeper takes each step, or rolls back, when the evidence suffices.
+    The housekeeper advances the rollout, or rolls the version back, as soon as there is enough evidence.
     """
     from storage.problems import Problem
     from storage.records.audit_event import Action
@@ -54,11 +54,11 @@ def start(version: str, changes: ChangesOption = [], pardon: PardonOption = Fals
 
 @app.command(epilog="Example: segue rollout status --watch")
 def status(
-    rollout: Annotated[str, typer.Argument(help="Id of an earlier rollout.")] = "",
+    rollout: Annotated[str, typer.Argument(help="Id of a rollout; default: the current or last one.")] = "",
     watch: WatchOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the current or last rollout: its steps, the evidence, what is missing and how long that will take."""
+    """Show a rollout: its steps, the evidence, and what the next step still needs and how long that takes."""
     while True:
         with connected() as storage:
             found = storage.rollouts.find(rollout) if rollout else storage.rollouts.register().current
@@ -85,15 +85,15 @@ def list_(as_json: JsonOption = False) -> None:
         say(f"condemned: {version}: {why.reason}")
 
 
-@app.command(epilog='Example: segue rollout pause --why "we look into a complaint"')
+@app.command(epilog='Example: segue rollout pause --why "checking a complaint"')
 def pause(why: WhyOption = "") -> None:
-    """Take the canary's share away until `segue rollout resume`."""
+    """Give the canary no more jobs until `segue rollout resume`."""
     _change(lambda rollout, _: rollout.paused(why), why)
 
 
 @app.command(epilog="Example: segue rollout resume")
 def resume() -> None:
-    """Give the canary its share again."""
+    """Give the canary its share of the jobs again."""
     _change(lambda rollout, now_ms: rollout.resumed(now_ms), "")
 
 
@@ -150,11 +150,12 @@ def _steps(rollout: "Rollout") -> Iterator[str]:
     for step in rollout.steps:
         canary, stable = (step.count(counts.ended(arm)) for arm in (Arm.CANARY, Arm.STABLE))
         failed = step.count(counts.failed(Arm.CANARY))
-        yield f"  {100 * step.share:5.1f} %  {canary} jobs of the canary, {failed} of them failed; {stable} of stable"
+        served = f"{canary} jobs of the canary, {failed} of them failed; {stable} jobs of stable"
+        yield f"  {100 * step.share:5.1f} %  {served}"
 
 
 def _evidence(rollout: "Rollout") -> Iterator[str]:
-    """Each check's counts, its evidence for and against the canary, and what is missing."""
+    """A table of the checks (counts, evidence, missing events); then the rollback and the next step."""
     from storage.rollouts.deciding import decide, missing_for, wait_s
 
     now_ms, policy = _now_ms(rollout), rollout.policy

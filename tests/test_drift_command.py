@@ -85,14 +85,14 @@ def test_a_profile_that_cannot_be_made(
     before = own_store.models.profile(version)
     done = segue("profile", version, "--data", tmp_path)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr.startswith("no profile made: ")
+    assert done.stderr.startswith("cannot make the profile: ")
     assert reason in done.stderr
     assert own_store.models.profile(version) == before
 
 
 def test_without_a_stable_version(own_store: Storage, segue: Segue) -> None:
     done = segue("show")
-    assert (done.exit_code, done.stderr) == (1, "there is no stable version\n")
+    assert (done.exit_code, done.stderr) == (1, "stable points at no version\n")
 
 
 def test_publishing_again_adds_the_profile_of_the_folder(own_store: Storage, tmp_path: Path) -> None:

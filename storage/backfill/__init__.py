@@ -1,1 +1,1 @@
-"""Segments stored photos again with a model version, those first whose masks are likely to change."""
+"""Segments stored photos again with a new model version, first those whose masks are most likely to change."""

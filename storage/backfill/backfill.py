@@ -1,7 +1,7 @@
 """Goes through the stored photos in the right order and keeps a limited number of re-runs open.
 
-The loop runs in the process of `segue backfill`. It stores nothing of its own: a photo whose re-run exists is left
-out, so the next run continues after any interruption.
+The loop runs in the process of `segue backfill`. It stores no state of its own: it leaves out each photo whose re-run
+exists, so the next run continues after any interruption.
 """
 
 import time
@@ -20,9 +20,10 @@ CHUNK, POLL_S = 64, 0.5
 
 @dataclass(frozen=True)
 class Plan:
-    """`tenant`: "" for all. `ahead`: how many re-runs may be open at once. `limit`: how many to make, None for all.
+    """`tenant`: "" for all. `ahead`: how many re-runs may be open at once. `limit`: how many to make; None: all.
 
-    `by_disagreement`: the likeliest change first, else the newest job first. `evidence`: see likelihood.py.
+    `by_disagreement`: True: the likeliest change first; False: the newest job first.
+    `evidence`: see likelihood.py; None if there is none.
     """
 
     version: str
@@ -34,7 +35,7 @@ class Plan:
 
 
 def pages(storage: Storage, plan: Plan) -> Iterator[list[StoredResult]]:
-    """The photos without a re-run, in the order of the plan and up to its limit, in pages that may be empty."""
+    """Pages of the photos without a re-run, in the order of the plan and up to its limit. A page may be empty."""
     reruns, left = Reruns(storage, plan.version), plan.limit
     for page in _ordered(storage, plan):
         found = reruns.missing(page)
@@ -65,8 +66,8 @@ def count(storage: Storage, plan: Plan) -> list[int]:
     return counts
 
 
-def run(storage: Storage, plan: Plan, tell: Callable[[Made], None]) -> Made:
-    """Make all re-runs of the plan, then close their batches. Calls `tell` with the sums after each chunk.
+def run(storage: Storage, plan: Plan, report: Callable[[Made], None]) -> Made:
+    """Make all re-runs of the plan, then close their batches. Calls `report` with the sums after each chunk.
 
     Raises Unavailable or redis.RedisError during an outage.
     """
@@ -76,7 +77,7 @@ def run(storage: Storage, plan: Plan, tell: Callable[[Made], None]) -> Made:
             room = _room(reruns, plan.ahead)
             chunk, page = page[:room], page[room:]  # noqa: PLW2901
             made += reruns.make(chunk)
-            tell(made)
+            report(made)
     reruns.close()
     return made
 

@@ -1,4 +1,4 @@
-"""How likely it is that another model version changes a mask, from the confidence of the mask.
+"""Estimates from the confidence of a mask how likely it is that a new model version changes it.
 
 The evidence comes from a rollout: photos that two versions have segmented, in the bins of storage/rollouts/counts.py.
 """
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from storage.rollouts.counts import BINS, HIGHEST, LOWEST, bin_of
 
-ENOUGH = 400  # photos with which a bin's own rate counts: a rate of 0.1 then has a standard error of 0.015
+ENOUGH = 400  # from so many photos on, a bin has its own rate: a rate of 0.1 then has a standard error of 0.015
 
 Evidence = Sequence[Sequence[int]]  # of each bin: [photos, photos on which the versions differed]
 
 
 def limits(place: int) -> tuple[float, float]:
-    """The confidences of a bin: from the first to below the second.
+    """The bounds of a bin of confidence: it holds the values from the first to below the second.
 
-    A confidence is from 0 to 1; the last bin has 1, too.
+    A confidence is from 0 to 1, so the bounds -1 and 2 of the outer bins let them hold 0 and 1 too.
     """
     width = (HIGHEST - LOWEST) / BINS
     low, high = (round(LOWEST + width * edge, 6) for edge in (place, place + 1))
@@ -23,15 +23,15 @@ def limits(place: int) -> tuple[float, float]:
 
 
 def change_likelihood(evidence: Evidence, confidence: float) -> float:
-    """The probability that the mask changes."""
+    """The probability that a mask of this mean confidence changes."""
     return likelihoods(evidence)[bin_of(confidence)]
 
 
 def likelihoods(evidence: Evidence) -> list[float]:
     """The probability of a change in each bin.
 
-    A bin with ENOUGH photos has its own rate. The others have the rate of an isotonic fit over all bins, which falls
-    with confidence: the rate of a few photos would be noise. Without photos, every bin has one half.
+    A bin with ENOUGH photos has its own rate. The others have the rate of an isotonic fit over all bins, which never
+    rises with confidence, because the rate of a few photos would be noise. Without any photos, every bin has one half.
     """
     return [
         differing / photos if photos >= ENOUGH else expected
@@ -40,15 +40,15 @@ def likelihoods(evidence: Evidence) -> list[float]:
 
 
 def by_likelihood(evidence: Evidence | None) -> list[int]:
-    """All bins, the likeliest change first; of equal ones, the lowest confidence first. None: no evidence."""
+    """All bins, those with the likeliest changes first, and among equals the lowest confidence first."""
     rates = likelihoods(evidence) if evidence else [0.0] * BINS
     return sorted(range(BINS), key=lambda place: -round(rates[place], 9))
 
 
 def _isotonic(evidence: Evidence) -> list[float]:
-    """The rates that fall from bin to bin and fit best (pool adjacent violators; least squares, weighted by photos).
+    """The best fit of rates that never rise from bin to bin: least squares, weighted by photos.
 
-    A bin without photos has the rate of the bin before it, or else of the first with photos.
+    Computed by pooling adjacent violators. A bin without photos has the rate of a neighbouring bin with photos.
     """
     pools: list[tuple[int, int, int]] = []  # photos, differing, bins
     for photos, differing in evidence:

@@ -1,7 +1,7 @@
 """Makes re-runs: jobs in the bulk lane that segment the photos of ended jobs with another model version.
 
-A re-run's id follows from the old job's id and the version, so a repeated backfill makes none twice. It has a copy of
-the photo, which is erased with the old job at the latest (storage/lifecycle.py).
+A re-run's id is computed from the old job's id and the version, so a repeated backfill makes none twice. A re-run has a
+copy of the photo, which is erased with the old job at the latest (storage/lifecycle.py).
 """
 
 import time
@@ -21,17 +21,18 @@ from storage.problems import Unavailable
 from storage.records.stored_results import StoredResult
 from storage.recovery import recover
 
-# Re-runs take turns in the bulk lane as one party and count against no tenant's quota. No tenant has this name.
+# All re-runs are one party, which takes turns in the bulk lane. They count against no tenant's quota.
+# No tenant has this name.
 PARTY = "(backfill)"
 COPIERS = 8
-SHORTEST_KEPT_MS = 3600 * 1000  # a photo that is erased sooner is left out
-MARGIN_MS = 10 * 60 * 1000  # a re-run's deadline is so long before its erasure
+SHORTEST_KEPT_MS = 3600 * 1000  # a photo that will be erased within this time is left out
+MARGIN_MS = 10 * 60 * 1000  # a re-run's deadline is at least this long before its erasure
 PATIENCE_S, POLL_S = 60.0, 0.2
 
 
 @dataclass(frozen=True)
 class Made:
-    """How many photos were queued, were erased meanwhile, or belong to a batch that its owner has canceled."""
+    """How many photos were queued, erased meanwhile, or left out because their owner has canceled today's batch."""
 
     queued: int = 0
     erased: int = 0
@@ -42,14 +43,14 @@ class Made:
 
 
 class Reruns:
-    """Of one version. Every method raises Unavailable or redis.RedisError during an outage."""
+    """Makes the re-runs of one version. Every method raises Unavailable or redis.RedisError during an outage."""
 
     def __init__(self, storage: Storage, version: str) -> None:
         self._storage, self.version = storage, version
         self._opened: dict[str, BatchSpec] = {}
 
     def missing(self, photos: Sequence[StoredResult]) -> list[StoredResult]:
-        """Those of the photos that are kept long enough and have no re-run, not even an erased one."""
+        """The photos that will be kept long enough and have had no re-run; an erased re-run counts as one."""
         photos = [photo for photo in photos if photo.retained_until_ms > clock.now_ms() + SHORTEST_KEPT_MS]
         ids = [keys.rerun(photo.job_id, self.version) for photo in photos]
         new = set(self._storage.jobs.ids.unknown(ids)) - set(self._storage.jobs.ids.erased_among(ids))
@@ -63,7 +64,7 @@ class Reruns:
         return waiting + sum(job is not None and job.spec.party == PARTY for job in leased)
 
     def make(self, photos: Sequence[StoredResult]) -> Made:
-        """Make the re-runs of photos without one, in this order: upload → manifest → job hash → ticket."""
+        """Make a re-run of each photo, none of which has one, in this order: upload → manifest → job hash → ticket."""
         batches = {photo.tenant: self._batch(photo.tenant) for photo in photos}
         wanted = [photo for photo in photos if batches[photo.tenant]]
         old = self._old_jobs(wanted)
@@ -75,7 +76,7 @@ class Reruns:
         ]
         with ThreadPoolExecutor(COPIERS) as pool:
             stored = [spec for spec in pool.map(self._store, specs) if spec]
-        self._list(stored)
+        self._add_to_manifests(stored)
         linked = self._enqueue(stored)
         return Made(linked, len(wanted) - linked, len(photos) - len(wanted))
 
@@ -85,7 +86,7 @@ class Reruns:
             self._storage.batches.close(spec)
 
     def _batch(self, tenant: str) -> BatchSpec | None:
-        """The tenant's batch of today, opened if necessary. None if its owner has canceled it."""
+        """Open the tenant's batch of today unless it exists. None if its owner has canceled it."""
         now_ms, settings = clock.now_ms(), self._storage.settings
         batch_id = keys.backfill_batch(self.version, tenant, now_ms)
         found = self._storage.batches.get(tenant, batch_id)
@@ -101,7 +102,7 @@ class Reruns:
         return spec
 
     def _old_jobs(self, photos: Sequence[StoredResult]) -> list[Job | None]:
-        """The jobs of the photos, rebuilt if Redis has lost them; None for those that were erased."""
+        """The jobs of the photos, recovered if Redis has lost them; None for each that was erased."""
         storage = self._storage
         found = storage.jobs.get_many([photo.job_id for photo in photos])
         return [
@@ -131,7 +132,7 @@ class Reruns:
     def _store(self, spec: Spec) -> Spec | None:
         """Copy the photo. Returns the spec of the stored upload, or None if the old job has been erased.
 
-        An upload that is there already was stored by an interrupted backfill, or Redis has lost its job.
+        If there already is an upload, an interrupted backfill stored it, or Redis has lost its job.
         """
         objects = self._storage.objects
         there = objects.spec(spec.tenant, spec.id)
@@ -139,14 +140,17 @@ class Reruns:
             return there
         return spec if objects.copy_upload(spec.tenant, spec.custom_id, spec) else None
 
-    def _list(self, stored: Iterable[Spec]) -> None:
+    def _add_to_manifests(self, stored: Iterable[Spec]) -> None:
         in_batches = sorted(stored, key=attrgetter("batch_id"))
         for batch_id, specs in groupby(in_batches, key=attrgetter("batch_id")):
-            if batch_id in self._opened:  # an upload of an earlier day was listed then, or has been recovered
+            if batch_id in self._opened:  # else the upload is of an earlier day: listed then, or recovered
                 self._storage.batches.add(self._opened[batch_id], [spec.id for spec in specs])
 
     def _enqueue(self, stored: Iterable[Spec]) -> int:
-        """Returns how many were queued; those whose old job has been erased meanwhile are erased again."""
+        """Queue the re-runs and link them to their old jobs. Erases a re-run whose old job was erased meanwhile.
+
+        Returns how many remain.
+        """
         missing = linked = 0
         for spec in stored:
             missing = self._storage.jobs.enqueue(spec)
@@ -158,11 +162,12 @@ class Reruns:
         return linked
 
     def _withdraw(self, spec: Spec) -> None:
+        """Erase the re-run, cancelling it if a worker processes it."""
         objects, jobs = self._storage.objects, self._storage.jobs
         give_up = time.monotonic() + PATIENCE_S
         while not lifecycle.erase(objects, jobs, spec.tenant, spec.id):
             if time.monotonic() > give_up:
-                raise Unavailable(f"{spec.id} runs, although its photo was erased: erase it")
+                raise Unavailable(f"{spec.id} still runs, but its photo was erased: erase this job too")
             if job := jobs.get(spec.id):
                 lifecycle.cancel(objects, jobs, job)
             time.sleep(POLL_S)

@@ -1,1 +1,1 @@
-"""Whether the photos of the last hours still look like the training photos of the version that segments them."""
+"""Drift: whether recent photos still look like the training photos of the version that segments them."""

@@ -1,4 +1,4 @@
-"""Counts of segmented photos in Redis, by version, profile and hour. They hold sums only: no tenant, job or photo."""
+"""Counts of segmented photos in Redis, by version, profile and hour: sums only, without tenant, job or photo."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ PHOTOS = "photos"  # the field with the number of photos; all others are {featur
 
 @dataclass(frozen=True)
 class Window:
-    """The photos of some hours. `counted`: feature → photos in each bin."""
+    """The photos counted in some hours. `photos`: how many; `counted`: feature → how many in each bin."""
 
     photos: int
     counted: Mapping[str, list[int]]
@@ -34,7 +34,7 @@ def add(client: redis.Redis, version: str, profile: Profile, bins: Mapping[str, 
 
 
 def window(client: redis.Redis, version: str, profile: Profile, hours: int) -> Window:
-    """The photos of the current hour and of the `hours` - 1 before it. Raises redis.RedisError."""
+    """The photos counted in the current hour and the `hours` - 1 before it. Raises redis.RedisError."""
     now = clock.now_ms() // HOUR_MS
     with client.pipeline(transaction=False) as pipe:
         for hour in range(now - hours + 1, now + 1):

@@ -1,4 +1,4 @@
-"""Compares the photos of a window with the training photos: how far they are apart, and how sure that is.
+"""Compares the photos of a window with the training photos: how much they differ, and how sure that is.
 
 Decision 32 gives the reasons and the simulated error rates.
 """
@@ -12,9 +12,10 @@ from storage.inputs.profile import Bins, Profile
 # The usual reading of the population stability index: below 0.1 no shift, from 0.2 on a significant one
 # (Siddiqi, "Credit Risk Scorecards", 2006; Yurdakul and Naranjo, Journal of Risk Model Validation 14(4), 2020).
 PSI_DRIFT = 0.2
-# Of all features together: the probability that a window, looked at after every photo, shows a drift by chance.
+# For all features together: the probability that a window of unchanged photos, looked at after every photo, ever shows
+# a drift.
 ERROR_BUDGET = 0.01
-SMOOTHING = 0.5  # photos added to each bin, so that an empty one has a logarithm
+SMOOTHING = 0.5  # photos added to each bin, because an empty one has no logarithm
 
 Counts = Sequence[int]
 
@@ -23,8 +24,9 @@ Counts = Sequence[int]
 class FeatureDrift:
     """One feature of the photos in a window.
 
-    `psi`, `evidence`: None if the training photos do not show the feature. `evidence`: the decimal logarithm of the
-    e-value, that is, how many times likelier these photos are under another distribution than under the training's.
+    `psi`, `evidence`: None if the profile has no counts of the feature, so that it is not compared.
+    `evidence`: the decimal logarithm of the e-value. The e-value says how many times likelier these photos are under
+    other distributions than under that of the training photos.
     """
 
     name: str
@@ -36,7 +38,7 @@ class FeatureDrift:
 
 
 def compare(profile: Profile, counted: Mapping[str, Counts]) -> list[FeatureDrift]:
-    """All features of the profile, in its order. `counted`: feature → photos in each bin."""
+    """Compare each feature of the profile, in its order. `counted`: feature → how many photos are in each bin."""
     tested = sum(bool(bins.counts) for bins in profile.features.values())
     required = log(max(1, tested) / ERROR_BUDGET)
     return [_feature(name, bins, counted.get(name, ()), required) for name, bins in profile.features.items()]
@@ -64,16 +66,18 @@ def _shares(counts: Counts) -> list[float]:
 
 
 def log_e_value(bins: Bins, counts: Counts) -> float:
-    """The natural logarithm of the evidence that the photos do not come from the training's distribution.
+    """The natural logarithm of the evidence that the photos do not come from the distribution of the training photos.
 
-    A ratio of two Dirichlet-multinomial probabilities of the same photos, as in Lindon and Malek, "Anytime-valid
-    inference for multinomial count data" (NeurIPS 2022). The alternative gives every distribution over the bins the
-    same density. The null is not one known distribution, since the training photos are a sample too: given edges
-    that are order statistics of n training photos, the true probabilities of the bins have a Dirichlet distribution
-    with the numbers of gaps between photos as parameters, whatever the feature's distribution is (David and Nagaraja,
-    "Order Statistics", 2003). A bin has as many gaps as photos, the first one has one more. Thus the e-value is
-    a martingale under the null that starts at 1, and exceeds 1/α at any time with a probability of at most α.
-    Categories are no order statistics; there the null is the posterior after Jeffreys' prior.
+    The evidence is the ratio of two Dirichlet-multinomial probabilities of the same photos, as in Lindon and Malek,
+    "Anytime-valid inference for multinomial count data" (NeurIPS 2022). The alternative gives every distribution over
+    the bins the same density. The null hypothesis is not one known distribution, because the training photos are a
+    sample too. But the edges are order statistics of the training photos. So the true probabilities of the bins have
+    a Dirichlet distribution, whatever the feature's distribution is; its parameters are the numbers of gaps between
+    training photos in each bin (David and Nagaraja, "Order Statistics", 2003). A bin has as many gaps as training
+    photos, the first bin one more. Thus the e-value is a martingale under the null hypothesis that starts at 1, and
+    the probability that it ever reaches 1/α is at most α.
+
+    Categories are not order statistics. For them, the null hypothesis is the posterior of Jeffreys' prior.
     """
     if bins.categories:
         null = [count + 0.5 for count in bins.counts]
@@ -83,7 +87,7 @@ def log_e_value(bins: Bins, counts: Counts) -> float:
 
 
 def _log_probability(counts: Counts, parameters: Sequence[float]) -> float:
-    """Of a sequence of photos with these counts, under a Dirichlet-multinomial distribution."""
+    """Of one sequence of photos with these counts, if a Dirichlet-multinomial distribution has these parameters."""
     total = sum(parameters)
     return (
         lgamma(total)

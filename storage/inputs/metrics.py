@@ -1,4 +1,4 @@
-"""The drift of stable's inputs, for Prometheus."""
+"""The metrics of the drift of stable's inputs."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class InputMetrics(Collector):
-    """Exports the report that the previous scrape has asked a thread for: an object store that hangs delays no scrape.
+    """Each scrape exports the report that a thread has made since the previous one, and lets it make the next one.
 
-    Exports nothing if Redis or the object store did not answer, or if stable has no profile.
+    So an object store that hangs delays no scrape. Exports nothing if Redis or the object store did not answer, or if
+    stable has no profile.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -36,13 +37,17 @@ class InputMetrics(Collector):
             self._reading = self._thread.submit(self._read)
         if self._known is None:
             return
-        photos = GaugeMetricFamily("segue_input_photos", "Photos of the last day that were compared", labels=["model"])
+        photos = GaugeMetricFamily(
+            "segue_input_photos", "Photos of the last 24 hours that were compared", labels=["model"]
+        )
         photos.add_metric([self._known.version], self._known.photos)
         index = GaugeMetricFamily(
-            "segue_input_psi", "Population stability index of the last day's photos", labels=["feature"]
+            "segue_input_psi", "Population stability index of the photos of the last 24 hours", labels=["feature"]
         )
         drift = GaugeMetricFamily(
-            "segue_input_drift", "Whether the feature of the last day's photos has drifted", labels=["feature"]
+            "segue_input_drift",
+            "Whether the feature drifts in the photos of the last 24 hours: 1 or 0",
+            labels=["feature"],
         )
         for feature in self._known.features:
             if feature.psi is not None:

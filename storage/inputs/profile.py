@@ -1,6 +1,6 @@
 """The profile of a model version: how the training photos are distributed over the bins of each feature.
 
-It is stored beside the card as inputs.json. `model.inputs` makes it; this package only counts photos into its bins.
+It is stored beside the card as inputs.json. `model.inputs` makes it; this package counts photos in its bins.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ Value = float | str
 
 @dataclass(frozen=True)
 class Bins:
-    """The bins of one feature, and the number of training photos in each. Raises ValueError if they do not fit.
+    """The bins of one feature, and the number of training photos in each. Raises ValueError if these are inconsistent.
 
-    `edges`, ascending, of a number: bin 0 is below the first edge, bin i from edge i-1 up to below edge i, the last one
-    from the last edge on. `categories` of a name: one bin each, and a last one for all other names.
-    `counts`: () if the training photos do not show the feature, for example the size of resized photos.
+    `edges`: of a feature that is a number, ascending. Bin 0 holds the values below the first edge, bin i those from
+    edge i-1 to below edge i, and the last bin those from the last edge on.
+    `categories`: of a feature that is a name. Each has one bin; a last bin holds all other names.
+    `counts`: () if the training photos say nothing about the feature, for example resized photos about the size.
     """
 
     edges: tuple[float, ...] = ()
@@ -30,13 +31,13 @@ class Bins:
 
     def __post_init__(self) -> None:
         if bool(self.edges) == bool(self.categories):
-            raise ValueError("a feature has either edges or categories")
+            raise ValueError("a feature must have either edges or categories")
         if list(self.edges) != sorted(set(self.edges)):
-            raise ValueError("the edges of a feature are not ascending")
+            raise ValueError("the edges of a feature must be ascending")
         if self.counts and (len(self.counts) != len(self) or min(self.counts) < 0):
-            raise ValueError("a feature has one count for each bin")
+            raise ValueError("a feature must have one count, not negative, for each bin")
         if self.edges and 0 in self.counts[1:]:
-            raise ValueError("an edge is a training photo's value, so its bin is not empty")
+            raise ValueError("each edge is the value of a training photo, so only the first bin may be empty")
 
     def __len__(self) -> int:
         return len(self.edges or self.categories) + 1
@@ -47,9 +48,9 @@ class Bins:
         return bisect_right(self.edges, value)
 
     def typical(self, counts: Sequence[int]) -> Value | None:
-        """The median of photos with these counts, interpolated within its bin, or their commonest category.
+        """The median of photos with these counts, interpolated within its bin, or their most common category.
 
-        None without photos. A median in an open bin is that bin's only edge.
+        None without photos. If the median is in the first or last bin, which are open, it is that bin's only edge.
         """
         if not any(counts):
             return None
@@ -65,7 +66,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class Profile:
-    """`features`: name → bins; `photos`: the number of training photos; `digest`: of the file."""
+    """`photos`: the number of training photos; `features`: name → bins; `digest`: SHA-256 of the file, in hex."""
 
     photos: int
     features: Mapping[str, Bins]
@@ -73,7 +74,7 @@ class Profile:
 
     @classmethod
     def from_json(cls, content: bytes) -> Self:
-        """Raises ValueError, in one line, if the content is not a profile."""
+        """Raises ValueError, with a message of one line, if the content is not a profile."""
         try:
             fields = json.loads(content)
             features = {
@@ -89,5 +90,5 @@ class Profile:
             raise ValueError(f"not a profile: {error!r}") from error
 
     def bins(self, values: Mapping[str, Value]) -> dict[str, int]:
-        """Feature → bin, for the features of one photo that the profile has."""
+        """The bin of each feature of one photo. Leaves out features that the profile does not have."""
         return {name: self.features[name].bin(value) for name, value in values.items() if name in self.features}

@@ -1,4 +1,4 @@
-"""How the inputs of a version have drifted within a window."""
+"""The report on the drift of a version's inputs within a window."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -36,10 +36,10 @@ class Report:
 
 
 def report(storage: Storage, version: str = "", hours: int = WINDOW_H) -> Report | None:
-    """Compare the photos of the last hours with the version's profile; None if it has none.
+    """Compare the photos of the last `hours` with the version's profile. None if the version has none.
 
-    `version`: default: the one that stable points at. Raises ValueError if the profile cannot be read, Unavailable, or
-    redis.RedisError.
+    `version`: default: the one that stable points at. Raises ValueError if the profile is invalid; Unavailable or
+    redis.RedisError during an outage.
     """
     version = version or storage.models.aliases().get(Alias.STABLE, "")
     content = storage.models.profile(version)

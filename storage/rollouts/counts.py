@@ -1,19 +1,20 @@
 """What is counted while a rollout runs: in Redis first, then in the rollout itself.
 
-Redis has one hash per rollout, with a field `{step}:{name}` for each count. Redis' functions count the ends of jobs and
-the verdicts on them, because the job hash knows the arm; workers count their comparisons. The hash lives until the
-rollout is long over. Its field `generation` is another one if Redis has lost the hash meanwhile.
+Redis has one hash per rollout, with a field `{step}:{name}` for each count. Redis functions count the ends of jobs and
+the verdicts on them, because the job hash contains the arm; workers count their comparisons. The hash expires KEPT_S
+after its last count. If Redis loses it, the next count begins a new one with another value in the field `generation`.
 
     {arm}.ended        jobs that succeeded, or failed through a fault of the model
-    {arm}.failed       those of them that failed
+    {arm}.failed       of these, the jobs that failed
     {arm}.lost         jobs that have lost a lease, counted at their first loss
-    {arm}.settled      those of them that have ended since, whatever their end
+    {arm}.settled      of these, the jobs that have ended since
     {arm}.bad          jobs whose mask a person has called bad, or has corrected
-    timed, slower      comparisons of two micro-batches of one size; those in which the canary exceeded its limit
+    timed              pairs of passes over equally many photos, one by each version
+    slower             of these, the pairs in which the canary took longer than the limit allows
     begun              photos that the canary has begun to segment too
     shadowed           photos that both versions have segmented
-    differing          those on whose masks they differ
-    confidence.{bin}.shadowed, confidence.{bin}.differing     the same, by stable's mean confidence
+    differing          of these, the photos whose two masks differ
+    confidence.{bin}.shadowed, confidence.{bin}.differing     the same, for each bin of stable's mean confidence
     both.{class}, either.{class}     pixels that both versions, and that at least one, gave to the class
 """
 
@@ -30,7 +31,7 @@ from storage.rollouts.rollout import Arm, Rollout
 
 TIMED, SLOWER, BEGUN, SHADOWED, DIFFERING = "timed", "slower", "begun", "shadowed", "differing"
 GENERATION, KEPT_S = "generation", 30 * 24 * 3600
-BINS, LOWEST, HIGHEST = 10, 0.5, 1.0  # of confidence: equally wide; a lower one is in the first
+BINS, LOWEST, HIGHEST = 10, 0.5, 1.0  # bins of confidence of equal width; the first one holds lower values too
 
 
 def ended(arm: Arm) -> str:
@@ -54,13 +55,13 @@ def bad(arm: Arm) -> str:
 
 
 def bin_of(confidence: float) -> int:
-    """The place of the bin of a mask's mean confidence, from 0."""
-    place = int((confidence - LOWEST) / (HIGHEST - LOWEST) * BINS + 1e-9)  # 0.65 is the beginning of a bin
+    """The index, from 0, of the bin that holds this mean confidence of a mask."""
+    place = int((confidence - LOWEST) / (HIGHEST - LOWEST) * BINS + 1e-9)  # 0.65 belongs to the bin that it begins
     return min(BINS - 1, max(0, place))
 
 
 def by_confidence(name: str, index: int) -> str:
-    """`name`: SHADOWED or DIFFERING."""
+    """The name of the count SHADOWED or DIFFERING (`name`) for one bin of confidence."""
     return f"confidence.{index}.{name}"
 
 
@@ -84,11 +85,11 @@ def add(client: redis.Redis, rollout_id: str, step: int, amounts: Mapping[str, i
 
 
 def with_counts(client: redis.Redis, rollout: Rollout) -> Rollout:
-    """The rollout with everything that Redis has counted since the last call on its stored form.
+    """The rollout with everything added that Redis has counted since the rollout was last stored.
 
-    Storing the result is what remembers it: after a kill before that, the next call returns the same. Counts that Redis
-    has lost since the last call are missing. In an older state of Redis, counts are lower than they were; jobs that end
-    once more then are not counted twice.
+    The caller stores the result. If it is killed before that, the next call adds the same counts again, to the old
+    state. Counts that Redis loses before they are read are missing. If Redis returns in an older state, its counts are
+    lower than those read before, and jobs that end once more are not counted twice. Raises redis.RedisError.
     """
     found = cast(dict[str, str], client.hgetall(keys.rollout(rollout.id)))
     generation = found.pop(GENERATION, "")

@@ -1,4 +1,4 @@
-"""Decides on the next step of a rollout from its counts alone: back, forward, or wait."""
+"""Decides from the counts of a rollout alone whether to roll it back, advance it, or wait."""
 
 import math
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from storage.rollouts import counts
 from storage.rollouts.evidence import Tally, log_average, log_evidence, missing
 from storage.rollouts.rollout import BUCKETS, Arm, Rollout, Step
 
-MOST_HARM = 0.5  # no step allows more failures
+HIGHEST_LIMIT = 0.5  # of the share of failed jobs, on any step
 
 
 class Check(StrEnum):
-    """FAILURES: jobs that failed. VERDICTS: masks that people called bad. SPEED: time of a micro-batch.
-    MASKS: photos on which the masks of the two versions differ.
+    """FAILURES: jobs that failed. VERDICTS: masks that people called bad. SPEED: the time of micro-batches.
+    MASKS: photos for which the masks of the two versions differ.
     """
 
     FAILURES = "failures"
@@ -37,12 +37,12 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check has found so far. Evidence as a natural logarithm.
+    """What one check has found so far. Evidence is given as its natural logarithm.
 
-    `hits` of `events`: those that speak against the canary; `allowed`: their share under the null hypothesis.
-    `against`: evidence that the canary is worse than allowed. `within`: evidence that it is not; None if an advance
-    does not need it. `open`: further events whose end is unknown, because a worker has died; until it is known, they
-    count as hits in `within`. Else a canary that crashes would advance on the jobs that survive it.
+    `hits`: how many of the `events` count against the canary; `allowed`: the largest share of them that is allowed.
+    `against`: evidence that the canary is worse than stable, or than its limit. `within`: evidence that it keeps its
+    limit; None if an advance does not need it. `open`: more events, whose end is unknown because a worker has died.
+    Until it is known, `within` counts them as hits: else a canary that crashes would advance on the jobs that survive.
     """
 
     check: Check
@@ -55,13 +55,13 @@ class Finding:
 
     @property
     def good(self) -> Tally:
-        """The events that speak for the canary."""
+        """The events that count for the canary: as a tally, their hits."""
         return Tally(self.events - self.hits, self.events + self.open, 1 - self.allowed)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """`against`: the logarithm of the evidence of all checks together."""
+    """`against`: the natural logarithm of the mean evidence of all checks."""
 
     action: Action
     reason: str
@@ -70,36 +70,41 @@ class Decision:
 
 
 def decide(rollout: Rollout, now_ms: int) -> Decision:
-    """Returns ROLL_BACK with a probability of at most `false_rollbacks` in the whole rollout, however often it is
-    called, if the canary is not worse.
+    """What to do now. Changes nothing.
+
+    If the canary is not worse, the probability that any call during the rollout returns ROLL_BACK is at most
+    `false_rollbacks`, however many calls there are.
     """
     policy = rollout.policy
     findings = (_failures(rollout), _verdicts(rollout), _speed(rollout), _masks(rollout))
     against = log_average([finding.against for finding in findings])
     if against >= -math.log(policy.false_rollbacks):
         worst = max(findings, key=lambda finding: finding.against)
-        return Decision(Action.ROLL_BACK, _accusation(worst), findings, against)
-    shown = all(one.within is None or one.within >= -math.log(policy.false_advances) for one in findings)
-    served = rollout.step.count(counts.ended(Arm.CANARY)) > 0  # a step that nobody has seen proves nothing
-    if shown and served and now_ms - rollout.step.started_ms >= policy.step_s * 1000:
+        return Decision(Action.ROLL_BACK, _why_rolled_back(worst), findings, against)
+    limits_hold = all(one.within is None or one.within >= -math.log(policy.false_advances) for one in findings)
+    served = rollout.step.count(counts.ended(Arm.CANARY)) > 0  # a step without a job of the canary proves nothing
+    if limits_hold and served and now_ms - rollout.step.started_ms >= policy.step_s * 1000:
         return Decision(Action.ADVANCE, f"All limits hold at {rollout.step.share:.3g}.", findings, against)
-    return Decision(Action.WAIT, "The evidence does not suffice yet.", findings, against)
+    return Decision(Action.WAIT, "There is not enough evidence yet.", findings, against)
 
 
 @dataclass(frozen=True)
 class Missing:
-    """`events`: until a check's `within` suffices; None: never at this rate. `seconds`: None if unknown."""
+    """`events`: how many more a check needs until its `within` suffices; None: it never will at this rate.
+
+    `seconds`: how long these events will take; None if unknown.
+    """
 
     events: int | None
     seconds: float | None
 
 
 def missing_for(finding: Finding, rollout: Rollout, now_ms: int) -> Missing:
-    """What a check lacks for the next step, if things go on as in this step."""
+    """What a check lacks for the next step: its share of hits stays as it is, events come as fast as on this step."""
     if finding.within is None:
         return Missing(0, 0.0)
     good = finding.good
-    rate = (good.hits + 1) / (good.events + 1)  # one good event more: 1 before the first one
+    rate = (good.hits + 1) / (good.events + 1)  # as if one more event had been good: 1 before the first event
     more = missing(good, -math.log(rollout.policy.false_advances), rate)
     lasted_s = max(1, now_ms - rollout.step.started_ms) / 1000
     seen = rollout.step.count(EVENTS[finding.check])
@@ -116,12 +121,12 @@ def wait_s(rollout: Rollout, decision: Decision, now_ms: int) -> float | None:
 
 
 def _failures(rollout: Rollout) -> Finding:
-    """Against: of all failed jobs, the canary's share exceeds its share of jobs, which is known exactly.
+    """Against: the canary's share of the failed jobs exceeds its share of all jobs, which is known exactly.
 
-    Within: it spoils at most `harm` of all jobs on the next step.
+    Within: the canary will spoil at most `harm` of all jobs on the next step.
     """
     ended, failed = rollout.total(counts.ended(Arm.CANARY)), rollout.total(counts.failed(Arm.CANARY))
-    limit = min(MOST_HARM, rollout.policy.harm / rollout.next_share)
+    limit = min(HIGHEST_LIMIT, rollout.policy.harm / rollout.next_share)
     against = [_of_canary(step, counts.failed) for step in rollout.steps]
     lost = rollout.total(counts.lost(Arm.CANARY)) - rollout.total(counts.settled(Arm.CANARY))
     finding = Finding(Check.FAILURES, failed, ended, limit, log_evidence(against), open=max(0, lost))
@@ -136,7 +141,7 @@ def _verdicts(rollout: Rollout) -> Finding:
 
 
 def _speed(rollout: Rollout) -> Finding:
-    """If the canary's micro-batches take at most `slower` times as long, no more than half of them take longer."""
+    """The limit holds if at most half of the pairs exceed it, that is, if the median ratio is at most `slower`."""
     return _against_limit(Check.SPEED, rollout, counts.SLOWER, counts.TIMED, 0.5)
 
 
@@ -158,15 +163,15 @@ def _of_canary(step: Step, name: Callable[[Arm], str]) -> Tally:
 
 
 def _with_limit(finding: Finding) -> Finding:
-    """With the evidence that fewer than `allowed` of the events are hits."""
+    """Add the evidence that the share of hits is lower than `allowed`."""
     return replace(finding, within=log_evidence([finding.good]))
 
 
-def _accusation(finding: Finding) -> str:
+def _why_rolled_back(finding: Finding) -> str:
     what = {
-        Check.FAILURES: "jobs failed: more than the canary's share of all failures",
-        Check.VERDICTS: "bad masks were the canary's: more than its share",
-        Check.SPEED: "micro-batches took longer than the limit allows",
-        Check.MASKS: "photos got a mask that differs from stable's",
+        Check.FAILURES: "jobs of the canary failed: it has more than its share of all failures",
+        Check.VERDICTS: "bad masks were the canary's: it has more than its share of all bad masks",
+        Check.SPEED: "micro-batches of the canary took longer than the limit allows",
+        Check.MASKS: "shadowed photos got a different mask from the canary",
     }
     return f"{finding.hits} of {finding.events} {what[finding.check]}."

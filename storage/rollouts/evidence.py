@@ -1,12 +1,13 @@
 """Evidence that may be looked at after every job: e-values for counts.
 
-A test counts events that are hits or not. Its null hypothesis is that each event is a hit with a probability of at most
-`at_most`, whatever the events before it were. If the hypothesis is true, the evidence exceeds 1/α at any time with a
-probability of at most α (Ville's inequality), so it may be looked at as often as one likes.
+A test counts events, each of which is a hit or not. Its null hypothesis is that each event is a hit with a probability
+of at most `at_most`, whatever the events before it were. If the hypothesis is true, the probability that the evidence
+ever reaches 1/α is at most α (Ville's inequality), so it may be looked at as often as one likes.
 
-The evidence is a mixture of likelihood ratios: each alternative says that the odds of a hit are `ratio` times those of
-`at_most`. Source: H. Robbins, "Statistical methods related to the law of the iterated logarithm", 1970; for conditional
-counts of an experiment, M. Lindon and A. Malek, "Anytime-valid inference for multinomial count data", 2022.
+The evidence is the mean of likelihood ratios. Each belongs to an alternative in which the odds of a hit are some ratio,
+SMALLEST to LARGEST, times those of `at_most`. Source: H. Robbins, "Statistical methods related to the law of the
+iterated logarithm", 1970; for conditional counts of an experiment, M. Lindon and A. Malek, "Anytime-valid inference for
+multinomial count data", 2022.
 """
 
 import math
@@ -17,7 +18,7 @@ SMALLEST, LARGEST, ALTERNATIVES = 1.1, 1000.0, 24
 _LOG_RATIOS = tuple(
     math.log(SMALLEST) + math.log(LARGEST / SMALLEST) * index / (ALTERNATIVES - 1) for index in range(ALTERNATIVES)
 )
-MOST_EVENTS = 10_000_000  # `missing` looks no further
+MOST_EVENTS = 10_000_000  # if `missing` needed more, it returns None
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,20 @@ class Tally:
 
 
 def log_evidence(tallies: Iterable[Tally]) -> float:
-    """The natural logarithm of the e-value of independent tallies; 0 without events."""
+    """The natural logarithm of the e-value of these tallies together, for example one per step; 0 without events."""
     found = list(tallies)
     return _log_mean([sum(_log_ratio(tally, ratio) for tally in found) for ratio in _LOG_RATIOS])
 
 
 def log_average(log_evidences: Sequence[float]) -> float:
-    """The logarithm of the mean of e-values, which is an e-value too: the tests share one error probability."""
+    """The logarithm of the mean of e-values. The mean is an e-value too, so the tests share one error probability."""
     return _log_mean(log_evidences)
 
 
 def missing(tally: Tally, log_wanted: float, hit_rate: float) -> int | None:
-    """How many more events are needed until the evidence is `log_wanted`, if `hit_rate` of them are hits.
+    """How many more events the evidence needs to reach `log_wanted`, if the share `hit_rate` of them are hits.
 
-    None: that rate will never suffice.
+    Precise to 1 %. None: at that rate, it never will, or only after MOST_EVENTS.
     """
 
     def suffices(more: int) -> bool:
@@ -66,7 +67,7 @@ def missing(tally: Tally, log_wanted: float, hit_rate: float) -> int | None:
 
 
 def _log_ratio(tally: Tally, log_ratio: float) -> float:
-    """The log likelihood of odds `exp(log_ratio)` times as high, less that of `at_most`."""
+    """The log likelihood of the tally if the odds are `exp(log_ratio)` times as high, minus that of `at_most`."""
     normaliser = math.log1p(tally.at_most * math.expm1(log_ratio))
     return tally.hits * log_ratio - tally.events * normaliser
 

@@ -1,4 +1,4 @@
-"""The policy of a rollout, from the setting ROLLOUT_POLICY and from what a person asks for."""
+"""The policy of a rollout: the defaults, replaced by the setting ROLLOUT_POLICY, replaced by what a person asks for."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +13,10 @@ _ADAPTER = TypeAdapter(Policy)
 
 
 def policy_of(settings: Settings, wanted: Mapping[str, Any] | None = None) -> Policy:
-    """`wanted`: fields that replace those of the setting. Raises Problem `invalid_request`."""
+    """`wanted`: entries that replace those of the setting. Raises Problem `invalid_request`."""
     given = {**settings.rollout_policy, **(wanted or {})}
     if unknown := given.keys() - set(Policy.__dataclass_fields__):
-        raise Problem("invalid_request", f"policy: {min(unknown)} is unknown.")
+        raise Problem("invalid_request", f"policy: there is no entry {min(unknown)}.")
     try:
         return _ADAPTER.validate_python(given)
     except ValidationError as error:

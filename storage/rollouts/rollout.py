@@ -15,10 +15,10 @@ BUCKETS = 65_536  # the last four hex digits of a job id, which are random
 
 
 class State(StrEnum):
-    """RUNNING: the version serves its share. PAUSED: a person has taken the share away for a while.
+    """RUNNING: the version serves its share of the jobs. PAUSED: it serves none until a person resumes the rollout.
 
     PROMOTED: `stable` points at the version. ROLLED_BACK: the evidence was against it, or no worker could load it.
-    ABORTED: a person has ended the rollout, or `stable` was moved meanwhile.
+    ABORTED: a person has ended the rollout, or has pointed `stable` at a third version.
     """
 
     RUNNING = "running"
@@ -33,7 +33,7 @@ class State(StrEnum):
 
 
 class Arm(StrEnum):
-    """Which version a job of `stable` gets while a rollout runs."""
+    """Which of the two versions a job that asks for `stable` gets while a rollout runs."""
 
     CANARY = "canary"
     STABLE = "stable"
@@ -51,14 +51,16 @@ Steps = Annotated[tuple[Share, ...], Field(min_length=1), AfterValidator(_ascend
 
 @dataclass(frozen=True)
 class Policy:
-    """`steps`: shares of the jobs, 0 .. 1, ascending; after the last one `stable` moves. `step_s`: the shortest step.
+    """`steps`: shares of the jobs, 0 .. 1, ascending; after the last one `stable` moves.
 
+    `step_s`: the shortest time of a step, seconds.
     `shadow`: the share of stable's jobs that the canary segments too, for comparison; 0: none.
-    `false_rollbacks`: the probability that a canary is rolled back although it is not worse.
-    `false_advances`: the probability, for each limit, that a canary beyond it advances.
-    The limits: `harm`: how many of all jobs a canary may spoil on its next step. `slower`: a canary's micro-batch may
-    take so many times as long as stable's. `differing`: the share of photos on which the masks may differ,
-    and `pixels`: the share of pixels from which on two masks differ.
+    `false_rollbacks`: the highest probability that a canary which is not worse is rolled back.
+    `false_advances`: the highest probability that a canary which exceeds a limit advances.
+    `harm`: a limit: the share of all jobs that the canary may spoil on its next step.
+    `slower`: a limit: how many times as long as stable's the canary's micro-batches may take.
+    `differing`: a limit: the share of photos on which the masks may differ.
+    `pixels`: two masks differ if at least this share of their pixels does.
     """
 
     steps: Steps = (0.01, 0.1, 0.5)
@@ -74,7 +76,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Step:
-    """One share, and what was counted while it was given (storage/rollouts/counts.py names the counts)."""
+    """A share of the jobs, and what was counted while the canary had it (storage/rollouts/counts.py)."""
 
     share: float
     started_ms: int
@@ -82,7 +84,7 @@ class Step:
 
     @property
     def below(self) -> int:
-        """A job is the canary's if its bucket is lower."""
+        """A job is the canary's if its bucket, from 0 to BUCKETS - 1, is lower than this."""
         return max(1, round(self.share * BUCKETS))
 
     def count(self, name: str) -> int:
@@ -91,11 +93,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Rollout:
-    """`stable`: the version that it replaces. `by`: a person, a key or `policy`. Times in ms UTC; 0: not yet.
+    """`version` replaces `stable`, a version too. Times in ms UTC; 0: not yet.
 
-    `steps`: those begun so far. `read`: the counters in Redis when they were added to the steps last, and `read_from`
-    the generation of these counters: a Redis that has lost its data begins another one.
+    `by`: who started it: a shell user, a key, or `policy` for the housekeeper.
+    `steps`: those begun so far.
     `reason`: why it ended or is paused.
+    `read`: the counters in Redis as they were when they were last added to the steps.
+    `read_from`: the generation of these counters. After a loss of its data, Redis begins another one.
     """
 
     id: str
@@ -117,7 +121,7 @@ class Rollout:
 
     @property
     def canary(self) -> Canary:
-        """What a worker offers in its claims."""
+        """What a worker that has loaded both versions names in its claims."""
         return Canary(
             self.version, self.step.below, round(self.policy.shadow * BUCKETS), f"{self.id}:{len(self.steps) - 1}"
         )
@@ -137,11 +141,11 @@ class Rollout:
         return {"share": self.step.share, **{name: value for name, value in about.items() if value}}
 
     def paused(self, reason: str) -> Rollout:
-        """The canary gets no jobs until it is resumed."""
+        """The canary gets no jobs until the rollout is resumed."""
         return replace(self, state=State.PAUSED, reason=reason)
 
     def resumed(self, now_ms: int) -> Rollout:
-        """Continue with the same share. It counts as another step, because the share was 0 meanwhile."""
+        """Continue with the same share, as a step of its own, because the canary's share was 0 meanwhile."""
         if self.state is State.RUNNING:
             return self
         return replace(self, state=State.RUNNING, reason="", steps=(*self.steps, Step(self.step.share, now_ms)))
@@ -168,7 +172,7 @@ class Rollout:
 
     @classmethod
     def from_json(cls, content: bytes) -> Rollout:
-        """Raises ValueError for another document."""
+        """Raises ValueError if the content is not a rollout."""
         return _ADAPTER.validate_json(content)
 
 

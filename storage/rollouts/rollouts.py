@@ -79,12 +79,14 @@ class Rollouts:
 
     def shadow_of(self, version: str) -> list[list[int]] | None:
         """What the shadows of the newest rollout of `version` have shown: for each bin of stable's mean confidence
-        (storage/rollouts/counts.py) the photos, and those on which the versions differ. None without a rollout.
+        (storage/rollouts/counts.py) the photos, and those on which the versions differ. None without one, or without shadows.
         """
         rollout = next((one for one in self.newest_first() if one.version == version), None)
         if rollout is None:
             return None
         names = (counts.SHADOWED, counts.DIFFERING)
+        if not rollout.total(counts.SHADOWED):
+            return None
         return [[rollout.total(counts.by_confidence(name, index)) for name in names] for index in range(counts.BINS)]
 
     def start(self, version: str, policy: Policy, by: str, pardon: bool = False) -> Rollout:

@@ -52,7 +52,7 @@ def test_an_operator_follows_a_rollout_to_its_end(segue: Run, storage: Storage) 
     counts.add(storage.jobs.client, rollout.id, 0, {"canary.ended": 30, "timed": 4, "shadowed": 20, "differing": 1})
     storage.rollouts.change(lambda found: counts.with_counts(storage.jobs.client, found))
     status = segue("status").stdout
-    assert "20.0 %  30 jobs of the canary, 0 of them failed; 0 of stable" in status
+    assert "20.0 %  30 jobs of the canary, 0 of them failed; 0 jobs of stable" in status
     assert "next step: 50 %" in status
     assert [line.split()[0] for line in status.splitlines()[3:7]] == ["failures", "verdicts", "speed", "masks"]
     document = json.loads(segue("status", "--json").stdout)

@@ -139,7 +139,7 @@ def test_a_profile_that_was_added_later_is_used(
     before = counter._profile("pets/3")
     published.models.put_profile("pets/3", content)
     assert counter._profile("pets/3") is before
-    monkeypatch.setattr(inputs, "AGAIN_S", 0.0)
+    monkeypatch.setattr(inputs, "REREAD_S", 0.0)
     assert counter._profile("pets/3") == PROFILE
 
 

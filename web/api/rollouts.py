@@ -33,7 +33,10 @@ TRANSITIONS: dict[str, Callable[[Rollout, str, int], Rollout]] = {
 
 
 class Start(BaseModel):
-    """`policy`: fields that replace those of ROLLOUT_POLICY. `pardon`: even if the version was rolled back before."""
+    """`policy`: entries that replace those of ROLLOUT_POLICY.
+
+    `pardon`: start even if the version was rolled back before.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +53,7 @@ class Why(BaseModel):
 
 @blueprint.get("")
 def listing() -> Response:
-    """List all rollouts, the newest first, and the condemned versions with the reasons."""
+    """List all rollouts, the newest first, and the condemned versions with the reasons for their rollbacks."""
     rollouts = connected().rollouts
     data = [_document(rollout) for rollout in rollouts.newest_first()]
     condemned = {
@@ -62,7 +65,7 @@ def listing() -> Response:
 
 @blueprint.post("")
 def start() -> tuple[Response, int]:
-    """Begin to replace the stable version: the new one gets a small share of the jobs, and more with each step."""
+    """Start a rollout: the version gets a small share of the jobs, and a larger one with each step."""
     wanted, storage = json_body(Start), connected()
     policy = policy_of(storage.settings, wanted.policy)
     rollout = storage.rollouts.start(wanted.version, policy, caller().name, wanted.pardon)
@@ -72,7 +75,7 @@ def start() -> tuple[Response, int]:
 
 @blueprint.get("/<rollout_id>")
 def rollout(rollout_id: str) -> Response:
-    """Get a rollout: its steps, the evidence for and against the canary, and what is missing for the next step."""
+    """Get a rollout: its steps, the evidence for and against the canary, and what the next step still needs."""
     return jsonify(_document(_find(rollout_id)))
 
 
@@ -80,7 +83,7 @@ def rollout(rollout_id: str) -> Response:
 def change(rollout_id: str, action: str) -> Response:
     """Pause, resume, promote at once, or abort the open rollout."""
     if action not in TRANSITIONS:
-        raise Problem("not_found", f"The actions are {', '.join(TRANSITIONS)}.")
+        raise Problem("not_found", f"There is no such action. The actions are {', '.join(TRANSITIONS)}.")
     why = json_body(Why).reason
 
     def transition(found: Rollout) -> Rollout:
@@ -148,5 +151,5 @@ def _check(finding: Finding, rollout: Rollout, now_ms: int) -> dict[str, Any]:
 
 
 def _evidence(logarithm: float) -> float:
-    """The e-value, at most 10^9: more digits would say nothing."""
+    """The e-value, capped at 10^9: a larger figure would say no more."""
     return round(math.exp(min(logarithm, math.log(1e9))), 4)

@@ -1,4 +1,4 @@
-"""The operations of gradual replacement."""
+"""The operations on rollouts."""
 
 from storage.rollouts.deciding import Check
 from storage.rollouts.rollout import Policy, State
@@ -11,14 +11,18 @@ SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 CHECK: Schema = closed(
     {
         "name": {"type": "string", "enum": [check.value for check in Check]},
-        "against": {**COUNT, "description": "Events that speak against the canary."},
+        "against": {**COUNT, "description": "Events that count against the canary."},
         "of": {**COUNT, "description": "All events of the check."},
         "open": {**COUNT, "description": "Events whose end is unknown, because a worker has died."},
-        "allowed": {**SHARE, "description": "The share of them that the limit allows."},
-        "evidence_against": {**NUMBER, "description": "The e-value of `the canary is worse than allowed`."},
-        "evidence_within": or_null(NUMBER, "The e-value of `it keeps the limit`; null if no step needs it."),
-        "missing": or_null(COUNT, "Events until `evidence_within` suffices; null: never at this rate."),
-        "missing_s": or_null(NUMBER, "The same in seconds, at the rate of this step; null if unknown."),
+        "allowed": {**SHARE, "description": "The largest share of these events that may count against the canary."},
+        "evidence_against": {**NUMBER, "description": "Evidence that the canary is worse than allowed, an e-value."},
+        "evidence_within": or_null(
+            NUMBER, "Evidence that the canary keeps the limit, an e-value; null if no step needs it."
+        ),
+        "missing": or_null(
+            COUNT, "How many more events `evidence_within` needs; null: it never suffices at this rate."
+        ),
+        "missing_s": or_null(NUMBER, "How many seconds these events take, at the rate of this step; null if unknown."),
     }
 )
 ROLLOUT: Schema = closed(
@@ -26,9 +30,9 @@ ROLLOUT: Schema = closed(
         "id": identifier("rol"),
         "object": exactly("rollout"),
         "version": TEXT,
-        "stable": {**TEXT, "description": "The version that it replaces."},
+        "stable": {**TEXT, "description": "The version that `version` replaces."},
         "state": {"type": "string", "enum": [state.value for state in State]},
-        "reason": {**TEXT, "description": "Why it ended, or is paused."},
+        "reason": {**TEXT, "description": "Why the rollout ended or is paused."},
         "started_by": TEXT,
         "started_at": TIME,
         "ended_at": or_null(TIME),
@@ -45,9 +49,12 @@ ROLLOUT: Schema = closed(
             )
         ),
         "checks": listed(CHECK),
-        "evidence_against": {**NUMBER, "description": "The mean e-value of all checks."},
-        "rolled_back_at": {**NUMBER, "description": "`evidence_against` that rolls the canary back."},
-        "advances_at": {**NUMBER, "description": "`evidence_within` that each limit needs for the next step."},
+        "evidence_against": {
+            **NUMBER,
+            "description": "The mean evidence against the canary of all checks, an e-value.",
+        },
+        "rolled_back_at": {**NUMBER, "description": "The canary is rolled back when `evidence_against` reaches this."},
+        "advances_at": {**NUMBER, "description": "The next step needs `evidence_within` to reach this for each limit."},
         "next_share": SHARE,
         "next_step_s": or_null(NUMBER, "Seconds until the next step, at the rate of this one; null if unknown."),
     }
@@ -62,7 +69,7 @@ SCHEMAS: Schema = {
             "condemned": {
                 "type": "object",
                 "additionalProperties": CONDEMNED,
-                "description": "By version: those that were rolled back.",
+                "description": "The condemned versions: version → why, when and by which rollout it was rolled back.",
             },
         }
     ),
@@ -85,6 +92,6 @@ OPERATIONS: Operations = {
         tag="models",
         body=Body({JSON: flat(Why)}),
         answers={200: Answer("The rollout now.", {JSON: ref("Rollout")})},
-        problems=("already_terminal", "invalid_request", "not_found", "payload_too_large"),
+        problems=("already_terminal", "invalid_request", "no_rollout", "not_found", "payload_too_large"),
     ),
 }  # fmt: skip

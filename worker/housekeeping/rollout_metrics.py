@@ -1,4 +1,4 @@
-"""Shows the current or last rollout in this process' metrics."""
+"""Exports the current or last rollout in the metrics of this process."""
 
 import math
 
@@ -7,11 +7,11 @@ from storage.rollouts.deciding import Check, decide
 from storage.rollouts.rollout import Rollout, State
 from telemetry import metrics
 
-MOST_EVIDENCE = 1e9  # a larger figure says no more
+MOST_EVIDENCE = 1e9  # a larger figure would say no more
 
 
 def show(rollout: Rollout | None) -> None:
-    """Called after each look at the rollout."""
+    """Set the metrics. Called each time the housekeeper has decided; None: there has been no rollout."""
     running = rollout if rollout and rollout.state is State.RUNNING else None
     evidence = dict.fromkeys(Check, 1.0)
     if running:

@@ -1,4 +1,4 @@
-"""Counts one photo of each micro-batch into the bins of its version's profile, in a thread of its own."""
+"""Counts at most one photo of each micro-batch in the bins of its version's profile, in a thread of its own."""
 
 import logging
 import random
@@ -16,7 +16,7 @@ from storage.job import Finished, Outcome, Status
 from storage.problems import Unavailable
 from worker.pipeline.micro_batch import Item
 
-AGAIN_S = 600.0  # after which the profile is read again: it may have been added or replaced
+REREAD_S = 600.0  # a profile may be added or replaced, so it is read again after this time
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,10 @@ class Inputs:
         self._profiles: dict[str, tuple[float, Profile | None]] = {}  # version → when it was read, monotonic seconds
 
     def count(self, card: Card, items: list[Item], finished: list[Finished]) -> None:
-        """Count one photo that succeeded, chosen at random. Returns at once. Re-runs say nothing about today's photos.
+        """Count one photo that succeeded, chosen at random. Returns at once.
 
-        While an earlier call still waits for Redis or the object store, the photo is left out.
+        Counts no re-runs, because their photos are not today's, and nothing while an earlier call still waits for Redis
+        or the object store.
         """
         rows = zip(items, finished, strict=True)
         done = [
@@ -50,13 +51,13 @@ class Inputs:
                 add(self._storage.jobs.client, card.id, profile, profile.bins(values_of(item, outcome)))
         except (redis.RedisError, Unavailable) as error:
             log.warning("inputs_not_counted", extra={"model": card.id, "error": str(error)})
-        except Exception:  # the photo is segmented: a fault here must not be lost in the thread
+        except Exception:  # the photo is segmented; without this, a fault here would be lost in the thread
             log.exception("inputs_not_counted", extra={"model": card.id})
 
     def _profile(self, version: str) -> Profile | None:
-        read_at, known = self._profiles.get(version, (-AGAIN_S, None))
-        if time.monotonic() - read_at >= AGAIN_S:
-            self._profiles[version] = time.monotonic(), known  # also if it cannot be read: not at every photo again
+        read_at, known = self._profiles.get(version, (-REREAD_S, None))
+        if time.monotonic() - read_at >= REREAD_S:
+            self._profiles[version] = time.monotonic(), known  # if the read fails, do not repeat it for each photo
             content = self._storage.models.profile(version)
             known = Profile.from_json(content) if content else None
             self._profiles[version] = time.monotonic(), known
@@ -64,9 +65,9 @@ class Inputs:
 
 
 def values_of(item: Item, outcome: Outcome) -> Values:
-    """The features of a photo that succeeded. Raises ValueError if its pixels are gone."""
+    """The features of a photo that succeeded. Raises ValueError if its pixels or its result are missing."""
     if item.pixels is None or outcome.result is None:
-        raise ValueError("no pixels: the item has not succeeded")
+        raise ValueError("no pixels or no result: the item has not succeeded")
     spec, result = item.job.spec, outcome.result
     shares = {one["name"]: one["fraction"] for one in result["classes"]}
     return {

@@ -5,28 +5,29 @@
 --       the worker's models: {"aliases": {alias: version}, "refused": {alias or version: true},
 --       "canary": {"version", "below", "trial", "shadow", "loaded"} while a rollout runs},
 --       run id of this Redis
--- Returns {job hash, …}, each as a flat list of fields and values, with `shadow` if the canary is to
--- segment the photo too
+-- Returns {job hash, …}, each as a flat list of fields and values. The field `shadow` is added if the
+-- canary is to segment the photo too.
 local token, drainer, worker = ARGV[1], ARGV[2], ARGV[3]
 local micro_batch, max_pixels, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_ms, drainer_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
 local ISOLATED_FROM = 2
 local claimed, offer = P .. 'claim:' .. token, cjson.decode(ARGV[9])
 
--- After its first lost lease a job runs with few others, later without others in the process. So a
--- job that crashes workers is found, and the jobs beside it are freed.
+-- After its first lost lease a job runs with few others, after further ones alone in the process. So
+-- a job that crashes workers is found, and the jobs beside it can succeed.
 local function most_companions(losses)
   if losses == 0 then return micro_batch elseif losses < ISOLATED_FROM then return math.min(8, micro_batch) else return 1 end
 end
 
 local ids, version, pixels, bytes, most = {}, nil, 0, 0, micro_batch
 
--- During a rollout, the last digits of the id decide which version a job of `stable` gets. So another
--- attempt gets the same version, as long as the share does not change.
+-- During a rollout, the last digits of its id decide which version a job of `stable` gets. So another
+-- attempt gets the same version as long as the share stays the same.
 local function is_canary(id) return tonumber(string.sub(id, -4), 16) < offer.canary.below end
 
--- Other digits choose some of stable's jobs for the canary too, unless people wait, or the job has lost a lease: if
--- the canary crashes on a photo, it does so once.
+-- Four other digits choose some of stable's jobs, whose photos the canary segments too. None while an
+-- interactive job waits. A job that has lost a lease is not chosen, so a canary that crashes on a photo
+-- does so once.
 local function is_shadowed(id, losses)
   local chosen = tonumber(string.sub(id, -8, -5), 16) < offer.canary.shadow
   return chosen and losses == 0 and redis.call('EXISTS', P .. 'pending:interactive') == 0
@@ -54,8 +55,9 @@ local function usable(id, model)
   return not is_left_to_others(id, model)
 end
 
--- The oldest job of a queue that this worker can take into this micro-batch: id, creation time. During a rollout
--- the jobs of both versions wait in one queue, and those of the other version are skipped.
+-- The oldest job of a queue that this worker can take into this micro-batch: id, creation time, and
+-- whether the queue is empty. During a rollout the jobs of both versions wait in one queue. So it looks
+-- at the oldest jobs, four micro-batches of them, and skips those of the other version.
 local function first_usable(queue, model)
   local rows = redis.call('ZRANGE', queue, 0, has_arms(model) and 4 * micro_batch or 0, 'WITHSCORES')
   for i = 1, #rows, 2 do

@@ -90,7 +90,7 @@ local function failure_code(id)
   return type(problem) == 'table' and tostring(problem.code) or 'unknown'
 end
 
-local ROLLOUT_S = 30 * 24 * 3600
+local ROLLOUT_KEPT_S = 30 * 24 * 3600
 -- Other failures have their cause in the photo or in the object store, not in the model version.
 local MODEL_FAULTS = { internal = true, poisoned = true }
 
@@ -101,7 +101,7 @@ local function count_in_rollout(arm, name)
   local key = P .. 'rollout:' .. rollout
   redis.call('HSETNX', key, 'generation', NOW)
   redis.call('HINCRBY', key, step .. ':' .. side .. '.' .. name, 1)
-  redis.call('EXPIRE', key, ROLLOUT_S)
+  redis.call('EXPIRE', key, ROLLOUT_KEPT_S)
 end
 
 -- Until the job ends, its first lost lease is a loss that its arm has not explained.
