@@ -79,7 +79,8 @@ class Rollouts:
 
     def shadow_of(self, version: str) -> list[list[int]] | None:
         """What the shadows of the newest rollout of `version` have shown: for each bin of stable's mean confidence
-        (storage/rollouts/counts.py) the photos, and those on which the versions differ. None without one, or without shadows.
+        (storage/rollouts/counts.py) the photos, and those on which the versions differ. None
+        without a rollout of it, or without shadows.
         """
         rollout = next((one for one in self.newest_first() if one.version == version), None)
         if rollout is None:
