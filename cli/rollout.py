@@ -74,7 +74,7 @@ def status(
 def list_(as_json: JsonOption = False) -> None:
     """List all rollouts, the newest first, and the condemned versions."""
     with connected() as storage:
-        found, condemned = storage.rollouts.newest_first(), storage.rollouts.register().condemned
+        found, condemned = list(storage.rollouts.newest_first()), storage.rollouts.register().condemned
     if as_json:
         documents = [document(rollout) for rollout in found]
         show_json({"rollouts": documents, "condemned": {name: asdict(why) for name, why in condemned.items()}})

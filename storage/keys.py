@@ -212,8 +212,16 @@ def run(run_id: str, name: str = "") -> str:
     return f"{RUNS}{run_id}/{name}"
 
 
+VERDICTS = "gates/"  # prefix of the gate's verdicts
+
+
 def verdict(candidate: str, name: str = "") -> str:
-    return f"gates/{candidate}/{name}"
+    return f"{VERDICTS}{candidate}/{name}"
+
+
+def judged_candidate(key: str) -> str:
+    """The candidate that a verdict's key names."""
+    return key.removeprefix(VERDICTS).rpartition("/")[0]
 
 
 ROLLOUTS = "rollouts/"  # prefix of the earlier rollouts

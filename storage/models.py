@@ -2,7 +2,8 @@
 
     {name}/{version}/…      the card and the files it lists; once published, a version never changes
     {name}/{version}/inputs.json   the version's profile, which may be added later (storage/inputs/profile.py)
-    aliases.json            alias → the versions it has pointed at, the current one first
+    aliases.json            alias → the versions it has pointed at, the current one first; without those that were
+                            rolled back, which the entry of the version that came back names
 
 This module treats a card as a plain document. The package model/ interprets the files.
 """
@@ -28,6 +29,7 @@ from storage.problems import Problem
 CARD, SIGNATURE, ALIASES, INPUTS = "card.json", "card.sig", "aliases.json", "inputs.json"
 FRESH_S = 1.0
 MOST_REMEMBERED = 20
+ROLLED_BACK = "rolled_back"
 LOCK, LOCKED_S = "aliases", 10.0
 # Used in object keys and, on a worker, in paths.
 VERSION = r"[a-z0-9][a-z0-9_-]{0,63}/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -126,10 +128,18 @@ class Models:
         return self._known
 
     def history(self) -> dict[str, list[dict[str, str]]]:
-        """Alias → [{"version", "since"}, …], the current one first."""
+        """Alias → [{"version", "since"}, …], the current one first.
+
+        `rolled_back` of an entry: the versions, separated by spaces, that a rollback has replaced by this one.
+        """
         content = self._objects.get(MODELS, ALIASES)
         found: dict[str, list[dict[str, str]]] = json.loads(content) if content else {}
         return found
+
+    def has_been_stable(self, version: str) -> bool:
+        """Whether the version is stable, or was so among the last `MOST_REMEMBERED`, rolled back or not."""
+        past = self.history().get(Alias.STABLE, [])
+        return any(version in (entry["version"], *_rolled_back(entry)) for entry in past)
 
     def versions(self) -> list[str]:
         listed = (entry.key.rpartition("/") for entry in self._objects.listing(MODELS, ""))
@@ -268,7 +278,9 @@ class Models:
         def to_previous(past: list[dict[str, str]]) -> list[dict[str, str]]:
             if len(past) < 2:
                 raise Problem("nothing_to_roll_back", f"{alias} has never pointed at another version.")
-            return past[1:]
+            current, previous, *older = past
+            names = [*_rolled_back(previous), *_rolled_back(current), current["version"]]
+            return [{**previous, ROLLED_BACK: " ".join(dict.fromkeys(names))}, *older]
 
         return self._change(alias, to_previous)[0]["version"]
 
@@ -282,6 +294,10 @@ class Models:
             history[alias] = change(history.get(alias, []))[:MOST_REMEMBERED]
             self._objects.put(MODELS, ALIASES, json.dumps(history, indent=1).encode(), "application/json")
         return history[alias]
+
+
+def _rolled_back(entry: Mapping[str, str]) -> list[str]:
+    return entry.get(ROLLED_BACK, "").split()
 
 
 def _card_of(version: str, content: bytes) -> dict[str, Any]:

@@ -42,7 +42,7 @@ OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.WEB: {**_JOBS, **_LEARNING, **_SERVING},
     Role.WORKER: {UPLOADS: READ, RESULTS: ALL, MODELS: READ},
     Role.HOUSEKEEPER: {**_JOBS, **_LEARNING, **_SERVING},
-    # It publishes candidates, but moves no alias: a candidate serves only after a person has promoted it.
+    # It publishes candidates, but moves no alias and starts no rollout: a trained version does not serve by itself.
     Role.TRAINER: {
         **_LEARNING,
         **dict.fromkeys((UPLOADS, RESULTS, FEEDBACK), READ),

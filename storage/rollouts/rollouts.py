@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter
 
 from storage import clock, keys
-from storage.models import Alias, Alone, Models
+from storage.models import Alias, AliasMoved, Alone, Models
 from storage.objects import MODELS, MinioObjects
 from storage.problems import Problem
 from storage.rollouts import counts
@@ -70,12 +70,20 @@ class Rollouts:
         content = self._objects.get(MODELS, keys.rollout_object(rollout_id)) if keys.is_rollout_id(rollout_id) else None
         return Rollout.from_json(content) if content else None
 
-    def newest_first(self) -> list[Rollout]:
+    def newest_first(self) -> Iterator[Rollout]:
+        """Reads a rollout when it is asked for."""
         last = self.register(fresh=True).current
+        if last:
+            yield last
         names = [entry.key for entry in self._objects.listing(MODELS, keys.ROLLOUTS)]
-        contents = [self._objects.get(MODELS, name) for name in sorted(names, reverse=True)]
-        earlier = [Rollout.from_json(content) for content in contents if content]
-        return [*([last] if last else []), *(one for one in earlier if not last or one.id != last.id)]
+        for name in sorted(names, reverse=True):
+            content = self._objects.get(MODELS, name)
+            if content and (earlier := Rollout.from_json(content)).id != (last and last.id):
+                yield earlier
+
+    def tried(self, version: str) -> bool:
+        """Whether there was a rollout of the version."""
+        return version in self.register().condemned or any(one.version == version for one in self.newest_first())
 
     def shadow_of(self, version: str) -> list[list[int]] | None:
         """What the shadows of the newest rollout of `version` have shown: for each bin of stable's mean confidence
@@ -90,17 +98,21 @@ class Rollouts:
             return None
         return [[rollout.total(counts.by_confidence(name, index)) for name in names] for index in range(counts.BINS)]
 
-    def start(self, version: str, policy: Policy, by: str, pardon: bool = False) -> Rollout:
+    def start(
+        self, version: str, policy: Policy, by: str, pardon: bool = False, *, instead_of: str | None = None
+    ) -> Rollout:
         """Begin to replace the stable version by `version`.
 
-        `pardon`: also if it was rolled back before. Raises Problem `unknown_model`, `rollout_open` or
-        `version_condemned`.
+        `pardon`: also if it was rolled back before. `instead_of`: the version that must be stable, if that matters.
+        Raises Problem `unknown_model`, `rollout_open` or `version_condemned`; AliasMoved.
         """
         if self._models.card(version) is None:
             raise Problem("unknown_model", "version: one that GET /v1/models lists.")
         stable = self._models.aliases(fresh=True).get(Alias.STABLE, "")
         if stable in ("", version):
             raise Problem("invalid_request", f"version: another one than the stable one ({stable or 'none'}).")
+        if instead_of not in (None, stable):
+            raise AliasMoved(f"{Alias.STABLE} no longer points at {instead_of}")
         now_ms = clock.now_ms()
         first = (Step(policy.steps[0], now_ms),)
         new = Rollout(keys.new_rollout_id(), version, stable, by, now_ms, policy, first)

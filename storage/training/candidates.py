@@ -46,6 +46,14 @@ def find(storage: Storage, version: str) -> Candidate | None:
     )  # fmt: skip
 
 
+def newest_passed(storage: Storage, stable: str) -> str:
+    """The newest candidate whose newest verdict is that it may replace `stable`; "" if there is none."""
+    rulings = verdicts.rulings(storage.objects)
+    passed = [version for version, ruling in rulings.items() if (ruling.outcome, ruling.stable) == (PASSED, stable)]
+    found = [candidate for version in passed if (candidate := find(storage, version))]
+    return max(found, key=lambda candidate: candidate.published_ms).version if found else ""
+
+
 def promote(storage: Storage, version: str) -> None:
     """Point `stable` at a candidate that has passed the gate against the version that is stable now.
 

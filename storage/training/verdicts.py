@@ -4,14 +4,24 @@ gates/{name}/{version}/{digest of what it rests on}.sealed.json    with all figu
 gates/{name}/{version}/{the same}.json                             outcome and reasons; for everybody
 """
 
+import functools
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage import clock, keys
-from storage.objects import TRAINING, MinioObjects
+from storage.objects import TRAINING, Listed, MinioObjects
 
 SEALED, PUBLIC = "sealed.json", "json"
 JUDGED = "judged_ms"  # when, in ms UTC
+MOST_KEPT = 100_000
+
+
+class Ruling(NamedTuple):
+    """What a verdict decided, and against which stable version."""
+
+    judged_ms: int
+    outcome: str
+    stable: str
 
 
 def store(objects: MinioObjects, candidate: str, basis: str, sealed: dict[str, Any], public: dict[str, Any]) -> None:
@@ -40,3 +50,27 @@ def newest(objects: MinioObjects, candidate: str) -> dict[str, Any] | None:
         return None
     last: dict[str, Any] = max(found, key=lambda document: document[JUDGED])
     return {name: value for name, value in last.items() if name != JUDGED}
+
+
+def rulings(objects: MinioObjects) -> dict[str, Ruling]:
+    """Candidate → the newest ruling on it.
+
+    A process reads each verdict once: they never change, and the housekeeper looks at all of them every few seconds.
+    """
+    found: dict[str, Ruling] = {}
+    for entry in objects.listing(TRAINING, keys.VERDICTS):
+        ruling = None if SEALED in entry.key else _ruling(objects, entry)
+        if ruling:
+            candidate = keys.judged_candidate(entry.key)
+            found[candidate] = max(ruling, found.get(candidate, ruling))
+    return found
+
+
+@functools.lru_cache(MOST_KEPT)
+def _ruling(objects: MinioObjects, entry: Listed) -> Ruling | None:
+    """None if the object has been removed since it was listed."""
+    content = objects.get(TRAINING, entry.key)
+    if content is None:
+        return None
+    document = json.loads(content)
+    return Ruling(document[JUDGED], document["outcome"], document["stable"])

@@ -75,7 +75,8 @@ def test_promote_and_rollback(client: FlaskClient, work: Callable[[], None]) -> 
     work()
     assert client.get(job["links"]["self"]).get_json()["model"] == {"name": "pets", "version": "9"}
     answer = client.post("/v1/models/rollback", json={})
-    assert answer.get_json()["aliases"]["stable"][0]["version"] == SHIPPED
+    [entry] = answer.get_json()["aliases"]["stable"]
+    assert (entry["version"], entry["rolled_back"]) == (SHIPPED, "pets/9")
     problem(client.post("/v1/models/rollback", json={"alias": "stable"}), 409, "nothing_to_roll_back")
 
 

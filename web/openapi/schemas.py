@@ -279,12 +279,18 @@ USAGE = closed(
     }
 )
 
+ALIAS_ENTRY = closed(
+    {
+        "version": TEXT,
+        "since": {**TIME, "description": ""},
+        "rolled_back": {**TEXT, "description": "Versions, separated by spaces, that a rollback replaced by this one."},
+    },
+    optional=("rolled_back",),
+)
+
 ALIASES: Schema = {
     "type": "object",
-    "properties": {
-        alias.value: {**listed(closed({"version": TEXT, "since": {**TIME, "description": ""}})), "minItems": 1}
-        for alias in Alias
-    },
+    "properties": {alias.value: {**listed(ALIAS_ENTRY), "minItems": 1} for alias in Alias},
     "additionalProperties": False,
     "description": "Alias → the versions that it has pointed at, the current one first.",
 }

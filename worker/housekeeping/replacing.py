@@ -25,9 +25,8 @@ def replace_gradually(storage: Storage) -> None:
             storage.rollouts.change(partial(_next, storage))
         elif storage.settings.rollout_candidates:
             _start(storage)
-    except AliasMoved as error:
-        reason = str(error)
-        storage.rollouts.change(lambda rollout: rollout.aborted(reason, clock.now_ms()))
+    except AliasMoved as error:  # while this function ran: the next call sees it
+        log.warning("rollout_unchanged", extra={"reason": str(error)})
     except Problem as problem:  # another process has changed the rollout; or the settings are wrong
         log.warning("rollout_unchanged", extra={"reason": problem.detail})
 
@@ -63,12 +62,12 @@ def _refused(storage: Storage, version: str) -> str:
 
 
 def _start(storage: Storage) -> None:
-    """Roll out the newest candidate that has passed the gate against today's stable, unless one was tried before."""
+    """Roll out the newest candidate that has passed the gate against today's stable.
+
+    Not if it was rolled out or stable before, however that ended: only a person tries a version again. Older candidates
+    are left alone then, because they learned from less.
+    """
     stable = storage.models.aliases(fresh=True).get(Alias.STABLE, "")
-    tried = {rollout.version for rollout in storage.rollouts.newest_first()}
-    for candidate in candidates.listing(storage):
-        verdict = candidate.verdict
-        if verdict and candidate.outcome == candidates.PASSED and verdict["stable"] == stable:
-            if candidate.version not in tried | {stable}:
-                storage.rollouts.start(candidate.version, policy_of(storage.settings), POLICY)
-            return
+    version = candidates.newest_passed(storage, stable)
+    if version and not storage.models.has_been_stable(version) and not storage.rollouts.tried(version):
+        storage.rollouts.start(version, policy_of(storage.settings), POLICY, instead_of=stable)
