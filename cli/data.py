@@ -43,11 +43,13 @@ def build(
     wait: WaitOption = False,
 ) -> None:
     """Make the next version from the base and all accepted corrections."""
+    from storage.training import submitting
     from storage.training.runs import Kind
-    from storage.training.submitting import TEACH
 
     with connected() as storage:
-        announce(storage, submit(storage, Kind.BUILD, {"dataset": name}, then=TEACH if teach else ()), wait)
+        announce(
+            storage, submit(storage, Kind.BUILD, {"dataset": name}, then=submitting.teach() if teach else ()), wait
+        )
 
 
 @app.command("list", epilog="Example: segue data list")

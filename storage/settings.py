@@ -122,6 +122,7 @@ class Settings(BaseSettings):
     learn_after: int = Field(default=0, ge=0)
     learn_every_s: float = Field(default=0, ge=0)
     learn_on_drift: bool = False
+    learn_recipe: Annotated[dict[str, Any], NoDecode, BeforeValidator(_parsed)] = {}
     rollout_s: float = Field(default=5, gt=0)
     rollout_policy: Annotated[dict[str, Any], NoDecode, BeforeValidator(_parsed)] = {}
     rollout_candidates: bool = False

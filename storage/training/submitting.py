@@ -1,7 +1,7 @@
 """Submits runs, and gives each the number of the version that it will make."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -14,8 +14,6 @@ from storage.training.datasets import DatasetError
 from storage.training.runs import Kind, Spec
 
 LOCK, LOCKED_S, PATIENCE_S = "training:submit", 30.0, 10.0
-# What follows a build in a whole round of the loop.
-TEACH: tuple[tuple[str, dict[str, Any]], ...] = ((Kind.TRAIN.value, {}), (Kind.GATE.value, {}))
 Following = Sequence[tuple[str, dict[str, Any]]]
 
 
@@ -60,6 +58,11 @@ PARAMETERS: dict[Kind, type[_Parameters]] = {
     Kind.TRAIN: TrainParameters,
     Kind.GATE: GateParameters,
 }
+
+
+def teach(changes: Mapping[str, Any] | None = None) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """What follows a build in a whole round of the loop. `changes`: entries of the training's recipe to replace."""
+    return ((Kind.TRAIN.value, {"changes": dict(changes)} if changes else {}), (Kind.GATE.value, {}))
 
 
 def submit(

@@ -23,7 +23,7 @@ def kill(*_: object) -> None:
 
 
 def test_the_next_run_gets_what_the_last_one_made(store: Storage) -> None:
-    build = submitting.submit(store, Kind.BUILD, {"dataset": "pets"}, "me", then=submitting.TEACH)
+    build = submitting.submit(store, Kind.BUILD, {"dataset": "pets"}, "me", then=submitting.teach())
     finish(store, build, RESULT)
     outcome = store.runs.outcome(build.id)
     assert outcome
@@ -35,7 +35,7 @@ def test_the_next_run_gets_what_the_last_one_made(store: Storage) -> None:
 
 
 def test_a_kill_before_the_outcome_makes_one_follower(store: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = submitting.submit(store, Kind.BUILD, {"dataset": "pets"}, "me", then=submitting.TEACH)
+    build = submitting.submit(store, Kind.BUILD, {"dataset": "pets"}, "me", then=submitting.teach())
     following = keys.following_run(build.id, Kind.TRAIN)
     for _ in range(2):
         with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -73,7 +73,7 @@ def test_a_submission_waits_for_another_and_then_is_an_outage(store: Storage, mo
 
 
 def test_a_run_succeeds_though_the_next_one_is_refused(store: Storage) -> None:
-    build = submitting.submit(store, Kind.BUILD, {"dataset": "pets"}, "me", then=submitting.TEACH)
+    build = submitting.submit(store, Kind.BUILD, {"dataset": "pets"}, "me", then=submitting.teach())
     finish(store, build, {"dataset": "pets/7"})
     outcome = store.runs.outcome(build.id)
     assert outcome

@@ -87,6 +87,16 @@ def test_without_a_policy_no_round_starts(own_store: Storage) -> None:
     assert own_store.runs.ids() == {}
 
 
+def test_the_settings_change_the_recipe_of_a_round(own_store: Storage) -> None:
+    accept(own_store, 1)
+    learned.dataset(own_store)
+    learn(asking(own_store, learn_after=1, learn_recipe={"epochs": 3}))
+    [round_id] = rounds(own_store)
+    spec = own_store.runs.spec(round_id)
+    assert spec
+    assert list(spec.then) == [("train", {"changes": {"epochs": 3}}), ("gate", {})]
+
+
 def test_enough_new_corrections_start_a_round(own_store: Storage) -> None:
     storage = asking(own_store, learn_after=3)
     held, left, *new = accept(storage, 4)
@@ -103,7 +113,7 @@ def test_enough_new_corrections_start_a_round(own_store: Storage) -> None:
     spec = storage.runs.spec(round_id)
     assert spec
     assert (spec.kind, spec.parameters) == (Kind.BUILD, {"dataset": "pets", "number": 3})
-    assert spec.then == submitting.TEACH
+    assert spec.then == submitting.teach()
     assert tickets(storage) == 1
     learn(storage)
     assert rounds(storage) == [round_id], "it is open"

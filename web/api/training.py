@@ -45,7 +45,7 @@ def submit() -> tuple[Response, int]:
     wanted, storage = json_body(Wanted, "unsupported_media_type"), connected()
     if wanted.teach and wanted.kind is not Kind.BUILD:
         raise Problem("invalid_request", "teach: only for the kind `build`.")
-    then = submitting.TEACH if wanted.teach else ()
+    then = submitting.teach() if wanted.teach else ()
     try:
         spec = submitting.submit(storage, wanted.kind, wanted.parameters, caller().name, then=then)
     except DatasetError as error:

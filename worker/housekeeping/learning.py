@@ -60,7 +60,8 @@ def _start_round(storage: Storage, run_ids: list[str]) -> None:
     try:
         if reason := _reason(storage, clock.now_ms() - last_ms):
             parameters: dict[str, Any] = {"dataset": settings.learn_dataset}
-            spec = submitting.submit(storage, Kind.BUILD, parameters, POLICY, then=submitting.TEACH)
+            then = submitting.teach(settings.learn_recipe)
+            spec = submitting.submit(storage, Kind.BUILD, parameters, POLICY, then=then)
             log.info("round_started", extra={"run": spec.id, "reason": reason})
     except (DatasetError, Problem) as error:
         log.warning("round_not_started", extra={"reason": str(error)})
