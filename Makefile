@@ -20,7 +20,7 @@ ADVISORIES := https://api.osv.dev/v1/vulns/PYSEC-2023-228
 export PORT WORKERS TRAINERS SEGUE_DATA SEGUE_TRAINING_DATA SEGUE_NETWORKS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-faults test-loop test-rollouts check format lint types audit bench bench-peers bench-web bench-model soak train export evaluate lock smoke clean
+.PHONY: help run test test-fast test-faults test-loop test-rollouts test-circle check format lint types audit bench bench-peers bench-web bench-model soak train export evaluate lock smoke clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ test-loop: $(VENV)/.dev ## Teach a running stack, from corrections to a promoted
 
 test-rollouts: $(VENV)/.dev ## Roll out good and bad versions on loaded stacks, kill processes meanwhile, and print the figures (15 minutes)
 	@$(BIN)/python -m pytest tests/rollouts -m "" -s $(ARGS)
+
+test-circle: $(VENV)/.dev ## Run the unattended circle once on toy data, and print the figures (10 minutes)
+	@$(BIN)/python -m pytest tests/rollouts/test_circle.py -m "" -s $(ARGS)
 
 check: lint types test-fast ## Run before a commit: style, types and the fast tests (3 minutes)
 

@@ -21,8 +21,8 @@ from model.evaluation.scores import Scores
 
 TINT = np.array([1.0, 0.45, 0.3], np.float32)
 # What makes a training of the toy set short.
-ENTRIES = ("epochs=5", "epoch_photos=128", "batch_size=32", "learning_rate=2e-3", "evaluate_every=5")
-QUICK = tuple(part for entry in ENTRIES for part in ("--set", entry))
+CHANGES = {"epochs": 5, "epoch_photos": 128, "batch_size": 32, "learning_rate": 2e-3, "evaluate_every": 5}
+QUICK = tuple(part for name, value in CHANGES.items() for part in ("--set", f"{name}={value}"))
 
 
 def trains() -> bool:
@@ -36,10 +36,14 @@ def cast(seed: int) -> tuple[bytes, NDArray[np.uint8]]:
     return pictures.encoded(Image.fromarray(negative.astype(np.uint8)), quality=92), np.asarray(mask)
 
 
-def mean_iou(stack: Stack, seeds: Iterable[int]) -> float:
-    """Of the masks that the stack makes of cast photos, over both classes and all photos."""
+def mean_iou(stack: Stack, seeds: Iterable[int], version: str = "") -> float:
+    """Of the masks that the stack makes of cast photos, over both classes and all photos.
+
+    Fails if another version than `version`, if given, has made one of them.
+    """
     photos = [cast(seed) for seed in seeds]
     jobs = stack.all_finished(stack.submit_all([content for content, _ in photos]))
+    assert not version or {served_by(job) for job in jobs} == {version}
     masks = (stack.mask(job) for job in jobs)
     truths = (truth for _, truth in photos)
     return Scores.of(zip(truths, masks, strict=True), len(shapes.LABELS)).mean_iou
@@ -88,8 +92,12 @@ def data_folder(root: Path, train: int = 140, test: int = 20, gate: int = 80) ->
 
 def serves(stack: Stack, version: str) -> bool:
     """Whether a new job gets its mask from the version."""
-    job = stack.finished(stack.submit(cast(0)[0]))
-    return "/".join(job["model"].values()) == version
+    return served_by(stack.finished(stack.submit(cast(0)[0]))) == version
+
+
+def served_by(job: dict[str, Any]) -> str:
+    """The version that made the mask of a job; "" if it has none."""
+    return "/".join((job["model"] or {}).values())
 
 
 def candidate(stack: Stack, version: str) -> dict[str, Any]:
