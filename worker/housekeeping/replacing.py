@@ -13,6 +13,7 @@ from storage.rollouts.policies import policy_of
 from storage.rollouts.rollout import Rollout, State
 from storage.training import candidates
 
+LOADING_MS = 30_000  # another worker may still be loading a version that one worker has refused
 POLICY = "policy"  # `by` of the rollouts that the housekeeper starts
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def _next(storage: Storage, stored: Rollout) -> Rollout:
         return rollout.promoted("stable points at it.", now_ms)
     if stable != rollout.stable:
         return rollout.aborted(f"stable was moved to {stable}.", now_ms)
-    if reason := _refused(storage, rollout.version):
+    if now_ms - rollout.started_ms > LOADING_MS and (reason := _refused(storage, rollout.version)):
         return rollout.rolled_back(f"No worker can load it: {reason}", now_ms)
     return rollout if rollout.state is State.PAUSED else _decided(rollout, now_ms)
 
