@@ -40,7 +40,7 @@ test-faults: $(VENV)/.dev ## Inject every fault into a running stack, and print 
 test-loop: $(VENV)/.dev ## Teach a running stack, from corrections to a promoted version, and print the figures (10 minutes)
 	@$(BIN)/python -m pytest tests/learning -s $(ARGS)
 
-test-rollouts: $(VENV)/.dev ## Roll out good and bad versions on loaded stacks, kill processes meanwhile, and print the figures (15 minutes)
+test-rollouts: $(VENV)/.dev ## Roll out good and bad versions on loaded stacks, kill processes meanwhile, and print the figures (20 minutes)
 	@$(BIN)/python -m pytest tests/rollouts -m "" -s $(ARGS)
 
 test-circle: $(VENV)/.dev ## Run the unattended circle once on toy data, and print the figures (10 minutes)

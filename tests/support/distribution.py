@@ -21,7 +21,7 @@ from xdist.scheduler import LoadScopeScheduling
 DURATIONS = Path(__file__).with_name("durations.json")
 SHORTEST_S = 2  # modules faster than this are left out of the file
 ALONE_FILE = "alone_file"
-STACKS = ("tests/e2e/", "tests/faults/")
+STACKS = ("tests/e2e/", "tests/faults/", "tests/rollouts/test_under_load.py")
 
 
 class Distribution(LoadScopeScheduling):
