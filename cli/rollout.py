@@ -138,7 +138,7 @@ def _now_ms(rollout: "Rollout") -> int:
 
 
 def _print(rollout: "Rollout") -> None:
-    for line in (*_steps(rollout), *_evidence(rollout)):
+    for line in (*_steps(rollout), *_evidence(rollout), *_agreement(rollout)):
         say(line)
 
 
@@ -177,6 +177,19 @@ def _evidence(rollout: "Rollout") -> Iterator[str]:
         wait = wait_s(rollout, decision, now_ms)
         shown = "unknown" if wait is None else f"{wait:.0f} s at this rate"
         yield f"  next step: {100 * rollout.next_share:.3g} % in {shown}"
+
+
+def _agreement(rollout: "Rollout") -> Iterator[str]:
+    """The IoU of the two versions' masks on the shadowed photos, for each class."""
+    from storage.rollouts import counts
+
+    prefix = counts.either("")
+    names = sorted(
+        {name.removeprefix(prefix) for step in rollout.steps for name in step.counts if name.startswith(prefix)}
+    )
+    found = [(name, rollout.total(counts.both(name)), rollout.total(counts.either(name))) for name in names]
+    if shown := ", ".join(f"{name} {both / either:.3f}" for name, both, either in found if either):
+        yield f"  IoU of both masks on shadowed photos: {shown}"
 
 
 def _missing(missing: "Missing") -> str:

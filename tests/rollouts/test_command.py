@@ -15,6 +15,7 @@ from storage.connection import Storage
 from storage.models import Alias
 from storage.rollouts import counts
 
+COUNTED = {"canary.ended": 30, "timed": 4, "shadowed": 20, "differing": 1}
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -49,11 +50,12 @@ def test_an_operator_follows_a_rollout_to_its_end(segue: Run, storage: Storage) 
     rollout = storage.rollouts.current(fresh=True)
     assert rollout
     assert (rollout.policy.steps, rollout.policy.shadow) == ((0.2, 0.5), 0.1)
-    counts.add(storage.jobs.client, rollout.id, 0, {"canary.ended": 30, "timed": 4, "shadowed": 20, "differing": 1})
+    counts.add(storage.jobs.client, rollout.id, 0, {**COUNTED, "both.pet": 90, "either.pet": 100, "either.cat": 0})
     storage.rollouts.change(lambda found: counts.with_counts(storage.jobs.client, found))
     status = segue("status").stdout
     assert "20.0 %  30 jobs of the canary, 0 of them failed; 0 jobs of stable" in status
     assert "next step: 50 %" in status
+    assert status.splitlines()[-1] == "  IoU of both masks on shadowed photos: pet 0.900"
     assert [line.split()[0] for line in status.splitlines()[3:7]] == ["failures", "verdicts", "speed", "masks"]
     document = json.loads(segue("status", "--json").stdout)
     assert document["decision"]["action"] == "wait"
