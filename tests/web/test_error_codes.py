@@ -28,6 +28,7 @@ from storage.keys import Lane
 from storage.objects import MODELS, RESULTS, UPLOADS
 from storage.problems import KINDS, Problem
 from storage.records.api_key import Scope
+from storage.rollouts import rollouts
 from web.app import create_app
 from web.http.shares import Shares
 from web.rendering import vectors
@@ -171,6 +172,34 @@ def gate_not_passed(scene: Scene) -> TestResponse:
     return scene.client.post(f"/v1/training/candidates/{version}/promote")
 
 
+def rollout(scene: Scene) -> str:
+    """Begin a rollout. Returns its path."""
+    with TemporaryDirectory() as folder:
+        version = learned.candidate(scene.storage, Path(folder), "12")
+    made = scene.client.post("/v1/rollouts", json={"version": version})
+    assert made.status_code == 201, made.text
+    return f"/v1/rollouts/{made.get_json()['id']}"
+
+
+def rollout_open(scene: Scene) -> TestResponse:
+    rollout(scene)
+    return scene.client.post("/v1/rollouts", json={"version": "pets/12"})
+
+
+def version_condemned(scene: Scene) -> TestResponse:
+    rollout(scene)
+    scene.storage.rollouts.change(lambda found: found.rolled_back("It failed.", 1))
+    return scene.client.post("/v1/rollouts", json={"version": "pets/12"})
+
+
+def no_rollout(scene: Scene) -> TestResponse:
+    """Another process has ended it since the web server has read it."""
+    scene.monkeypatch.setattr(rollouts, "FRESH_S", 60)
+    path = rollout(scene)
+    scene.storage.rollouts.change(lambda found: found.aborted("", 1))
+    return scene.client.post(f"{path}/pause", json={})
+
+
 def no_confidence(scene: Scene) -> TestResponse:
     """A mask without stored confidence."""
     path = scene.finished()
@@ -219,6 +248,9 @@ ANSWERS: dict[str, Callable[[Scene], TestResponse]] = {
     "unknown_dataset": lambda scene: scene.client.post(
         "/v1/training/runs", json={"kind": "build", "parameters": {"dataset": "dogs"}}
     ),
+    "rollout_open": rollout_open,
+    "no_rollout": no_rollout,
+    "version_condemned": version_condemned,
     "nothing_to_roll_back": lambda scene: scene.client.post("/v1/models/rollback", json={}),
     "gone": gone,
     "payload_too_large": lambda scene: scene.submit(b"\xff\xd8\xff" + bytes(11_000_000)),
