@@ -241,7 +241,7 @@ def test_a_loss_of_redis_loses_no_rerun(one_by_one: Storage, lost: str, state: s
     assert again.rerun == rerun(old)
 
 
-@pytest.mark.parametrize("step", ["_list", "_enqueue"])
+@pytest.mark.parametrize("step", ["_add_to_manifests", "_enqueue"])
 def test_a_run_that_is_killed_between_two_steps_is_continued(
     one_by_one: Storage, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
