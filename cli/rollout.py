@@ -1,9 +1,8 @@
 """Gradual replacement of the stable model version."""
 
-import math
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,36 +87,37 @@ def list_(as_json: JsonOption = False) -> None:
 @app.command(epilog='Example: segue rollout pause --why "checking a complaint"')
 def pause(why: WhyOption = "") -> None:
     """Give the canary no more jobs until `segue rollout resume`."""
-    _change(lambda rollout, _: rollout.paused(why), why)
+    _change("pause", why)
 
 
 @app.command(epilog="Example: segue rollout resume")
 def resume() -> None:
     """Give the canary its share of the jobs again."""
-    _change(lambda rollout, now_ms: rollout.resumed(now_ms), "")
+    _change("resume")
 
 
 @app.command(epilog="Example: segue rollout promote")
 def promote(why: WhyOption = "a person's decision") -> None:
     """Make the canary stable at once, without waiting for evidence."""
-    _change(lambda rollout, now_ms: rollout.promoted(why, now_ms), why)
+    _change("promote", why)
 
 
 @app.command(epilog="Example: segue rollout abort")
 def abort(why: WhyOption = "a person's decision") -> None:
     """End the rollout. Stable serves all jobs again; the version is not condemned."""
-    _change(lambda rollout, now_ms: rollout.aborted(why, now_ms), why)
+    _change("abort", why)
 
 
-def _change(transition: "Callable[[Rollout, int], Rollout]", why: str) -> None:
+def _change(name: str, why: str = "") -> None:
     from storage import clock
     from storage.models import AliasMoved
     from storage.problems import Problem
     from storage.records.audit_event import Action
+    from storage.rollouts.rollout import TRANSITIONS
 
     with connected() as storage:
         try:
-            changed = storage.rollouts.change(lambda rollout: transition(rollout, clock.now_ms()))
+            changed = storage.rollouts.change(lambda rollout: TRANSITIONS[name](rollout, why, clock.now_ms()))
         except (Problem, AliasMoved) as error:
             fail(error.detail if isinstance(error, Problem) else str(error))
         audit(storage, operated(Action.ROLLOUT_CHANGED, changed.id, f"{changed.state} {why}".strip()))
@@ -157,20 +157,21 @@ def _steps(rollout: "Rollout") -> Iterator[str]:
 def _evidence(rollout: "Rollout") -> Iterator[str]:
     """A table of the checks (counts, evidence, missing events); then the rollback and the next step."""
     from storage.rollouts.deciding import decide, missing_for, wait_s
+    from storage.rollouts.evidence import e_value
 
     now_ms, policy = _now_ms(rollout), rollout.policy
     decision = decide(rollout, now_ms)
     yield "  check      against      of   allowed  evidence against  within limit  missing"
     for finding in decision.findings:
-        within = "-" if finding.within is None else f"{math.exp(finding.within):.3g}"
+        within = "-" if finding.within is None else f"{e_value(finding.within):.3g}"
         missing = missing_for(finding, rollout, now_ms)
         yield (
             f"  {finding.check:10} {finding.hits:7} {finding.events:7}  {100 * finding.allowed:6.1f} %"
-            f"  {math.exp(finding.against):16.3g}  {within:>12}  {_missing(missing)}"
+            f"  {e_value(finding.against):16.3g}  {within:>12}  {_missing(missing)}"
             f"{f', {finding.open} open' if finding.open else ''}"
         ).rstrip()
     yield (
-        f"  rolled back at {1 / policy.false_rollbacks:.0f}: now {math.exp(decision.against):.3g}; "
+        f"  rolled back at {1 / policy.false_rollbacks:.0f}: now {e_value(decision.against):.3g}; "
         f"advances when each limit has {1 / policy.false_advances:.0f}"
     )
     if not rollout.state.final:

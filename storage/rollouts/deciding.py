@@ -142,19 +142,20 @@ def _verdicts(rollout: Rollout) -> Finding:
 
 def _speed(rollout: Rollout) -> Finding:
     """The limit holds if at most half of the pairs exceed it, that is, if the median ratio is at most `slower`."""
-    return _against_limit(Check.SPEED, rollout, counts.SLOWER, counts.TIMED, 0.5)
+    return _against_limit(Check.SPEED, Tally(rollout.total(counts.SLOWER), rollout.total(counts.TIMED), 0.5))
 
 
 def _masks(rollout: Rollout) -> Finding:
     if not rollout.policy.shadow:
         return Finding(Check.MASKS, 0, 0, rollout.policy.differing, 0.0)
-    finding = _against_limit(Check.MASKS, rollout, counts.DIFFERING, counts.SHADOWED, rollout.policy.differing)
-    return _with_limit(replace(finding, open=max(0, rollout.total(counts.BEGUN) - finding.events)))
+    tally = Tally(rollout.total(counts.DIFFERING), rollout.total(counts.SHADOWED), rollout.policy.differing)
+    return _against_limit(Check.MASKS, tally, max(0, rollout.total(counts.BEGUN) - tally.events))
 
 
-def _against_limit(check: Check, rollout: Rollout, hits: str, events: str, allowed: float) -> Finding:
-    tally = Tally(rollout.total(hits), rollout.total(events), allowed)
-    return _with_limit(Finding(check, tally.hits, tally.events, allowed, log_evidence([tally])))
+def _against_limit(check: Check, tally: Tally, unknown: int = 0) -> Finding:
+    """`unknown`: events whose end is unknown."""
+    against = log_evidence([tally])
+    return _with_limit(Finding(check, tally.hits, tally.events, tally.at_most, against, open=unknown))
 
 
 def _of_canary(step: Step, name: Callable[[Arm], str]) -> Tally:

@@ -18,6 +18,7 @@ SMALLEST, LARGEST, ALTERNATIVES = 1.1, 1000.0, 24
 _LOG_RATIOS = tuple(
     math.log(SMALLEST) + math.log(LARGEST / SMALLEST) * index / (ALTERNATIVES - 1) for index in range(ALTERNATIVES)
 )
+MOST_SHOWN = 1e9
 MOST_EVENTS = 10_000_000  # if `missing` needed more, it returns None
 
 
@@ -33,12 +34,18 @@ class Tally:
 def log_evidence(tallies: Iterable[Tally]) -> float:
     """The natural logarithm of the e-value of these tallies together, for example one per step; 0 without events."""
     found = list(tallies)
-    return _log_mean([sum(_log_ratio(tally, ratio) for tally in found) for ratio in _LOG_RATIOS])
+    return log_average([sum(_log_ratio(tally, ratio) for tally in found) for ratio in _LOG_RATIOS])
 
 
 def log_average(log_evidences: Sequence[float]) -> float:
     """The logarithm of the mean of e-values. The mean is an e-value too, so the tests share one error probability."""
-    return _log_mean(log_evidences)
+    largest = max(log_evidences)
+    return largest + math.log(sum(math.exp(one - largest) for one in log_evidences) / len(log_evidences))
+
+
+def e_value(log_evidence: float) -> float:
+    """The evidence itself, at most MOST_SHOWN: a larger figure would say no more, and would soon overflow."""
+    return math.exp(min(log_evidence, math.log(MOST_SHOWN)))
 
 
 def missing(tally: Tally, log_wanted: float, hit_rate: float) -> int | None:
@@ -70,8 +77,3 @@ def _log_ratio(tally: Tally, log_ratio: float) -> float:
     """The log likelihood of the tally if the odds are `exp(log_ratio)` times as high, minus that of `at_most`."""
     normaliser = math.log1p(tally.at_most * math.expm1(log_ratio))
     return tally.hits * log_ratio - tally.events * normaliser
-
-
-def _log_mean(logs: Sequence[float]) -> float:
-    largest = max(logs)
-    return largest + math.log(sum(math.exp(one - largest) for one in logs) / len(logs))

@@ -16,7 +16,7 @@ def policy_of(settings: Settings, wanted: Mapping[str, Any] | None = None) -> Po
     """`wanted`: entries that replace those of the setting. Raises Problem `invalid_request`."""
     given = {**settings.rollout_policy, **(wanted or {})}
     if unknown := given.keys() - set(Policy.__dataclass_fields__):
-        raise Problem("invalid_request", f"policy: there is no entry {min(unknown)}.")
+        raise Problem("invalid_request", f"policy: unknown entry {min(unknown)}.")
     try:
         return _ADAPTER.validate_python(given)
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated
@@ -186,3 +186,11 @@ class Condemned:
 
 
 _ADAPTER = TypeAdapter(Rollout)
+
+# What a person can do with an open rollout. The arguments are the rollout, the reason, and the time in ms UTC.
+TRANSITIONS: Mapping[str, Callable[[Rollout, str, int], Rollout]] = {
+    "pause": lambda rollout, why, _: rollout.paused(why),
+    "resume": lambda rollout, _, now_ms: rollout.resumed(now_ms),
+    "promote": lambda rollout, why, now_ms: rollout.promoted(why, now_ms),
+    "abort": lambda rollout, why, now_ms: rollout.aborted(why, now_ms),
+}

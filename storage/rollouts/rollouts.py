@@ -87,15 +87,14 @@ class Rollouts:
 
     def shadow_of(self, version: str) -> list[list[int]] | None:
         """What the shadows of the newest rollout of `version` have shown: for each bin of stable's mean confidence
-        (storage/rollouts/counts.py) the photos, and those on which the versions differ. None
-        without a rollout of it, or without shadows.
+        (storage/rollouts/counts.py) the photos, and those on which the versions differ.
+
+        None without a rollout of it, or without shadows.
         """
         rollout = next((one for one in self.newest_first() if one.version == version), None)
-        if rollout is None:
+        if rollout is None or not rollout.total(counts.SHADOWED):
             return None
         names = (counts.SHADOWED, counts.DIFFERING)
-        if not rollout.total(counts.SHADOWED):
-            return None
         return [[rollout.total(counts.by_confidence(name, index)) for name in names] for index in range(counts.BINS)]
 
     def start(

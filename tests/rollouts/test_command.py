@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import services
-from versions import version_folder
+from versions import publish
 
 from storage import clock
 from storage.connection import Storage
@@ -21,8 +21,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def storage(store: Storage, tmp_path: Path) -> Storage:
-    for version in ("8", "9"):
-        store.models.publish(version_folder(tmp_path / "source", version))
+    publish(store, tmp_path / "source", "8", "9")
     return store
 
 
@@ -73,6 +72,17 @@ def test_the_list_names_condemned_versions_and_a_pardon_is_needed(segue: Run, st
     assert (refused.returncode, "it was slow" in refused.stderr) == (1, True)
     assert segue("start", "pets/9", "--pardon").returncode == 0
     assert len(json.loads(segue("list", "--json").stdout)["rollouts"]) == 2
+
+
+def test_overwhelming_evidence_is_shown(segue: Run, storage: Storage) -> None:
+    segue("start", "pets/9")
+    rollout = storage.rollouts.current(fresh=True)
+    assert rollout
+    counts.add(storage.jobs.client, rollout.id, 0, {"timed": 5000, "shadowed": 50_000, "canary.ended": 50_000})
+    storage.rollouts.change(lambda found: counts.with_counts(storage.jobs.client, found))
+    shown = segue("status")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("1e+09") == 3
 
 
 @pytest.mark.parametrize("entry", ["steps", "steps=[", "steps=[2]", "colour=1"])

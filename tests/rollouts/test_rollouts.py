@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from versions import version_folder
+from versions import publish
 
 from storage import clock
 from storage.connection import Storage
@@ -20,8 +20,7 @@ POLICY = Policy(steps=(0.1, 0.5), step_s=0)
 @pytest.fixture
 def storage(own_store: Storage, tmp_path: Path) -> Storage:
     """pets/7 (stable), pets/8 and pets/9."""
-    for version in ("7", "8", "9"):
-        own_store.models.publish(version_folder(tmp_path / "source", version))
+    publish(own_store, tmp_path / "source", "7", "8", "9")
     return own_store
 
 
@@ -144,7 +143,7 @@ def test_another_process_that_changes_it_is_not_disturbed(storage: Storage) -> N
         ({"steps": [0.5, 1.0]}, "policy.steps.1"),
         ({"harm": 0}, "policy.harm"),
         ({"slower": 0.5}, "policy.slower"),
-        ({"colour": "blue"}, "policy: there is no entry colour"),
+        ({"colour": "blue"}, "policy: unknown entry colour"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused_by_name(

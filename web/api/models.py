@@ -36,11 +36,7 @@ def listing() -> Response:
     history, reports = storage.models.history(), storage.jobs.workers.reports()
     condemned = storage.rollouts.register().condemned
     cards = {version: storage.models.card(version) for version in storage.models.versions()}
-    data = [
-        {**_document(version, card, history, reports), "condemned": _reason_of(condemned, version)}
-        for version, card in cards.items()
-        if card
-    ]
+    data = [_document(version, card, history, reports, condemned) for version, card in cards.items() if card]
     return jsonify(object="list", data=data, aliases=history)
 
 
@@ -63,13 +59,12 @@ def rollback() -> Response:
     return jsonify(object="aliases", aliases=connected().models.history())
 
 
-def _reason_of(condemned: Mapping[str, Condemned], version: str) -> str | None:
-    """Why the version was rolled back; None if it was not."""
-    return condemned[version].reason if version in condemned else None
-
-
 def _document(
-    version: str, card: dict[str, Any], history: dict[str, list[dict[str, str]]], reports: dict[str, EnginesReport]
+    version: str,
+    card: dict[str, Any],
+    history: dict[str, list[dict[str, str]]],
+    reports: dict[str, EnginesReport],
+    condemned: Mapping[str, Condemned],
 ) -> dict[str, Any]:
     refused = {worker: report.refused[version] for worker, report in reports.items() if version in report.refused}
     return {
@@ -86,4 +81,5 @@ def _document(
         "metrics": card["metrics"],
         "workers": sum(version in report.loaded for report in reports.values()),
         "refused": [{"worker": worker, "reason": reason} for worker, reason in refused.items()],
+        "condemned": condemned[version].reason if version in condemned else None,
     }

@@ -1,7 +1,5 @@
 """Gradual replacement of the stable model version. Requires the scope `admin`."""
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -12,8 +10,9 @@ from storage.models import AliasMoved
 from storage.problems import Problem
 from storage.records.audit_event import Action
 from storage.rollouts.deciding import Finding, decide, missing_for, wait_s
+from storage.rollouts.evidence import e_value
 from storage.rollouts.policies import policy_of
-from storage.rollouts.rollout import Rollout
+from storage.rollouts.rollout import TRANSITIONS, Rollout
 from web.access.auditing import note
 from web.access.caller import caller
 from web.documents import timestamp
@@ -23,13 +22,6 @@ from web.services import connected
 LONGEST_REASON = 500
 
 blueprint = Blueprint("rollouts", __name__, url_prefix="/v1/rollouts")
-
-TRANSITIONS: dict[str, Callable[[Rollout, str, int], Rollout]] = {
-    "pause": lambda rollout, why, _: rollout.paused(why),
-    "resume": lambda rollout, _, now_ms: rollout.resumed(now_ms),
-    "promote": lambda rollout, why, now_ms: rollout.promoted(why, now_ms),
-    "abort": lambda rollout, why, now_ms: rollout.aborted(why, now_ms),
-}
 
 
 class Start(BaseModel):
@@ -83,7 +75,7 @@ def rollout(rollout_id: str) -> Response:
 def change(rollout_id: str, action: str) -> Response:
     """Pause, resume, promote at once, or abort the open rollout."""
     if action not in TRANSITIONS:
-        raise Problem("not_found", f"There is no such action. The actions are {', '.join(TRANSITIONS)}.")
+        raise Problem("not_found", f"The actions are {', '.join(TRANSITIONS)}.")
     why = json_body(Why).reason
 
     def transition(found: Rollout) -> Rollout:
@@ -127,7 +119,7 @@ def _document(rollout: Rollout) -> dict[str, Any]:
             for step in rollout.steps
         ],
         "checks": [_check(finding, rollout, now_ms) for finding in decision.findings],
-        "evidence_against": _evidence(decision.against),
+        "evidence_against": round(e_value(decision.against), 4),
         "rolled_back_at": 1 / policy.false_rollbacks,
         "advances_at": 1 / policy.false_advances,
         "next_share": rollout.next_share,
@@ -143,13 +135,8 @@ def _check(finding: Finding, rollout: Rollout, now_ms: int) -> dict[str, Any]:
         "of": finding.events,
         "open": finding.open,
         "allowed": finding.allowed,
-        "evidence_against": _evidence(finding.against),
-        "evidence_within": None if finding.within is None else _evidence(finding.within),
+        "evidence_against": round(e_value(finding.against), 4),
+        "evidence_within": None if finding.within is None else round(e_value(finding.within), 4),
         "missing": missing.events,
         "missing_s": missing.seconds,
     }
-
-
-def _evidence(logarithm: float) -> float:
-    """The e-value, capped at 10^9: a larger figure would say no more."""
-    return round(math.exp(min(logarithm, math.log(1e9))), 4)

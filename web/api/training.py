@@ -121,7 +121,7 @@ def drift(name: str, version: str) -> Response:
     try:
         found = report(connected(), f"{name}/{version}") or _not_found("profile")
     except ValueError as error:
-        raise Problem("not_found", f"There is no readable profile: {error}.") from error
+        raise Problem("not_found", f"The profile cannot be read: {error}.") from error
     return jsonify({**found.to_document(), "object": "drift"})
 
 

@@ -14,7 +14,7 @@ from storage.training.datasets import DatasetError
 from storage.training.reviews import State
 from storage.training.runs import Kind, Status
 
-POLICY = "policy"  # `created_by` of the rounds that the housekeeper starts
+POLICY = "policy"  # who has created the rounds and rollouts that the housekeeper starts
 LOCK, LOCKED_S = "learning", 120.0
 PAUSE_MS = 3600 * 1000  # after a round that failed
 DRIFT_PAUSE_MS = 24 * 3600 * 1000  # after any run: until then, the window holds photos from before it

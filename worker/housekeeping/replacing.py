@@ -12,9 +12,9 @@ from storage.rollouts.deciding import Action, decide
 from storage.rollouts.policies import policy_of
 from storage.rollouts.rollout import Rollout, State
 from storage.training import candidates
+from worker.housekeeping.learning import POLICY
 
 LOADING_MS = 30_000  # another worker may still be loading a version that one worker has refused
-POLICY = "policy"  # `by` of the rollouts that the housekeeper starts
 
 log = logging.getLogger(__name__)
 

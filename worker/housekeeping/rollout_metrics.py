@@ -1,13 +1,10 @@
 """Exports the current or last rollout in the metrics of this process."""
 
-import math
-
 from storage import clock
 from storage.rollouts.deciding import Check, decide
+from storage.rollouts.evidence import e_value
 from storage.rollouts.rollout import Rollout, State
 from telemetry import metrics
-
-MOST_EVIDENCE = 1e9  # a larger figure would say no more
 
 
 def show(rollout: Rollout | None) -> None:
@@ -16,7 +13,7 @@ def show(rollout: Rollout | None) -> None:
     evidence = dict.fromkeys(Check, 1.0)
     if running:
         findings = decide(running, clock.now_ms()).findings
-        evidence = {one.check: math.exp(min(one.against, math.log(MOST_EVIDENCE))) for one in findings}
+        evidence = {one.check: e_value(one.against) for one in findings}
     for check, value in evidence.items():
         metrics.ROLLOUT_EVIDENCE.labels(check).set(value)
     metrics.ROLLOUT_SHARE.set(running.step.share if running else 0)
