@@ -1,6 +1,5 @@
 """Harmful photos and models: no other job is affected."""
 
-import os
 import runpy
 import shutil
 import time
@@ -27,8 +26,7 @@ COLOURS = runpy.run_path(str(POISON / "colours.py"))
 def poisonable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack whose engines raise on photos of one colour and kill their process on another."""
     lease = {"LEASE_S": 3}  # a photo that kills its process costs five leases
-    path = [str(POISON), *filter(None, [os.environ.get("PYTHONPATH")])]
-    with Stack(tmp_path_factory.mktemp("poisonable"), **QUICK | lease, PYTHONPATH=os.pathsep.join(path)) as stack:
+    with Stack(tmp_path_factory.mktemp("poisonable"), **QUICK | lease, PYTHONPATH=services.customized(POISON)) as stack:
         yield stack
 
 

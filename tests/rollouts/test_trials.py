@@ -10,7 +10,7 @@ import pictures
 import pytest
 from numpy.typing import NDArray
 from specs import submit
-from versions import version_folder
+from versions import publish
 
 from model.litert import LiteRTEngine
 from storage import keys
@@ -29,8 +29,7 @@ Logits = Callable[[Any, NDArray[np.uint8]], NDArray[np.float32]]
 @pytest.fixture
 def storage(own_store: Storage, tmp_path: Path) -> Storage:
     """pets/8 (stable), and pets/9 on its way to replace it."""
-    for version in ("8", "9"):
-        own_store.models.publish(version_folder(tmp_path / "source", version))
+    publish(own_store, tmp_path / "source", "8", "9")
     own_store.jobs.workers.beat("worker", 60_000)
     own_store.rollouts.start("pets/9", Policy(steps=(0.5,), shadow=0.5, step_s=0), "ops")
     return own_store

@@ -3,7 +3,6 @@
 Figures are printed: `make test-rollouts`.
 """
 
-import os
 import runpy
 import time
 from collections import Counter
@@ -183,14 +182,16 @@ def test_a_kill_in_the_middle_of_each_step(fault: Callable[[Load], None], tmp_pa
 @pytest.mark.full
 @pytest.mark.parametrize("way", ["classes", "slow", "crash"])
 def test_a_bad_candidate_is_rolled_back(way: str, tmp_path: Path, show: Print) -> None:
-    """Nobody has asked the gate about it."""
-    path = os.pathsep.join([str(SABOTEUR), *filter(None, [os.environ.get("PYTHONPATH")])])
+    """The gate has not judged it."""
     photos = [photo.content for photo in offline.photos()]
     if way == "crash":
         colour = runpy.run_path(str(SABOTEUR / "lethal.py"))["LETHAL"]
         plain = Image.new("RGB", (offline.WIDTH, offline.HEIGHT), colour)
         photos = [*(photos * 3)[: LETHAL_EVERY - 1], pictures.encoded(plain, "PNG")]
-    with stack_of(tmp_path, PYTHONPATH=path, SABOTAGE=way) as stack, Load(stack, photos) as load:
+    with (
+        stack_of(tmp_path, PYTHONPATH=services.customized(SABOTEUR), SABOTAGE=way) as stack,
+        Load(stack, photos) as load,
+    ):
         services.wait_until(lambda: len(load.sent) > 200, "a stream of jobs")
         ended = Course(load).end()
         load.stop()

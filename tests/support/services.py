@@ -60,6 +60,12 @@ class Service:
             self.process.wait()
 
 
+def customized(folder: Path) -> str:
+    """PYTHONPATH with which every Python process runs the `sitecustomize` in `folder`."""
+    wrapping = ROOT / "tests" / "support" / "wrapping"
+    return os.pathsep.join([str(folder), str(wrapping), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 # Below the range of ephemeral ports: one that is free now may become the local port of a
 # connection before the server listens on it.
 _BLOCKS = random.sample(range(10000, 22700, 10), 1270)

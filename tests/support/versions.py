@@ -8,6 +8,7 @@ from typing import Any
 from services import SHIPPED_MODEL
 
 from model.card import Card, sha256
+from storage.connection import Storage
 
 
 def version_folder(root: Path, version: str, **changes: Any) -> Path:
@@ -16,6 +17,12 @@ def version_folder(root: Path, version: str, **changes: Any) -> Path:
     shutil.copytree(SHIPPED_MODEL, folder)
     replace(Card.load(folder), version=version, **changes).save(folder)
     return folder
+
+
+def publish(storage: Storage, root: Path, *versions: str) -> None:
+    """Publish these versions of pets."""
+    for version in versions:
+        storage.models.publish(version_folder(root, version))
 
 
 def sign(folder: Path) -> None:

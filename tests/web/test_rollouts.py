@@ -6,7 +6,7 @@ import pytest
 from callers import bearer, guarded, new_key
 from described import held_to_description
 from flask.testing import FlaskClient
-from versions import version_folder
+from versions import publish, version_folder
 from werkzeug.test import TestResponse
 
 from storage import clock, feedback
@@ -23,8 +23,7 @@ PATH = "/v1/rollouts"
 
 @pytest.fixture
 def storage(own_store: Storage, tmp_path: Path) -> Storage:
-    for version in ("8", "9"):
-        own_store.models.publish(version_folder(tmp_path / "source", version))
+    publish(own_store, tmp_path / "source", "8", "9")
     return own_store
 
 

@@ -10,7 +10,7 @@ import pytest
 import services
 from PIL import Image
 from specs import submit
-from versions import sign, version_folder
+from versions import publish, sign
 
 from model.card import Card
 from model.segmenter import Segmenter
@@ -30,8 +30,7 @@ FILE = "int8.tflite"
 @pytest.fixture
 def storage(own_store: Storage, tmp_path: Path) -> Storage:
     """pets/8 (stable) and pets/9."""
-    for version in ("8", "9"):
-        own_store.models.publish(version_folder(tmp_path / "source", version))
+    publish(own_store, tmp_path / "source", "8", "9")
     own_store.jobs.workers.beat("worker", 60_000)
     return own_store
 
@@ -210,8 +209,7 @@ def test_jobs_of_an_alias_whose_version_has_vanished_wait(storage: Storage, run:
 def test_at_most_two_versions_are_loaded(
     storage: Storage, engines: Engines, run: Callable[[], None], tmp_path: Path
 ) -> None:
-    for version in ("10", "11"):
-        storage.models.publish(version_folder(tmp_path / "source", version))
+    publish(storage, tmp_path / "source", "10", "11")
     for model in ("stable", "pets/9", "pets/10", "pets/11", "stable"):
         made = submit(storage, model=model)
         run()

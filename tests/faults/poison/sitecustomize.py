@@ -5,35 +5,13 @@ Every Python process of a stack imports this module through PYTHONPATH.
 
 import os
 import signal
-import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from colours import KILLS, KILLS_DECODER, RAISES
 from numpy.typing import NDArray
-
-
-class Poisoned(MetaPathFinder):
-    """Wraps the engine and the decoder when they are imported."""
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in WRAPPERS:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        assert spec
-        assert spec.loader
-        execute = spec.loader.exec_module
-
-        def then_wrap(module: ModuleType) -> None:
-            execute(module)
-            WRAPPERS[name](module)
-
-        spec.loader.exec_module = then_wrap  # type: ignore[method-assign]
-        return spec
+from wrapping import install
 
 
 def _wrap_engine(module: ModuleType) -> None:
@@ -66,5 +44,4 @@ def _has(images: NDArray[np.uint8], colour: tuple[int, int, int]) -> bool:
     return bool((images == np.array(colour, np.uint8)).all(axis=(1, 2, 3)).any())
 
 
-WRAPPERS = {"model.litert": _wrap_engine, "worker.pipeline.preparing": _wrap_decoder}
-sys.meta_path.insert(0, Poisoned())
+install({"model.litert": _wrap_engine, "worker.pipeline.preparing": _wrap_decoder})

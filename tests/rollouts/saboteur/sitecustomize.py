@@ -5,11 +5,8 @@ Every Python process of a stack imports this module through PYTHONPATH; only wor
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +14,9 @@ from typing import Any
 import numpy as np
 from lethal import LETHAL
 from numpy.typing import NDArray
+from wrapping import install
 
-ENGINE, VERSION = "model.litert", "9"
+VERSION = "9"
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
@@ -43,26 +41,8 @@ def crash(usual: Logits, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return usual(images)
 
 
-class Saboteur(MetaPathFinder):
-    """Wraps the engine when it is imported."""
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != ENGINE:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        assert spec
-        assert spec.loader
-        execute = spec.loader.exec_module
-
-        def then_wrap(module: ModuleType) -> None:
-            execute(module)
-            _wrap(module.LiteRTEngine, WAYS[os.environ["SABOTAGE"]])
-
-        spec.loader.exec_module = then_wrap  # type: ignore[method-assign]
-        return spec
-
-
-def _wrap(engine: Any, wrong: Callable[[Logits, NDArray[np.uint8]], NDArray[np.float32]]) -> None:
+def _wrap(module: ModuleType) -> None:
+    engine, wrong = module.LiteRTEngine, WAYS[os.environ["SABOTAGE"]]
     init, infer = engine.__init__, engine.logits
 
     def noting(self: Any, path: Path, card: Any, *more: Any) -> None:
@@ -80,4 +60,4 @@ def _wrap(engine: Any, wrong: Callable[[Logits, NDArray[np.uint8]], NDArray[np.f
 
 
 WAYS = {"classes": classes, "slow": slow, "crash": crash}
-sys.meta_path.insert(0, Saboteur())
+install({"model.litert": _wrap})
