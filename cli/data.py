@@ -1,4 +1,4 @@
-"""Versions of data sets."""
+"""`segue data`: imports the base of a data set, submits builds, and shows versions."""
 
 from pathlib import Path
 from typing import Annotated

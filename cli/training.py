@@ -28,9 +28,9 @@ def train(
     ] = [],  # noqa: B006
     start: Annotated[str, typer.Option(help="Model version to fine-tune; default: stable.")] = "",
     elsewhere: Annotated[
-        bool, typer.Option("--elsewhere", help="Print the job for another machine; no trainer takes it.")
+        bool, typer.Option("--elsewhere", help="Print what another machine needs to do it; no trainer takes it.")
     ] = False,
-    here: Annotated[bool, typer.Option("--here", help="Run the job here and now, without a trainer.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Do it here and now, without a trainer.")] = False,
     wait: WaitOption = False,
 ) -> None:
     """Train a candidate on a data set version. A trainer does this, and publishes the candidate with its card."""
@@ -43,17 +43,17 @@ def train(
     parameters = {"dataset": dataset, "recipe": recipe, "start": start, "changes": entries}
     with connected() as storage:
         spec = submit(storage, Kind.TRAIN, parameters, elsewhere=elsewhere or here)
-        job = job_of(spec.id, spec.parameters)
+        task = external_task(spec.id, spec.parameters)
         if here:
-            raise typer.Exit(subprocess.run([sys.executable, *job["command"][1:]], check=False).returncode)
+            raise typer.Exit(subprocess.run([sys.executable, *task["command"][1:]], check=False).returncode)
         if elsewhere:
-            typer.echo(json.dumps(job, indent=2))
+            typer.echo(json.dumps(task, indent=2))
             return
         announce(storage, spec, wait)
 
 
-def job_of(run_id: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """What a machine needs to do the run: the same under Docker, Kubernetes and `segue train --here`."""
+def external_task(run_id: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What another machine needs to do the run: the same under Docker, Kubernetes and `segue train --here`."""
     return {
         "image": "segue-trainer",
         "command": ["python", "-m", "learning.job", run_id],

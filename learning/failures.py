@@ -1,4 +1,4 @@
-"""Counts the failed tries of a step, crashes included, so that no step is tried for ever."""
+"""Counts the failed tries of a step, crashes included, so that no step is tried forever."""
 
 import json
 from contextlib import suppress

@@ -12,7 +12,7 @@ from storage.connection import Storage
 from storage.problems import Problem
 from storage.training import submitting
 from storage.training.datasets import DatasetError
-from storage.training.runs import Kind, Outcome, Spec, Status
+from storage.training.runs import Kind, RunOutcome, Spec, Status
 
 log = logging.getLogger(__name__)
 
@@ -62,4 +62,4 @@ def finish(storage: Storage, spec: Spec, result: dict[str, Any]) -> None:
             reason = error.detail if isinstance(error, Problem) else str(error)
             log.warning("run_not_followed", extra={"run": spec.id, "kind": kind, "reason": reason})
             result = {**result, "not_followed": reason}
-    storage.runs.finish(spec.id, Outcome(Status.SUCCEEDED, result))
+    storage.runs.finish(spec.id, RunOutcome(Status.SUCCEEDED, result))

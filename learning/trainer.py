@@ -20,7 +20,7 @@ from storage.model_files import ModelError
 from storage.problems import Problem, Unavailable
 from storage.queue.locks import Lease, LeaseLost
 from storage.training.datasets import DatasetError
-from storage.training.runs import Kind, Outcome, Spec, Status
+from storage.training.runs import Kind, RunOutcome, Spec, Status
 
 KINDS: dict[Kind, Callable[[Place, Spec], list[Step]]] = {
     Kind.SCORE: score.steps,
@@ -115,7 +115,7 @@ class Trainer:
         if self.storage.runs.outcome(spec.id):  # another trainer has finished it after this one's lease expired
             return
         log.warning("run_ended", extra={"run": spec.id, "kind": spec.kind, "status": status, "reason": reason})
-        self.storage.runs.finish(spec.id, Outcome(status, reason=reason))
+        self.storage.runs.finish(spec.id, RunOutcome(status, reason=reason))
 
     def remove_leftovers(self) -> None:
         """Remove the files of runs that have ended since this machine stopped working on them."""

@@ -5,11 +5,12 @@ feedback/{tenant}/{job_id}/{id}.png     the corrected mask, class ids as grey va
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from storage import keys
+from storage import object_keys
 from storage.objects import FEEDBACK, MinioObjects
 from storage.queue.jobs import RedisJobs
 from storage.training import reviews
@@ -43,6 +44,12 @@ class Feedback:
     consent_wording: str
     created_ms: int
 
+    @classmethod
+    def from_fields(cls, given: Mapping[str, Any]) -> "Feedback":
+        """From parsed JSON or a row of SQL. Ignores unknown fields, which a newer version may have stored."""
+        known = {one.name: given[one.name] for one in fields(cls)}
+        return cls(**{**known, "verdict": Verdict(given["verdict"])})
+
 
 def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes | None) -> None:
     """Store the mask, then the feedback, then queue the feedback for the SQL records. A running rollout counts it.
@@ -51,7 +58,7 @@ def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes |
     """
     if mask is not None:
         objects.put(FEEDBACK, given.mask_key, mask, "image/png")
-    key = keys.feedback(given.tenant, given.job_id, given.id, "json")
+    key = object_keys.feedback(given.tenant, given.job_id, given.id, "json")
     objects.put(FEEDBACK, key, json.dumps(asdict(given)).encode(), "application/json")
     jobs.outbox.note(key)
     if given.verdict is not Verdict.GOOD:
@@ -61,15 +68,15 @@ def store(objects: MinioObjects, jobs: RedisJobs, given: Feedback, mask: bytes |
         reviews.store_consent(objects, jobs, given.tenant, given.job_id, consent)
 
 
-def load(objects: MinioObjects, key: str) -> dict[str, Any] | None:
-    """The feedback as a row of the SQL table; None if it was erased."""
+def load(objects: MinioObjects, key: str) -> Feedback | None:
+    """None if it was erased."""
     content = objects.get(FEEDBACK, key)
-    return {**json.loads(content), "erased_ms": 0} if content else None
+    return None if content is None else Feedback.from_fields(json.loads(content))
 
 
 def erase(objects: MinioObjects, tenant: str, job_id: str) -> None:
     """Erase all feedback on a job."""
-    for listed in objects.listing(FEEDBACK, keys.feedback_of(tenant, job_id)):
+    for listed in objects.listing(FEEDBACK, object_keys.feedback_of(tenant, job_id)):
         objects.remove(FEEDBACK, listed.key)
 
 

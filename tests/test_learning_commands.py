@@ -9,15 +9,16 @@ from pathlib import Path
 import learned
 import pytest
 import services
+from operating import ran
 
-from learning.gate.verdict import Outcome as Judged
-from storage import keys
+from learning.gate.verdict import GateOutcome
+from storage import keys, object_keys
 from storage.connection import Storage
 from storage.models import Alias
 from storage.objects import DATASETS
 from storage.records.audit import AuditFilter
 from storage.records.audit_event import OPERATOR, Action
-from storage.training.runs import LOG, Kind, Outcome, Progress, Spec, Status
+from storage.training.runs import LOG, Kind, Progress, RunOutcome, Spec, Status
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 UNKNOWN = "run_" + "0" * 32
@@ -36,8 +37,7 @@ def environment(store: Storage, tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def segue(environment: dict[str, str], tmp_path: Path) -> Run:
     def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "segue", *map(str, arguments)]
-        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return ran(environment, *arguments, cwd=tmp_path)
 
     return run
 
@@ -70,7 +70,7 @@ def test_a_runs_life(store: Storage, segue: Run) -> None:
     assert segue("runs", "list").stdout == f"{run_id}  train  running    pets/4  training 3/40\n"
     assert segue("runs", "cancel", run_id).stdout == f"{run_id} is asked to end\n"
     assert store.runs.is_canceled(run_id)
-    store.runs.finish(run_id, Outcome(Status.CANCELED, reason="A request canceled the run."))
+    store.runs.finish(run_id, RunOutcome(Status.CANCELED, reason="A request canceled the run."))
     refused(segue("runs", "cancel", run_id), f"{run_id} has ended: canceled")
     assert segue("runs", "list").stdout == f"{run_id}  train  canceled   A request canceled the run.\n"
     build = segue("data", "build", "pets").stdout.split()[0]
@@ -94,8 +94,8 @@ def test_a_wait_follows_a_round_and_ends_with_its_failure(store: Storage, enviro
     [build] = store.runs.ids()
     train = keys.following_run(build, Kind.TRAIN)
     store.runs.submit(Spec(train, Kind.TRAIN, {"dataset": "pets/2", "candidate": "pets/4"}, 1, "me"))
-    store.runs.finish(build, Outcome(Status.SUCCEEDED, {"dataset": "pets/2", "next": train}))
-    store.runs.finish(train, Outcome(Status.FAILED, reason="out of luck"))
+    store.runs.finish(build, RunOutcome(Status.SUCCEEDED, {"dataset": "pets/2", "next": train}))
+    store.runs.finish(train, RunOutcome(Status.FAILED, reason="out of luck"))
     lines = waiting.communicate(timeout=60)[0].splitlines()
     assert waiting.returncode == 1
     assert lines[0] == f"{build}  build  pets"
@@ -111,7 +111,7 @@ def test_data_sets_are_listed_and_shown(store: Storage, segue: Run) -> None:
     first, second = segue("data", "list").stdout.splitlines()
     assert first.split() == ["pets/1", "1", "photos,", "0", "corrections"]
     assert second.split() == ["pets/2", "2", "photos,", "1", "corrections"]
-    store.objects.remove(DATASETS, f"{keys.dataset_items('pets', 'acme', held)}photo.jpg")
+    store.objects.remove(DATASETS, f"{object_keys.dataset_items('pets', 'acme', held)}photo.jpg")
     assert segue("data", "list").stdout.splitlines()[1].endswith("  withdrawn: 1 photos were erased")
     shown = json.loads(segue("data", "show", "pets/2").stdout)
     assert (shown["id"], shown["withdrawn"], shown["erased"]) == ("pets/2", True, [held])
@@ -180,7 +180,7 @@ def test_a_candidate_is_promoted_only_if_it_passed(store: Storage, segue: Run, t
     assert segue("candidates", "list").stdout.split() == ["pets/4", "from", "pets/1", "not", "judged"]
     refused(segue("candidates", "show", version), "the gate has not judged pets/4: run `segue gate pets/4`")
     refused(segue("candidates", "promote", version), "The gate has not judged pets/4: run `segue gate pets/4`.")
-    learned.judged(store, version, Judged.UNDECIDED)
+    learned.judged(store, version, GateOutcome.UNDECIDED)
     shown = segue("candidates", "show", version)
     assert shown.stdout.splitlines() == [
         "pets/4 against pets/3: undecided",
@@ -190,7 +190,7 @@ def test_a_candidate_is_promoted_only_if_it_passed(store: Storage, segue: Run, t
     ]
     reason = "The gate's verdict on pets/4 is undecided. better on corrections: it is what it is."
     refused(segue("candidates", "promote", version), reason)
-    learned.judged(store, version, Judged.PASSED)
+    learned.judged(store, version, GateOutcome.PASSED)
     assert segue("candidates", "promote", version).stdout == "stable is pets/4\n"
     assert store.models.aliases(fresh=True) == {Alias.STABLE: version}
     assert segue("candidates", "list").stdout.split()[-2:] == ["passed", "stable"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from learning.data.prepare import prepare
 from model.data import Example, examples, examples_if_listed, labels_of, same_pictures
-from storage import clock, keys
+from storage import clock, object_keys
 from storage.connection import Storage
 from storage.objects import DATASETS
 from storage.training.datasets import DatasetError, Item, Manifest, Split, check_name
@@ -63,8 +63,8 @@ def _store(storage: Storage, name: str, stored: set[str], split: Split, pair: Ex
         made = prepare(*pair.open())
     except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{pair.name}: {error}") from error
-    photo = keys.base_photo(name, made.photo_sha256[:32], "jpg")
-    mask = keys.base_photo(name, made.mask_sha256[:32], "png")
+    photo = object_keys.base_photo(name, made.photo_sha256[:32], "jpg")
+    mask = object_keys.base_photo(name, made.mask_sha256[:32], "png")
     for key, content in ((photo, made.photo), (mask, made.mask)):
         if key not in stored:
             storage.datasets.put(key, content)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from learning.data.prepare import SIDE, prepare
 from model.data import thumbnail
-from storage import keys
+from storage import object_keys
 from storage.connection import Storage
 from storage.objects import DATASETS, TRAINING
 from storage.photos.photo import decode
@@ -65,7 +65,7 @@ def prepare_correction(
         reason = error.detail if isinstance(error, Problem) else str(error)
         return replace(origin, reason=reason)
     digest = hashlib.sha256(b"\n".join((*sides, f"{SIDE} {FORM}".encode()))).hexdigest()[:32]  # type: ignore[arg-type]
-    prefix = keys.dataset_items(parent.name, review.tenant, review.job_id)
+    prefix = object_keys.dataset_items(parent.name, review.tenant, review.job_id)
     done = replace(
         origin, photo=f"{prefix}{digest}.jpg", mask=f"{prefix}{digest}.png",
         photo_sha256=made.photo_sha256, mask_sha256=made.mask_sha256,

@@ -15,7 +15,7 @@ from learning.gate.limits import Limits
 from learning.gate.pairs import Floats, Pairs, mean_over_classes
 from learning.gate.power import detectable, missing
 from learning.gate.swaps import p_better, p_classes_worse, p_groups_worse
-from learning.gate.verdict import Check, Outcome
+from learning.gate.verdict import Check, GateOutcome
 
 ENOUGH = "though the photos would suffice for one that is"
 BOOTSTRAP = "paired bootstrap-t over photos, one-sided lower bound"
@@ -28,7 +28,7 @@ class Finding:
     `worse`: whether the candidate is shown to be worse, rather than merely not shown to be as good.
     """
 
-    outcome: Outcome
+    outcome: GateOutcome
     needs: int | None = None
     worse: bool = False
 
@@ -58,9 +58,9 @@ def _on_average(pairs: Pairs, margin: float, alpha: float, limits: Limits, names
         mean, _ = bounds(pairs, alpha, limits.refusal)
         found, figures = _shown(mean, len(pairs), margin, alpha, limits), {"mean_iou": mean.to_dict()}
     reason = {
-        Outcome.PASSED: f"not worse than {other} by more than {points(margin)}",
-        Outcome.FAILED: f"worse than {other}" if found.worse else f"not shown to be as good as {other}, {ENOUGH}",
-        Outcome.UNDECIDED: f"too few photos to show that it is as good as {other}",
+        GateOutcome.PASSED: f"not worse than {other} by more than {points(margin)}",
+        GateOutcome.FAILED: f"worse than {other}" if found.worse else f"not shown to be as good as {other}, {ENOUGH}",
+        GateOutcome.UNDECIDED: f"too few photos to show that it is as good as {other}",
     }[found.outcome]
     required = f"mean IoU on {photos}: lower bound of the difference ≥ -{points(margin)}"
     return Check(name, BOOTSTRAP, required, found.outcome, reason, found.needs, figures)
@@ -72,21 +72,21 @@ def _few(photos: int, distance: float, alpha: float, limits: Limits) -> Finding 
         return None
     error = limits.spread / max(1, photos) ** 0.5
     estimated = missing(max(1, photos), error, distance, alpha, limits.power)
-    return Finding(Outcome.UNDECIDED, max(limits.fewest_photos - photos, estimated))
+    return Finding(GateOutcome.UNDECIDED, max(limits.fewest_photos - photos, estimated))
 
 
 def _shown(bound: Bounds, photos: int, margin: float, alpha: float, limits: Limits) -> Finding:
     """Whether the difference is at least -`margin`."""
     if bound.low >= -margin:
-        return Finding(Outcome.PASSED)
+        return Finding(GateOutcome.PASSED)
     if bound.high < -margin:
-        return Finding(Outcome.FAILED, worse=True)
+        return Finding(GateOutcome.FAILED, worse=True)
     return _unshown(missing(photos, bound.error, margin, alpha, limits.power))
 
 
 def _unshown(needs: int) -> Finding:
     """Undecided if even a good candidate would need more photos; otherwise failed."""
-    return Finding(Outcome.UNDECIDED, needs) if needs else Finding(Outcome.FAILED)
+    return Finding(GateOutcome.UNDECIDED, needs) if needs else Finding(GateOutcome.FAILED)
 
 
 def better_on_corrections(pairs: Pairs, alpha: float, limits: Limits) -> Check:
@@ -99,9 +99,9 @@ def better_on_corrections(pairs: Pairs, alpha: float, limits: Limits) -> Check:
         figures = {"mean_iou": mean.to_dict(), "p": p}
         found = _gained(mean, p, len(pairs), alpha, limits)
     reason = {
-        Outcome.PASSED: "better on the held-out corrections",
-        Outcome.FAILED: f"{'worse' if found.worse else 'not shown to be better'} on the held-out corrections",
-        Outcome.UNDECIDED: "too few held-out corrections to show that it is better",
+        GateOutcome.PASSED: "better on the held-out corrections",
+        GateOutcome.FAILED: f"{'worse' if found.worse else 'not shown to be better'} on the held-out corrections",
+        GateOutcome.UNDECIDED: "too few held-out corrections to show that it is better",
     }[found.outcome]
     statistic = f"exact swap test of paired photos, and {BOOTSTRAP}"
     required = f"mean IoU on the held-out corrections: p ≤ {alpha:.2g}, and lower bound of the difference > 0"
@@ -110,9 +110,9 @@ def better_on_corrections(pairs: Pairs, alpha: float, limits: Limits) -> Check:
 
 def _gained(mean: Bounds, p: float, photos: int, alpha: float, limits: Limits) -> Finding:
     if p <= alpha and mean.low > 0:
-        return Finding(Outcome.PASSED)
+        return Finding(GateOutcome.PASSED)
     if mean.high < 0:
-        return Finding(Outcome.FAILED, worse=True)
+        return Finding(GateOutcome.FAILED, worse=True)
     return _unshown(missing(photos, mean.error, limits.gain, alpha, limits.power))
 
 
@@ -136,11 +136,11 @@ def classes(pairs: Pairs, names: list[str], alpha: float, limits: Limits) -> Che
     outcome, concerned = _worst(found)
     worse_ones = [name for name in concerned if found[name].worse]
     reason = {
-        Outcome.PASSED: f"no class is worse by more than {points(limits.class_margin)}",
-        Outcome.FAILED: f"worse in the {_listed('class', worse_ones)}"
+        GateOutcome.PASSED: f"no class is worse by more than {points(limits.class_margin)}",
+        GateOutcome.FAILED: f"worse in the {_listed('class', worse_ones)}"
         if worse_ones
         else f"not shown to be as good in the {_listed('class', concerned)}, {ENOUGH}",
-        Outcome.UNDECIDED: f"too few photos to show that it is as good in the {_listed('class', concerned)}",
+        GateOutcome.UNDECIDED: f"too few photos to show that it is as good in the {_listed('class', concerned)}",
     }[outcome]
     statistic = f"{BOOTSTRAP}, of each class; swap test over all classes together for a refusal"
     required = f"IoU of each class on the gate photos: lower bound of the difference ≥ -{points(limits.class_margin)}"
@@ -150,20 +150,20 @@ def classes(pairs: Pairs, names: list[str], alpha: float, limits: Limits) -> Che
 
 def _class(bound: Bounds, p_worse: float, photos: int, alpha: float, limits: Limits) -> Finding:
     if p_worse <= limits.refusal and bound.value < -limits.class_margin:
-        return Finding(Outcome.FAILED, worse=True)
+        return Finding(GateOutcome.FAILED, worse=True)
     if bound.low >= -limits.class_margin and photos >= limits.fewest_photos:
-        return Finding(Outcome.PASSED)
+        return Finding(GateOutcome.PASSED)
     return _few(photos, limits.class_margin, alpha, limits) or _unshown(
         missing(photos, bound.error, limits.class_margin, alpha, limits.power)
     )
 
 
-def _worst(found: dict[str, Finding]) -> tuple[Outcome, list[str]]:
+def _worst(found: dict[str, Finding]) -> tuple[GateOutcome, list[str]]:
     """The outcome of all classes together, and the names of the classes that determine it."""
-    for outcome in (Outcome.FAILED, Outcome.UNDECIDED):
+    for outcome in (GateOutcome.FAILED, GateOutcome.UNDECIDED):
         if concerned := [name for name, finding in found.items() if finding.outcome is outcome]:
             return outcome, concerned
-    return Outcome.PASSED, []
+    return GateOutcome.PASSED, []
 
 
 def groups(pairs: Pairs, limits: Limits) -> Check:
@@ -173,7 +173,7 @@ def groups(pairs: Pairs, limits: Limits) -> Check:
     rows = pairs.groups(limits.smallest_group)
     if len(rows) < 2:
         reason = f"the gate photos do not form two groups of {limits.smallest_group} photos or more"
-        return Check("groups", statistic, required, Outcome.SKIPPED, reason)
+        return Check("groups", statistic, required, GateOutcome.SKIPPED, reason)
     parts = [pairs.subset(one) for one in rows.values()]
     each = [float(mean_over_classes(part.differences())) for part in parts]
     worse = p_groups_worse(pairs, list(rows.values()), limits.refusal)
@@ -191,7 +191,7 @@ def groups(pairs: Pairs, limits: Limits) -> Check:
         for name, value, p in zip(rows, each, worse, strict=True)
         if p <= limits.refusal and value <= -limits.group_margin
     ]
-    outcome = Outcome.FAILED if failed else Outcome.PASSED
+    outcome = GateOutcome.FAILED if failed else GateOutcome.PASSED
     reason = (
         f"worse in the {_listed('group', failed)}" if failed else f"none of {len(rows)} groups is shown to be worse"
     )

@@ -14,7 +14,7 @@ from learning.gate.pairs import Pairs
 from learning.gate.power import Power, power
 from learning.gate.provenance import Splits, provenance
 from learning.gate.structure import cost, usable
-from learning.gate.verdict import Check, Outcome, Verdict
+from learning.gate.verdict import Check, GateOutcome, Verdict
 from model.card import Card
 from model.data import Example
 from model.engines import ENGINES, installed
@@ -44,9 +44,9 @@ def judge(
         raise ValueError(f"{data} has no gate photos")
     expected = power_of(splits, alpha, limits)
     checks, reported = [usable(candidate, stable, data)], {}
-    if checks[-1].outcome is Outcome.PASSED:
+    if checks[-1].outcome is GateOutcome.PASSED:
         checks.append(provenance(candidate, splits))
-    if checks[-1].outcome is Outcome.PASSED:
+    if checks[-1].outcome is GateOutcome.PASSED:
         for check in _measured(candidate, stable, splits, alpha, limits):
             beat()
             checks.append(check)
@@ -94,7 +94,7 @@ def _engines(candidate: Path, new: Segmenter, photos: list[Example], alpha: floa
     if "tensorflow" not in installed():
         reason = f"{kind.title} is not installed here"
         required = f"mean IoU of int8 against float: not worse by more than {differences.points(limits.engine_margin)}"
-        return Check("engines_agree", differences.BOOTSTRAP, required, Outcome.SKIPPED, reason)
+        return Check("engines_agree", differences.BOOTSTRAP, required, GateOutcome.SKIPPED, reason)
     return differences.engines_agree(compared(Segmenter(candidate, "tensorflow"), new, photos), alpha, limits)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from learning.gate.verdict import Outcome
+from learning.gate.verdict import GateOutcome
 from model.card import sha256 as digest_of
 from model.data import Example
 
@@ -36,13 +36,13 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """`number` counts from 1. `outcome`: None until the candidate is judged."""
 
     number: int
     candidate: Candidate
     alpha: float
-    outcome: Outcome | None = None
+    outcome: GateOutcome | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Ledger:
 
     gate: str
     total: float = TOTAL
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LedgerEntry, ...] = ()
 
     @property
     def left(self) -> float:
@@ -68,11 +68,9 @@ class Ledger:
         return cls(gate, float(found["total"]), tuple(_entry(one) for one in found["entries"]))
 
 
-def _entry(found: dict[str, Any]) -> Entry:
-    outcome = found["outcome"]
-    return Entry(
-        found["number"], Candidate(**found["candidate"]), found["alpha"], None if outcome is None else Outcome(outcome)
-    )
+def _entry(found: dict[str, Any]) -> LedgerEntry:
+    outcome = None if found["outcome"] is None else GateOutcome(found["outcome"])
+    return LedgerEntry(found["number"], Candidate(**found["candidate"]), found["alpha"], outcome)
 
 
 def digest(photos: list[Example]) -> str:
@@ -81,7 +79,7 @@ def digest(photos: list[Example]) -> str:
     return sha256("\n".join(each).encode()).hexdigest()
 
 
-def spend(ledger: Ledger, candidate: Candidate) -> tuple[Ledger, Entry]:
+def spend(ledger: Ledger, candidate: Candidate) -> tuple[Ledger, LedgerEntry]:
     """The ledger and the candidate's entry: an existing one, or a new one. Store the ledger before judging.
 
     Raises LedgerError if too little is left, or if this version was charged with another card.
@@ -95,11 +93,11 @@ def spend(ledger: Ledger, candidate: Candidate) -> tuple[Ledger, Entry]:
     alpha = ledger.total / (number * (number + 1))
     if alpha < SMALLEST_ALPHA:
         raise LedgerError(f"the gate set has judged {len(ledger.entries)} candidates and is used up: import another")
-    entry = Entry(number, candidate, alpha)
+    entry = LedgerEntry(number, candidate, alpha)
     return replace(ledger, entries=(*ledger.entries, entry)), entry
 
 
-def close(ledger: Ledger, candidate: Candidate, outcome: Outcome) -> Ledger:
+def close(ledger: Ledger, candidate: Candidate, outcome: GateOutcome) -> Ledger:
     """Note the outcome of a candidate. The same outcome may be noted again.
 
     Raises LedgerError if the candidate was not charged, or if another outcome was noted.

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from learning.gate.verdict import Check, Outcome
+from learning.gate.verdict import Check, GateOutcome
 from model.card import sha256
 from model.data import MANIFEST, Example, duplicates, examples, examples_if_listed
 
@@ -67,6 +67,6 @@ def _count(number: int, noun: str) -> str:
 
 
 def _check(fault: str | None, photos: int = 0) -> Check:
-    outcome = Outcome.FAILED if fault else Outcome.PASSED
+    outcome = GateOutcome.FAILED if fault else GateOutcome.PASSED
     reason = fault or f"none of its {_count(photos, 'training photo')} judges it"
     return Check("provenance", STATISTIC, REQUIRED, outcome, reason)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from learning.gate.footprint import peak_mb
 from learning.gate.limits import Limits
-from learning.gate.verdict import Check, Outcome
+from learning.gate.verdict import Check, GateOutcome
 from model.card import Card
 from model.data import MANIFEST, labels_of
 from model.engines import ENGINES
@@ -22,7 +22,7 @@ def usable(candidate: Path, stable: Path, data: Path) -> Check:
         "usable",
         "SHA-256 of the files; names of the classes",
         "the files are those of the card, the int8 engine loads, and the classes are those of the data and of stable",
-        Outcome.FAILED if fault else Outcome.PASSED,
+        GateOutcome.FAILED if fault else GateOutcome.PASSED,
         fault or "its files are intact and its classes are those of stable",
     )
 
@@ -64,7 +64,7 @@ def cost(candidate: Path, stable: Path, limits: Limits) -> Check:
         "cost",
         "median of the ratios of CPU times measured in turns; peak resident memory of a process; bytes of the file",
         ", ".join(f"{name} at most {most:g} times stable's" for name, (_, most) in found.items()),
-        Outcome.FAILED if above else Outcome.PASSED,
+        GateOutcome.FAILED if above else GateOutcome.PASSED,
         f"it takes {', '.join(above)}" if above else "CPU time, memory and file size are within the limits",
         figures={
             **{name: round(ratio, 3) for name, (ratio, _) in found.items()},

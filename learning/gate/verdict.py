@@ -12,7 +12,7 @@ from typing import Any
 _SEALED = "figures"
 
 
-class Outcome(StrEnum):
+class GateOutcome(StrEnum):
     """`undecided`: there are too few photos to tell. `skipped`: a check that does not apply, for the named reason."""
 
     PASSED = "passed"
@@ -31,7 +31,7 @@ class Check:
     name: str
     statistic: str
     required: str
-    outcome: Outcome
+    outcome: GateOutcome
     reason: str
     needs: int | None = None
     figures: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Check:
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> "Check":
-        return cls(**{**entry, "outcome": Outcome(entry["outcome"])})
+        return cls(**{**entry, "outcome": GateOutcome(entry["outcome"])})
 
     def line(self) -> str:
         more = f" It needs about {self.needs} more photos." if self.needs else ""
@@ -66,10 +66,10 @@ class Verdict:
     reported: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> GateOutcome:
         """Passed only if every check passed or was skipped; one that failed outweighs one that is undecided."""
         found = {check.outcome for check in self.checks}
-        return next((one for one in (Outcome.FAILED, Outcome.UNDECIDED) if one in found), Outcome.PASSED)
+        return next((one for one in (GateOutcome.FAILED, GateOutcome.UNDECIDED) if one in found), GateOutcome.PASSED)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, the sealed figures included, as JSON."""
@@ -104,13 +104,3 @@ class Verdict:
         yield f"{self.candidate} against {self.stable}: {self.outcome}"
         yield from self.power
         yield from (check.line() for check in self.checks)
-
-    def sealed_lines(self) -> Iterator[str]:
-        """Everything as text: after each check its statistic, what it required and its figures."""
-        yield f"{self.candidate} against {self.stable}: {self.outcome} (alpha {self.alpha:.3g})"
-        yield from self.power
-        for check in self.checks:
-            yield check.line()
-            yield f"           {check.statistic}; required: {check.required}"
-            yield from (f"           {name}: {value}" for name, value in check.figures.items())
-        yield from (f"reported, decides nothing: {name}: {value}" for name, value in self.reported.items())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
-from learning.review.entries import Entry, Ids, Pixels, Region, Unusable, check_size, painted, polygon
+from learning.review.entries import CorrectedMask, Ids, Pixels, Region, Unusable, check_size, painted, polygon
 from model.labels import BACKGROUND
 from storage.settings import Settings
 from storage.training.reviews import Subject
@@ -18,7 +18,7 @@ from storage.training.reviews import Subject
 ANNOTATIONS = "annotations.json"
 
 
-def read(path: Path, settings: Settings) -> Iterator[Entry]:  # noqa: ARG001 - the same for all formats
+def read(path: Path, settings: Settings) -> Iterator[CorrectedMask]:  # noqa: ARG001 - the same for all formats
     """One entry per image of the file, or of annotations.json in the folder. Raises Unusable."""
     try:
         document = json.loads((path / ANNOTATIONS if path.is_dir() else path).read_text(encoding="utf-8"))
@@ -42,7 +42,7 @@ def read(path: Path, settings: Settings) -> Iterator[Entry]:  # noqa: ARG001 - t
             except (TypeError, ValueError) as error:
                 raise Unusable(f"an annotation is damaged: {error}") from error
 
-        yield Entry(name, draw)
+        yield CorrectedMask(name, draw)
 
 
 def written(images: Sequence[tuple[str, Ids]], labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

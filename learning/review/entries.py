@@ -31,7 +31,7 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True)
-class Entry:
+class CorrectedMask:
     """One item. `name`: as in the file; it contains the job's id.
 
     `draw` returns a grey PNG of class ids that fits the subject. Raises Unusable or Problem.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from learning.review import coco, labelstudio, masks
-from learning.review.entries import Entry, Unusable
+from learning.review.entries import CorrectedMask, Unusable
 from storage.connection import Storage
 from storage.photos.class_ids import served_ids
 from storage.photos.photo import decode
@@ -18,7 +18,7 @@ from storage.training import decisions, reviews
 from storage.training.reviews import Review, Source
 
 JPEG_QUALITY = 95
-FORMATS: dict[str, Callable[[Path, Settings], Iterator[Entry]]] = {
+FORMATS: dict[str, Callable[[Path, Settings], Iterator[CorrectedMask]]] = {
     "png": masks.png,
     "coco": coco.read,
     "voc": masks.voc,

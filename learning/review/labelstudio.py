@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from learning.review.entries import Entry, Pixels, Region, Unusable, check_size, painted, polygon
+from learning.review.entries import CorrectedMask, Pixels, Region, Unusable, check_size, painted, polygon
 from storage.settings import Settings
 from storage.training.reviews import Subject
 
 OPAQUE = 128  # the least alpha of a pixel that a brush has marked
 
 
-def read(path: Path, settings: Settings) -> Iterator[Entry]:  # noqa: ARG001 - the same for all formats
+def read(path: Path, settings: Settings) -> Iterator[CorrectedMask]:  # noqa: ARG001 - the same for all formats
     """One entry per task: its latest annotation that was not cancelled. Raises Unusable."""
     try:
         tasks = json.loads(path.read_text(encoding="utf-8"))
@@ -31,7 +31,7 @@ def read(path: Path, settings: Settings) -> Iterator[Entry]:  # noqa: ARG001 - t
             except (KeyError, TypeError, IndexError, ValueError) as error:
                 raise Unusable(f"an annotation is damaged: {error!r}") from error
 
-        yield Entry(name, draw)
+        yield CorrectedMask(name, draw)
 
 
 def _images(task: Mapping[str, Any]) -> Iterator[str]:

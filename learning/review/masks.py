@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from learning.review.entries import Entry, Place, Region, Unusable, check_size, files, opened, painted
+from learning.review.entries import CorrectedMask, Place, Region, Unusable, check_size, files, opened, painted
 from storage.photos.class_ids import corrected
 from storage.photos.photo import decode_mask
 from storage.settings import Settings
@@ -18,17 +18,17 @@ FOLDER, LABEL_MAP = "SegmentationClass", "labelmap.txt"
 Colour = tuple[int, ...]
 
 
-def png(path: Path, settings: Settings) -> Iterator[Entry]:
+def png(path: Path, settings: Settings) -> Iterator[CorrectedMask]:
     """PNGs named by job id: grey class ids, or palette and RGB images in the classes' colours. Raises Unusable."""
     for file in files(opened(path), ".png"):
 
         def draw(subject: Subject, file: Place = file) -> bytes:
             return corrected(file.read_bytes(), subject.size, subject.labels, settings)
 
-        yield Entry(file.name, draw)
+        yield CorrectedMask(file.name, draw)
 
 
-def voc(path: Path, settings: Settings) -> Iterator[Entry]:
+def voc(path: Path, settings: Settings) -> Iterator[CorrectedMask]:
     """SegmentationClass/*.png in the colours of labelmap.txt; a folder or a zip archive. Raises Unusable."""
     root = opened(path)
     if not (root / LABEL_MAP).is_file() or not (root / FOLDER).is_dir():
@@ -41,7 +41,7 @@ def voc(path: Path, settings: Settings) -> Iterator[Entry]:
             check_size(subject, *mask.size)
             return painted(subject, list(_regions(mask, names)))
 
-        yield Entry(file.name, draw)
+        yield CorrectedMask(file.name, draw)
 
 
 def _label_map(text: str) -> Iterator[tuple[Colour, str]]:

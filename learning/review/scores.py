@@ -11,7 +11,7 @@ from learning.review import measures
 from learning.review.measures import Parts, Sketch
 from model.engines import ENGINES, EngineUnavailable, choose
 from model.segmenter import Segmenter
-from storage import clock, keys
+from storage import clock, object_keys
 from storage.connection import Storage
 from storage.keys import Owner
 from storage.model_files import ModelError
@@ -69,7 +69,7 @@ class _Scorer:
     def score(self, owner: Owner) -> bool:
         """False if, meanwhile, another process scored or decided the review, or the job was erased."""
         objects = self.storage.objects
-        folder = next(reviews.folders(objects, keys.reviews_of(*owner)), None)
+        folder = next(reviews.folders(objects, object_keys.reviews_of(*owner)), None)
         review = reviews.load(objects, *owner)
         if folder is None or folder.state is not State.WAITING or not _is_due(folder) or review is None:
             return False
@@ -106,14 +106,15 @@ class _Scorer:
         content = objects.get_upload(spec) if spec else None
         ending = objects.ending(objects.results(*owner))
         mask = objects.get(RESULTS, ending[0].key) if ending else None
-        if content is None or ending is None or mask is None or review.consent is None:
+        result = ending[1].result if ending else None
+        if content is None or result is None or mask is None or review.consent is None:
             return None
         _, photo = decode(content, self.storage.settings)
         ids = np.asarray(served_ids(mask))
         drawn = measures.sketch(photo, ids)
         segmenter = self._segmenter(review.consent.model)
         parts: Parts = {
-            **measures.certainty(mask, len((ending[1].result or {})["classes"])),
+            **measures.certainty(mask, len(result["classes"])),
             "flip": round(measures.flip_disagreement(segmenter, photo), 4) if segmenter else None,
             "verdict": measures.verdict(review.consent.verdict),
             "rarity": measures.rarity(drawn, [one for other, one in self.others.items() if other != owner]),

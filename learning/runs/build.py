@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import TypedDict
 
 from learning.data.corrections import Corrected, prepare_correction
 from learning.data.splits import Assembly
@@ -19,6 +19,7 @@ from storage.connection import Storage
 from storage.training import reviews
 from storage.training.datasets import Erased, Item, Manifest, Split
 from storage.training.runs import Spec
+from storage.training.submitting import BuildParameters
 
 PLAN = "plan.json"
 PART = 16  # corrections that a trainer prepares under one lease
@@ -26,12 +27,26 @@ MOST_TICKETS = 16
 DOWNLOADERS, CHUNK = 8, 256
 
 
+class Planned(TypedDict):
+    """The job of an accepted correction."""
+
+    tenant: str
+    job_id: str
+
+
+class Plan(TypedDict):
+    """What the first step stores. `parent`: the number of the previous version."""
+
+    parent: int
+    corrections: list[Planned]
+
+
 def steps(place: Place, spec: Spec) -> list[Step]:
     storage, runs = place.storage, place.storage.runs
     content = runs.get(spec.id, PLAN)
     if content is None:
         return [Step("plan", lambda: runs.get(spec.id, PLAN) is not None, partial(_plan, storage, spec))]
-    plan = json.loads(content)
+    plan: Plan = json.loads(content)
     done, parts = runs.parts(spec.id), range(-(-len(plan["corrections"]) // PART))
     if waiting := [number for number in parts if number not in done]:
         return [
@@ -48,9 +63,10 @@ def steps(place: Place, spec: Spec) -> list[Step]:
 def _plan(storage: Storage, spec: Spec, watch: Watch) -> None:
     """Store the number of the previous version and the accepted corrections, the oldest job first."""
     watch.report("planning")
-    parent = storage.datasets.manifest(spec.parameters["dataset"])
+    parent = storage.datasets.manifest(_wanted(spec).dataset)
     found = sorted((review.job_id, review.tenant) for review in reviews.accepted(storage.objects))
-    plan = {"parent": parent.number, "corrections": [{"tenant": tenant, "job_id": job_id} for job_id, tenant in found]}
+    corrections: list[Planned] = [{"tenant": tenant, "job_id": job_id} for job_id, tenant in found]
+    plan: Plan = {"parent": parent.number, "corrections": corrections}
     storage.runs.put(spec.id, PLAN, json.dumps(plan).encode())
     for _ in range(min(MOST_TICKETS, len(found) // PART)):  # this trainer takes one part itself
         storage.tickets.train()
@@ -60,7 +76,7 @@ def _part_is_done(storage: Storage, spec: Spec, number: int) -> bool:
     return number in storage.runs.parts(spec.id)
 
 
-def _prepare(storage: Storage, spec: Spec, plan: dict[str, Any], number: int, watch: Watch) -> None:
+def _prepare(storage: Storage, spec: Spec, plan: Plan, number: int, watch: Watch) -> None:
     parent = _parent(storage, spec, plan)
     known = {item.job_id: item for item in parent.corrections}
     prepared = []
@@ -75,7 +91,7 @@ def _prepare(storage: Storage, spec: Spec, plan: dict[str, Any], number: int, wa
     watch.report("preparing", done, -(-len(plan["corrections"]) // PART))
 
 
-def _assemble(storage: Storage, spec: Spec, plan: dict[str, Any], watch: Watch) -> None:
+def _assemble(storage: Storage, spec: Spec, plan: Plan, watch: Watch) -> None:
     watch.report("assembling")
     parent = _parent(storage, spec, plan)
     prepared = list(_prepared(storage, spec))
@@ -94,7 +110,7 @@ def _assemble(storage: Storage, spec: Spec, plan: dict[str, Any], watch: Watch) 
 
 def _unpublish_unfinished(storage: Storage, spec: Spec, name: str) -> None:
     """Remove what an interrupted try of this run has published if a photo of it was erased since."""
-    number = spec.parameters["number"]
+    number = _wanted(spec).number
     if number in storage.datasets.versions(name):
         earlier = storage.datasets.manifest(f"{name}/{number}")
         if storage.datasets.erased(earlier):
@@ -114,7 +130,7 @@ def _assembled(storage: Storage, spec: Spec, parent: Manifest, prepared: list[Co
                     assembly.add(one, thumbnail)
             watch.beat()
     return replace(
-        parent, number=spec.parameters["number"], parent=parent.number, created_ms=spec.created_ms,
+        parent, number=_wanted(spec).number, parent=parent.number, created_ms=spec.created_ms,
         items=(*base, *assembly.items), left_out=tuple(assembly.left_out),
     )  # fmt: skip
 
@@ -133,5 +149,9 @@ def _prepared(storage: Storage, spec: Spec) -> Iterator[Corrected]:
             yield Corrected(**entry)
 
 
-def _parent(storage: Storage, spec: Spec, plan: dict[str, Any]) -> Manifest:
-    return storage.datasets.manifest(f"{spec.parameters['dataset']}/{plan['parent']}")
+def _parent(storage: Storage, spec: Spec, plan: Plan) -> Manifest:
+    return storage.datasets.manifest(f"{_wanted(spec).dataset}/{plan['parent']}")
+
+
+def _wanted(spec: Spec) -> BuildParameters:
+    return BuildParameters.model_validate(spec.parameters)

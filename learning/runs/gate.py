@@ -14,13 +14,13 @@ from typing import Any
 from learning.data.folder import bring
 from learning.gate import ledger as ledgers
 from learning.gate.gate import judge
-from learning.gate.ledger import Entry, Ledger
+from learning.gate.ledger import Ledger, LedgerEntry
 from learning.gate.verdict import Verdict
 from learning.steps import Place, Step, whole
 from learning.watch import Watch
 from model.card import CARD, Card, sha256
 from model.data import examples
-from storage import keys
+from storage import object_keys
 from storage.connection import Storage
 from storage.models import Alias
 from storage.objects import TRAINING
@@ -96,8 +96,8 @@ def _known(storage: Storage, candidate: str, basis: str) -> Verdict | None:
     return Verdict.from_dict(sealed) if sealed else None
 
 
-def _spend(storage: Storage, gate_set: str, subject: ledgers.Candidate) -> Entry:
-    found: list[Entry] = []
+def _spend(storage: Storage, gate_set: str, subject: ledgers.Candidate) -> LedgerEntry:
+    found: list[LedgerEntry] = []
 
     def spend(ledger: Ledger) -> Ledger:
         ledger, entry = ledgers.spend(ledger, subject)
@@ -109,7 +109,7 @@ def _spend(storage: Storage, gate_set: str, subject: ledgers.Candidate) -> Entry
 
 
 def _change(storage: Storage, gate_set: str, change: Callable[[Ledger], Ledger]) -> None:
-    key = keys.ledger(gate_set)
+    key = object_keys.ledger(gate_set)
     with storage.jobs.locks.alone(f"training:ledger:{gate_set}", LOCKED_S) as chosen:
         if not chosen:
             raise Unavailable("another gate writes the ledger")

@@ -2,18 +2,18 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from PIL import Image
 
 from storage.photos.photo import BAND, decode_mask
 from storage.problems import Problem
+from storage.result import ClassLabel
 from storage.settings import Settings
 
 MOST_NAMED = 5
 
 Colour = tuple[int, ...]  # red, green, blue, alpha
-Classes = Sequence[dict[str, Any]]  # id, name, color, …, in the form of the job document
+Classes = Sequence[ClassLabel]
 Size = tuple[int, int]  # width, height
 
 

@@ -1,11 +1,15 @@
 """Convert a job to rows of the SQL tables, and back."""
 
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypedDict
 
 from sqlalchemy import RowMapping
 
+from storage.feedback import Feedback
 from storage.job import Job, Outcome, Spec, Status
 from storage.keys import Lane
+from storage.problems import ProblemDocument
+from storage.result import ModelName, Result
 
 _SPEC = (
     "id", "tenant", "lane", "model", "created_ms", "deadline_ms", "batch_id", "custom_id", "filename", "sha256",
@@ -14,12 +18,33 @@ _SPEC = (
 _STANDING = ("status", "revision", "attempt", "started_ms", "finished_ms", "retained_until_ms")
 
 
+class LostLease(TypedDict):
+    worker: str
+    started_ms: int
+    lost_ms: int
+
+
+class AttemptRow(TypedDict):
+    job_id: str
+    number: int
+    status: str
+    micro_batch_id: str
+    worker: str
+    model: str
+    started_ms: int
+    finished_ms: int
+    lost: list[LostLease]
+    timings_ms: dict[str, int]
+    offsets_ms: dict[str, int]
+    error: ProblemDocument | None
+
+
 def job_row(job: Job) -> dict[str, Any]:
     spec = {name: getattr(job.spec, name) for name in _SPEC}
     return {**spec, **{name: getattr(job, name) for name in _STANDING}, "erased_ms": 0}
 
 
-def attempt_row(job: Job) -> dict[str, Any]:
+def attempt_row(job: Job) -> AttemptRow:
     outcome = job.outcome
     return {
         "job_id": job.id,
@@ -61,7 +86,11 @@ def micro_batch_row(job: Job) -> dict[str, Any] | None:
     }
 
 
-def lost_leases(text: str) -> list[dict[str, Any]]:
+def feedback_row(given: Feedback) -> dict[str, Any]:
+    return {**asdict(given), "erased_ms": 0}
+
+
+def lost_leases(text: str) -> list[LostLease]:
     """Parse the `lost` field of a job hash: "worker started_ms lost_ms;…"."""
     leases = (entry.rsplit(" ", 2) for entry in text.split(";") if entry)
     return [{"worker": worker, "started_ms": int(start), "lost_ms": int(lost)} for worker, start, lost in leases]
@@ -82,7 +111,7 @@ def _outcome(row: RowMapping) -> Outcome | None:
     if not status.final:
         return None
     name, _, version = (row["got"] or "").partition("/")
-    result = None
+    result: Result | None = None
     if row["classes"] is not None:
         result = {
             "width": row["width"],
@@ -91,7 +120,7 @@ def _outcome(row: RowMapping) -> Outcome | None:
             "confidence": row["confidence"],
             "sha256": row["result_sha256"],
         }
-    model = {"name": name, "version": version} if version else None
+    model: ModelName | None = {"name": name, "version": version} if version else None
     return Outcome(status, model, result, row["timings_ms"] or {}, row["error"], row["offsets_ms"] or {})
 
 

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from storage import keys
+from storage import object_keys
 from storage.model_files import sha256 as sha256_of
 from storage.objects import DATASETS, MinioObjects
+from storage.result import ClassLabel
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _ID = re.compile(rf"({_NAME.pattern})/([1-9]\d{{0,8}})")
@@ -25,7 +26,7 @@ class DatasetError(Exception):
 
 
 class Erased(DatasetError):
-    """A photo or a mask of a data set is not there any more."""
+    """A photo or a mask of a data set has been erased."""
 
 
 class Split(StrEnum):
@@ -82,7 +83,7 @@ class Manifest:
     name: str
     number: int
     parent: int
-    labels: tuple[dict[str, Any], ...]
+    labels: tuple[ClassLabel, ...]
     items: tuple[Item, ...]
     left_out: tuple[LeftOut, ...]
     created_ms: int
@@ -134,7 +135,7 @@ class Datasets:
 
     def versions(self, name: str) -> list[int]:
         """The numbers of the versions, ascending."""
-        keys_of = (listed.key for listed in self._objects.listing(DATASETS, keys.manifests(name)))
+        keys_of = (listed.key for listed in self._objects.listing(DATASETS, object_keys.manifests(name)))
         return sorted(int(key.split("/")[-2]) for key in keys_of)
 
     def listing(self) -> Iterator[tuple[Manifest, list[str]]]:
@@ -148,7 +149,7 @@ class Datasets:
     def manifest(self, dataset: str) -> Manifest:
         """The manifest of `name/number`, or of the newest version of `name`. Raises DatasetError if there is none."""
         name, number = self._named(dataset)
-        content = self._objects.get(DATASETS, keys.manifest(name, number))
+        content = self._objects.get(DATASETS, object_keys.manifest(name, number))
         if content is None:
             raise DatasetError(f"there is no data set version {dataset}: see `segue data list`")
         return Manifest.from_json(content)
@@ -160,18 +161,18 @@ class Datasets:
 
     def publish(self, manifest: Manifest) -> None:
         """Store a version. Raises DatasetError if the number is taken by another one."""
-        key, content = keys.manifest(manifest.name, manifest.number), manifest.to_json().encode()
+        key, content = object_keys.manifest(manifest.name, manifest.number), manifest.to_json().encode()
         if (self._objects.get(DATASETS, key) or content) != content:
             raise DatasetError(f"{manifest.id} exists with other photos, and a version never changes")
         self._objects.put(DATASETS, key, content, "application/json")
 
     def unpublish(self, manifest: Manifest) -> None:
         """Remove a version that no run has used yet."""
-        self._objects.remove(DATASETS, keys.manifest(manifest.name, manifest.number))
+        self._objects.remove(DATASETS, object_keys.manifest(manifest.name, manifest.number))
 
     def stored_corrections(self, name: str) -> set[str]:
         """The keys of the prepared corrections that have not been erased."""
-        return {listed.key for listed in self._objects.listing(DATASETS, keys.dataset_items(name))}
+        return {listed.key for listed in self._objects.listing(DATASETS, object_keys.dataset_items(name))}
 
     def erased(self, manifest: Manifest) -> list[str]:
         """The jobs of the version whose photos were erased. If there are any, the version is withdrawn."""

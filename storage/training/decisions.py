@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
-from storage import clock, keys
+from storage import clock, object_keys
 from storage.job import Job
 from storage.objects import FEEDBACK, RESULTS, TRAINING, UPLOADS, MinioObjects
 from storage.photos.class_ids import grey_png, served_ids
 from storage.problems import Problem
 from storage.queue.jobs import RedisJobs
 from storage.recovery import find
+from storage.result import ClassLabel, Result
 from storage.training import erasure, reviews
 from storage.training.reviews import DECISION, MASK, PHOTO, Decision, Review, Source, State, Subject
 
@@ -47,8 +47,10 @@ def subject_of(objects: MinioObjects, jobs: RedisJobs, review: Review) -> Subjec
         if review.decision and review.decision.subject:
             return review.decision.subject
         raise erased()
-    result, model = _result(job), (job.outcome.model if job.outcome else None) or {}
-    labels = [{name: entry[name] for name in ("id", "name", "color")} for entry in result["classes"]]
+    model = job.outcome.model if job.outcome else None
+    labels: list[ClassLabel] = [
+        {"id": entry["id"], "name": entry["name"], "color": entry["color"]} for entry in _result(job)["classes"]
+    ]
     version = f"{model['name']}/{model['version']}" if model else ""
     return Subject(version, labels, job.spec.sha256, job.spec.width, job.spec.height)
 
@@ -56,7 +58,7 @@ def subject_of(objects: MinioObjects, jobs: RedisJobs, review: Review) -> Subjec
 def photo(objects: MinioObjects, review: Review) -> bytes:
     """The photo as sent: the copy, or else the upload. Raises Problem `gone`."""
     copied = objects.get(TRAINING, review.key(PHOTO)) if review.accepted else None
-    content = copied or objects.get(UPLOADS, keys.upload(review.tenant, review.job_id))
+    content = copied or objects.get(UPLOADS, object_keys.upload(review.tenant, review.job_id))
     if content is None:
         raise erased()
     return content
@@ -144,7 +146,7 @@ def _check_margin(jobs: RedisJobs, review: Review) -> None:
 def _check_erased(objects: MinioObjects, jobs: RedisJobs, review: Review) -> None:
     """If the job was erased while it was accepted, leave nothing behind. Raises Problem."""
     owner = review.tenant, review.job_id
-    folder = next(reviews.folders(objects, keys.reviews_of(*owner)), None)
+    folder = next(reviews.folders(objects, object_keys.reviews_of(*owner)), None)
     if jobs.erasing.marked(*owner) or folder is None or not {PHOTO, MASK, DECISION} <= folder.names.keys():
         erasure.erase(objects, jobs, *owner)
         raise erased()
@@ -154,7 +156,7 @@ def _job(objects: MinioObjects, jobs: RedisJobs, review: Review) -> Job | None:
     return find(objects, jobs, review.tenant, review.job_id)
 
 
-def _result(job: Job) -> dict[str, Any]:
+def _result(job: Job) -> Result:
     if job.outcome is None or job.outcome.result is None:
         raise Problem("already_terminal", f"The job's status is {job.status}; it has no mask.")
     return job.outcome.result

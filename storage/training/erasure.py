@@ -2,10 +2,11 @@
 
 from itertools import chain
 
-from storage import keys
+from storage import object_keys
 from storage.keys import Owner
-from storage.objects import DATASETS, TRAINING, Listed, MinioObjects
+from storage.objects import DATASETS, TRAINING, MinioObjects
 from storage.queue.jobs import RedisJobs
+from storage.s3 import Listed
 from storage.training import reviews
 
 COMPLETED_AFTER_MS = 3600 * 1000
@@ -24,7 +25,7 @@ def erase(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> N
 
 def holds(objects: MinioObjects, tenant: str, job_id: str) -> bool:
     """Whether the learning loop has anything of the job."""
-    kept = chain(objects.listing(TRAINING, keys.reviews_of(tenant, job_id)), _items(objects, tenant, job_id))
+    kept = chain(objects.listing(TRAINING, object_keys.reviews_of(tenant, job_id)), _items(objects, tenant, job_id))
     return any(True for _ in kept)
 
 
@@ -42,5 +43,5 @@ def complete(objects: MinioObjects, jobs: RedisJobs, after_ms: int = COMPLETED_A
 
 def _items(objects: MinioObjects, tenant: str, job_id: str) -> list[Listed]:
     names = sorted(objects.folders(DATASETS))
-    prefixes = (keys.dataset_items(name, tenant, job_id) for name in names)
+    prefixes = (object_keys.dataset_items(name, tenant, job_id) for name in names)
     return [listed for prefix in prefixes for listed in objects.listing(DATASETS, prefix)]

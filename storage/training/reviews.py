@@ -16,10 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from storage import keys
+from storage import object_keys
 from storage.keys import Owner
 from storage.objects import TRAINING, MinioObjects
 from storage.queue.jobs import RedisJobs
+from storage.result import ClassLabel
 
 CONSENT, SCORES, DECISION, PHOTO, MASK = "consent.json", "scores.json", "decision.json", "photo", "mask.png"
 
@@ -69,7 +70,7 @@ class Subject:
     """What a mask of the job must fit: the classes (id, name, color) and the size of the upright photo."""
 
     model: str
-    labels: list[dict[str, Any]]
+    labels: list[ClassLabel]
     sha256: str
     width: int
     height: int
@@ -108,7 +109,7 @@ class Review:
         return self.state is State.ACCEPTED
 
     def key(self, name: str) -> str:
-        return keys.review(self.tenant, self.job_id, name)
+        return object_keys.review(self.tenant, self.job_id, name)
 
 
 @dataclass
@@ -131,7 +132,7 @@ class Folder:
 
 
 def store_consent(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str, consent: Consent) -> None:
-    put_document(objects, keys.review(tenant, job_id, CONSENT), consent)
+    put_document(objects, object_keys.review(tenant, job_id, CONSENT), consent)
     note(jobs, tenant, job_id)
 
 
@@ -141,13 +142,13 @@ def put_document(objects: MinioObjects, key: str, document: Consent | Scores | D
 
 def note(jobs: RedisJobs, tenant: str, job_id: str) -> None:
     """Queue the review for the SQL records."""
-    jobs.outbox.note(keys.reviews_of(tenant, job_id))
+    jobs.outbox.note(object_keys.reviews_of(tenant, job_id))
 
 
 def load(objects: MinioObjects, tenant: str, job_id: str) -> Review | None:
     """The review of a job; None if the job has neither a consent nor a decision."""
     consent, scores, decision = (
-        _document(objects, keys.review(tenant, job_id, name)) for name in (CONSENT, SCORES, DECISION)
+        _document(objects, object_keys.review(tenant, job_id, name)) for name in (CONSENT, SCORES, DECISION)
     )
     if consent is None and decision is None:
         return None
@@ -177,7 +178,7 @@ def folders(objects: MinioObjects, prefix: str = "reviews/") -> Iterator[Folder]
     """All reviews, or those below a prefix. Listed in the order of their keys, so a folder's are together."""
     current: Folder | None = None
     for listed in objects.listing(TRAINING, prefix):
-        owner = keys.reviewed(listed.key)
+        owner = object_keys.reviewed(listed.key)
         if owner is None:
             continue
         if current is None or current.owner != owner:
@@ -191,14 +192,14 @@ def folders(objects: MinioObjects, prefix: str = "reviews/") -> Iterator[Folder]
 
 def remove(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:
     """Remove everything of a review."""
-    for listed in objects.listing(TRAINING, keys.reviews_of(tenant, job_id)):
+    for listed in objects.listing(TRAINING, object_keys.reviews_of(tenant, job_id)):
         objects.remove(TRAINING, listed.key)
     note(jobs, tenant, job_id)
 
 
 def end_retention(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:
     """Remove a review unless it is accepted: its sender agreed that photo and mask are kept."""
-    folder = next(folders(objects, keys.reviews_of(tenant, job_id)), None)
+    folder = next(folders(objects, object_keys.reviews_of(tenant, job_id)), None)
     if folder and folder.state is not State.ACCEPTED:
         remove(objects, jobs, tenant, job_id)
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from storage import clock, keys
+from storage import clock, keys, object_keys
 from storage.objects import TRAINING, MinioObjects
 
 SPEC, PROGRESS, CANCELED, OUTCOME = "spec.json", "progress.json", "canceled", "outcome.json"
@@ -71,7 +71,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """`result`: what the run has made, such as {"candidate": "pets/4"}; `reason`: one line, unless it succeeded."""
 
     status: Status
@@ -84,7 +84,7 @@ class Outcome:
 class Run:
     spec: Spec
     progress: Progress
-    outcome: Outcome | None
+    outcome: RunOutcome | None
     canceled: bool
 
     @property
@@ -122,7 +122,7 @@ class Runs:
     def ids(self) -> dict[str, bool]:
         """Run id → whether it is open, the oldest first."""
         files: dict[str, set[str]] = {}
-        for listed in self._objects.listing(TRAINING, keys.RUNS):
+        for listed in self._objects.listing(TRAINING, object_keys.RUNS):
             _, run_id, name = listed.key.split("/", 2)
             files.setdefault(run_id, set()).add(name)
         return {run_id: OUTCOME not in names for run_id, names in sorted(files.items()) if SPEC in names}
@@ -151,26 +151,26 @@ class Runs:
     def is_canceled(self, run_id: str) -> bool:
         return self.get(run_id, CANCELED) is not None
 
-    def outcome(self, run_id: str) -> Outcome | None:
+    def outcome(self, run_id: str) -> RunOutcome | None:
         content = self.get(run_id, OUTCOME)
         fields = json.loads(content) if content else None
-        return Outcome(**{**fields, "status": Status(fields["status"])}) if fields else None
+        return RunOutcome(**{**fields, "status": Status(fields["status"])}) if fields else None
 
-    def finish(self, run_id: str, outcome: Outcome) -> None:
+    def finish(self, run_id: str, outcome: RunOutcome) -> None:
         self.put(run_id, OUTCOME, json.dumps(asdict(replace(outcome, finished_ms=clock.now_ms()))).encode())
 
     def forget_checkpoint(self, run_id: str) -> None:
         """Remove what is only needed to continue the run: tens of megabytes."""
         for name in CHECKPOINT:
-            self._objects.remove(TRAINING, keys.run(run_id, name))
+            self._objects.remove(TRAINING, object_keys.run(run_id, name))
 
     def parts(self, run_id: str) -> set[int]:
         """The numbers of the parts that are done."""
-        listed = self._objects.listing(TRAINING, keys.run(run_id, "parts/"))
+        listed = self._objects.listing(TRAINING, object_keys.run(run_id, "parts/"))
         return {int(entry.key.rpartition("/")[2].partition(".")[0]) for entry in listed}
 
     def get(self, run_id: str, name: str) -> bytes | None:
-        return self._objects.get(TRAINING, keys.run(run_id, name))
+        return self._objects.get(TRAINING, object_keys.run(run_id, name))
 
     def put(self, run_id: str, name: str, content: bytes) -> None:
-        self._objects.put(TRAINING, keys.run(run_id, name), content, "application/octet-stream")
+        self._objects.put(TRAINING, object_keys.run(run_id, name), content, "application/octet-stream")

@@ -8,8 +8,9 @@ import functools
 import json
 from typing import Any, NamedTuple
 
-from storage import clock, keys
-from storage.objects import TRAINING, Listed, MinioObjects
+from storage import clock, object_keys
+from storage.objects import TRAINING, MinioObjects
+from storage.s3 import Listed
 
 SEALED, PUBLIC = "sealed.json", "json"
 JUDGED = "judged_ms"  # when, in ms UTC
@@ -30,12 +31,12 @@ def store(objects: MinioObjects, candidate: str, basis: str, sealed: dict[str, A
     `basis`: names the gate set, the held-out corrections, and the version that the candidate was compared with.
     """
     for document, suffix in (({**public, JUDGED: clock.now_ms()}, PUBLIC), (sealed, SEALED)):
-        key = keys.verdict(candidate, f"{basis}.{suffix}")
+        key = object_keys.verdict(candidate, f"{basis}.{suffix}")
         objects.put(TRAINING, key, json.dumps(document).encode(), "application/json")
 
 
 def sealed(objects: MinioObjects, candidate: str, basis: str) -> dict[str, Any] | None:
-    content = objects.get(TRAINING, keys.verdict(candidate, f"{basis}.{SEALED}"))
+    content = objects.get(TRAINING, object_keys.verdict(candidate, f"{basis}.{SEALED}"))
     return dict(json.loads(content)) if content else None
 
 
@@ -44,7 +45,9 @@ def newest(objects: MinioObjects, candidate: str) -> dict[str, Any] | None:
 
     The documents hold their own times, because those of some object stores are in whole seconds.
     """
-    listed = [entry.key for entry in objects.listing(TRAINING, keys.verdict(candidate)) if SEALED not in entry.key]
+    listed = [
+        entry.key for entry in objects.listing(TRAINING, object_keys.verdict(candidate)) if SEALED not in entry.key
+    ]
     found = [json.loads(content) for key in listed if (content := objects.get(TRAINING, key))]
     if not found:
         return None
@@ -58,10 +61,10 @@ def rulings(objects: MinioObjects) -> dict[str, Ruling]:
     A process reads each verdict once: they never change, and the housekeeper looks at all of them every few seconds.
     """
     found: dict[str, Ruling] = {}
-    for entry in objects.listing(TRAINING, keys.VERDICTS):
+    for entry in objects.listing(TRAINING, object_keys.VERDICTS):
         ruling = None if SEALED in entry.key else _ruling(objects, entry)
         if ruling:
-            candidate = keys.judged_candidate(entry.key)
+            candidate = object_keys.judged_candidate(entry.key)
             found[candidate] = max(ruling, found.get(candidate, ruling))
     return found
 

@@ -20,7 +20,7 @@ from learning.data.base import import_base
 from learning.data.folder import bring
 from learning.trainer import Trainer
 from model.data import examples, labels_of
-from storage import keys
+from storage import keys, object_keys
 from storage.connection import Storage
 from storage.objects import DATASETS, TRAINING
 from storage.training import erasure, reviews, submitting
@@ -54,9 +54,9 @@ def accept(
     labels = [{"id": index, "name": name, "color": [0, 0, 0]} for index, name in enumerate(names)]
     subject = Subject("shapes/1", labels, "", mask.width, mask.height)
     for name, data in ((PHOTO, content), (MASK, buffer.getvalue())):
-        storage.objects.put(TRAINING, keys.review("ann", job_id, name), data, "application/octet-stream")
+        storage.objects.put(TRAINING, object_keys.review("ann", job_id, name), data, "application/octet-stream")
     decision = Decision(State.ACCEPTED, "reviewer", 5, "", Source.SENDER, subject)
-    reviews.put_document(storage.objects, keys.review("ann", job_id, reviews.DECISION), decision)
+    reviews.put_document(storage.objects, object_keys.review("ann", job_id, reviews.DECISION), decision)
     return job_id
 
 

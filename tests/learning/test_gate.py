@@ -16,7 +16,7 @@ from learning.gate.gate import judge
 from learning.gate.ledger import SMALLEST_ALPHA
 from learning.gate.limits import Limits
 from learning.gate.structure import cost
-from learning.gate.verdict import Outcome, Verdict
+from learning.gate.verdict import GateOutcome, Verdict
 from model.card import Card, sha256
 from model.data import MANIFEST, Example, examples, manifest
 from model.labels import PETS
@@ -62,7 +62,7 @@ def as_candidate(version: Path, data: Path, folder: Path) -> Path:
     return folder
 
 
-def outcomes(verdict: Verdict) -> dict[str, Outcome]:
+def outcomes(verdict: Verdict) -> dict[str, GateOutcome]:
     return {check.name: check.outcome for check in verdict.checks}
 
 
@@ -70,11 +70,11 @@ def test_a_better_version_passes(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("keras", reason="needs the `train` extra")
     # Beside other tests the measured CPU times may be off.
     verdict = judge(as_candidate(NEW, data, tmp_path / "3"), OLD, data, 0.025, Limits(cpu_ratio=10))
-    assert verdict.outcome is Outcome.PASSED, list(verdict.sealed_lines())
+    assert verdict.outcome is GateOutcome.PASSED, verdict.to_dict()
     assert list(outcomes(verdict)) == [
         "usable", "provenance", "not_inferior", "classes", "groups", "better_on_corrections", "engines_agree", "cost",
     ]  # fmt: skip
-    assert set(outcomes(verdict).values()) == {Outcome.PASSED}
+    assert set(outcomes(verdict).values()) == {GateOutcome.PASSED}
     assert verdict.reported["test"]["photos"] == 32
     assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict(), allow_nan=False))) == verdict
 
@@ -84,17 +84,17 @@ def test_a_worse_version_fails(data: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(gate, "installed", lambda: ["litert"])
     verdict = judge(as_candidate(OLD, data, tmp_path / "2"), NEW, data, 0.025, Limits(cpu_ratio=10))
     found = outcomes(verdict)
-    assert verdict.outcome is Outcome.FAILED
-    assert {name for name, one in found.items() if one is Outcome.FAILED} >= {
+    assert verdict.outcome is GateOutcome.FAILED
+    assert {name for name, one in found.items() if one is GateOutcome.FAILED} >= {
         "not_inferior", "classes", "better_on_corrections",
     }  # fmt: skip
-    assert found["engines_agree"] is Outcome.SKIPPED
+    assert found["engines_agree"] is GateOutcome.SKIPPED
     assert "engines_agree: TensorFlow is not installed here." in "\n".join(verdict.lines())
 
 
 def test_a_version_trained_elsewhere_is_not_measured(data: Path) -> None:
     verdict = judge(NEW, OLD, data, 0.025)
-    assert outcomes(verdict) == {"usable": Outcome.PASSED, "provenance": Outcome.FAILED}
+    assert outcomes(verdict) == {"usable": GateOutcome.PASSED, "provenance": GateOutcome.FAILED}
     assert (verdict.checks[-1].figures, verdict.reported) == ({}, {})
     assert verdict.power[0].startswith("125 gate photos show a difference of 1.1 points")
     trained = len(json.loads((NEW / MANIFEST).read_text())["photos"])
@@ -110,10 +110,10 @@ def test_few_photos_without_corrections_are_undecided(
     for split in ("held_out", "test"):
         (few / "splits" / f"{split}.txt").unlink()
     verdict = judge(as_candidate(NEW, few, tmp_path / "3"), OLD, few, 0.025, Limits(cpu_ratio=10))
-    assert verdict.outcome is Outcome.UNDECIDED
+    assert verdict.outcome is GateOutcome.UNDECIDED
     found = {check.name: check for check in verdict.checks}
     for name in ("not_inferior", "classes", "better_on_corrections"):
-        assert (found[name].outcome, bool(found[name].needs)) == (Outcome.UNDECIDED, True), name
+        assert (found[name].outcome, bool(found[name].needs)) == (GateOutcome.UNDECIDED, True), name
     assert verdict.reported == {}
     assert verdict.power[1] == "there are no held-out corrections"
 
@@ -134,7 +134,7 @@ def test_without_gate_photos_nothing_is_judged(data: Path, tmp_path: Path) -> No
 def test_what_costs_too_much_is_refused_with_its_names() -> None:
     found = cost(NEW, OLD, Limits(cpu_ratio=0.01, memory_ratio=100, size_ratio=0.01))
     assert set(found.figures) == {"CPU time", "peak memory", "file size", "CPU ms per image", "peak MB", "file MB"}
-    assert found.outcome is Outcome.FAILED
+    assert found.outcome is GateOutcome.FAILED
     assert found.reason == "it takes more than 0.01 times stable's CPU time, more than 0.01 times stable's file size"
 
 

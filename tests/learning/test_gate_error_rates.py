@@ -14,7 +14,7 @@ from learning.gate.differences import better_on_corrections
 from learning.gate.limits import Limits
 from learning.gate.pairs import Pairs, mean_over_classes
 from learning.gate.swaps import p_better, p_classes_worse, p_groups_worse
-from learning.gate.verdict import Outcome
+from learning.gate.verdict import GateOutcome
 from model.data import examples
 from model.segmenter import Segmenter
 
@@ -36,7 +36,7 @@ def equal_gates(pairs: Pairs, count: int, seed: int) -> list[Pairs]:
 
 def passes(pairs: Pairs) -> bool:
     """The check computes the bounds too; here only where they could still decide."""
-    return p_better(pairs, ALPHA) <= ALPHA and better_on_corrections(pairs, ALPHA, LIMITS).outcome is Outcome.PASSED
+    return p_better(pairs, ALPHA) <= ALPHA and better_on_corrections(pairs, ALPHA, LIMITS).outcome is GateOutcome.PASSED
 
 
 def looks_better(pairs: Pairs) -> bool:

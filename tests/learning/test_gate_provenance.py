@@ -14,7 +14,7 @@ from services import ROOT, SHIPPED_MODEL
 from learning.gate.ledger import digest
 from learning.gate.provenance import Splits, provenance
 from learning.gate.structure import usable
-from learning.gate.verdict import Check, Outcome
+from learning.gate.verdict import Check, GateOutcome
 from model.card import Card, sha256
 from model.data import MANIFEST, Example, manifest
 from model.labels import PETS
@@ -48,8 +48,8 @@ def check(root: Path, photos: Sequence[Example]) -> Check:
 def test_photos_of_the_training_list_are_fine(data: Path) -> None:
     splits = Splits.of(data)
     found = check(data, splits.train)
-    assert (found.outcome, found.reason) == (Outcome.PASSED, "none of its 12 training photos judges it")
-    assert check(data, splits.train[:3]).outcome is Outcome.PASSED
+    assert (found.outcome, found.reason) == (GateOutcome.PASSED, "none of its 12 training photos judges it")
+    assert check(data, splits.train[:3]).outcome is GateOutcome.PASSED
 
 
 @pytest.mark.parametrize(("split", "named"), [("gate", "gate"), ("held_out", "held-out"), ("test", "test")])
@@ -57,7 +57,7 @@ def test_photos_that_judge_are_found_under_any_name(data: Path, split: str, name
     splits = Splits.of(data)
     renamed = [replace(one, name="innocent") for one in getattr(splits, split)[:2]]
     found = check(data, [*splits.train, *renamed])
-    assert (found.outcome, found.reason) == (Outcome.FAILED, f"trained on 2 photos of the {named} set")
+    assert (found.outcome, found.reason) == (GateOutcome.FAILED, f"trained on 2 photos of the {named} set")
 
 
 def test_photos_that_no_data_version_holds_are_found(data: Path, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_twins_of_photos_that_judge_are_found(data: Path, split: str) -> None:
         ImageOps.mirror(photo).save(data / "images" / "shape_000.jpg", quality=60)
     found = check(data, Splits.of(data).train)
     assert (found.outcome, found.reason) == (
-        Outcome.FAILED,
+        GateOutcome.FAILED,
         "trained on 1 photo with a twin in the gate or held-out set",
     )
 
@@ -86,7 +86,7 @@ def test_a_candidate_that_does_not_say_what_it_was_trained_on_fails(data: Path, 
     if text is not None:
         (tmp_path / MANIFEST).write_text(text)
     found = provenance(tmp_path, Splits.of(data))
-    assert (found.outcome, "does not list" in found.reason) == (Outcome.FAILED, True)
+    assert (found.outcome, "does not list" in found.reason) == (GateOutcome.FAILED, True)
 
 
 def test_corrections_and_test_may_be_missing(data: Path) -> None:
@@ -94,7 +94,7 @@ def test_corrections_and_test_may_be_missing(data: Path) -> None:
         (data / "splits" / f"{split}.txt").unlink()
     splits = Splits.of(data)
     assert (splits.held_out, splits.test) == ([], [])
-    assert check(data, splits.train).outcome is Outcome.PASSED
+    assert check(data, splits.train).outcome is GateOutcome.PASSED
 
 
 def test_the_digest_of_a_gate_set_follows_photos_and_masks_only(data: Path) -> None:
@@ -120,7 +120,7 @@ def labelled(tmp_path: Path) -> Path:
 
 
 def test_a_version_like_stable_is_usable(copied: Path, labelled: Path) -> None:
-    assert usable(copied, ROOT / "model/weights/pets/2", labelled).outcome is Outcome.PASSED
+    assert usable(copied, ROOT / "model/weights/pets/2", labelled).outcome is GateOutcome.PASSED
 
 
 def test_what_cannot_run_in_stables_place_is_not(copied: Path, labelled: Path, data: Path) -> None:

@@ -10,7 +10,7 @@ import teaching
 from versions import version_folder
 
 from learning.data.base import import_base
-from learning.gate.verdict import Outcome, Verdict
+from learning.gate.verdict import GateOutcome, Verdict
 from learning.runs import gate as module
 from learning.trainer import Trainer
 from model.card import Card
@@ -19,8 +19,7 @@ from storage.models import Alias
 from storage.objects import TRAINING
 from storage.problems import Problem
 from storage.training import candidates, submitting
-from storage.training.runs import Kind, Status
-from storage.training.runs import Outcome as Ended
+from storage.training.runs import Kind, RunOutcome, Status
 
 
 @pytest.fixture
@@ -49,11 +48,11 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, float]]:
         return Verdict(*found[-1], (), (), {})
 
     monkeypatch.setattr(module, "judge", judge)
-    monkeypatch.setattr(Verdict, "outcome", Outcome.PASSED)
+    monkeypatch.setattr(Verdict, "outcome", GateOutcome.PASSED)
     return found
 
 
-def run(storage: Storage, folder: Path, candidate: str, dataset: str = "") -> Ended:
+def run(storage: Storage, folder: Path, candidate: str, dataset: str = "") -> RunOutcome:
     spec = submitting.submit(storage, Kind.GATE, {"candidate": candidate, "dataset": dataset}, "me")
     Trainer(storage, "trainer-1", folder, lambda: False).work()
     outcome = storage.runs.outcome(spec.id)
@@ -126,7 +125,7 @@ def test_of_two_promotions_at_once_the_second_is_refused(
         point(Alias.STABLE, "pets/4")
         point(*arguments, **more)
 
-    monkeypatch.setattr(Verdict, "outcome", Outcome.PASSED)
+    monkeypatch.setattr(Verdict, "outcome", GateOutcome.PASSED)
     monkeypatch.setattr(storage.models, "point", point_later)
     with pytest.raises(Problem, match="stable no longer points at pets/3"):
         candidates.promote(storage, "pets/5")

@@ -10,7 +10,7 @@ from learning.gate.differences import better_on_corrections, classes, groups, no
 from learning.gate.ledger import SMALLEST_ALPHA, TOTAL, Candidate, Ledger, LedgerError, close, spend
 from learning.gate.limits import Limits
 from learning.gate.power import detectable, missing, power
-from learning.gate.verdict import Check, Outcome, Verdict
+from learning.gate.verdict import Check, GateOutcome, Verdict
 
 LIMITS = Limits()
 
@@ -41,7 +41,7 @@ def test_the_public_part_names_reasons_and_holds_no_score() -> None:
         assert check.figures
         for value in scores(check.figures):
             assert str(value) not in text
-    sealed = "\n".join(verdict.sealed_lines())
+    sealed = json.dumps(verdict.to_dict())
     assert "mean_iou" in sealed
     assert verdict.checks[0].statistic in sealed
 
@@ -54,13 +54,13 @@ def scores(figures: dict[str, object]) -> list[float]:
 
 
 def test_a_single_failure_outweighs_all_else() -> None:
-    def verdict(*outcomes: Outcome) -> Outcome:
+    def verdict(*outcomes: GateOutcome) -> GateOutcome:
         checks = tuple(Check("x", "s", "r", outcome, "because") for outcome in outcomes)
         return Verdict("a/2", "a/1", 0.05, (), checks).outcome
 
-    assert verdict(Outcome.PASSED, Outcome.SKIPPED) is Outcome.PASSED
-    assert verdict(Outcome.PASSED, Outcome.UNDECIDED) is Outcome.UNDECIDED
-    assert verdict(Outcome.UNDECIDED, Outcome.FAILED, Outcome.PASSED) is Outcome.FAILED
+    assert verdict(GateOutcome.PASSED, GateOutcome.SKIPPED) is GateOutcome.PASSED
+    assert verdict(GateOutcome.PASSED, GateOutcome.UNDECIDED) is GateOutcome.UNDECIDED
+    assert verdict(GateOutcome.UNDECIDED, GateOutcome.FAILED, GateOutcome.PASSED) is GateOutcome.FAILED
 
 
 def test_the_power_is_stated_before_anything_is_measured() -> None:
@@ -99,9 +99,9 @@ def test_a_candidate_is_charged_once() -> None:
     ledger, _ = spend(ledger, candidate(2))
     again, entry = spend(ledger, candidate(1))
     assert (again, entry) == (ledger, first)
-    closed = close(again, candidate(1), Outcome.FAILED)
-    assert close(closed, candidate(1), Outcome.FAILED) == closed
-    assert spend(closed, candidate(1)) == (closed, replace(first, outcome=Outcome.FAILED))
+    closed = close(again, candidate(1), GateOutcome.FAILED)
+    assert close(closed, candidate(1), GateOutcome.FAILED) == closed
+    assert spend(closed, candidate(1)) == (closed, replace(first, outcome=GateOutcome.FAILED))
 
 
 def test_another_look_with_more_corrections_or_another_stable_is_paid_for() -> None:
@@ -116,9 +116,9 @@ def test_a_ledger_refuses_what_does_not_fit() -> None:
     with pytest.raises(LedgerError, match="another card"):
         spend(ledger, candidate(1, card="c1"))
     with pytest.raises(LedgerError, match="not charged"):
-        close(ledger, candidate(2), Outcome.PASSED)
+        close(ledger, candidate(2), GateOutcome.PASSED)
     with pytest.raises(LedgerError, match="judged already: failed"):
-        close(close(ledger, candidate(1), Outcome.FAILED), candidate(1), Outcome.PASSED)
+        close(close(ledger, candidate(1), GateOutcome.FAILED), candidate(1), GateOutcome.PASSED)
     stored = json.loads(json.dumps(ledger.to_dict()))
     assert Ledger.from_dict(stored, "g0") == ledger
     with pytest.raises(LedgerError, match="another gate set"):

@@ -9,11 +9,11 @@ import learned
 import pytest
 import services
 
-from storage import keys
+from storage import keys, object_keys
 from storage.connection import Storage
 from storage.objects import DATASETS
 from storage.training import submitting
-from storage.training.runs import Kind, Outcome, Spec, Status
+from storage.training.runs import Kind, RunOutcome, Spec, Status
 
 Job = Callable[[str], "subprocess.CompletedProcess[str]"]
 # Nothing here is needed to refuse a run.
@@ -68,7 +68,7 @@ def test_a_withdrawn_data_set_ends_the_run_at_once(store: Storage, job: Job) -> 
     held = keys.new_job_id()
     learned.dataset(store, number=2, held=(held,))
     spec = submitted(store)
-    store.objects.remove(DATASETS, f"{keys.dataset_items('pets', 'acme', held)}photo.png")
+    store.objects.remove(DATASETS, f"{object_keys.dataset_items('pets', 'acme', held)}photo.png")
     reason = "pets/2 is withdrawn: 1 of its photos were erased; build a new version"
     for _ in range(2):
         done = job(spec.id)
@@ -87,7 +87,7 @@ def test_a_canceled_run_is_not_started(store: Storage, job: Job) -> None:
 
 def test_a_run_that_has_succeeded_is_not_repeated(store: Storage, job: Job, tmp_path: Path) -> None:
     spec = submitted(store)
-    store.runs.finish(spec.id, Outcome(Status.SUCCEEDED, {"candidate": "pets/4", "dataset": "pets/1"}))
+    store.runs.finish(spec.id, RunOutcome(Status.SUCCEEDED, {"candidate": "pets/4", "dataset": "pets/1"}))
     left = tmp_path / "empty" / "var" / "training" / spec.id  # by a process that was killed after the outcome
     left.mkdir(parents=True)
     (left / "photo.jpg").write_bytes(b"")

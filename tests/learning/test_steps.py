@@ -9,7 +9,7 @@ from storage.connection import Storage
 from storage.problems import Unavailable
 from storage.records.api_key import Scope
 from storage.training import submitting
-from storage.training.runs import Kind, Outcome, Runs, Status
+from storage.training.runs import Kind, RunOutcome, Runs, Status
 
 RESULT = {"dataset": "pets/1", "corrections": 4}
 
@@ -43,7 +43,7 @@ def test_a_kill_before_the_outcome_makes_one_follower(store: Storage, monkeypatc
             finish(store, build, RESULT)
         assert store.runs.ids() == {build.id: True, following: True}
     first = store.runs.spec(following)
-    store.runs.finish(following, Outcome(Status.SUCCEEDED))  # a trainer was quicker than the repetition
+    store.runs.finish(following, RunOutcome(Status.SUCCEEDED))  # a trainer was quicker than the repetition
     finish(store, build, RESULT)
     assert store.runs.ids() == {build.id: False, following: False}
     assert store.runs.spec(following) == first

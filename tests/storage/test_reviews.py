@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from reviewed import accepted, consent, consented, grey, ids_of, kept_of, put_item, served_ids, with_mask
 
-from storage import clock, keys, lifecycle
+from storage import clock, keys, lifecycle, object_keys
 from storage.connection import Storage, connect
 from storage.feedback import CONSENT, Verdict
 from storage.job import Job
@@ -99,7 +99,9 @@ def expire(storage: Storage, job_id: str) -> None:
 def test_only_accepted_jobs_outlive_their_retention(own_store: Storage) -> None:
     waiting, refused, kept = (consented(own_store, seed=seed) for seed in range(3))
     reject(own_store.objects, own_store.jobs, open_review(own_store.objects, "local", refused.id), by="ops")
-    own_store.objects.put(TRAINING, keys.review("local", waiting.id, PHOTO), b"of an interrupted acceptance", "x/y")
+    own_store.objects.put(
+        TRAINING, object_keys.review("local", waiting.id, PHOTO), b"of an interrupted acceptance", "x/y"
+    )
     review = accepted(own_store, kept)
     put_item(own_store, kept)
     for job in (waiting, refused, kept):
@@ -255,7 +257,7 @@ def test_a_decision_that_stops_anywhere_leaves_a_whole_one_or_none(
         except Stopped:
             finished = False
         monkeypatch.undo()
-        [folder] = reviews.folders(own_store.objects, keys.reviews_of("local", job.id))
+        [folder] = reviews.folders(own_store.objects, object_keys.reviews_of("local", job.id))
         review = open_review(own_store.objects, "local", job.id)
         assert review.state is folder.state
         assert not finished or review.state is after
@@ -333,4 +335,4 @@ def test_a_job_of_another_tenant_keeps_its_copies(own_store: Storage) -> None:
     accepted(own_store, job)
     erasure.erase(own_store.objects, own_store.jobs, "local", job.id)
     assert kept_of(own_store, job.id) == WHOLE
-    assert own_store.objects.get(UPLOADS, keys.upload("acme", job.id))
+    assert own_store.objects.get(UPLOADS, object_keys.upload("acme", job.id))

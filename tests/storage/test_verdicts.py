@@ -6,13 +6,13 @@ from pathlib import Path
 import learned
 from services import SHIPPED_MODEL
 
-from learning.gate.verdict import Outcome, Verdict
+from learning.gate.verdict import GateOutcome, Verdict
 from storage.connection import Storage
 from storage.training import candidates, verdicts
 
 
 def test_the_public_part_has_no_figures_and_the_sealed_part_has_all(own_store: Storage) -> None:
-    made = learned.judged(own_store, "pets/4", Outcome.FAILED)
+    made = learned.judged(own_store, "pets/4", GateOutcome.FAILED)
     public = verdicts.newest(own_store.objects, "pets/4")
     assert public == made.public()
     assert "secret" not in str(public)
@@ -23,13 +23,13 @@ def test_the_public_part_has_no_figures_and_the_sealed_part_has_all(own_store: S
 
 
 def test_a_verdict_is_of_one_candidate_and_one_set_of_corrections(own_store: Storage) -> None:
-    learned.judged(own_store, "pets/41", Outcome.PASSED)
+    learned.judged(own_store, "pets/41", GateOutcome.PASSED)
     assert verdicts.newest(own_store.objects, "pets/4") is None
     assert verdicts.sealed(own_store.objects, "pets/41", "b") is None
 
 
 def test_the_newest_verdict_counts(own_store: Storage) -> None:
-    for held_out, outcome in (("b", Outcome.UNDECIDED), ("a", Outcome.FAILED), ("c", Outcome.PASSED)):
+    for held_out, outcome in (("b", GateOutcome.UNDECIDED), ("a", GateOutcome.FAILED), ("c", GateOutcome.PASSED)):
         learned.judged(own_store, "pets/4", outcome, held_out=held_out)
         found = verdicts.newest(own_store.objects, "pets/4")
         assert found

@@ -5,9 +5,9 @@ from typing import Any
 
 from versions import version_folder
 
-from learning.gate.verdict import Check, Outcome, Verdict
+from learning.gate.verdict import Check, GateOutcome, Verdict
 from model.labels import PETS
-from storage import keys
+from storage import keys, object_keys
 from storage.connection import Storage
 from storage.training import verdicts
 from storage.training.datasets import Item, LeftOut, Manifest, Split
@@ -29,7 +29,7 @@ def dataset(
 
 
 def _correction(storage: Storage, name: str, job_id: str) -> Item:
-    folder = keys.dataset_items(name, "acme", job_id)
+    folder = object_keys.dataset_items(name, "acme", job_id)
     for suffix in ("jpg", "png"):
         storage.datasets.put(f"{folder}photo.{suffix}", b"a photo")
     photo, mask = f"{folder}photo.jpg", f"{folder}photo.png"
@@ -42,15 +42,17 @@ def candidate(storage: Storage, folder: Path, version: str, start: str = "pets/3
     return storage.models.publish(version_folder(folder, version, training=origin))
 
 
-def judged(storage: Storage, version: str, outcome: Outcome, stable: str = "pets/3", held_out: str = "a") -> Verdict:
+def judged(
+    storage: Storage, version: str, outcome: GateOutcome, stable: str = "pets/3", held_out: str = "a"
+) -> Verdict:
     """Store a verdict of the gate."""
-    needs = 120 if outcome is Outcome.UNDECIDED else None
+    needs = 120 if outcome is GateOutcome.UNDECIDED else None
     figures: dict[str, Any] = {"secret score": 0.9}
     checks = (
         Check(
             "better on corrections", "a paired bootstrap", "more than 0", outcome, "it is what it is", needs, figures
         ),
-        Check("breeds", "a paired bootstrap", "more than 0", Outcome.SKIPPED, "no photo names its group"),
+        Check("breeds", "a paired bootstrap", "more than 0", GateOutcome.SKIPPED, "no photo names its group"),
     )
     made = Verdict(version, stable, 0.0125, ("40 photos show a difference of 0.02",), checks, {"secret figure": 1})
     verdicts.store(storage.objects, version, held_out, made.to_dict(), made.public())

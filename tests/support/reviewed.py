@@ -10,7 +10,7 @@ from PIL import Image
 from specs import submit
 
 from model.labels import PETS
-from storage import clock, feedback, keys
+from storage import clock, feedback, keys, object_keys
 from storage.connection import Storage
 from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Finished, Job, Outcome, Status
@@ -67,7 +67,7 @@ def with_mask(storage: Storage, tenant: str = "local", seed: int = 0, sureness: 
 def consent(storage: Storage, job: Job, verdict: Verdict = Verdict.BAD, mask: bytes | None = None) -> None:
     """Feedback of the job's sender with a consent, and perhaps a corrected mask."""
     tenant, feedback_id = job.spec.tenant, keys.new_feedback_id()
-    mask_key = keys.feedback(tenant, job.id, feedback_id, "png") if mask else ""
+    mask_key = object_keys.feedback(tenant, job.id, feedback_id, "png") if mask else ""
     given = Feedback(
         feedback_id, job.id, tenant, verdict, "my dog", "pets/3", mask_key, True, CONSENT, clock.now_ms()
     )  # fmt: skip
@@ -88,7 +88,7 @@ def accepted(storage: Storage, job: Job) -> Review:
 
 def put_item(storage: Storage, job: Job, dataset: str = "pets") -> str:
     """An item of a data set, as a data build stores it."""
-    key = f"{keys.dataset_items(dataset, job.spec.tenant, job.id)}photo.png"
+    key = f"{object_keys.dataset_items(dataset, job.spec.tenant, job.id)}photo.png"
     storage.objects.put(DATASETS, key, b"a photo", "image/png")
     return key
 

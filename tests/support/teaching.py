@@ -1,8 +1,6 @@
 """A running stack that learns: photos of a kind that its model gets wrong, and their corrections."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -14,6 +12,7 @@ import pictures
 import services
 import shapes
 from numpy.typing import NDArray
+from operating import segue_in
 from PIL import Image
 from stack import Stack
 
@@ -74,11 +73,7 @@ def accept(stack: Stack, job_ids: list[str]) -> None:
 
 def segue(stack: Stack, *arguments: object, fails: bool = False) -> str:
     """Run `segue ...` as the operator. Returns what it printed."""
-    command = [sys.executable, "-m", "segue", *map(str, arguments)]
-    env = {**stack.environment(), "PYTHONPATH": services.PYTHONPATH}
-    done = subprocess.run(command, env=env, cwd=services.ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return segue_in({**stack.environment(), "PYTHONPATH": services.PYTHONPATH}, *arguments, fails=fails)
 
 
 def data_folder(root: Path, train: int = 140, test: int = 20, gate: int = 80) -> Path:
