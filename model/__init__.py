@@ -1,1 +1,1 @@
-"""Images in, masks out: labels, network, training, export and engines. Knows no storage and no web."""
+"""Images in, masks out: labels, network, training, export and engines. Imports no other package of Segue."""

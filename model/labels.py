@@ -1,13 +1,21 @@
-"""The classes of a model."""
+"""The classes of a model, as JSON in its card and in the folder of its training photos."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 Color = tuple[int, int, int]
 
 BACKGROUND = "background"  # a class of this name is what the other classes are not
+
+
+class LabelDict(TypedDict):
+    """A label in JSON."""
+
+    id: int
+    name: str
+    color: list[int]
 
 
 @dataclass(frozen=True)
@@ -18,11 +26,11 @@ class Label:
     name: str
     color: Color
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> LabelDict:
         return {"id": self.id, "name": self.name, "color": list(self.color)}
 
     @classmethod
-    def from_dict(cls, entry: dict[str, Any]) -> "Label":
+    def from_dict(cls, entry: LabelDict) -> "Label":
         red, green, blue = entry["color"]
         return cls(int(entry["id"]), str(entry["name"]), (int(red), int(green), int(blue)))
 

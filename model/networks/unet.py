@@ -11,7 +11,6 @@ from typing import Any
 import keras
 
 from model.networks.fold import folded
-from model.networks.phases import transposed_at_once, transposed_by_phases
 from model.networks.weights import Named, named
 
 SKIPS = (
@@ -48,6 +47,8 @@ class MobileNetUNet:
     def for_cpu(self, network: keras.Model) -> Callable[[Any], Any]:
         """The same function as `network` in inference mode: BatchNorms folded, transposed convolutions in phases."""
         import tensorflow as tf  # noqa: PLC0415 - the network itself is plain Keras
+
+        from model.networks.phases import transposed_at_once, transposed_by_phases  # noqa: PLC0415 - needs TensorFlow
 
         plain = folded(network)
         encoder = plain.get_layer("encoder")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -97,7 +97,7 @@ class Run:
         self._steps = len(self._batches(0))
         if not self._steps:
             raise ValueError(f"{len(photos.train)} training photos are fewer than a batch of {recipe.batch_size}")
-        network.compile(self._optimizer(), soft_segmentation_loss, jit_compile="auto" if _on_gpu() else False)
+        network.compile(self._optimizer(), soft_segmentation_loss, jit_compile=_compilation())
         network.optimizer.build(network.trainable_variables)
         self._epochs: list[dict[str, float]] = []
         self._best = -1.0
@@ -209,5 +209,7 @@ def score_network(network: keras.Model, pairs: list[Example], size: int, classes
     return total
 
 
-def _on_gpu() -> bool:
-    return bool(keras.distribution.list_devices("gpu"))
+def _compilation() -> Literal["auto"] | bool:
+    """Keras' `jit_compile`. TensorFlow trains slower with XLA on a CPU."""
+    on_cpu = keras.backend.backend() == "tensorflow" and not keras.distribution.list_devices("gpu")
+    return False if on_cpu else "auto"

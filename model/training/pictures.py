@@ -1,4 +1,4 @@
-"""A run's curves."""
+"""Draws the losses and scores of a training, epoch by epoch."""
 
 import csv
 from pathlib import Path

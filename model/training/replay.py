@@ -1,4 +1,4 @@
-"""Which photos an epoch shows."""
+"""Chooses the photos of an epoch: corrections, and photos of the base so that the network does not forget them."""
 
 import zlib
 from collections.abc import Sequence

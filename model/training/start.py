@@ -1,4 +1,4 @@
-"""What a run starts from."""
+"""The network that a training starts from: a version, another network, or ImageNet's weights."""
 
 from collections.abc import Sequence
 

@@ -1,3 +1,5 @@
+"""Photos at the size of the network, and the confidence of a mask."""
+
 import numpy as np
 import pictures
 import pytest

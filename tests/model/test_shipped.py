@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pictures
 import pytest
-from services import SHIPPED_MODEL
+from services import ROOT, SHIPPED_MODEL
 
 from model.card import Card
 from model.data import MANIFEST, examples, manifest, training_examples
 from model.engines import ENGINES
-from model.evaluate import Data, agreement, figures, sets
+from model.evaluate import Data, agreement, figures, sets, table
 from model.evaluation.photos import judge
 from model.evaluation.scores import Scores
 from model.segmenter import Segmenter
@@ -68,6 +68,21 @@ def test_the_card_holds_what_the_shipped_version_must_reach() -> None:
     assert litert["agreement"] >= 0.985
     for photos in ("gate", "test", "test_own_size", "full_size"):
         assert litert[photos]["mean_iou"] >= tensorflow[photos]["mean_iou"] - 0.005
+
+
+def test_the_documents_have_the_figures_of_the_card() -> None:
+    card = Card.load(SHIPPED_MODEL)
+    page = (ROOT / "docs" / "model.md").read_text()
+    _, _, *rows = table(card.metrics, card)
+    assert [row for row in rows if row.split("|", 3)[3] not in page] == []
+    readme = (ROOT / "README.md").read_text()
+    for what, name in (("on 747 official test photos", "test"), ("on 36 photos at their full size", "full_size")):
+        [line] = [line for line in readme.splitlines() if what in line]
+        assert f"| {card.metrics['litert'][name]['mean_iou']:.3f} |" in line
+    test = card.metrics["litert"]["test"]
+    shown = [test["mean_iou"], *test["interval"].values(), *test["iou"].values(), test["accuracy"]]
+    page = (ROOT / "docs" / "model-card.md").read_text()
+    assert [figure for figure in shown if f"{figure:.3f}" not in page] == []
 
 
 def test_the_engines_agree(pets: Path, segmenter: Segmenter) -> None:
