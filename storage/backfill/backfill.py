@@ -12,7 +12,7 @@ from storage import clock
 from storage.backfill.likelihood import Evidence, by_likelihood, limits
 from storage.backfill.reruns import SHORTEST_KEPT_MS, Made, Reruns
 from storage.connection import Storage
-from storage.records.stored_results import StoredResult, StoredResults, Wanted
+from storage.records.stored_results import ResultFilter, StoredResult, StoredResults
 from storage.rollouts.counts import BINS, bin_of
 
 CHUNK, POLL_S = 64, 0.5
@@ -49,7 +49,7 @@ def pages(storage: Storage, plan: Plan) -> Iterator[list[StoredResult]]:
 
 def _ordered(storage: Storage, plan: Plan) -> Iterator[list[StoredResult]]:
     stored = StoredResults(storage.database)
-    wanted = Wanted(plan.version, clock.now_ms() + SHORTEST_KEPT_MS, plan.tenant)
+    wanted = ResultFilter(plan.version, clock.now_ms() + SHORTEST_KEPT_MS, plan.tenant)
     if not plan.by_disagreement:
         yield from stored.newest_first(wanted)
         return
@@ -74,7 +74,7 @@ def run(storage: Storage, plan: Plan, report: Callable[[Made], None]) -> Made:
     reruns, made = Reruns(storage, plan.version), Made()
     for page in pages(storage, plan):
         while page:
-            room = _room(reruns, plan.ahead)
+            room = _room(storage, reruns, plan.ahead)
             chunk, page = page[:room], page[room:]  # noqa: PLW2901
             made += reruns.make(chunk)
             report(made)
@@ -82,8 +82,11 @@ def run(storage: Storage, plan: Plan, report: Callable[[Made], None]) -> Made:
     return made
 
 
-def _room(reruns: Reruns, ahead: int) -> int:
-    """Wait until fewer re-runs than `ahead` are open. Returns how many may be made now."""
-    while (room := ahead - reruns.unfinished()) <= 0:
+def _room(storage: Storage, reruns: Reruns, ahead: int) -> int:
+    """Wait while new work is refused, and until fewer re-runs than `ahead` are open.
+
+    Returns how many may be made now.
+    """
+    while (room := ahead - reruns.unfinished()) <= 0 or storage.pausing.refusal():
         time.sleep(POLL_S)
     return min(room, CHUNK)

@@ -5,7 +5,7 @@ The evidence comes from a rollout: photos that two versions have segmented, in t
 
 from collections.abc import Sequence
 
-from storage.rollouts.counts import BINS, HIGHEST, LOWEST, bin_of
+from storage.rollouts.counts import BINS, HIGHEST, LOWEST
 
 ENOUGH = 400  # from so many photos on, a bin has its own rate: a rate of 0.1 then has a standard error of 0.015
 
@@ -20,11 +20,6 @@ def limits(place: int) -> tuple[float, float]:
     width = (HIGHEST - LOWEST) / BINS
     low, high = (round(LOWEST + width * edge, 6) for edge in (place, place + 1))
     return (low if place else -1.0), (high if place < BINS - 1 else 2.0)
-
-
-def change_likelihood(evidence: Evidence, confidence: float) -> float:
-    """The probability that a mask of this mean confidence changes."""
-    return likelihoods(evidence)[bin_of(confidence)]
 
 
 def likelihoods(evidence: Evidence) -> list[float]:

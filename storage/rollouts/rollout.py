@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
-from storage.models import Canary
+from storage.offer import Canary
 
 BUCKETS = 65_536  # the last four hex digits of a job id, which are random
 

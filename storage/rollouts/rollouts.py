@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
-from storage import clock, keys
+from storage import clock, keys, object_keys
 from storage.models import Alias, AliasMoved, Alone, Models
 from storage.objects import MODELS, MinioObjects
 from storage.problems import Problem
@@ -67,15 +67,15 @@ class Rollouts:
         last = self.register().current
         if last and last.id == rollout_id:
             return last
-        content = self._objects.get(MODELS, keys.rollout_object(rollout_id)) if keys.is_rollout_id(rollout_id) else None
+        content = self._objects.get(MODELS, object_keys.rollout(rollout_id)) if keys.is_rollout_id(rollout_id) else None
         return Rollout.from_json(content) if content else None
 
     def newest_first(self) -> Iterator[Rollout]:
-        """Reads a rollout when it is asked for."""
+        """All rollouts. Reads each one only when the iteration reaches it."""
         last = self.register(fresh=True).current
         if last:
             yield last
-        names = [entry.key for entry in self._objects.listing(MODELS, keys.ROLLOUTS)]
+        names = [entry.key for entry in self._objects.listing(MODELS, object_keys.ROLLOUTS)]
         for name in sorted(names, reverse=True):
             content = self._objects.get(MODELS, name)
             if content and (earlier := Rollout.from_json(content)).id != (last and last.id):
@@ -123,7 +123,7 @@ class Rollouts:
             if version in condemned and not pardon:
                 raise Problem("version_condemned", f"{version} was rolled back. {condemned[version].reason}")
             if last:
-                self._objects.put(MODELS, keys.rollout_object(last.id), last.to_json(), "application/json")
+                self._objects.put(MODELS, object_keys.rollout(last.id), last.to_json(), "application/json")
             self._store(Register(new, {name: why for name, why in condemned.items() if name != version}))
         log.info("rollout_started", extra={**new.log_fields, "by": by})
         return new

@@ -2,14 +2,13 @@
 
 import io
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 import services
+from operating import ran
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from stack import Stack
@@ -40,10 +39,9 @@ def contents(pairs: list[Example], brightness: float) -> list[bytes]:
 
 
 def shown(stack: Stack, *arguments: str) -> str:
-    command = [sys.executable, "-m", "segue", "drift", "show", *arguments]
-    return subprocess.run(
-        command, env=stack.environment(), cwd=services.ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    done = ran(stack.environment(), "drift", "show", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def counted(storage: Storage) -> int:

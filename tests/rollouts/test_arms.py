@@ -12,7 +12,7 @@ from storage import keys
 from storage.connection import Storage
 from storage.job import Finished, Job, Outcome, Status
 from storage.keys import Lane
-from storage.models import Canary, Offer
+from storage.offer import Canary, Offer
 from storage.problems import Problem
 from storage.queue.jobs import RedisJobs
 from storage.rollouts import counts

@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import services
+from operating import ran
 from versions import publish
 
 from storage import clock
@@ -36,8 +36,7 @@ def segue(storage: Storage, tmp_path: Path) -> Run:
     )  # fmt: skip
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "segue", "rollout", *arguments]
-        return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return ran(env, "rollout", *arguments, cwd=tmp_path)
 
     return run
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import learned
 import pytest
 
-from learning.gate.verdict import Outcome
-from storage import clock, keys
+from learning.gate.verdict import GateOutcome
+from storage import clock, object_keys
 from storage.connection import Storage, connect
 from storage.models import ALIASES, Alias, AliasMoved
 from storage.objects import MinioObjects
@@ -23,8 +23,8 @@ from storage.training import verdicts
 from worker.housekeeping import replacing
 from worker.housekeeping.replacing import replace_gradually
 
-PASSED, FAILED, UNDECIDED = Outcome.PASSED, Outcome.FAILED, Outcome.UNDECIDED
-Made = Callable[[str, Outcome], str]
+PASSED, FAILED, UNDECIDED = GateOutcome.PASSED, GateOutcome.FAILED, GateOutcome.UNDECIDED
+Made = Callable[[str, GateOutcome], str]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def storage(store: Storage) -> Storage:
 def made(storage: Storage, tmp_path: Path) -> Made:
     """Publishes a candidate, and stores the gate's verdict on it."""
 
-    def make(number: str, outcome: Outcome) -> str:
+    def make(number: str, outcome: GateOutcome) -> str:
         version = learned.candidate(storage, tmp_path / "source", number)
         learned.judged(storage, version, outcome)
         return version
@@ -103,7 +103,7 @@ def test_a_paused_rollout_is_open(storage: Storage, made: Made) -> None:
 
 
 @pytest.mark.parametrize("outcome", [FAILED, UNDECIDED])
-def test_only_the_newest_verdict_counts(storage: Storage, made: Made, outcome: Outcome) -> None:
+def test_only_the_newest_verdict_counts(storage: Storage, made: Made, outcome: GateOutcome) -> None:
     version = made("4", PASSED)
     learned.judged(storage, version, outcome, held_out="b")
     assert open_rollout(storage) is None
@@ -234,7 +234,7 @@ def test_a_look_reads_each_verdict_once(storage: Storage, made: Made, monkeypatc
     assert open_rollout(storage) is None
     assert read.pop(REGISTER) == 3  # the two looks and this test
     assert read.pop(ALIASES) == 2
-    assert read == {keys.verdict(f"pets/{number}", f"a.{verdicts.PUBLIC}"): 1 for number in range(10, 20)}
+    assert read == {object_keys.verdict(f"pets/{number}", f"a.{verdicts.PUBLIC}"): 1 for number in range(10, 20)}
 
 
 def test_a_condemned_candidate_is_started_by_a_person_only(storage: Storage, made: Made) -> None:

@@ -7,7 +7,8 @@ from versions import publish
 
 from storage import clock
 from storage.connection import Storage
-from storage.models import Alias, AliasMoved, EnginesReport
+from storage.models import Alias, AliasMoved
+from storage.offer import EnginesReport
 from storage.problems import Problem, Unavailable
 from storage.rollouts.policies import policy_of
 from storage.rollouts.rollout import Policy, State

@@ -1,14 +1,15 @@
 """Both versions in one worker: who gets which, what is compared, and what a broken canary costs."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pictures
 import pytest
 from numpy.typing import NDArray
+from services import wait_until
 from specs import submit
 from versions import publish
 
@@ -44,22 +45,47 @@ def worker(storage: Storage) -> Pipeline:
 
 
 @pytest.fixture
-def misbehaves(monkeypatch: pytest.MonkeyPatch) -> Callable[[Logits], None]:
-    """Replace what the engine of pets/9 does. The function gets the engine's own method and the photos."""
+def misbehaves(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replace what the engine of pets/9 does, and that of pets/8.
+
+    Each function gets the engine's own method and the photos.
+    """
     made, init = LiteRTEngine.logits, LiteRTEngine.__init__
 
-    def behave(wrong: Logits) -> None:
+    def behave(canary: Logits, stable: Logits = lambda usual, images: usual(images)) -> None:
         def noting(self: Any, path: Path, card: Any, *more: Any) -> None:
             init(self, path, card, *more)
             self.version = card.version
 
         def logits(self: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return wrong(lambda photos: made(self, photos), images) if self.version == "9" else made(self, images)
+            engine = canary if self.version == "9" else stable
+            return engine(lambda photos: made(self, photos), images)
 
         monkeypatch.setattr(LiteRTEngine, "__init__", noting)
         monkeypatch.setattr(LiteRTEngine, "logits", logits)
 
     return behave
+
+
+@pytest.fixture
+def _slow_canary(misbehaves: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The canary's engine takes twice as long as stable's, on a clock that only engines advance.
+
+    On a busy machine, the times of a real clock would be chance.
+    """
+    seconds = [0.0]
+
+    def taking(added: float) -> Logits:
+        def logits(usual: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = usual(images)
+            seconds[0] += added
+            return found
+
+        return logits
+
+    misbehaves(taking(2), taking(1))
+    for name in ("drain", "micro_batch", "trials"):
+        monkeypatch.setattr(f"worker.pipeline.{name}.time", SimpleNamespace(monotonic=lambda: seconds[0]))
 
 
 def segmented(storage: Storage, pipeline: Pipeline) -> list[Job]:
@@ -99,14 +125,8 @@ def test_equal_versions_agree_on_shadowed_photos(storage: Storage) -> None:
     assert sum(by_bin) == found["shadowed"]
 
 
-def test_micro_batches_of_one_size_are_timed_in_pairs(storage: Storage, misbehaves: Callable[[Logits], None]) -> None:
-    def slowly(usual: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        started = time.monotonic()
-        found: NDArray[np.float32] = usual(images)
-        time.sleep(2 * (time.monotonic() - started) + 0.05)
-        return found
-
-    misbehaves(slowly)
+@pytest.mark.usefixtures("_slow_canary")
+def test_micro_batches_of_one_size_are_timed_in_pairs(storage: Storage) -> None:
     pipeline = worker(storage)
     for _ in range(3):
         segmented(storage, pipeline)
@@ -114,15 +134,8 @@ def test_micro_batches_of_one_size_are_timed_in_pairs(storage: Storage, misbehav
     assert found["timed"] == found["slower"] > 0
 
 
-def test_a_small_canary_is_timed_on_shadows_although_stables_micro_batches_are_full(
-    storage: Storage, misbehaves: Callable[[Logits], None]
-) -> None:
-    def slowly(usual: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        time.sleep(0.5)
-        found: NDArray[np.float32] = usual(images)
-        return found
-
-    misbehaves(slowly)
+@pytest.mark.usefixtures("_slow_canary")
+def test_a_small_canary_is_timed_on_shadows_although_stables_micro_batches_are_full(storage: Storage) -> None:
     rollout = storage.rollouts.current()
     assert rollout
     below, pipeline = rollout.step.below, worker(storage)
@@ -139,7 +152,7 @@ def test_a_small_canary_is_timed_on_shadows_although_stables_micro_batches_are_f
 
 
 def test_a_canary_that_finds_other_classes_differs_on_every_shadowed_photo(
-    storage: Storage, misbehaves: Callable[[Logits], None]
+    storage: Storage, misbehaves: Callable[..., None]
 ) -> None:
     misbehaves(lambda usual, images: np.roll(usual(images), 1, axis=-1))
     jobs = segmented(storage, worker(storage))
@@ -149,7 +162,7 @@ def test_a_canary_that_finds_other_classes_differs_on_every_shadowed_photo(
     assert set(served) <= {"8"}
 
 
-def test_a_shadow_that_fails_costs_its_owner_nothing(storage: Storage, misbehaves: Callable[[Logits], None]) -> None:
+def test_a_shadow_that_fails_costs_its_owner_nothing(storage: Storage, misbehaves: Callable[..., None]) -> None:
     def broken(usual: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         raise RuntimeError("no")
 
@@ -170,10 +183,7 @@ def test_until_the_canary_is_loaded_the_worker_says_so(storage: Storage) -> None
     offered = engines.offer().canary  # begins to load it
     assert offered
     assert not offered.loaded
-    deadline = time.monotonic() + 30
-    while not ((offered := engines.offer().canary) and offered.loaded):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: (canary := engines.offer().canary) and canary.loaded, "the canary to be loaded")
     assert set(engines.loaded) == {"pets/8", "pets/9"}
 
 

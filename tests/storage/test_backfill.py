@@ -8,7 +8,7 @@ import pytest
 from services import SHIPPED_MODEL
 from specs import DAY_MS, submit
 
-from storage import clock, keys, lifecycle
+from storage import clock, keys, lifecycle, object_keys
 from storage.backfill import backfill
 from storage.backfill.backfill import Plan
 from storage.backfill.reruns import PARTY, Made
@@ -98,6 +98,20 @@ def test_the_photos_whose_masks_are_likely_to_change_come_first(one_by_one: Stor
     assert run(one_by_one, by_disagreement=True, evidence=evidence) == Made(queued=5)
     order = [one(one_by_one, end(one_by_one, version="3").id).spec.custom_id for _ in confidences]
     assert order == [made[confidence] for confidence in (0.61, 0.62, 0.52, 0.95, 0.97)]
+
+
+def test_it_waits_while_new_work_is_refused(one_by_one: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    [old] = stored(one_by_one, 0.8)
+    one_by_one.pausing.refuse("We move to new disks.")
+    seen = []
+
+    def wait(_: float) -> None:
+        seen.append(one_by_one.jobs.get(rerun(old)))
+        one_by_one.pausing.resume()
+
+    monkeypatch.setattr(backfill.time, "sleep", wait)
+    assert run(one_by_one) == Made(queued=1)
+    assert seen == [None]
 
 
 def test_a_limit_ends_it_and_the_next_run_continues(one_by_one: Storage) -> None:
@@ -190,7 +204,7 @@ def test_a_job_that_is_erased_while_its_photo_is_copied_leaves_no_copy(
 
     monkeypatch.setattr(one_by_one.objects, "copy_upload", erased_meanwhile)
     assert run(one_by_one) == Made(erased=1)
-    assert [entry.key for entry in one_by_one.objects.listing(UPLOADS, "")] == [keys.upload("local", old.id)]
+    assert [entry.key for entry in one_by_one.objects.listing(UPLOADS, "")] == [object_keys.upload("local", old.id)]
     assert one_by_one.jobs.get(rerun(old)) is None
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from storage.backfill.likelihood import BINS, bin_of, by_likelihood, change_likelihood, likelihoods, limits
+from storage.backfill.likelihood import by_likelihood, likelihoods, limits
+from storage.rollouts.counts import BINS, bin_of
 
 NOTHING = [[0, 0]] * BINS
 
@@ -30,8 +31,8 @@ def test_few_photos_do_not_change_the_order() -> None:
 def test_many_photos_change_the_order() -> None:
     many = [[1000, 10], [1000, 300], [1000, 200], *[[1000, 1]] * 7]
     assert by_likelihood(many)[:3] == [1, 2, 0]
-    assert change_likelihood(many, 0.56) == 0.3
-    assert change_likelihood(many, 0.95) == 0.001
+    assert likelihoods(many)[bin_of(0.56)] == 0.3
+    assert likelihoods(many)[bin_of(0.95)] == 0.001
 
 
 def test_a_bin_without_photos_takes_the_rate_of_its_neighbours() -> None:
