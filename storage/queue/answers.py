@@ -1,8 +1,9 @@
 """Return values of the Redis Functions.
 
-Each member's value is the string that the Lua code returns.
+The value of each enumeration's member is the string that the Lua code returns.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -41,9 +42,19 @@ class Reservation(StrEnum):
     RECOVERING = "recovering"  # keys were lost and are being read from the object store
 
 
-class Verdict(StrEnum):
+class Cause(StrEnum):
     """Why the sweeper ends a job."""
 
     CANCELED = "canceled"
     EXPIRED = "expired"
     POISONED = "poisoned"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """The result of one sweep: ids that were requeued, and (id, cause) of jobs leased to the
+    sweeper to end.
+    """
+
+    put_back: list[str]
+    ending: list[tuple[str, Cause]]

@@ -87,7 +87,7 @@ class Functions:
         """The full name of a function, for FCALL in a pipeline."""
         return f"{library_name()}_{function}"
 
-    def __call__(self, function: str, *args: str | int | float) -> Any:
+    def __call__(self, function: str, *args: str | int | float | bytes) -> Any:
         return self._client.fcall(self.name(function), 0, *args)
 
 

@@ -14,10 +14,10 @@ from dataclasses import asdict
 
 import redis
 
-from storage.job import Finished, Job, Outcome, Spec, Status, Swept
-from storage.models import EVERYTHING, Offer
+from storage.job import Finished, Job, Outcome, Spec, Status
+from storage.offer import EVERYTHING, Offer
 from storage.queue import idempotency
-from storage.queue.answers import Cancellation, Ending, Lease, Verdict
+from storage.queue.answers import Cancellation, Cause, Ending, Lease, Swept
 from storage.queue.binding import BINDING_MS, Binding
 from storage.queue.epoch import Epoch
 from storage.queue.erasing import Erasing
@@ -25,6 +25,7 @@ from storage.queue.functions import Functions
 from storage.queue.idempotency import Idempotency
 from storage.queue.job_ids import PAGE
 from storage.queue.locks import Locks
+from storage.queue.masks import COPY_MS, MaskCopies, copyable
 from storage.queue.outbox import Outbox
 from storage.queue.reader import JobReader
 from storage.queue.server_run import ServerRun
@@ -47,18 +48,21 @@ class RedisJobs(JobReader):
         super().__init__(client, self._run, Epoch(client, server_run), settings.micro_batch)
         self.idempotency = Idempotency(client, self._run, self.epoch)
         self.locks, self.workers = Locks(client), Workers(client)
-        self.outbox, self.erasing = Outbox(client, self._run), Erasing(client)
+        self.outbox, self.erasing, self.masks = Outbox(client, self._run), Erasing(client), MaskCopies(client)
 
     @property
     def _lease_ms(self) -> int:
         return int(self._settings.lease_s * 1000)
 
-    def enqueue(self, spec: Spec, again: bool = False) -> int:
+    def enqueue(self, spec: Spec, again: bool = False, awaited: bool = False) -> int:
         """Queue the job of a stored upload, unless it has a job hash.
 
-        Returns how many tickets are missing. `again`: the job may have been attempted before.
+        Returns how many tickets are missing. `again`: the job may have been attempted before. `awaited`: a client
+        waits for the job.
         """
         fields = [str(part) for pair in asdict(spec).items() for part in pair]
+        if awaited:
+            fields += ["awaited", "1"]
         _, missing = self._run(
             "enqueue", spec.id, spec.deadline_ms, self._settings.micro_batch, idempotency.TTL_MS, int(again),
             *fields, "pixels", spec.pixels,
@@ -91,10 +95,14 @@ class RedisJobs(JobReader):
         `busy_ms`: the wall time that the worker spent on this micro-batch; 0 if the caller is not a
         worker.
         """
-        rows = [part for f in finished for part in (f.job_id, f.outcome.status, f.result_key, f.outcome.to_json())]
+        rows = [
+            part
+            for f in finished
+            for part in (f.job_id, f.outcome.status, f.result_key, f.outcome.to_json(), copyable(f.mask))
+        ]
         answers = self._run(
             "finish", token, worker, busy_ms, self._settings.retention_s * 1000, self._settings.micro_batch,
-            self.epoch.run_id(), *rows,
+            self.epoch.run_id(), self._settings.copy_bytes, COPY_MS, *rows,
         )  # fmt: skip
         return [Ending(answer) for answer in answers]
 
@@ -124,7 +132,7 @@ class RedisJobs(JobReader):
     def sweep(self, token: str, at_most: int = 1000) -> Swept:
         """Requeue jobs whose leases expired. Lease to `token` the jobs that must end."""
         back, ending = self._run("sweep", token, self._lease_ms, at_most, ISOLATED_LOSSES_MAKE_POISON)
-        return Swept(list(back), [(job_id, Verdict(verdict)) for job_id, verdict in ending])
+        return Swept(list(back), [(job_id, Cause(cause)) for job_id, cause in ending])
 
     def tickets_missing(self, leaving_drainer: str = "") -> int:
         return int(self._run("tickets", leaving_drainer, self._settings.micro_batch))

@@ -57,9 +57,10 @@ class Lease:
         self._renewed = time.monotonic()
 
     def renew(self) -> None:
-        """Call it often: it asks Redis at most once in a quarter of the lease's time. Raises LeaseLost.
+        """Call it often: it asks Redis at most once in a quarter of the lease's time.
 
-        While Redis does not answer, the work goes on. If the lease has expired or is lost, this takes it again.
+        Takes an expired lease again, unless another process holds it by now: then raises LeaseLost. Does nothing while
+        Redis does not answer.
         """
         if time.monotonic() - self._renewed < self._lasts_s / 4:
             return

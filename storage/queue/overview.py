@@ -11,6 +11,7 @@ import redis
 from storage import keys
 from storage.job import Job, Status
 from storage.keys import Lane
+from storage.pausing import Order, current_order
 from storage.queue.counters import Counters
 from storage.queue.epoch import server_ms
 from storage.queue.jobs import RedisJobs
@@ -62,10 +63,13 @@ class StageState:
 
 @dataclass(frozen=True)
 class Overview:
-    """`images_per_s`: jobs that ended during the last RECENT_S. `recent_failures`: problem code → how many of the
-    last MOST_RECENT jobs. `counters`: since Redis was empty.
+    """`pause`, `refusal`: an operator's orders (storage/pausing.py). `images_per_s`: jobs that ended during the last
+    RECENT_S. `recent_failures`: problem code → how many of the last MOST_RECENT jobs. `counters`: since Redis
+    was empty.
     """
 
+    pause: Order | None
+    refusal: Order | None
     images_per_s: float
     lanes: list[LaneState]
     parties: list[PartyState]
@@ -86,6 +90,8 @@ def overview(jobs: RedisJobs, planned_workers: int) -> Overview:
         ).items()
     }
     return Overview(
+        pause=current_order(jobs.client, keys.PAUSE),
+        refusal=current_order(jobs.client, keys.REFUSAL),
         images_per_s=sum(speeds.values()),
         lanes=_lanes(jobs, planned_workers),
         parties=waiting_parties(jobs.client),

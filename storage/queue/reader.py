@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import redis
 from redis.client import PubSub
 
 from storage import keys
-from storage.job import Job, Status, Usage
+from storage.job import Job, Status
 from storage.keys import Lane
 from storage.outlook import Inflow, Outlook, Pace, QueueState
 from storage.queue.epoch import Epoch
 from storage.queue.functions import Functions
 from storage.queue.job_ids import JobIds
+
+
+@dataclass(frozen=True)
+class Usage:
+    """A party's stored jobs, and the total bytes of their uploads as sent."""
+
+    jobs: int
+    bytes: int
 
 
 class JobReader:
@@ -98,7 +106,7 @@ class JobReader:
         return self._outlook(self._functions("outlook", job_id, self._micro_batch))
 
     def _outlook(self, row: Sequence[Any]) -> Outlook:
-        position, running, workers, refusing, pixels, burst, since_ms, *pace = row
+        position, running, workers, refusing, pixels, burst, since_ms, pause, *pace = row
         return Outlook(
             position=position if position >= 0 else None,
             running=running,
@@ -108,6 +116,7 @@ class JobReader:
             micro_batch=self._micro_batch,
             megapixels=float(pixels) / 1e6,
             inflow=Inflow(burst * 1000 / since_ms, since_ms / 1000) if since_ms else Inflow(),
+            pause_reason=pause,
         )
 
     def queue(self) -> QueueState:

@@ -8,8 +8,7 @@ from typing import cast
 import redis
 
 from storage import keys
-from storage.keys import SEGMENT_QUEUE
-from storage.models import EnginesReport
+from storage.offer import EnginesReport
 from storage.queue.epoch import server_ms
 
 REPORTED_MS = 20_000
@@ -31,7 +30,7 @@ class Workers:
             pipe.set(keys.memory(worker), memory_bytes, px=alive_ms)
             pipe.zremrangebyscore(keys.WORKERS, "-inf", now_ms)
             pipe.zremrangebyscore(keys.PROGRESS, "-inf", now_ms - PROGRESS_MS)
-            pipe.llen(SEGMENT_QUEUE)
+            pipe.llen(keys.SEGMENT_QUEUE)
             pipe.zscore(keys.PROGRESS, worker)
             *_, tickets, progress_ms = pipe.execute()
         return tickets, now_ms - int(progress_ms or 0)

@@ -9,5 +9,6 @@ if j.status == 'queued' then
   remove_from_queues(id, j)
   write(id, 'canceled', 'finished_ms', NOW)
 end
+redis.call('DEL', P .. 'mask:' .. id)
 redis.call('ZADD', P .. 'retained', 0, id)
 return j.status

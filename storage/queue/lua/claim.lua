@@ -124,8 +124,8 @@ for _, id in ipairs(redis.call('LRANGE', claimed, 0, -1)) do
   if j.token == token and j.status == 'running' then table.insert(ids, { id = id, lane = j.lane }) end
 end
 
--- Claim nothing while Redis may be in an older state, in which ended jobs still wait.
-if #ids == 0 and redis.call('GET', P .. 'epoch') == ARGV[10] then
+-- Claim nothing during a pause, nor while Redis may be in an older state, in which ended jobs still wait.
+if #ids == 0 and not is_paused() and redis.call('GET', P .. 'epoch') == ARGV[10] then
   local first, second = 'interactive', 'bulk'
   local both = redis.call('EXISTS', P .. 'turns:interactive', P .. 'turns:bulk') == 2
   if both and redis.call('INCR', P .. 'claims') % 4 == 0 then first, second = second, first end

@@ -1,7 +1,8 @@
 -- Ends jobs whose result objects are stored. A compare-and-set on (running, token), so one attempt
 -- wins. If the winner repeats the call, it gets 'won' again.
--- ARGV: token, worker, busy_ms, retention_ms, micro_batch, run id of this Redis,
---       then for each job: id, status, result key, outcome JSON
+-- ARGV: token, worker, busy_ms, retention_ms, micro_batch, run id of this Redis, bytes of masks that may be copied
+--       per copy_ms, copy_ms,
+--       then for each job: id, status, result key, outcome JSON, the mask if a client waits for it
 -- Returns for each job one of:
 --   'won'
 --   'lost': the job already ended differently or was erased; discard this result
@@ -9,17 +10,31 @@
 --   'unknown': Redis lost data or went back to an older state; the result object decides, unless
 --   the job was erased
 local token, worker, busy_ms, retention_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local micro_batch = tonumber(ARGV[5])
+local micro_batch, copy_bytes, copy_ms = tonumber(ARGV[5]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local answers, won, pixels = {}, 0, 0
 -- The initial costs in milliseconds. Only their ratios matter, because the first micro-batch scales them.
 local FIRST = { batch = 20, image = 15, megapixel = 4, submission = 4 }
 local intact = redis.call('GET', P .. 'epoch') == ARGV[6]
-for i = 7, #ARGV, 4 do
-  local id, status, key, outcome = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+
+-- Keeps a copy of a stored mask for the client that waits for it. Redis neither logs nor replicates copies. They
+-- expire, so at most 2 * `copy_bytes` of them exist.
+local function copy(id, mask)
+  local period = P .. 'masked:' .. math.floor(NOW / copy_ms)
+  local copied = tonumber(redis.call('GET', period) or 0) + #mask
+  if copied > copy_bytes then return end
+  redis.set_repl(redis.REPL_NONE)
+  redis.call('SET', period, copied, 'PX', copy_ms)
+  redis.call('SET', P .. 'mask:' .. id, mask, 'PX', copy_ms)
+  redis.set_repl(redis.REPL_ALL)
+end
+
+for i = 9, #ARGV, 5 do
+  local id, status, key, outcome, mask = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local j = read(id, 'status', 'token', 'lane', 'result_key', 'pixels')
   if intact and j.status == 'running' and j.token == token then
     redis.call('ZREM', P .. 'leases:' .. j.lane, id)
     redis.call('ZREM', P .. 'open', id)
+    if #mask > 0 then copy(id, mask) end -- before the event that wakes the client
     write(id, status, 'finished_ms', NOW, 'result_key', key, 'outcome', outcome)
     retain(id, retention_ms)
     won, pixels = won + 1, pixels + j.pixels

@@ -3,7 +3,8 @@
 -- ARGV: id, micro_batch
 -- Returns {position (-1: not waiting), running jobs, live workers, live workers that cannot use its
 --   model, mean pixels of the photos ahead, jobs in the current burst of submissions, milliseconds since it
---   began (0: no burst); then, once measured: the costs batch, image, megapixel, submission, and their deviation}
+--   began (0: no burst), the reason of a pause (empty: none); then, once measured: the costs batch, image,
+--   megapixel, submission, and their deviation}
 local id, n = ARGV[1], tonumber(ARGV[2])
 
 -- The sum of `count` over all queues of a party in the lane.
@@ -68,6 +69,7 @@ local refusing = redis.call('ZCOUNT', P .. 'refusing:' .. (j.model or ''), NOW, 
 local rate = redis.call('HMGET', P .. 'rate', 'batch', 'image', 'megapixel', 'submission', 'deviation')
 local burst = inflow()
 local under_way = NOW - burst.last <= BREAK_MS and math.max(SHORTEST_MS, NOW - burst.since) or 0
-local answer = { position, running, workers, refusing, tostring(mean_pixels(j)), burst.jobs, under_way }
+local pause = redis.call('HGET', P .. 'pause', 'reason') or ''
+local answer = { position, running, workers, refusing, tostring(mean_pixels(j)), burst.jobs, under_way, pause }
 if rate[1] then for _, cost in ipairs(rate) do table.insert(answer, cost) end end
 return answer

@@ -7,12 +7,16 @@
 --   segue:models:{lane}:{party}     set     models for which the party has such a queue
 --   segue:turns:{lane}              zset    parties with waiting jobs, by turn; the lowest is next
 --   segue:turn                      string  number of the last turn
+--   segue:pause                     hash    while an operator lets no job be claimed: reason, since_ms
+--   segue:refusal                   hash    while an operator lets no work be accepted: reason, since_ms
 --   segue:claims                    string  number of claims, by which the lanes take turns
 --   segue:leases:{lane}             zset    running ids, by the lease's expiry
 --   segue:open                      zset    all open ids, by deadline
 --   segue:retained                  zset    all ended ids, by the end of their retention
 --   segue:unrecorded                zset    changes not yet written to SQL, by revision
 --   segue:gone:{id}                 string  tombstone of an erased job or batch: its tenant
+--   segue:mask:{id}                 string  copy of an ended job's mask, for the client that waits (storage/queue/masks.py)
+--   segue:masked:{period}           string  bytes of masks copied in a period of ten seconds
 --   segue:epoch                     string  run id of the Redis server known to have all jobs
 --   segue:keyed                     string  run id of the Redis server known to have all idempotency keys
 --   segue:clock                     string  time of the last sweep; after a restart, the age of the data
@@ -236,8 +240,11 @@ local function pending()
   return redis.call('ZCARD', P .. 'pending:interactive') + redis.call('ZCARD', P .. 'pending:bulk')
 end
 
+local function is_paused() return redis.call('EXISTS', P .. 'pause') == 1 end
+
 -- Does not count unacknowledged tickets, which may belong to a dead worker.
 local function tickets_missing(micro_batch)
+  if is_paused() then return 0 end -- a ticket would find nothing to claim
   redis.call('ZREMRANGEBYSCORE', P .. 'drainers', '-inf', NOW)
   local under_way = redis.call('LLEN', TICKETS) + redis.call('ZCARD', P .. 'drainers')
   return math.max(0, math.min(math.ceil(pending() / micro_batch), MAX_TICKETS) - under_way)

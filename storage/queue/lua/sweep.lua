@@ -1,12 +1,12 @@
 -- Requeues jobs whose leases expired. Leases to the sweeper the jobs that must end: cancelled, past
 -- their deadline, or poisoned (lost too often while running without other jobs).
 -- ARGV: token, lease_ms, limit per kind, losses without other jobs that make a job poisoned
--- Returns {{requeued id, …}, {{id, verdict}, …}}
+-- Returns {{requeued id, …}, {{id, cause}, …}}
 local token, lease_ms, at_most, poison = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local back, ending = {}, {}
 redis.call('SET', P .. 'clock', string.format('%d', NOW))
 
-local function verdict(id)
+local function cause(id)
   local j = read(id, 'cancel', 'deadline_ms', 'losses_isolated')
   if j.cancel == '1' then return 'canceled' end
   if tonumber(j.deadline_ms) <= NOW then return 'expired' end
@@ -34,7 +34,7 @@ for _, lane in ipairs({ 'interactive', 'bulk' }) do
         redis.call('HSET', job_key(id), 'lost', (j.lost or '') .. lost)
         if j.isolated == '1' then redis.call('HINCRBY', job_key(id), 'losses_isolated', 1) end
       end
-      local why = verdict(id)
+      local why = cause(id)
       if why then seize(id, lane, why) else requeue(id); table.insert(back, id) end
     end
   end
