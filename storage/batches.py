@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uuid_utils
 
-from storage import keys
+from storage import keys, object_keys
 from storage.batch import Batch, BatchSpec
 from storage.job import Job, Status
 from storage.objects import BATCHES, MinioObjects
@@ -99,7 +99,7 @@ class Batches:
 
     def erase(self, tenant: str, batch_id: str) -> None:
         """Erase the manifests and the state in Redis. The batch's jobs are erased separately."""
-        for listed in self._objects.listing(BATCHES, keys.batch_object(tenant, batch_id)):
+        for listed in self._objects.listing(BATCHES, object_keys.batch(tenant, batch_id)):
             self._objects.remove(BATCHES, listed.key)
         self.live.erase(batch_id, tenant)
         self._jobs.outbox.note(batch_id)
@@ -113,7 +113,7 @@ class Batches:
         return (len(latest) - 1) * 1000 / max(1, last.finished_ms - first.finished_ms)
 
     def _put(self, tenant: str, batch_id: str, name: str, text: str) -> None:
-        key = keys.batch_object(tenant, batch_id, name)
+        key = object_keys.batch(tenant, batch_id, name)
         self._objects.put(BATCHES, key, text.encode(), "application/json")
 
     def _remember(self, spec: BatchSpec, closed: str = "", run_id: str = "") -> dict[str, str]:
@@ -130,13 +130,13 @@ class Batches:
         housekeeper reaches it. Raises Unavailable while another process rebuilds it.
         """
         run_id = self._jobs.epoch.run_id()
-        content = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, "batch.json"))
+        content = self._objects.get(BATCHES, object_keys.batch(tenant, batch_id, "batch.json"))
         if content is None:
             return None
         with self._jobs.locks.alone(f"batch:{batch_id}", REBUILD_S) as chosen:
             if not chosen:
                 raise Unavailable("Redis lost data; the batch is being rebuilt")
-            closed = self._objects.get(BATCHES, keys.batch_object(tenant, batch_id, CLOSED)) or b""
+            closed = self._objects.get(BATCHES, object_keys.batch(tenant, batch_id, CLOSED)) or b""
             for page in self._manifests(tenant, batch_id):
                 lost = self._jobs.ids.unknown(page)
                 with ThreadPoolExecutor(RECOVERERS) as pool:
@@ -145,7 +145,7 @@ class Batches:
 
     def _manifests(self, tenant: str, batch_id: str) -> Iterator[list[str]]:
         """The job ids of each append, in order."""
-        listed = self._objects.listing(BATCHES, keys.batch_object(tenant, batch_id))
+        listed = self._objects.listing(BATCHES, object_keys.batch(tenant, batch_id))
         for key in sorted(entry.key for entry in listed):
             name = key.rpartition("/")[2]
             if name.endswith(".json") and name != "batch.json":

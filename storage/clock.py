@@ -1,4 +1,4 @@
-"""The wall clock."""
+"""The time of this machine. Redis functions use the time of Redis instead."""
 
 import time
 

@@ -11,6 +11,7 @@ from redis.retry import Retry
 from storage.batches import Batches
 from storage.models import Models
 from storage.objects import MinioObjects
+from storage.pausing import Pausing
 from storage.queue.client import CountingRedis
 from storage.queue.jobs import RedisJobs
 from storage.queue.server_run import ServerRun
@@ -57,6 +58,10 @@ class Storage:
         return Database(self.settings.sql_url.get_secret_value())
 
     @cached_property
+    def pausing(self) -> Pausing:
+        return Pausing(self.objects, self.jobs.client, self.jobs.epoch)
+
+    @cached_property
     def records(self) -> "Records":
         from storage.records.jobs import Records
 
@@ -72,7 +77,7 @@ class Storage:
     def api_keys(self) -> "ApiKeys":
         from storage.records.api_keys import ApiKeys
 
-        return ApiKeys(self.database)
+        return ApiKeys(self.database, self.settings.shard)
 
     @cached_property
     def sessions(self) -> "Sessions":

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from storage.keys import Lane
 from storage.outlook import Outlook
-from storage.problems import Problem
-from storage.queue.answers import Verdict
+from storage.problems import Problem, ProblemDocument
+from storage.result import ModelName, Result
 from telemetry.context import trace_id
 
 SCHEMA = 1
@@ -116,10 +116,10 @@ class Outcome:
     """
 
     status: Status
-    model: dict[str, str] | None = None
-    result: dict[str, Any] | None = None
+    model: ModelName | None = None
+    result: Result | None = None
     timings_ms: dict[str, int] = field(default_factory=dict)
-    error: dict[str, Any] | None = None
+    error: ProblemDocument | None = None
     offsets_ms: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -138,11 +138,13 @@ class Outcome:
         return logging.INFO if self.status in (Status.SUCCEEDED, Status.CANCELED) else logging.WARNING
 
     def with_digest(self, mask: bytes) -> Outcome:
-        """Add the mask file's digest.
+        """Add the mask file's digest to the result.
 
         The outcome inside the file cannot contain the digest of that same file.
         """
-        return replace(self, result={**(self.result or {}), "sha256": hashlib.sha256(mask).hexdigest()})
+        if self.result is None:
+            return self
+        return replace(self, result={**self.result, "sha256": hashlib.sha256(mask).hexdigest()})
 
     @classmethod
     def of_problem(
@@ -181,6 +183,7 @@ class Job:
     again: int = 0  # 1: an earlier attempt may have stored a result, or may still store one
     isolated: int = 0  # 1: earlier attempts lost their leases, so it runs without other jobs in the process
     shadow: int = 0  # 1: the claim asks the worker to compare the version with the canary on this photo
+    awaited: int = 0  # 1: a client waits for it, so its worker hands over a copy of the mask
     arm: str = ""  # "{rollout}:{step}:{arm}" if a rollout chose the version of the last claim
     token: str = ""  # of the current or last claim; also the micro-batch's id
     worker: str = ""
@@ -201,7 +204,7 @@ class Job:
 
     @classmethod
     def from_fields(cls, fields: dict[str, str]) -> Job:
-        numbers = ("attempt", "started_ms", "finished_ms", "micro_batch", "again", "isolated", "shadow")
+        numbers = ("attempt", "started_ms", "finished_ms", "micro_batch", "again", "isolated", "shadow", "awaited")
         spec = Spec.from_fields(fields)
         return cls(
             spec=spec,
@@ -221,26 +224,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a lease holder reports for one job: the outcome, and the key of its result object."""
+    """What a lease holder reports for one job: the outcome, and the key of its result object.
+
+    `mask`: the object's content, if a client waits for it.
+    """
 
     job_id: str
     result_key: str
     outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Swept:
-    """The result of one sweep: ids that were requeued, and (id, verdict) of jobs leased to the
-    sweeper to end.
-    """
-
-    put_back: list[str]
-    ending: list[tuple[str, Verdict]]
-
-
-@dataclass(frozen=True)
-class Usage:
-    """A party's stored jobs, and the total bytes of their uploads as sent."""
-
-    jobs: int
-    bytes: int
+    mask: bytes = b""

@@ -1,4 +1,4 @@
-"""Ids of jobs and batches, and the Redis keys and object keys derived from them."""
+"""Ids of jobs, batches and the like, and the names of keys in Redis. For keys of objects, see object_keys.py."""
 
 import hashlib
 import re
@@ -27,6 +27,8 @@ ENGINES = f"{PREFIX}engines"
 FUNCTIONS = f"{PREFIX}functions"
 REJECTED = f"{PREFIX}rejected"
 COUNTERS = f"{PREFIX}counters"
+PAUSE = f"{PREFIX}pause"
+REFUSAL = f"{PREFIX}refusal"
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -35,7 +37,6 @@ Owner = tuple[str, str]  # tenant, job or batch id
 _ID = re.compile(r"(?:job|bat)_[0-9a-f]{32}")
 _RUN = re.compile(r"run_[0-9a-f]{32}")
 _ROLLOUT = re.compile(r"rol_[0-9a-f]{32}")
-_REVIEWS = re.compile(r"reviews/([^/]+)/(job_[0-9a-f]{32})/[^/]*")
 
 
 class Lane(StrEnum):
@@ -145,90 +146,10 @@ def hour_of(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y%m%d%H")
 
 
-def upload(tenant: str, job_id: str) -> str:
-    return f"{hour(job_id)}/{tenant}/{job_id}"
-
-
-def reruns(tenant: str, job_id: str) -> str:
-    """Prefix of the uploads of a job's re-runs."""
-    return f"{hour(job_id)}/{tenant}/{reruns_of(job_id)}"
-
-
-def results(tenant: str, job_id: str) -> str:
-    """Prefix of a job's result objects."""
-    return f"{hour(job_id)}/{tenant}/{job_id}/"
-
-
-def result(tenant: str, job_id: str, token: str, suffix: str) -> str:
-    """The key contains the lease token, so a zombie attempt cannot overwrite the winner's mask."""
-    return f"{results(tenant, job_id)}{token}.{suffix}"
-
-
-def owner(key: str) -> Owner | None:
-    """Tenant and job id from the key of an upload or a result; None for any other key."""
-    parts = key.split("/")
-    return (parts[1], parts[2]) if len(parts) in (3, 4) and is_job_id(parts[2]) else None
-
-
 def ids_of_hour(name: str) -> tuple[str, str]:
     """The smallest and the largest possible job id of an hour `yyyymmddhh`."""
     start_ms = int(datetime.strptime(f"{name}+0000", "%Y%m%d%H%z").timestamp() * 1000)
     return f"job_{start_ms:012x}{'0' * 20}", f"job_{start_ms + 3600 * 1000 - 1:012x}{'f' * 20}"
-
-
-def renderings_of(tenant: str, job_id: str) -> str:
-    """Prefix of a job's renderings."""
-    return f"{tenant}/{job_id}/"
-
-
-def feedback_of(tenant: str, job_id: str) -> str:
-    """Prefix of the feedback on a job."""
-    return f"{tenant}/{job_id}/"
-
-
-def feedback(tenant: str, job_id: str, feedback_id: str, suffix: str) -> str:
-    return f"{feedback_of(tenant, job_id)}{feedback_id}.{suffix}"
-
-
-def reviews_of(tenant: str, job_id: str) -> str:
-    """Prefix of what the learning loop keeps of a job."""
-    return f"reviews/{tenant}/{job_id}/"
-
-
-def review(tenant: str, job_id: str, name: str) -> str:
-    return f"{reviews_of(tenant, job_id)}{name}"
-
-
-def reviewed(key: str) -> Owner | None:
-    """Tenant and job id from `reviews_of` or a key below it; None for any other key."""
-    found = _REVIEWS.fullmatch(key)
-    return (found.group(1), found.group(2)) if found else None
-
-
-RUNS = "runs/"  # prefix of all runs
-
-
-def run(run_id: str, name: str = "") -> str:
-    return f"{RUNS}{run_id}/{name}"
-
-
-VERDICTS = "gates/"  # prefix of the gate's verdicts
-
-
-def verdict(candidate: str, name: str = "") -> str:
-    return f"{VERDICTS}{candidate}/{name}"
-
-
-def judged_candidate(key: str) -> str:
-    """The candidate that a verdict's key names."""
-    return key.removeprefix(VERDICTS).rpartition("/")[0]
-
-
-ROLLOUTS = "rollouts/"  # prefix of the earlier rollouts
-
-
-def rollout_object(rollout_id: str) -> str:
-    return f"{ROLLOUTS}{rollout_id}.json"
 
 
 def following_run(run_id: str, kind: str) -> str:
@@ -236,31 +157,12 @@ def following_run(run_id: str, kind: str) -> str:
     return f"run_{run_id[4:16]}{hashlib.sha256(f'{run_id} {kind}'.encode()).hexdigest()[:20]}"
 
 
-def manifests(dataset: str) -> str:
-    """Prefix of the manifests of a data set's versions."""
-    return f"{dataset}/versions/"
-
-
-def manifest(dataset: str, number: int) -> str:
-    return f"{manifests(dataset)}{number}/manifest.json"
-
-
-def ledger(gate_set: str) -> str:
-    """`gate_set`: the digest of its photos."""
-    return f"ledgers/{gate_set}.json"
-
-
-def base_photo(dataset: str, digest: str, suffix: str) -> str:
-    return f"{dataset}/base/{digest}.{suffix}"
-
-
-def dataset_items(dataset: str, tenant: str = "", job_id: str = "") -> str:
-    """Prefix of the prepared corrections that the versions of a data set share: all, or those of one job."""
-    return f"{dataset}/items/" + (f"{tenant}/{job_id}/" if job_id else "")
-
-
 def job(job_id: str) -> str:
     return f"{PREFIX}job:{job_id}"
+
+
+def mask(job_id: str) -> str:
+    return f"{PREFIX}mask:{job_id}"
 
 
 def lane(name: Lane) -> str:
@@ -337,7 +239,3 @@ def batch_jobs(batch_id: str) -> str:
 
 def batch_done(batch_id: str) -> str:
     return f"{PREFIX}batch:{batch_id}:done"
-
-
-def batch_object(tenant: str, batch_id: str, name: str = "") -> str:
-    return f"{tenant}/{batch_id}/{name}"

@@ -8,31 +8,31 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from storage import clock, feedback, keys, renderings
+from storage import clock, feedback, keys, object_keys, renderings
 from storage.job import LONGEST_DEADLINE_S, Finished, Job, Outcome, Status
 from storage.objects import RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem
-from storage.queue.answers import Cancellation, Verdict
+from storage.queue.answers import Cancellation, Cause
 from storage.queue.jobs import RedisJobs
 from storage.training import erasure, reviews
 
 RETRYABLE = (Status.FAILED, Status.EXPIRED, Status.CANCELED)  # ended without a mask
-VERDICTS = {
-    Verdict.CANCELED: Problem("canceled", "A request canceled the job."),
-    Verdict.EXPIRED: Problem("expired", "The job was not finished before its deadline."),
-    Verdict.POISONED: Problem("poisoned", "Three workers in a row crashed while processing this image by itself."),
+CAUSES = {
+    Cause.CANCELED: Problem("canceled", "A request canceled the job."),
+    Cause.EXPIRED: Problem("expired", "The job was not finished before its deadline."),
+    Cause.POISONED: Problem("poisoned", "Three workers in a row crashed while processing this image by itself."),
 }
 
 log = logging.getLogger(__name__)
 
 
-def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, verdict: Verdict) -> Status:
+def end(objects: MinioObjects, jobs: RedisJobs, job: Job, token: str, cause: Cause) -> Status:
     """Write the result of a job leased to `token`, finish the job, and return its status.
 
     If an older result exists, that one counts instead. If this fails, the lease expires and the
     next sweep repeats it.
     """
-    key, outcome = objects.put_result_after_others(job.spec, token, Outcome.of_problem(job.id, VERDICTS[verdict]))
+    key, outcome = objects.put_result_after_others(job.spec, token, Outcome.of_problem(job.id, CAUSES[cause]))
     jobs.finish(token, "", 0, [Finished(job.id, key, outcome)])
     log.log(outcome.log_level, "job_ended", extra={**job.spec.log_fields, **outcome.log_fields})
     return outcome.status
@@ -46,7 +46,7 @@ def cancel(objects: MinioObjects, jobs: RedisJobs, job: Job) -> Cancellation | S
     """
     token = keys.new_token()
     answer = jobs.cancel(job.id, token)
-    return end(objects, jobs, job, token, Verdict.CANCELED) if answer is Cancellation.LEASED else answer
+    return end(objects, jobs, job, token, Cause.CANCELED) if answer is Cancellation.LEASED else answer
 
 
 def retry(objects: MinioObjects, jobs: RedisJobs, job: Job, deadline_s: int) -> bool:
@@ -119,7 +119,7 @@ def _without_reruns(
 
 def forget(objects: MinioObjects, jobs: RedisJobs, tenant: str, job_id: str) -> None:
     """Erase the data of a job that is neither leased nor waiting, except accepted training copies."""
-    objects.remove(UPLOADS, keys.upload(tenant, job_id))
+    objects.remove(UPLOADS, object_keys.upload(tenant, job_id))
     _remove_results(objects, tenant, job_id)
     renderings.erase(objects, tenant, job_id)
     feedback.erase(objects, tenant, job_id)

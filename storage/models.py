@@ -13,15 +13,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from storage import model_signatures
+from storage.model_documents import Pointed, PublishedCard, card_of
 from storage.model_files import ModelError, checked, read_checked, sha256, write_whole
 from storage.objects import MODELS, MinioObjects
 from storage.problems import Problem
@@ -29,7 +28,6 @@ from storage.problems import Problem
 CARD, SIGNATURE, ALIASES, INPUTS = "card.json", "card.sig", "aliases.json", "inputs.json"
 FRESH_S = 1.0
 MOST_REMEMBERED = 20
-ROLLED_BACK = "rolled_back"
 LOCK, LOCKED_S = "aliases", 10.0
 # Used in object keys and, on a worker, in paths.
 VERSION = r"[a-z0-9][a-z0-9_-]{0,63}/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -51,65 +49,6 @@ class AliasMoved(ModelError):
     """Another process has pointed the alias at another version."""
 
 
-@dataclass(frozen=True)
-class Canary:
-    """The version that gets a share of the jobs of `stable`, while a rollout runs.
-
-    A job is the canary's if the number in the last four hex digits of its id is less than `below`; one of stable's
-    jobs is shadowed if that in the four before them is less than `shadow`. `trial`: "{rollout}:{step}". `loaded`: False
-    while the worker still loads it.
-    """
-
-    version: str
-    below: int
-    shadow: int
-    trial: str
-    loaded: bool = True
-
-
-@dataclass(frozen=True)
-class Offer:
-    """The models that a worker accepts in a claim.
-
-    Names are aliases or versions; a name that is not in `aliases` is a version.
-    """
-
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    refused: frozenset[str] = frozenset()
-    canary: Canary | None = None
-
-    def version(self, requested: str) -> str:
-        return self.aliases.get(requested, requested)
-
-    def resolve(self, requested: str, arm: str) -> tuple[str, str]:
-        """The name and the version that serve a claimed job. `arm`: that of its claim.
-
-        The canary is named by its version: that it serves jobs of `stable` says nothing about the alias.
-        """
-        if self.canary and arm == f"{self.canary.trial}:canary":
-            return self.canary.version, self.canary.version
-        return requested, self.version(requested)
-
-    def names(self, version: str) -> set[str]:
-        """The version and the aliases that point at it."""
-        return {version, *(alias for alias, target in self.aliases.items() if target == version)}
-
-    def to_json(self) -> str:
-        offered: dict[str, Any] = {"aliases": dict(self.aliases), "refused": dict.fromkeys(self.refused, True)}
-        return json.dumps({**offered, "canary": asdict(self.canary)} if self.canary else offered)
-
-
-EVERYTHING = Offer()
-
-
-@dataclass(frozen=True)
-class EnginesReport:
-    """The versions that a worker has loaded, and those it refuses, with the reason."""
-
-    loaded: list[str]
-    refused: dict[str, str]
-
-
 class Models:
     """Every method raises Unavailable if the object store does not answer."""
 
@@ -127,13 +66,10 @@ class Models:
             self._read_at = time.monotonic()
         return self._known
 
-    def history(self) -> dict[str, list[dict[str, str]]]:
-        """Alias → [{"version", "since"}, …], the current one first.
-
-        `rolled_back` of an entry: the versions, separated by spaces, that a rollback has replaced by this one.
-        """
+    def history(self) -> dict[str, list[Pointed]]:
+        """Alias → the versions it has pointed at, the current one first."""
         content = self._objects.get(MODELS, ALIASES)
-        found: dict[str, list[dict[str, str]]] = json.loads(content) if content else {}
+        found: dict[str, list[Pointed]] = json.loads(content) if content else {}
         return found
 
     def has_been_stable(self, version: str) -> bool:
@@ -149,7 +85,7 @@ class Models:
         """When the card was last stored, ms UTC; 0 for an unknown version."""
         return max((entry.modified_ms for entry in self._objects.listing(MODELS, f"{version}/{CARD}")), default=0)
 
-    def card(self, version: str) -> dict[str, Any] | None:
+    def card(self, version: str) -> PublishedCard | None:
         content = self._objects.get(MODELS, f"{version}/{CARD}") if _VERSION.fullmatch(version) else None
         return json.loads(content) if content else None
 
@@ -229,7 +165,7 @@ class Models:
         for name, digest in self._present(version)["files"].items():
             self._file(version, name, digest)
 
-    def _present(self, version: str) -> dict[str, Any]:
+    def _present(self, version: str) -> PublishedCard:
         """The card, after checking its signature if one is required."""
         if self._key:
             content = self._objects.get(MODELS, f"{version}/{CARD}")
@@ -237,10 +173,10 @@ class Models:
             if content and not model_signatures.is_signed(content, signature, self._key):
                 raise ModelError(f"model {version} is not signed with the key of MODEL_PUBLIC_KEY")
             if content:
-                return _card_of(version, content)
+                return card_of(version, content)
         return self._card(version)
 
-    def _card(self, version: str) -> dict[str, Any]:
+    def _card(self, version: str) -> PublishedCard:
         card = self.card(version)
         if card is None:
             raise ModelGone(f"model {version} is not in the registry")
@@ -260,7 +196,7 @@ class Models:
         if self.card(version) is None:
             raise Problem("unknown_model", "version: one that GET /v1/models lists.")
 
-        def to_version(past: list[dict[str, str]]) -> list[dict[str, str]]:
+        def to_version(past: list[Pointed]) -> list[Pointed]:
             if past and past[0]["version"] == version:
                 return past
             if instead_of is not None and (not past or past[0]["version"] != instead_of):
@@ -275,18 +211,16 @@ class Models:
         Raises Problem `nothing_to_roll_back`.
         """
 
-        def to_previous(past: list[dict[str, str]]) -> list[dict[str, str]]:
+        def to_previous(past: list[Pointed]) -> list[Pointed]:
             if len(past) < 2:
                 raise Problem("nothing_to_roll_back", f"{alias} has never pointed at another version.")
             current, previous, *older = past
             names = [*_rolled_back(previous), *_rolled_back(current), current["version"]]
-            return [{**previous, ROLLED_BACK: " ".join(dict.fromkeys(names))}, *older]
+            return [{**previous, "rolled_back": " ".join(dict.fromkeys(names))}, *older]
 
         return self._change(alias, to_previous)[0]["version"]
 
-    def _change(
-        self, alias: Alias, change: Callable[[list[dict[str, str]]], list[dict[str, str]]]
-    ) -> list[dict[str, str]]:
+    def _change(self, alias: Alias, change: Callable[[list[Pointed]], list[Pointed]]) -> list[Pointed]:
         with self._alone(LOCK, LOCKED_S) as chosen:
             if not chosen:
                 raise Problem("unavailable", "Another request is changing the aliases.", 1)
@@ -296,16 +230,5 @@ class Models:
         return history[alias]
 
 
-def _rolled_back(entry: Mapping[str, str]) -> list[str]:
-    return entry.get(ROLLED_BACK, "").split()
-
-
-def _card_of(version: str, content: bytes) -> dict[str, Any]:
-    """Parse a signed card.
-
-    Raises ModelError if it is another version's: the signature does not cover the path.
-    """
-    card: dict[str, Any] = json.loads(content)
-    if f"{card['name']}/{card['version']}" != version:
-        raise ModelError(f"model {version} has the card of {card['name']}/{card['version']}")
-    return card
+def _rolled_back(entry: Pointed) -> list[str]:
+    return entry.get("rolled_back", "").split()

@@ -51,7 +51,7 @@ class Outlook:
 
     `position`: jobs that would be claimed before it if nothing more were submitted, None if it is not
     waiting; `megapixels`: the mean size of the photos ahead; `pace`: None before the first image; `refusing`:
-    workers that cannot use its model now.
+    workers that cannot use its model now; `pause_reason`: the operator's, empty if jobs are not paused.
     """
 
     position: int | None
@@ -62,10 +62,11 @@ class Outlook:
     refusing: int = 0
     megapixels: float = 0.0
     inflow: Inflow = Inflow()
+    pause_reason: str = ""
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until it is done; None before the first measurement and while no worker is alive.
+        """Seconds until it is done; None before the first measurement, without a live worker and during a pause.
 
         Submissions slow down workers that share their cores with the web server. It is unknown when they
         will end. On average, a burst lasts as long again as it has lasted so far.
@@ -83,7 +84,7 @@ class Outlook:
 
     def _at(self, submissions_s: float) -> float | None:
         """The ETA if submissions continue for this long."""
-        if not self.pace or not self.workers:
+        if not self.pace or not self.workers or self.pause_reason:
             return None
         # On average, running jobs are half done. One worker runs the whole of the job's own micro-batch.
         ahead, work_ms = self.position or 0, partial(self.pace.work_ms, self.megapixels, self.micro_batch)
@@ -94,6 +95,8 @@ class Outlook:
 
     @property
     def waiting_reason(self) -> str:
+        if self.pause_reason:
+            return "paused"
         if not self.workers:
             return "no_live_worker"
         if self.refusing >= self.workers:

@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem documents, both in HTTP responses and in jobs."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ KINDS = {
     "too_many_at_once": Kind(429, "Too many requests at once", retryable=True),
     "internal": Kind(500, "Internal server error", retryable=True),
     "unavailable": Kind(503, "Service unavailable", retryable=True),
+    "not_accepting": Kind(503, "No new work is accepted at the moment", retryable=True),
     "image_decode_failed": Kind(422, "The image is damaged"),
     # Of jobs; a request gets them only if it waits for the mask itself.
     "model_unavailable": Kind(500, "The requested model version was removed"),
@@ -59,6 +60,20 @@ KINDS = {
 }
 
 
+class ProblemDocument(TypedDict):
+    """A problem in JSON. `instance`: the path of the request or job that has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    retryable: bool
+    request_id: NotRequired[str]
+    retry_after_s: NotRequired[int]
+
+
 @dataclass
 class Problem(Exception):
     """A request or an image is refused. `code`: a key of KINDS."""
@@ -67,9 +82,9 @@ class Problem(Exception):
     detail: str
     retry_after_s: int | None = None
 
-    def to_dict(self, instance: str, request_id: str | None = None) -> dict[str, Any]:
+    def to_dict(self, instance: str, request_id: str | None = None) -> ProblemDocument:
         kind = KINDS[self.code]
-        document: dict[str, Any] = {
+        document: ProblemDocument = {
             "type": f"urn:segue:problem:{self.code}",
             "title": kind.title,
             "status": kind.status,
@@ -87,3 +102,7 @@ class Problem(Exception):
 
 class Unavailable(Exception):
     """Redis, SQL or the object store is unavailable. The request itself may be valid."""
+
+
+class Outage(Unavailable):
+    """A database server does not answer; it may do so later, without any change here."""

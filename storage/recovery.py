@@ -3,8 +3,9 @@
 import logging
 
 from storage.job import Job, Spec
-from storage.objects import Listed, MinioObjects
+from storage.objects import MinioObjects
 from storage.queue.jobs import RedisJobs
+from storage.s3 import Listed
 
 log = logging.getLogger(__name__)
 

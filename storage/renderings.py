@@ -6,7 +6,7 @@ Every rendering can be made again, so losing one only costs time. They are erase
 import hashlib
 import logging
 
-from storage import keys
+from storage import object_keys
 from storage.job import Job
 from storage.objects import RENDERINGS, MinioObjects
 from storage.problems import Unavailable
@@ -29,7 +29,7 @@ def keep(objects: MinioObjects, job: Job, etag: str, content: bytes, content_typ
     if len(content) > MOST_BYTES:
         return
     try:
-        of_job = objects.listing(RENDERINGS, keys.renderings_of(job.spec.tenant, job.id))
+        of_job = objects.listing(RENDERINGS, object_keys.renderings_of(job.spec.tenant, job.id))
         if sum(1 for _ in of_job) < MOST_PER_JOB:
             objects.put(RENDERINGS, _key(job, etag), content, content_type)
     except Unavailable as error:
@@ -37,7 +37,7 @@ def keep(objects: MinioObjects, job: Job, etag: str, content: bytes, content_typ
 
 
 def erase(objects: MinioObjects, tenant: str, job_id: str) -> None:
-    for listed in objects.listing(RENDERINGS, keys.renderings_of(tenant, job_id)):
+    for listed in objects.listing(RENDERINGS, object_keys.renderings_of(tenant, job_id)):
         objects.remove(RENDERINGS, listed.key)
 
 
@@ -46,4 +46,4 @@ def _key(job: Job, etag: str) -> str:
 
     It names the format, its parameters and the digest of the source.
     """
-    return keys.renderings_of(job.spec.tenant, job.id) + hashlib.sha256(etag.encode()).hexdigest()[:32]
+    return object_keys.renderings_of(job.spec.tenant, job.id) + hashlib.sha256(etag.encode()).hexdigest()[:32]

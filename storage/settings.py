@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     port: int = 8000
     bind: str = "127.0.0.1"
     web_processes: int = Field(default=1, ge=1)
+    shard: str = Field(default="", pattern=r"^[a-z0-9]{0,8}$")
 
     require_keys: bool = False
     public_page: bool = False
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
     micro_batch: int = Field(default=16, ge=1, le=64)
     micro_batch_pixels: int = 64_000_000
     micro_batch_bytes: int = 64 * 1024 * 1024
+    copy_bytes: int = Field(default=32 * 1024 * 1024, ge=0)
     lease_s: float = Field(default=30, gt=0)
     ticket_s: float = Field(default=5, gt=0)
     sweep_s: float = Field(default=2, gt=0)

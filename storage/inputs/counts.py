@@ -10,7 +10,6 @@ from storage.inputs.profile import Profile
 
 HOUR_MS = 3600 * 1000
 KEPT_S = 8 * 24 * 3600
-LONGEST_WINDOW_H = 7 * 24
 PHOTOS = "photos"  # the field with the number of photos; all others are {feature}:{bin}
 
 

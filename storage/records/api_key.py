@@ -8,7 +8,7 @@ from enum import StrEnum
 
 ANONYMOUS = "anon-"  # prefix of the names of anonymous tenants only
 
-_KEY = re.compile(r"seg_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
+_KEY = re.compile(r"seg_(?:[a-z0-9]{1,8}_)?([0-9a-f]{12})_[A-Za-z0-9_-]{43}")  # with the shard, if it has a name
 # Used in object keys and Redis keys.
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 

@@ -22,11 +22,12 @@ SHELL = "shell"
 class ApiKeys:
     """Raises Unavailable if the database does not answer.
 
-    `source`: the origin of a change, for the audit log.
+    `shard`: the name in the text of new keys, by which the load balancer finds this installation;
+    empty for a single one. `source`: the origin of a change, for the audit log.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, shard: str = "") -> None:
+        self._database, self._shard = database, shard
 
     def create(
         self, tenant: str, scopes: frozenset[Scope], name: str = "", expires_ms: int = 0, source: str = SHELL
@@ -37,7 +38,7 @@ class ApiKeys:
         """
         check_tenant(tenant)
         key_id = secrets.token_hex(6)
-        text = _text(key_id)
+        text = self._text(key_id)
         key = ApiKey(key_id, digest(text), tenant, scopes, name, now_ms(), expires_ms=expires_ms)
         detail = f"{tenant}: {', '.join(sorted(scopes))}"
         with self._database.begin() as connection:
@@ -52,7 +53,7 @@ class ApiKeys:
         """
         with self._database.begin(alone=True) as connection:
             row = connection.execute(select(table).where(table.c.id == key_id)).first()
-            key, now, text = _from_row(row) if row else None, now_ms(), _text(key_id)
+            key, now, text = _from_row(row) if row else None, now_ms(), self._text(key_id)
             if key is None or key.state(now) is not KeyState.VALID:
                 return None
             changes = {
@@ -104,9 +105,9 @@ class ApiKeys:
         with self._database.begin() as connection:
             connection.execute(statement, [{"key": key_id, "at": ms} for key_id, ms in sorted(last.items())])
 
-
-def _text(key_id: str) -> str:
-    return f"seg_{key_id}_{secrets.token_urlsafe(32)}"
+    def _text(self, key_id: str) -> str:
+        shard = f"{self._shard}_" if self._shard else ""
+        return f"seg_{shard}{key_id}_{secrets.token_urlsafe(32)}"
 
 
 def _from_row(row: Row[Any]) -> ApiKey:

@@ -28,6 +28,11 @@ class Action(StrEnum):
     JOB_ERASED = "job.erased"
     JOB_READ = "job.read"  # a job of another tenant, read by the operator or an admin
     SESSIONS_READ = "sessions.read"
+    QUEUE_PAUSED = "queue.paused"
+    QUEUE_REFUSING = "queue.refusing"
+    QUEUE_RESUMED = "queue.resumed"
+    BACKUP_SAVED = "backup.saved"
+    BACKUP_RESTORED = "backup.restored"
     SETUP = "setup"
 
 

@@ -5,15 +5,24 @@ not need them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, false, select, tuple_, update
 
 from storage import clock
 from storage.batch import BatchSpec
+from storage.feedback import Feedback
 from storage.job import Job, Status
 from storage.records.job_filter import Cursor, JobFilter
-from storage.records.rows import attempt_row, job_row, micro_batch_row, result_row, to_job
+from storage.records.rows import (
+    AttemptRow,
+    attempt_row,
+    feedback_row,
+    job_row,
+    micro_batch_row,
+    result_row,
+    to_job,
+)
 from storage.records.sql import Database, upsert
 from storage.records.tables import attempts, batches, feedback, jobs, micro_batches, model_versions, results
 
@@ -47,9 +56,9 @@ class Records:
         with self._database.begin(alone=True) as connection:
             upsert(connection, batches, rows)
 
-    def write_feedback(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def write_feedback(self, given: Iterable[Feedback]) -> None:
         with self._database.begin(alone=True) as connection:
-            upsert(connection, feedback, rows)
+            upsert(connection, feedback, map(feedback_row, given))
 
     def write_model(self, version: str, published_ms: int, card: Mapping[str, Any]) -> None:
         row = {"id": version, "published_ms": published_ms, "trained_on": str(card["trained_on"]), "card": card}
@@ -106,18 +115,18 @@ class Records:
         with self._database.begin() as connection:
             return [to_job(row) for row in connection.execute(_whole(chosen)).mappings()]
 
-    def attempts(self, job_id: str) -> list[dict[str, Any]]:
+    def attempts(self, job_id: str) -> list[AttemptRow]:
         """Rows of `attempts`, oldest first, even for an erased job."""
         with self._database.begin() as connection:
             rows = connection.execute(select(attempts).where(attempts.c.job_id == job_id).order_by(attempts.c.number))
-            return [dict(row) for row in rows.mappings()]
+            return [cast(AttemptRow, dict(row)) for row in rows.mappings()]
 
-    def feedback(self, job_id: str) -> list[dict[str, Any]]:
-        """Rows of `feedback` that were not erased, oldest first."""
+    def feedback(self, job_id: str) -> list[Feedback]:
+        """All feedback on the job, oldest first."""
         of_job = and_(feedback.c.job_id == job_id, feedback.c.erased_ms == 0)
         with self._database.begin() as connection:
             rows = connection.execute(select(feedback).where(of_job).order_by(feedback.c.id))
-            return [dict(row) for row in rows.mappings()]
+            return [Feedback.from_fields(row._asdict()) for row in rows]
 
     def recorded(self, first_id: str, last_id: str) -> dict[str, Status]:
         """Job id → status for ids from `first_id` to `last_id`, without erased jobs."""

@@ -13,9 +13,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlchemyError
 
-from storage.problems import Unavailable
+from storage.problems import Outage, Unavailable
 from telemetry.metrics import RECORDS_ERRORS
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -34,7 +34,7 @@ INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.inse
 
 
 class Database:
-    """Every method raises Unavailable if the database does not answer or has not been set up."""
+    """Every method raises Unavailable if the database does not answer (a server: Outage) or has not been set up."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -64,7 +64,8 @@ class Database:
             raise
         except (SQLAlchemyError, OSError) as error:
             RECORDS_ERRORS.inc()
-            raise Unavailable(f"records: {type(error).__name__}") from error
+            outage = isinstance(error, OperationalError) and self.engine.dialect.name != "sqlite"
+            raise (Outage if outage else Unavailable)(f"records: {type(error).__name__}") from error
 
     def migrate(self) -> None:
         """Apply the migrations up to this code's version.
@@ -72,7 +73,7 @@ class Database:
         Safe to repeat, and while processes run.
         """
         with self.begin(alone=True) as connection:
-            command.upgrade(_config(connection), "head")
+            command.upgrade(alembic_config(connection), "head")
 
     def revision(self) -> tuple[str | None, str | None]:
         """The database's current migration, and the latest one in this code."""
@@ -131,7 +132,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
@@ -139,4 +140,4 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def _head() -> str | None:
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()

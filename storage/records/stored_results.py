@@ -28,7 +28,7 @@ class StoredResult:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ResultFilter:
     """Masks of jobs that asked for an alias, made by another version than `version` and kept beyond `kept_after_ms`.
 
     `tenant`: the owner; "" for all.
@@ -45,7 +45,7 @@ class StoredResults:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def by_confidence(self, wanted: Wanted, low: float, high: float) -> Iterator[list[StoredResult]]:
+    def by_confidence(self, wanted: ResultFilter, low: float, high: float) -> Iterator[list[StoredResult]]:
         """Pages of those with a confidence from `low` to below `high`, the lowest first."""
         place, after = tuple_(results.c.confidence, results.c.job_id), (low, "")
         while True:
@@ -56,7 +56,7 @@ class StoredResults:
                 return
             after = rows[-1].confidence, rows[-1].job_id
 
-    def newest_first(self, wanted: Wanted) -> Iterator[list[StoredResult]]:
+    def newest_first(self, wanted: ResultFilter) -> Iterator[list[StoredResult]]:
         """Pages in the order of the jobs' ids, which begin with the time of submission."""
         before = "k"  # follows every `job_…`
         while True:
@@ -68,7 +68,9 @@ class StoredResults:
                 return
             before = rows[-1].job_id
 
-    def _rows(self, wanted: Wanted, chosen: Select[Any], order: Callable[[Any], tuple[Any, ...]]) -> Sequence[Any]:
+    def _rows(
+        self, wanted: ResultFilter, chosen: Select[Any], order: Callable[[Any], tuple[Any, ...]]
+    ) -> Sequence[Any]:
         """The first PAGE of the chosen results in this order.
 
         Each has its job's `tenant` and its attempt's `version`, or NULL if those are not wanted.

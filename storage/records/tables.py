@@ -1,7 +1,7 @@
 """The SQL tables. Times are ms UTC; 0 for what has not happened yet.
 
 A change here needs a migration (storage/records/migrations/) that only adds: processes of the
-previous version still write while it runs.
+previous version still write while it runs. List a table here as `RETIRED` for one version before dropping it.
 """
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
@@ -12,6 +12,9 @@ NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
 }
+# Tables that this version neither reads nor writes. They stay in the database for one version, because
+# the previous version's `segue backup` reads them; the next version drops them.
+RETIRED = ("webhook_deliveries",)
 ID, TENANT, MODEL = String(40), String(64), String(129)
 
 metadata = MetaData(naming_convention=NAMES)
@@ -227,21 +230,4 @@ training_runs = Table(
     Column("metrics", JSON, nullable=False),
     _ms("started_ms"),
     _ms("finished_ms"),
-)
-
-webhook_deliveries = Table(
-    "webhook_deliveries",
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("attempt", Integer, primary_key=True),
-    Column("tenant", TENANT, nullable=False),
-    _text("job_id", ID),
-    _text("batch_id", ID),
-    Column("event", String(32), nullable=False),
-    Column("url", Text, nullable=False),
-    Column("status_code", Integer, nullable=False),
-    _text("error"),
-    _ms("sent_ms"),
-    Index(None, "job_id"),
-    Index(None, "batch_id"),
 )

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from storage.roles.roles import PROGRAMS, TABLES, Role, redis_acl
+from storage.roles.roles import PROGRAMS, TABLES, Role, redis_acl, seaweedfs_identities
 
 SECRETS = ("redis_password", "s3_secret_key")
 
@@ -24,7 +24,7 @@ class Credentials:
     s3_secret_key: str
 
     def redis_url(self, role: Role, host: str) -> str:
-        return f"redis://{role}:{self.redis_password}@{host}/0"
+        return _with_user(f"redis://{host}/0", role, self.redis_password)
 
 
 def load_or_create(folder: Path) -> Mapping[Role, Credentials]:
@@ -63,12 +63,19 @@ def write(file: Path, text: str) -> Path:
     return partial.replace(file)
 
 
-def write_for_containers(folder: Path) -> None:
-    """Write the files that docker-compose.yml reads.
+def write_for_containers(folder: Path, redis: str, sql: str, bucket_prefix: str) -> None:
+    """Write the files that docker-compose.yml reads, and that become Secrets on Kubernetes.
 
-    These are redis.acl and the variables of each role, of MinIO (its root user is the operator) and
-    of PostgreSQL. The worker gets no PostgreSQL credentials.
+    These are redis.acl, the variables of each role, of MinIO (its root user is the operator) and of
+    PostgreSQL, and the identities of SeaweedFS. The worker gets no PostgreSQL credentials. `redis`,
+    `sql`: the servers' addresses as in REDIS_URL and SQL_URL, without a user; ValueError for one that
+    has a user or no scheme.
+
+    A value stands without quotes: Docker Compose would remove them, `kubectl` would not.
     """
+    for name, url in (("Redis", redis), ("PostgreSQL", sql)):
+        if "://" not in url or "@" in url:
+            raise ValueError(f"the address of {name} must be scheme://host:port/database, without a user")
     credentials = load_or_create(folder)
     acl = write(folder / "redis.acl", redis_acl({role: own.redis_password for role, own in credentials.items()}))
     acl.chmod(0o644)  # Redis runs as another user in its container; the file holds only digests of secrets
@@ -79,24 +86,32 @@ def write_for_containers(folder: Path) -> None:
     more: dict[Role, dict[str, str]] = {
         Role.WEB: {"SESSION_SECRET": session_secret(folder).read_text()},
         Role.OPERATOR: {
-            "S3_USERS": f"'{users}'",
-            "SQL_USERS": f"'{json.dumps(sql_users)}'",
-            "SQL_URL": f"postgresql+psycopg://segue:{sql_owner}@postgres/segue",
+            "S3_USERS": users,
+            "SQL_USERS": json.dumps(sql_users),
+            "SQL_URL": _with_user(sql, "segue", sql_owner),
         },
     }
     for role, own in credentials.items():
         variables = {
-            "REDIS_URL": own.redis_url(role, "redis:6379"),
+            "REDIS_URL": _with_user(redis, role, own.redis_password),
             "S3_ACCESS_KEY": role,
             "S3_SECRET_KEY": own.s3_secret_key,
             **more.get(role, {}),
         }
         if role in sql_users:
-            variables["SQL_URL"] = f"postgresql+psycopg://{role}:{sql_users[role]}@postgres/segue"
+            variables["SQL_URL"] = _with_user(sql, role, sql_users[role])
         _write_variables(folder / f"{role}.env", variables)
+    (folder / "seaweedfs").mkdir(exist_ok=True, mode=0o700)
+    secret_keys = {role: own.s3_secret_key for role, own in credentials.items()}
+    write(folder / "seaweedfs" / "s3.json", seaweedfs_identities(secret_keys, bucket_prefix))
     postgres = {"POSTGRES_USER": "segue", "POSTGRES_PASSWORD": sql_owner, "POSTGRES_DB": "segue"}
     _write_variables(folder / "postgres.env", postgres)
     _write_variables(folder / "minio.env", {"MINIO_ROOT_USER": Role.OPERATOR, "MINIO_ROOT_PASSWORD": root})
+
+
+def _with_user(url: str, user: str, password: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{user}:{password}@{rest}"
 
 
 def _write_variables(file: Path, variables: Mapping[str, str]) -> None:

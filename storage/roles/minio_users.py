@@ -7,9 +7,9 @@ from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
 from minio.error import MinioAdminException
 
-from storage.objects import OUTAGES, RETRIES, TIMEOUT
 from storage.problems import Unavailable
 from storage.roles.roles import PROGRAMS, policy
+from storage.s3 import OUTAGES, RETRIES, TIMEOUT
 from storage.settings import Settings
 
 

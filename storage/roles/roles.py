@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from storage.keys import CONTROL_QUEUE, EVENTS, PREFIX, RECORDS_QUEUE, ROLLOUTS, SEGMENT_QUEUE, TRAINING_QUEUE
+from storage import object_keys
+from storage.keys import CONTROL_QUEUE, EVENTS, PREFIX, RECORDS_QUEUE, SEGMENT_QUEUE, TRAINING_QUEUE
 from storage.models import ALIASES
 from storage.objects import BATCHES, DATASETS, FEEDBACK, MODELS, RENDERINGS, RESULTS, TRAINING, UPLOADS
 from storage.rollouts.rollouts import REGISTER
@@ -36,7 +37,7 @@ ALL = (*READ, *WRITE, "s3:DeleteObject")
 _JOBS = dict.fromkeys((UPLOADS, RESULTS, BATCHES, FEEDBACK, RENDERINGS), ALL)
 _LEARNING = dict.fromkeys((DATASETS, TRAINING), ALL)
 # Which version serves: the aliases, and the rollouts that move them.
-_SERVING = {MODELS: READ, **{f"{MODELS}/{key}": WRITE for key in (ALIASES, REGISTER, f"{ROLLOUTS}*")}}
+_SERVING = {MODELS: READ, **{f"{MODELS}/{key}": WRITE for key in (ALIASES, REGISTER, f"{object_keys.ROLLOUTS}*")}}
 # Bucket, or bucket/key → allowed actions.
 OBJECTS: Mapping[Role, Mapping[str, tuple[str, ...]]] = {
     Role.WEB: {**_JOBS, **_LEARNING, **_SERVING},
@@ -77,7 +78,7 @@ EVERYTHING = "~* &* +@all"
 # Redis keys, without the prefix, that every role needs: each job passes through them.
 _LINE = (
     "job:*", "pending:*", "models:*", "turns:*", "turn", "leases:*", "open", "retained", "batch:*", "drainers",
-    "engines", "unrecorded", "usage:*", "counters", "rollout:*",
+    "engines", "unrecorded", "usage:*", "counters", "rollout:*", "mask:*", "masked:*",
 )  # fmt: skip
 # Commands that act on keys are granted by type, since a role's key patterns limit them; all others
 # by name. `client` without its dangerous subcommands affects only the caller's own connection.
@@ -111,7 +112,7 @@ KEYS: Mapping[Role, Keys] = {
             *_LINE, "bound:*", "idem:*", "limits:*", "gone:*", "inflow", "lock:aliases", "lock:rollout",
             "lock:batch:*", "lock:training:*", "training:erasing",
         ),
-        reads=("epoch", "keyed", "claims", "rate", "workers", "refusing:*", "clock", "inputs:*"),
+        reads=("epoch", "keyed", "pause", "refusal", "claims", "rate", "workers", "refusing:*", "clock", "inputs:*"),
         sends_to=(SEGMENT_QUEUE, TRAINING_QUEUE),
     ),
     Role.WORKER: Keys(
@@ -119,7 +120,7 @@ KEYS: Mapping[Role, Keys] = {
             *_LINE, "claim:*", "claims", "rate", "workers", "refusing:*", "progress", "rejected", "memory:*",
             "inputs:*",
         ),
-        reads=("epoch", "gone:*", "inflow"),
+        reads=("epoch", "pause", "gone:*", "inflow"),
         takes_from=(SEGMENT_QUEUE,),
     ),
     Role.HOUSEKEEPER: Keys(

@@ -23,8 +23,11 @@ LOOPBACK = ip_address("127.0.0.1")
 VALID = timedelta(days=36500)
 
 
-def main(folder: Path) -> None:
-    """Write security.toml, the certificate and its key, unless security.toml exists."""
+def main(folder: Path, mounted: Path | None = None) -> None:
+    """Write security.toml, the certificate and its key, unless security.toml exists.
+
+    `mounted`: where the servers see the folder, if it is elsewhere.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if (folder / "security.toml").exists():
         return
@@ -32,7 +35,7 @@ def main(folder: Path) -> None:
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     write(folder / "key.pem", key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode())
     write(folder / "certificate.pem", certificate(key).public_bytes(pem).decode())
-    write(folder / "security.toml", security_toml(folder))
+    write(folder / "security.toml", security_toml(mounted or folder))
 
 
 def certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

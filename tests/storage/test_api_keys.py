@@ -9,6 +9,7 @@ from storage.records.api_keys import ApiKeys
 from storage.records.sql import Database
 
 BOTH = frozenset({Scope.SUBMIT, Scope.READ})
+ID_AND_SECRET = "0" * 12 + "_" + "a" * 43
 
 
 @pytest.fixture
@@ -26,6 +27,20 @@ def test_a_key_is_found_by_its_public_part_and_matches_itself_only(keys: ApiKeys
     assert found.matches(secret, now)
     assert not found.matches(other, now)
     assert not found.matches(secret[:-1] + ("A" if secret[-1] != "A" else "B"), now)
+
+
+def test_the_keys_of_a_shard_name_it(database: Database) -> None:
+    keys, now = ApiKeys(database, "a"), now_ms()
+    key, secret = keys.create("acme", BOTH)
+    assert secret.startswith(f"seg_a_{key.id}_")
+    assert key_id(secret) == key.id
+    assert not key.matches(secret.replace("seg_a_", "seg_b_"), now)
+    assert not key.matches(secret.replace("seg_a_", "seg_"), now)
+    _, before = ApiKeys(database).create("acme", BOTH)
+    rotated = keys.rotate(key_id(before) or "", 1000)
+    assert rotated
+    assert rotated[1].startswith("seg_a_")
+    assert [rotated[0].matches(one, now) for one in (before, rotated[1])] == [True, True]
 
 
 def test_the_key_itself_is_stored_nowhere(keys: ApiKeys, database: Database) -> None:
@@ -102,6 +117,18 @@ def test_an_invalid_tenant_name_is_refused(keys: ApiKeys, tenant: str) -> None:
         keys.create(tenant, BOTH)
 
 
-@pytest.mark.parametrize("text", ["", "seg_", "seg_abc_def", "Bearer x", "seg_" + "g" * 12 + "_" + "a" * 43])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "seg_",
+        "seg_abc_def",
+        "Bearer x",
+        "seg_" + "g" * 12 + "_" + "a" * 43,
+        f"seg_A_{ID_AND_SECRET}",
+        f"seg_ninechars_{ID_AND_SECRET}",
+        f"seg__{ID_AND_SECRET}",
+    ],
+)
 def test_malformed_keys_have_no_id(text: str) -> None:
     assert key_id(text) is None

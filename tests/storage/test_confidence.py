@@ -1,3 +1,5 @@
+"""The confidence that a mask carries in a private chunk."""
+
 import io
 
 import numpy as np

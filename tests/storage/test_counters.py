@@ -93,8 +93,8 @@ def test_a_malformed_outcome_stops_no_transition(connection: Storage, outcome: s
     claim(connection, "t")
     run_id = connection.jobs.epoch.run_id()
     name = connection.jobs._run.name("finish")
-    row = [made.id, "failed", "key", outcome]
-    assert connection.jobs.client.fcall(name, 0, "t", "worker", 1, 60_000, 16, run_id, *row) == ["won"]
+    row = [made.id, "failed", "key", outcome, ""]
+    assert connection.jobs.client.fcall(name, 0, "t", "worker", 1, 60_000, 16, run_id, 0, 1, *row) == ["won"]
     assert {code: count for code, count in counters(connection).failed.items() if count} == {"unknown": 1}
 
 

@@ -1,4 +1,6 @@
-from storage import keys
+"""Ids, and the keys of objects."""
+
+from storage import keys, object_keys
 
 
 def test_ids_sort_by_time_and_contain_the_hour_of_their_objects() -> None:
@@ -25,4 +27,4 @@ def test_malformed_ids() -> None:
 
 def test_a_results_key_ends_with_its_token() -> None:
     job_id = keys.new_job_id()
-    assert keys.result("t", job_id, "tok", "png") == f"{keys.upload('t', job_id)}/tok.png"
+    assert object_keys.result("t", job_id, "tok", "png") == f"{object_keys.upload('t', job_id)}/tok.png"

@@ -7,8 +7,9 @@ from services import SHIPPED_MODEL
 from versions import version_folder
 
 from storage.connection import Storage
-from storage.models import ALIASES, Alias, ModelError, ModelGone, Models, Offer
+from storage.models import ALIASES, Alias, ModelError, ModelGone, Models
 from storage.objects import MODELS
+from storage.offer import Offer
 from storage.problems import Problem
 
 ENGINE_FILE = "int8.tflite"

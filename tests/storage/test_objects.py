@@ -11,7 +11,7 @@ import services
 from pydantic import SecretStr
 from specs import spec
 
-from storage import keys
+from storage import keys, object_keys
 from storage.job import Outcome, Status
 from storage.objects import OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
@@ -53,7 +53,7 @@ def test_a_photo_is_copied_for_another_job(objects: MinioObjects) -> None:
     assert objects.spec(rerun.tenant, rerun.id) == rerun
     assert objects.reruns(old.tenant, old.id) == [rerun.id]
     assert objects.reruns(lost.tenant, lost.id) == []
-    objects.remove(UPLOADS, keys.upload(old.tenant, old.id))
+    objects.remove(UPLOADS, object_keys.upload(old.tenant, old.id))
     assert objects.get_upload(rerun) == content
 
 

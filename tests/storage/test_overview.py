@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import services
+from operating import ran
 from rich.console import Console
 from specs import spec
 
@@ -19,7 +20,7 @@ from cli.top import render
 from storage.connection import Storage
 from storage.job import Finished, Outcome, Status
 from storage.keys import Lane
-from storage.models import EnginesReport
+from storage.offer import EnginesReport
 from storage.problems import Problem
 from storage.queue import overview as overviews
 from storage.queue.jobs import RedisJobs
@@ -104,8 +105,7 @@ def test_a_name_cannot_control_the_terminal(busy: Storage) -> None:
 
 def run(connection: Storage, *options: str) -> "subprocess.CompletedProcess[str]":
     env = services.joining(connection.settings, PYTHONPATH=services.PYTHONPATH)
-    command = [sys.executable, "-m", "segue", "top", *options]
-    return subprocess.run(command, env=env, cwd=services.ROOT, capture_output=True, text=True, check=False)
+    return ran(env, "top", *options)
 
 
 def test_the_command_prints_one_snapshot(busy: Storage) -> None:

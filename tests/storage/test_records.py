@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from storage import keys
 from storage.batch import BatchSpec
+from storage.feedback import Feedback, Verdict
 from storage.job import Job, Outcome, Status
 from storage.keys import Lane
 from storage.records.job_filter import Cursor, JobFilter
@@ -166,12 +167,11 @@ def test_erasing_removes_personal_data(records: Records, database: Database) -> 
     assert records.attempts(private.id)[0]["worker"] == "host-1"  # the attempt itself is kept
 
 
-def feedback_about(about: Job) -> dict[str, object]:
-    return {
-        "id": keys.new_feedback_id(), "job_id": about.id, "tenant": "local", "verdict": "bad", "note": "my neighbour",
-        "model": "pets/3", "mask_key": "local/x/mask.png", "consent_training": True, "consent_wording": "yes",
-        "created_ms": 5, "erased_ms": 0,
-    }  # fmt: skip
+def feedback_about(about: Job) -> Feedback:
+    return Feedback(
+        keys.new_feedback_id(), about.id, "local", Verdict.BAD, "my neighbour", "pets/3", "local/x/mask.png",
+        consent_training=True, consent_wording="yes", created_ms=5,
+    )  # fmt: skip
 
 
 def test_an_older_state_does_not_restore_erased_data(records: Records, database: Database) -> None:

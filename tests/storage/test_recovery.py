@@ -7,7 +7,7 @@ import pictures
 import pytest
 from specs import mask_of, older_state, spec, submit
 
-from storage import keys
+from storage import keys, object_keys
 from storage.connection import Storage
 from storage.job import Finished, Job, Outcome, Spec, Status
 from storage.lifecycle import erase
@@ -63,7 +63,7 @@ def test_an_ended_job_stays_ended_when_an_older_state_comes_back(connection: Sto
 def test_a_damaged_result_is_ignored(connection: Storage, suffix: str, content: bytes) -> None:
     """Otherwise one damaged object would prevent the recovery of every job."""
     made = submit(connection)
-    connection.objects.put(RESULTS, keys.result(made.tenant, made.id, "zombie", suffix), content, "image/png")
+    connection.objects.put(RESULTS, object_keys.result(made.tenant, made.id, "zombie", suffix), content, "image/png")
     connection.jobs.client.flushall()
     assert look(connection, made.id).status is Status.QUEUED
     connection.jobs.client.flushall()
@@ -111,7 +111,7 @@ def test_an_erased_job_leaves_nothing_and_is_not_adopted(connection: Storage) ->
     job = finished(connection, key_hash="key", fingerprint="f")
     connection.objects.put_result(job.spec, "loser", Outcome.of_problem(job.id, Problem("internal", "")))
     assert erase(connection.objects, connection.jobs, "local", job.id)
-    assert connection.objects.get(UPLOADS, keys.upload("local", job.id)) is None
+    assert connection.objects.get(UPLOADS, object_keys.upload("local", job.id)) is None
     assert not connection.objects.results("local", job.id)
     assert find(connection.objects, connection.jobs, "local", job.id) is None
     assert recover(connection.objects, connection.jobs, "local", job.id) is None

@@ -1,3 +1,5 @@
+"""Settings from the environment and from files, and their limits."""
+
 from pathlib import Path
 
 import pytest

@@ -11,7 +11,7 @@ from storage.job import Job, Outcome, Status
 from storage.records import stored_results
 from storage.records.jobs import Records
 from storage.records.sql import Database
-from storage.records.stored_results import StoredResults, Wanted
+from storage.records.stored_results import ResultFilter, StoredResults
 
 LATER_MS = clock.now_ms() + 10_000_000
 
@@ -23,8 +23,8 @@ def job(confidence: float, version: str = "2", **changes: Any) -> Job:
     return Job(made, Status.SUCCEEDED, made.created_ms, retained_until_ms=LATER_MS, outcome=outcome)
 
 
-def wanted(**changes: Any) -> Wanted:
-    return replace(Wanted("pets/3", clock.now_ms()), **changes)
+def wanted(**changes: Any) -> ResultFilter:
+    return replace(ResultFilter("pets/3", clock.now_ms()), **changes)
 
 
 def by_confidence(database: Database, low: float = -1, high: float = 2, **changes: Any) -> list[str]:

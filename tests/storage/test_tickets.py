@@ -1,3 +1,5 @@
+"""Sending tickets while Redis works, has been emptied, or is down."""
+
 import time
 
 from storage.connection import Storage, connect

@@ -1,0 +1,3 @@
+"""The version of Segue's server: the packages in this repository except the client."""
+
+VERSION = "0.1.0"
