@@ -6,6 +6,7 @@ from gevent import monkey
 
 monkey.patch_all()  # before anything imports ssl or sockets; gunicorn itself would do it too late
 
+import gc
 import sys
 from typing import Any
 
@@ -53,6 +54,10 @@ def post_worker_init(worker: Any) -> None:
         worker.wsgi.extensions["waiting"].close()
 
     gevent.spawn(watch)
+
+    # The collector need not look again at what an idle worker has loaded: this held up all requests for 0.1 s.
+    gc.collect()
+    gc.freeze()
 
 
 def worker_exit(_: Any, worker: Any) -> None:

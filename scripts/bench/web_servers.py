@@ -27,7 +27,6 @@ from storage.settings import Settings
 
 POSTS, THREADS, SLOW, WAITERS = 400, 8, 200, 400
 PHOTO = pictures.jpeg(640, 480)
-SLOW_HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
 CLASSES = {"gevent": [], "gthread, 16 threads": ["--threads", "16"], "sync": []}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import damage
 import pictures
 import pytest
 import services
@@ -30,6 +31,7 @@ from web.http.worker import owners_of
 
 ATTACKER, VICTIM = "127.0.0.1", "127.0.0.2"
 PATIENCE_S = 30
+FLOOD = 700  # connections at once
 MIB = 1024 * 1024
 PHOTO = pictures.jpeg()
 POST = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
@@ -167,6 +169,24 @@ def test_an_address_that_reconnects_too_often_is_refused_before_it_is_read(serve
     services.wait_until(
         lambda: ask(server, ATTACKER, "GET", "/healthz").status == 200, "the next connection", PATIENCE_S
     )
+
+
+def test_connections_that_are_refused_do_not_hold_up_a_request(serve: Serve, connection: Storage) -> None:
+    """All of them arrive while the server stands still, before the request does."""
+    server = serve(LIMIT_CONNECTIONS="1200/hour", **KEYS)
+    headers = {**bearer(new_key(connection)), "Content-Type": "image/jpeg"}
+    victim = http.client.HTTPConnection("127.0.0.1", server.port, PATIENCE_S, source_address=(VICTIM, 0))
+    with contextlib.closing(victim):
+        victim.request("POST", "/v1/jobs", PHOTO, headers)
+        assert victim.getresponse().read()
+        with damage.stopped(children(server.process.pid)):
+            attackers = ExitStack()
+            sockets = attackers.enter_context(held(server, FLOOD, b""))
+            victim.request("POST", "/v1/jobs", PHOTO, headers)
+        with attackers:
+            assert victim.getresponse().status == 202
+            assert len(refused(sockets)) < FLOOD / 2
+            services.wait_until(lambda: len(refused(sockets)) > FLOOD / 2, "the refusals")
 
 
 def test_the_buckets_of_quiet_addresses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import ipaddress
 import math
 import sys
 import time
+from functools import lru_cache
 
 import redis
 from limits import RateLimitItem, parse
@@ -19,6 +20,7 @@ from web.access.caller import LOCAL, Caller
 # IPv6 prefix lengths. A host can use any address of its link (/64). The usual largest assignment to
 # one customer (/48) has 65,536 links.
 IPV6_LINK, IPV6_SITE = 64, 48
+MOST_EXHAUSTED = 10_000  # remembered windows: forgetting them only costs round trips
 
 Limit = tuple[RateLimitItem, tuple[str, str]]
 
@@ -47,6 +49,7 @@ class RateLimits:
         self._window = FixedWindowRateLimiter(Counters(client, settings))
         self._of_caller, self._of_address = parse(settings.limit_key), parse(settings.limit_address)
         self._of_network = parse(settings.limit_network)
+        self._exhausted: dict[Limit, float] = {}  # until when: a flood of refused requests need not ask Redis again
 
     def take(self, caller: Caller, address: str, images: int = 1, counted: int = 0) -> None:
         """Count images or other changes; `counted` of them were counted already."""
@@ -98,18 +101,34 @@ class RateLimits:
         return places
 
     def _take(self, limit: RateLimitItem, who: tuple[str, str], cost: int) -> None:
-        if cost > 0 and not self._window.hit(limit, *who, cost=cost):
+        if cost <= 0:
+            return
+        self._check_exhausted(limit, who)
+        if not self._window.hit(limit, *who, cost=cost):
             raise self._refusal(limit, who)
 
     def _check(self, limit: RateLimitItem, who: tuple[str, str]) -> None:
+        self._check_exhausted(limit, who)
         if not self._window.test(limit, *who):
             raise self._refusal(limit, who)
 
+    def _check_exhausted(self, limit: RateLimitItem, who: tuple[str, str]) -> None:
+        """Refuse without Redis until the window ends: its count never falls."""
+        if (reset_at := self._exhausted.get((limit, who), 0)) > time.time():
+            raise _rate_limited(limit, reset_at)
+
     def _refusal(self, limit: RateLimitItem, who: tuple[str, str]) -> Problem:
+        if len(self._exhausted) >= MOST_EXHAUSTED:
+            self._exhausted.clear()
         reset_at = self._window.get_window_stats(limit, *who).reset_time
-        # Redis returns rounded seconds. Add one, so that no client retries too early.
-        pause_s = max(0, math.ceil(reset_at - time.time())) + 1
-        return Problem("rate_limited", f"The limit is {limit}.", pause_s)
+        self._exhausted[limit, who] = reset_at
+        return _rate_limited(limit, reset_at)
+
+
+def _rate_limited(limit: RateLimitItem, reset_at: float) -> Problem:
+    # Redis returns rounded seconds. Add one, so that no client retries too early.
+    pause_s = max(0, math.ceil(reset_at - time.time())) + 1
+    return Problem("rate_limited", f"The limit is {limit}.", pause_s)
 
 
 def network(address: str) -> str:
@@ -128,6 +147,7 @@ def site(address: str) -> str:
     return ""
 
 
+@lru_cache(1024)
 def places(address: str) -> tuple[str, ...]:
     """Return the owners whose shares a client at this address uses: itself and its site."""
     return tuple(filter(None, (network(address), site(address))))

@@ -1,4 +1,4 @@
-"""Limits how often an address may open a connection, so that one that keeps reconnecting costs others little."""
+"""Limits how often an address may open a connection, so that a client that keeps reconnecting slows no other down."""
 
 import math
 import time

@@ -1,6 +1,7 @@
 """gunicorn's gevent worker with the limits it lacks: on connections per address, and on slow heads."""
 
 import contextlib
+import functools
 import json
 import logging
 import resource
@@ -17,11 +18,12 @@ from web.access.proxy import Network, networks, within
 from web.access.rate_limits import places
 from web.http.arrivals import Arrivals
 from web.http.connection import Connection, Lingering, SlowHead
+from web.http.server import Server
 from web.http.shares import Shares
 
 OTHER_FILES = 1000  # descriptors for everything but connections: Redis, S3, spooled bodies
 FEWEST_CONNECTIONS = 100
-TOO_OFTEN, TOO_MANY = metrics.REFUSALS.labels("arrivals"), metrics.REFUSALS.labels("connections")
+TOO_MANY = metrics.REFUSALS.labels("connections")
 REFUSALS, LINGERING, REFUSAL_LINGER_S, RETRY_S = 100, 32, 1.0, 2
 
 log = logging.getLogger(__name__)
@@ -42,16 +44,14 @@ class Worker(GeventWorker):  # type: ignore[misc]
         # An open server serves only this machine, whose programs need not be limited.
         self._arrivals = None if is_open(self._settings) else Arrivals(self._settings.limit_connections)
         self.worker_connections = connections + REFUSALS
+        self.server_class = functools.partial(Server, self.handle, self._admits, REFUSAL)
+
+    def _admits(self, address: Any) -> bool:
+        return self._arrivals is None or self._arrivals.admit(owners_of(address, self._proxies))
 
     def handle(self, listener: Any, client: Any, address: Any) -> None:
         """Serve one connection in its own greenlet until it is closed."""
         owners = owners_of(address, self._proxies)
-        if self._arrivals and not self._arrivals.admit(owners):
-            # The cheapest refusal. The client may see a reset instead of the response.
-            TOO_OFTEN.inc()
-            with contextlib.closing(client), contextlib.suppress(OSError):
-                client.send(REFUSAL)
-            return
         connection = Connection(client, self._settings, Lingering(self._lingering, owners))
         if not self._connections.take(owners):
             TOO_MANY.inc()
