@@ -16,6 +16,7 @@ from web.access.auditing import note_refusal
 from web.access.exposure import is_open
 from web.access.headers import protect
 from web.access.journal import Journal
+from web.access.key_database import KeyDatabase
 from web.access.known_keys import KnownKeys
 from web.access.known_sessions import KnownSessions
 from web.access.proxy import RootPath, TrustedProxy
@@ -50,6 +51,11 @@ from web.waiting import Waiting
 
 REQUEST_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
+PARTS = (
+    jobs, masks, records, feedback, reviews, rollouts, training, batches, models, queue, usage, health, pages, session,
+    sessions, openapi,
+)  # fmt: skip
+
 
 def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
@@ -64,28 +70,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     storage = app.extensions["storage"] = connect(settings, online=True)
     app.extensions["waiting"] = Waiting(storage.jobs, settings.max_waiters)
     app.extensions["gate"] = Gate(settings)
-    app.extensions["admission"] = Admission(storage.jobs, settings)
+    app.extensions["admission"] = Admission(storage)
     app.extensions["cors"] = Cors(settings)
     app.extensions["turns"] = Turns(settings.picture_bytes)
     _add_access_control(app, storage)
-    for part in (
-        jobs,
-        masks,
-        records,
-        feedback,
-        reviews,
-        rollouts,
-        training,
-        batches,
-        models,
-        queue,
-        usage,
-        health,
-        pages,
-        session,
-        sessions,
-        openapi,
-    ):
+    for part in PARTS:
         app.register_blueprint(part.blueprint)
     errors.register(app)
     measuring.register(app)
@@ -110,10 +99,15 @@ def _add_access_control(app: Flask, storage: Storage) -> None:
     def find_session(digest: str) -> Session | None:
         return within_timeout(lambda: storage.sessions.find(digest))
 
+    def any_key() -> bool:
+        return within_timeout(storage.api_keys.any_valid)
+
     if not is_open(settings):
         _ = storage.api_keys  # imports SQLAlchemy at start, so that the first request does not wait for it
     fresh_s, journal = settings.key_cache_s, Journal(storage)
     app.extensions["journal"] = journal
+    needed = not is_open(settings) and not settings.public_page
+    app.extensions["key_database"] = KeyDatabase(any_key, needed)
     app.extensions["known_keys"] = KnownKeys(find_key, fresh_s)
     app.extensions["known_sessions"] = KnownSessions(
         find_session, fresh_s, settings.session_idle_s, journal.use_session

@@ -1,6 +1,7 @@
 """The images of one append request: check each, bind it to its custom_id, and store it."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -40,6 +41,18 @@ def store_items(
     A refused image does not affect the others. `path`: the `instance` of its problem.
     """
     return each(lambda one: _store(storage, batch, *one, origin=origin, path=path), enumerate(files), UPLOADERS)
+
+
+def only_repeats(storage: Storage, batch_id: str, files: Sequence[FileStorage]) -> bool:
+    """Return whether the batch has an image of each file's name: then the append only repeats earlier ones."""
+    return all(storage.jobs.get_many([keys.batch_job_id(batch_id, sent_name(file)) for file in files]))
+
+
+def size(file: FileStorage) -> int:
+    """Return the file's bytes. It must be at its beginning, and is afterwards."""
+    end = file.stream.seek(0, os.SEEK_END)
+    file.stream.seek(0)
+    return end
 
 
 def _store(storage: Storage, batch: BatchSpec, place: int, file: FileStorage, *, origin: Origin, path: str) -> Item:

@@ -8,6 +8,7 @@ from typing import Any
 from storage.batch import Batch
 from storage.job import Job, Status
 from storage.outlook import Outlook
+from storage.problems import ProblemDocument
 from web.rendering.formats import FORMATS, STORED
 
 RENDERED = tuple(name for name in FORMATS if name != STORED)
@@ -62,6 +63,7 @@ def _queue(outlook: Outlook) -> dict[str, Any]:
         "eta_low_s": _rounded(low),
         "eta_high_s": _rounded(high),
         "waiting_reason": outlook.waiting_reason,
+        "pause_reason": outlook.pause_reason or None,
     }
 
 
@@ -101,7 +103,7 @@ def batch_document(batch: Batch, root: str) -> dict[str, Any]:
     }
 
 
-def error_document(job: Job, root: str) -> dict[str, Any] | None:
+def error_document(job: Job, root: str) -> ProblemDocument | None:
     error = job.outcome.error if job.outcome else None
     return {**error, "instance": f"{root}{error['instance']}"} if error else None
 

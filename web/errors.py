@@ -2,7 +2,6 @@
 
 import json
 import logging
-from typing import Any
 
 import redis
 from flask import Flask, Response, g, request
@@ -10,12 +9,15 @@ from gunicorn.http.errors import NoMoreData, ParseException
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from storage.problems import KINDS, Problem, Unavailable
+from storage.problems import KINDS, Problem, ProblemDocument, Unavailable
 from telemetry.metrics import REFUSALS
 from web.request_log import route
 
 OUTAGE_RETRY_S = 2
-ADMISSION = {"queue_full", "quota_exceeded", "rate_limited", "too_many_at_once", "payload_too_large", "request_timeout"}
+ADMISSION = {
+    "queue_full", "not_accepting", "quota_exceeded", "rate_limited", "too_many_at_once", "payload_too_large",
+    "request_timeout",
+}  # fmt: skip
 # For the exceptions that Flask and Werkzeug raise themselves.
 CODES_BY_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "payload_too_large", 415: "unsupported_media_type"}
 
@@ -55,7 +57,7 @@ def answer(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     return response
 
 
-def problem_response(document: dict[str, Any]) -> Response:
+def problem_response(document: ProblemDocument) -> Response:
     return Response(json.dumps(document), document["status"], content_type="application/problem+json")
 
 

@@ -1,7 +1,7 @@
 """Storage quotas per party: a tenant, or all anonymous tenants at one address together."""
 
-from storage.job import Usage
 from storage.problems import Problem
+from storage.queue.reader import Usage
 from web.access.caller import LOCAL, caller
 from web.access.party import party
 from web.services import connected

@@ -5,6 +5,7 @@ from itsdangerous import URLSafeTimedSerializer
 
 from storage.connection import Storage
 from web.access.journal import Journal
+from web.access.key_database import KeyDatabase
 from web.access.known_keys import KnownKeys
 from web.access.known_sessions import KnownSessions
 from web.access.rate_limits import RateLimits
@@ -33,6 +34,11 @@ def admission() -> Admission:
 def cors() -> Cors:
     rules: Cors = current_app.extensions["cors"]
     return rules
+
+
+def key_database() -> KeyDatabase:
+    database: KeyDatabase = current_app.extensions["key_database"]
+    return database
 
 
 def known_keys() -> KnownKeys:

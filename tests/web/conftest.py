@@ -36,9 +36,12 @@ def work(connection: Storage) -> Callable[[], None]:
 
 @pytest.fixture(scope="module")
 def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One process of the real web server, as the Procfile starts it."""
+    """One process of the real web server, as the Procfile starts it.
+
+    Heads have more time than by default, so that those a test holds do not end on a loaded machine.
+    """
     port, log = services.free_ports(1), tmp_path_factory.mktemp("server") / "gunicorn.log"
-    started = services.start(services.procfile("web"), services.joining(settings, PORT=port), port, log)
+    started = services.start(services.procfile("web"), services.joining(settings, PORT=port, HEAD_S=120), port, log)
     with shared_services.watch(started):
         yield started
     started.stop()

@@ -22,7 +22,7 @@ from services import SHIPPED_MODEL
 from versions import version_folder
 from werkzeug.test import TestResponse
 
-from storage import keys
+from storage import keys, object_keys
 from storage.connection import Storage
 from storage.keys import Lane
 from storage.objects import MODELS, RESULTS, UPLOADS
@@ -155,6 +155,11 @@ def queue_full(scene: Scene) -> TestResponse:
     return scene.submit(client=short)
 
 
+def not_accepting(scene: Scene) -> TestResponse:
+    scene.storage.pausing.refuse("We move to new disks.")
+    return scene.submit()
+
+
 def quota_exceeded(scene: Scene) -> TestResponse:
     client = scene.guarded(quota_jobs=1)
     key = bearer(new_key(scene.storage))
@@ -260,6 +265,7 @@ ANSWERS: dict[str, Callable[[Scene], TestResponse]] = {
     "idempotency_key_reused": idempotency_key_reused,
     "rate_limited": rate_limited,
     "queue_full": queue_full,
+    "not_accepting": not_accepting,
     "quota_exceeded": quota_exceeded,
     "request_timeout": request_timeout,
     "too_many_at_once": too_many_at_once,
@@ -282,7 +288,7 @@ def without_its_model(scene: Scene) -> str:
 
 def without_its_photo(scene: Scene) -> str:
     path = scene.path()
-    scene.storage.objects.remove(UPLOADS, keys.upload("local", path.rpartition("/")[2]))
+    scene.storage.objects.remove(UPLOADS, object_keys.upload("local", path.rpartition("/")[2]))
     scene.work()
     return path
 

@@ -2,10 +2,13 @@
 
 import contextlib
 import http.client
+import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pictures
 import pytest
 import services
@@ -17,6 +20,7 @@ from storage.connection import Storage, connect
 from storage.settings import Settings
 from web.access.exposure import is_loopback, is_open, refusal
 
+JPEG = pictures.jpeg()
 FORGED = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "segue.example"}
 
 
@@ -98,6 +102,50 @@ def test_with_a_key_the_server_starts_and_several_processes_answer(
         assert {ask(web.port, "POST", "/v1/jobs", photo, pictures.jpeg()).status for _ in range(5)} == {202}
         assert ask(web.port, "GET", "/v1/queue", {}).status == 401
         assert ask(web.port, "GET", "/readyz", {}).status == 200
+
+
+def answers(port: int, credentials: dict[str, str]) -> tuple[int, int]:
+    """The statuses of a read and of an upload."""
+    photo = {**credentials, "Content-Type": "image/jpeg"}
+    return ask(port, "GET", "/v1/queue", credentials).status, ask(port, "POST", "/v1/jobs", photo, JPEG).status
+
+
+@pytest.mark.parametrize("exposed", [{"BIND": "0.0.0.0"}, {"REQUIRE_KEYS": "1"}])
+def test_a_server_that_starts_while_postgresql_is_stopped_admits_nobody(
+    connection: Storage, tmp_path: Path, own_postgres: Service, exposed: dict[str, str]
+) -> None:
+    url = services.postgres_url(own_postgres.port)
+    made = connect(connection.settings.replace(sql_url=SecretStr(url)))
+    made.database.migrate()
+    key, unknown = bearer(new_key(made)), bearer(f"seg_{'0' * 12}_{'x' * 43}")
+    made.database.dispose()
+    own_postgres.stop(signal.SIGINT)
+    log = tmp_path / "log"
+    with running(connection.settings, log, **exposed, SQL_URL=url, KEY_CACHE_S=1) as web:
+        assert answers(web.port, key) == answers(web.port, unknown) == (503, 503)
+        assert answers(web.port, {}) == (401, 401)
+        assert ask(web.port, "POST", "/session", key).status == 503
+        assert ask(web.port, "GET", "/healthz", {}).status == 200
+        ready = httpx.get(f"http://127.0.0.1:{web.port}/readyz")
+        assert (ready.status_code, ready.json()["redis"], ready.json()["api_keys"]) == (503, True, False)
+        own_postgres.start_again()
+        services.wait_until(lambda: ask(web.port, "GET", "/readyz", {}).status == 200, "the web server's readiness")
+        services.wait_until(lambda: answers(web.port, key) == (200, 202), "the key")
+        assert answers(web.port, unknown) == answers(web.port, {}) == (401, 401)
+        own_postgres.stop(signal.SIGINT)
+        assert ask(web.port, "GET", "/readyz", {}).status == 200  # it knows its callers
+        assert answers(web.port, key) == (200, 202)
+    assert log.read_text().count("api_keys_unreadable") == log.read_text().count("api_keys_readable") == 1
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Service]:
+    """A PostgreSQL that a test may stop. It runs as another user, who could not read a `tmp_path` folder."""
+    with tempfile.TemporaryDirectory(prefix="segue-postgres-") as folder:
+        service = services.start_postgres(Path(folder))
+        yield service
+        if service.is_alive():
+            service.stop(signal.SIGINT)
 
 
 def test_forged_headers_are_ignored_and_the_proxys_are_used(connection: Storage, tmp_path: Path) -> None:

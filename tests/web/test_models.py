@@ -13,7 +13,8 @@ from werkzeug.test import TestResponse
 
 from model.card import Card
 from storage.connection import Storage
-from storage.models import Alias, EnginesReport
+from storage.models import Alias
+from storage.offer import EnginesReport
 from web.app import create_app
 from worker.engines import Engines
 from worker.pipeline.pipeline import Pipeline

@@ -21,7 +21,7 @@ from openapi_spec_validator import validate
 from services import SHIPPED_MODEL
 from versions import version_folder
 
-from learning.gate.verdict import Outcome
+from learning.gate.verdict import GateOutcome
 from storage.connection import Storage
 from storage.problems import KINDS
 from storage.records.api_key import Scope
@@ -255,7 +255,7 @@ class Walk:
 
     def training(self, folder: Path) -> None:
         learned.dataset(self.storage)
-        learned.judged(self.storage, version := learned.candidate(self.storage, folder, "12"), Outcome.PASSED)
+        learned.judged(self.storage, version := learned.candidate(self.storage, folder, "12"), GateOutcome.PASSED)
         run = self.post("/v1/training/runs", json={"kind": "train", "parameters": {"dataset": "pets"}})
         for name in (LOG, CURVES):
             assert self.client.get(run["links"][name.partition(".")[0]]).status_code == 404

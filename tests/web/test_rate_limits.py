@@ -217,6 +217,16 @@ def test_without_redis_a_limited_request_is_unavailable(connection: Storage, mon
         assert answer.headers["Retry-After"]
 
 
+def test_an_exhausted_limit_refuses_without_redis(connection: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    public = guarded(connection, public_page=True, limit_address="1/hour").test_client()
+    where = {"REMOTE_ADDR": "10.0.0.1"}
+    entered(public, "10.0.0.1")
+    limited(public.post("/session", environ_base=where))
+    monkeypatch.setattr(redis.BlockingConnectionPool, "get_connection", _away)
+    limited(public.post("/session", environ_base=where))
+    assert public.post("/session", environ_base={"REMOTE_ADDR": "10.0.0.2"}).status_code == 503
+
+
 def _away(*_: object) -> None:
     raise redis.ConnectionError("away")
 

@@ -297,6 +297,33 @@ def test_a_public_page_gives_each_browser_its_own_tenant(public: FlaskClient, co
     assert public.post("/v1/models/rollback", json={}, headers=csrf(public)).status_code == 403
 
 
+@pytest.mark.parametrize("signed_in", [True, False], ids=["with a key", "anonymous"])
+def test_a_shards_session_names_it_and_is_valid_there_only(connection: Storage, signed_in: bool) -> None:
+    first, second = (
+        guarded(connection, require_keys=False, public_page=True, shard=name, session_secret=SecretStr(name * 32))
+        for name in ("a", "b")
+    )
+    client = first.test_client()
+    assert client.post("/session", headers=bearer(new_key(connection)) if signed_in else {}).status_code == 204
+    cookie = client.get_cookie(SESSION)
+    assert cookie
+    assert cookie.value.startswith("a~")
+    assert replayed(client, cookie.value) == 200
+    for changed in (cookie.value.replace("a~", "b~"), f"a~{cookie.value}", f"b~{cookie.value}"):
+        assert [replayed(each.test_client(), changed) for each in (first, second)] == [401, 401]
+
+
+@pytest.mark.parametrize("signed_in", [True, False], ids=["with a key", "anonymous"])
+def test_a_session_stays_valid_when_its_installation_becomes_a_shard(
+    public: FlaskClient, connection: Storage, signed_in: bool
+) -> None:
+    assert public.post("/session", headers=bearer(new_key(connection)) if signed_in else {}).status_code == 204
+    cookie = public.get_cookie(SESSION)
+    assert cookie
+    shard = guarded(connection, require_keys=False, public_page=True, shard="a").test_client()
+    assert replayed(shard, cookie.value) == 200
+
+
 def test_a_second_tab_keeps_the_first_ones_tenant(public: FlaskClient) -> None:
     public.post("/session")
     job = public.post("/v1/jobs", headers=csrf(public), **PHOTO).get_json()

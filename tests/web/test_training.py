@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from services import SHIPPED_MODEL
 from werkzeug.test import TestResponse
 
-from learning.gate.verdict import Outcome as Judged
-from storage import keys
+from learning.gate.verdict import GateOutcome
+from storage import keys, object_keys
 from storage.connection import Storage
 from storage.inputs.counts import add
 from storage.inputs.profile import Profile
@@ -23,7 +23,7 @@ from storage.objects import DATASETS
 from storage.records.api_key import Scope
 from storage.records.audit import AuditFilter
 from storage.records.audit_event import Action
-from storage.training.runs import CURVES, LOG, Kind, Outcome, Progress, Spec, Status
+from storage.training.runs import CURVES, LOG, Kind, Progress, RunOutcome, Spec, Status
 from web.app import create_app
 from web.services import journal
 
@@ -155,7 +155,7 @@ def test_a_withdrawn_version_is_shown_and_not_trained_on(store: Storage, client:
     assert [entry["job_id"] for entry in document["left_out"]] == [left]
     assert (document["withdrawn"], document["erased"]) == (False, [])
     submit(client, Kind.TRAIN, {"dataset": "pets/2"})
-    store.objects.remove(DATASETS, f"{keys.dataset_items('pets', 'acme', held)}photo.jpg")
+    store.objects.remove(DATASETS, f"{object_keys.dataset_items('pets', 'acme', held)}photo.jpg")
     answer = client.post(RUNS, json={"kind": "train", "parameters": {"dataset": "pets/2"}})
     assert problem(answer) == (422, "unknown_dataset")
     assert answer.get_json()["detail"] == "pets/2 is withdrawn: 1 of its photos were erased; build a new version."
@@ -193,7 +193,7 @@ def test_a_runs_course_is_shown(store: Storage, client: FlaskClient) -> None:
     assert (log.text, log.content_type) == ("epoch 3: étude\n", "text/plain; charset=utf-8")
     curves = client.get(running["links"]["curves"])
     assert (curves.data, curves.content_type) == (b"\x89PNG", "image/png")
-    store.runs.finish(run_id, Outcome(Status.SUCCEEDED, {"candidate": "pets/4", "next": UNKNOWN}))
+    store.runs.finish(run_id, RunOutcome(Status.SUCCEEDED, {"candidate": "pets/4", "next": UNKNOWN}))
     ended = client.get(path).get_json()
     assert (ended["status"], ended["result"]) == ("succeeded", {"candidate": "pets/4", "next": UNKNOWN})
     assert ended["finished_at"] >= ended["created_at"]
@@ -207,14 +207,14 @@ def test_a_run_is_canceled_until_it_has_ended(store: Storage, client: FlaskClien
         asked = client.post(links["cancel"]).get_json()
         assert (asked["status"], asked["cancel_requested"]) == ("queued", True)
     assert store.jobs.client.llen(TRAINING_QUEUE) == 2, "a trainer is asked for, or the run would not end"
-    store.runs.finish(run_id, Outcome(Status.FAILED, reason="out of luck"))
+    store.runs.finish(run_id, RunOutcome(Status.FAILED, reason="out of luck"))
     assert problem(client.post(links["cancel"])) == (409, "already_terminal")
     assert client.get(links["self"]).get_json()["reason"] == "out of luck"
 
 
-@pytest.mark.parametrize("outcome", [Judged.FAILED, Judged.UNDECIDED])
+@pytest.mark.parametrize("outcome", [GateOutcome.FAILED, GateOutcome.UNDECIDED])
 def test_the_gates_verdict_decides_about_a_candidate(
-    store: Storage, client: FlaskClient, tmp_path: Path, outcome: Judged
+    store: Storage, client: FlaskClient, tmp_path: Path, outcome: GateOutcome
 ) -> None:
     version = learned.candidate(store, tmp_path, "4")
     [listed] = client.get(CANDIDATES).get_json()["data"]
@@ -236,7 +236,7 @@ def test_the_gates_verdict_decides_about_a_candidate(
 
 def test_a_candidate_that_passed_becomes_stable(store: Storage, client: FlaskClient, tmp_path: Path) -> None:
     version = learned.candidate(store, tmp_path, "4")
-    learned.judged(store, version, Judged.PASSED)
+    learned.judged(store, version, GateOutcome.PASSED)
     for _ in range(2):
         answer = promote(client, version)
         assert answer.status_code == 200
@@ -251,7 +251,7 @@ def test_a_pass_against_another_stable_version_does_not_count(
 ) -> None:
     first, second = (learned.candidate(store, tmp_path, number) for number in ("4", "5"))
     for version in (first, second):
-        learned.judged(store, version, Judged.PASSED)
+        learned.judged(store, version, GateOutcome.PASSED)
     assert promote(client, first).status_code == 200
     answer = promote(client, second)
     assert problem(answer) == (409, "gate_not_passed")
@@ -275,7 +275,7 @@ def test_candidates_are_listed_the_newest_first(store: Storage, client: FlaskCli
 def test_only_an_admin(store: Storage, tmp_path: Path) -> None:
     app = held_to_description(guarded(store))
     client, version = app.test_client(), learned.candidate(store, tmp_path, "4")
-    learned.judged(store, version, Judged.PASSED)
+    learned.judged(store, version, GateOutcome.PASSED)
     spec = Spec(keys.new_run_id(), Kind.TRAIN, {"dataset": "pets/1"}, 1, "me")
     store.runs.submit(spec)
     for name in (LOG, CURVES):

@@ -3,7 +3,7 @@
 import ipaddress
 
 from storage.connection import connect
-from storage.problems import Unavailable
+from storage.problems import Outage, Unavailable
 from storage.settings import Settings
 from web import cors
 from web.access.proxy import is_path, networks
@@ -50,11 +50,14 @@ def _malformed(settings: Settings) -> str:
 
 
 def _without_keys(settings: Settings) -> str:
+    """Return "" during an outage, too: such a server serves no caller until it has read the keys."""
     connection = connect(settings)
     try:
         if connection.api_keys.any_valid():
             return ""
         return f"BIND={settings.bind} lets others call, and there is no API key: `segue keys create` makes one."
+    except Outage:
+        return ""
     except Unavailable as error:
         return (
             f"BIND={settings.bind} lets others call, and the API keys cannot be read ({error}): `segue setup`, SQL_URL."

@@ -54,7 +54,7 @@ class KnownSessions:
         return session
 
     def ended(self, digest: str) -> bool:
-        """Return whether an anonymous session ended early; only then it has a row.
+        """Return whether an anonymous session ended early; only then does it have a row.
 
         During an outage of the database, return False.
         """

@@ -91,7 +91,7 @@ def _anonymous(token: str) -> CookieSession | None:
     if not settings.public_page:
         return None
     try:
-        tenant, begun = signer().loads(token, max_age=settings.session_s, return_timestamp=True)
+        tenant, begun = signer().loads(token.removeprefix(_shard()), max_age=settings.session_s, return_timestamp=True)
     except BadSignature:
         return None
     began = int(begun.timestamp() * 1000)
@@ -105,7 +105,7 @@ def begin_for_key(key: ApiKey) -> None:
     """Begin a session with a new token, and end the browser's previous session."""
     if before := current_session():
         end(before)
-    token = secrets.token_urlsafe(32)
+    token = f"{_shard()}{secrets.token_urlsafe(32)}"
     session = _session(new_session_id(), token_digest(token), key.tenant, key.id, now_ms())
     within_timeout(lambda: connected().sessions.begin(session, network(address())))
     _give(CookieSession(session, Caller.by_key(key), token))
@@ -117,9 +117,15 @@ def begin_anonymous() -> None:
     It needs no database, so a public page works during an outage.
     """
     tenant = f"{ANONYMOUS}{secrets.token_hex(16)}"
-    token = signer().dumps(tenant)
+    token = f"{_shard()}{signer().dumps(tenant)}"
     session = _session("", token_digest(tenant), tenant, "", now_ms())
     _give(CookieSession(session, Caller.by_anonymous_session(tenant), token))
+
+
+def _shard() -> str:
+    """Return what a new token begins with: `SHARD~`, for the load balancer; empty without SHARD."""
+    shard = connected().settings.shard
+    return f"{shard}~" if shard else ""
 
 
 def _session(session_id: str, digest: str, tenant: str, key_id: str, began_ms: int) -> Session:

@@ -1,7 +1,6 @@
 """The batch routes: open, append, close, cancel, retry, status, events, results and archive."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -9,7 +8,6 @@ from itertools import islice
 
 from flask import Blueprint, Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
-from werkzeug.datastructures import FileStorage
 
 from storage import clock, keys, lifecycle
 from storage.batch import Batch, BatchSpec
@@ -22,7 +20,7 @@ from storage.queue.batches import CANCELED
 from web import request_log
 from web.access.auth import count_images, most_images, still_authorized
 from web.access.caller import caller
-from web.batch_items import UPLOADERS, store_items
+from web.batch_items import UPLOADERS, only_repeats, size, store_items
 from web.documents import batch_document, item_document, polite_pause_s
 from web.filenames import content_disposition, visible
 from web.idempotency import reserve, with_key
@@ -74,8 +72,7 @@ def create() -> Response:
     spec, replayed = reserve(storage.jobs, with_key(new, opening.model_dump_json()))
     if not replayed:
         _open(storage, spec)
-    response = jsonify(batch_document(_find(spec.id), request.script_root))
-    response.status_code = 201
+    response = _with_status(jsonify(batch_document(_find(spec.id), request.script_root)), 201)
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     response.headers["Location"] = f"{request.script_root}/v1/batches/{spec.id}"
@@ -84,8 +81,9 @@ def create() -> Response:
 
 def _open(storage: Storage, spec: BatchSpec) -> None:
     try:
+        admission().check_accepting()
         storage.batches.open(spec)
-    except Unavailable:
+    except (Problem, Unavailable):
         storage.jobs.idempotency.unreserve(spec)
         raise
 
@@ -110,8 +108,9 @@ def append(batch_id: str) -> Response:
     if set(request.files) != {IMAGE_FIELD} or request.form:
         raise Problem("invalid_request", f"The form has other fields than `{IMAGE_FIELD}`.")
     count_images(len(parts))
-    check_quota(len(parts), sum(map(_size, parts)))
-    admission().check(len(parts))
+    check_quota(len(parts), sum(map(size, parts)))
+    if not (admission().refuses() and only_repeats(storage, batch.id, parts)):
+        admission().check(len(parts))
     items = store_items(storage, batch.spec, origin(), parts, request.script_root + request.path)
     stored: dict[str, Spec] = {}
     for spec in filter(None, (item.spec for item in items)):
@@ -123,13 +122,6 @@ def append(batch_id: str) -> Response:
         request_log.accepted(spec)
     storage.tickets.send(missing)
     return _with_status(jsonify(items=[item.document for item in items]), 202)
-
-
-def _size(part: FileStorage) -> int:
-    """Return the part's bytes. It must be at its beginning, and is afterwards."""
-    size = part.stream.seek(0, os.SEEK_END)
-    part.stream.seek(0)
-    return size
 
 
 @blueprint.post("/<batch_id>/close")

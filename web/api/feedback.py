@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage import clock, feedback, keys
+from storage import clock, feedback, keys, object_keys
 from storage.feedback import CONSENT, Feedback, Verdict
 from storage.job import Job
 from storage.problems import Problem
@@ -63,7 +63,7 @@ def _given(job: Job, remark: Remark, with_mask: bool) -> Feedback:
         verdict=remark.verdict,
         note=remark.note,
         model=f"{model['name']}/{model['version']}" if model else "",
-        mask_key=keys.feedback(tenant, job.id, feedback_id, "png") if with_mask else "",
+        mask_key=object_keys.feedback(tenant, job.id, feedback_id, "png") if with_mask else "",
         consent_training=remark.consent_training,
         consent_wording=CONSENT if remark.consent_training else "",
         created_ms=clock.now_ms(),

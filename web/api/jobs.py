@@ -46,7 +46,7 @@ def create() -> Response:
     release_body()
     after_this_request(vary_by_accept)
     wait_s = preferred_wait()
-    job = waiting().until(spec.id, _reader(spec.id), _ended, wait_s) or find_job(spec.id)
+    job = _awaited(spec.id, wait_s) or find_job(spec.id)
     # A mask needs the scope that GET needs.
     picture = preferred_to_document(request.accept_mimetypes) if caller().may(Scope.READ) else None
     ended = wait_s and job.status.final  # without a wait, the response must not depend on timing
@@ -57,6 +57,14 @@ def create() -> Response:
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
+
+
+def _awaited(job_id: str, wait_s: int) -> Job | None:
+    """Wait until the job has ended. Reads no outlook, so it returns only an ended job."""
+    if not wait_s:
+        return None
+    job = waiting().until(job_id, partial(connected().jobs.get, job_id), _ended, wait_s)
+    return job if job and job.status.final else None
 
 
 def _picture(job: Job, chosen: Format, wait_s: int) -> Response:
@@ -92,7 +100,7 @@ def _accept(storage: Storage, spec: Spec, content: bytes) -> None:
     except (Problem, Unavailable):
         storage.jobs.idempotency.unreserve(spec)
         raise
-    storage.tickets.send(storage.jobs.enqueue(spec))
+    storage.tickets.send(storage.jobs.enqueue(spec, awaited=preferred_wait() > 0))
     request_log.accepted(spec)
 
 

@@ -3,14 +3,14 @@
 import base64
 import hashlib
 from collections.abc import Callable
-from typing import Any
 
 from flask import Blueprint, Response, after_this_request, request
 
-from storage import keys
+from storage import object_keys
 from storage.job import Job
 from storage.objects import RESULTS, UPLOADS
 from storage.problems import Problem
+from storage.result import Result
 from web.documents import polite_pause_s
 from web.filenames import content_disposition
 from web.lookup import find_job
@@ -79,7 +79,7 @@ def _cacheable(etag: str, content_type: str, make: Callable[[], bytes]) -> Respo
     return response
 
 
-def _maker(job: Job, result: dict[str, Any], named: Format, parameters: Choice, etag: str) -> Callable[[], bytes]:
+def _maker(job: Job, result: Result, named: Format, parameters: Choice, etag: str) -> Callable[[], bytes]:
     if named.name == STORED:
         return lambda: _mask_png(job)
     made_of = _request(job, etag, named)
@@ -95,10 +95,10 @@ def _request(job: Job, etag: str, named: Format) -> Request:
 
 def _upload(job: Job) -> tuple[str, str]:
     """Bucket and key."""
-    return UPLOADS, keys.upload(job.spec.tenant, job.id)
+    return UPLOADS, object_keys.upload(job.spec.tenant, job.id)
 
 
-def _rendered(job: Job, result: dict[str, Any], named: Format, parameters: Choice) -> bytes:
+def _rendered(job: Job, result: Result, named: Format, parameters: Choice) -> bytes:
     source = Source(
         mask=_mask_png(job),
         photo=_photo(job) if named.needs_photo else b"",
@@ -121,13 +121,13 @@ def _photo(job: Job) -> bytes:
 
 
 def _mask_png(job: Job) -> bytes:
-    content = connected().objects.get(RESULTS, job.result_key)
+    content = connected().jobs.masks.take(job) or connected().objects.get(RESULTS, job.result_key)
     if content is None:
         raise Problem("gone", "The mask was erased.")
     return content
 
 
-def mask_result(job: Job) -> dict[str, Any]:
+def mask_result(job: Job) -> Result:
     """Return the job's `result`, which describes its mask. Raises Problem if the job has no mask."""
     if not job.status.final:
         raise Problem("job_not_finished", "Ask again later.", polite_pause_s(job.eta_s))

@@ -6,7 +6,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 from pydantic import BaseModel, ConfigDict
 
-from storage.models import Alias, EnginesReport
+from storage.model_documents import Pointed, PublishedCard
+from storage.models import Alias
+from storage.offer import EnginesReport
 from storage.problems import Problem
 from storage.records.audit_event import Action
 from storage.rollouts.rollout import Condemned
@@ -61,8 +63,8 @@ def rollback() -> Response:
 
 def _document(
     version: str,
-    card: dict[str, Any],
-    history: dict[str, list[dict[str, str]]],
+    card: PublishedCard,
+    history: dict[str, list[Pointed]],
     reports: dict[str, EnginesReport],
     condemned: Mapping[str, Condemned],
 ) -> dict[str, Any]:

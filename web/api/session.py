@@ -23,7 +23,7 @@ LONGEST_BODY = 4096
 blueprint = Blueprint("session", __name__, url_prefix="/session")
 
 
-class Entry(BaseModel):
+class SessionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: str
@@ -65,4 +65,4 @@ def remove() -> Response:
 def _key_in_body() -> str | None:
     """Return the key in the JSON body, None without a body. Raises Problem."""
     request.max_content_length = LONGEST_BODY
-    return json_body(Entry).key if request.get_data() else None
+    return json_body(SessionRequest).key if request.get_data() else None

@@ -23,7 +23,7 @@ from web.services import connected
 blueprint = Blueprint("training", __name__, url_prefix="/v1/training")
 
 
-class Wanted(BaseModel):
+class Submission(BaseModel):
     """`parameters`: of the kind. `teach`: after a build, train a candidate and judge it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -42,7 +42,7 @@ def runs() -> Response:
 @blueprint.post("/runs")
 def submit() -> tuple[Response, int]:
     """Submit a run: rank the inbox, build a data set version, train a candidate, or let the gate judge one."""
-    wanted, storage = json_body(Wanted, "unsupported_media_type"), connected()
+    wanted, storage = json_body(Submission, "unsupported_media_type"), connected()
     if wanted.teach and wanted.kind is not Kind.BUILD:
         raise Problem("invalid_request", "teach: only for the kind `build`.")
     then = submitting.teach() if wanted.teach else ()

@@ -2,8 +2,8 @@
 
 from web.api.batches import MOST_PARTS, Opening
 from web.openapi.inputs import IDEMPOTENCY_KEY, IF_NONE_MATCH, PREFER, flat, form, query
+from web.openapi.json_schema import listed, ref
 from web.openapi.operation import BINARY, JSON, NDJSON, Answer, Body, Operation, Operations, events, one_state
-from web.openapi.schemas import listed, ref
 from web.uploads import IMAGE_FIELD
 
 ONE_BATCH = ("not_found",)
@@ -29,6 +29,7 @@ OPERATIONS: Operations = {
             "payload_too_large",
             "unknown_model",
             "idempotency_key_reused",
+            "not_accepting",
         ),
     ),
     "batches.append": Operation(
@@ -36,7 +37,15 @@ OPERATIONS: Operations = {
         summary="Add images. Repeating an image under its custom_id has no effect; another image is refused.",
         body=Body({"multipart/form-data": form({IMAGE_FIELD: IMAGES}, (IMAGE_FIELD,))}),
         answers={202: Answer("The outcome of each image.", {JSON: ref("Appended")})},
-        problems=("invalid_request", *ONE_BATCH, "batch_closed", "payload_too_large", "queue_full", "quota_exceeded"),
+        problems=(
+            "invalid_request",
+            *ONE_BATCH,
+            "batch_closed",
+            "payload_too_large",
+            "queue_full",
+            "not_accepting",
+            "quota_exceeded",
+        ),
     ),
     "batches.close": Operation(
         tag="batches",
@@ -45,7 +54,7 @@ OPERATIONS: Operations = {
         problems=ONE_BATCH,
     ),
     "batches.cancel": Operation(tag="batches", answers=CHANGED, problems=ONE_BATCH),
-    "batches.retry": Operation(tag="batches", answers=CHANGED, problems=(*ONE_BATCH, "queue_full")),
+    "batches.retry": Operation(tag="batches", answers=CHANGED, problems=(*ONE_BATCH, "queue_full", "not_accepting")),
     "batches.status": Operation(
         tag="batches",
         parameters=(PREFER, IF_NONE_MATCH),

@@ -10,9 +10,10 @@ from storage.problems import KINDS
 from web.access.sessions import CSRF_HEADER, SESSION_COOKIE
 from web.openapi import batches, jobs, reviews, rollouts, service, training
 from web.openapi.headers import HEADERS
+from web.openapi.json_schema import Schema
 from web.openapi.operation import Operations
 from web.openapi.rendering import method_of, rendered
-from web.openapi.schemas import SCHEMAS, Schema
+from web.openapi.schemas import SCHEMAS
 
 OPERATIONS: Operations = {
     **jobs.OPERATIONS,

@@ -1,6 +1,6 @@
 """Response headers by name."""
 
-from web.openapi.schemas import Schema
+from web.openapi.json_schema import Schema
 
 HEADERS: dict[str, Schema] = {
     "X-Request-ID": {

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from storage.models import Alias
 from web.access.sessions import CSRF_HEADER
-from web.openapi.schemas import Schema
+from web.openapi.json_schema import Schema
 from web.preferences import LONGEST_WAIT_S
 
 MEANINGS = {

@@ -15,8 +15,8 @@ from web.openapi.inputs import (
     query,
     query_of,
 )
+from web.openapi.json_schema import ref
 from web.openapi.operation import BINARY, JSON, STATE, WAITED, Answer, Body, Operation, Operations, events, one_state
-from web.openapi.schemas import ref
 from web.rendering.formats import FORMATS
 from web.rendering.parameters import DEFAULT_ALPHA
 from web.uploads import IMAGE_FIELD, JsonUpload, Options
@@ -74,6 +74,7 @@ CREATE = Operation(
         "unknown_model",
         "idempotency_key_reused",
         "queue_full",
+        "not_accepting",
         "quota_exceeded",
         *ENDINGS,
     ),
@@ -176,7 +177,7 @@ CANCEL = Operation(
 RETRY = Operation(
     tag="jobs",
     answers={202: Answer("The job is queued again.", JOB, STATE, ("Retry-After",))},
-    problems=(*ONE_JOB, "not_retryable", "queue_full"),
+    problems=(*ONE_JOB, "not_retryable", "queue_full", "not_accepting"),
 )
 
 ERASE = Operation(

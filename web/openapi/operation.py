@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from web.openapi.schemas import Schema, closed, ref
+from web.openapi.json_schema import Schema, closed, ref
 
 JSON, NDJSON, PROBLEM = "application/json", "application/x-ndjson", "application/problem+json"
 STATE = ("ETag",)

@@ -9,8 +9,8 @@ from storage.problems import KINDS
 from web.access import auth
 from web.openapi.headers import HEADERS
 from web.openapi.inputs import CSRF, path_parameter
+from web.openapi.json_schema import Schema, ref
 from web.openapi.operation import PROBLEM, Answer, Operation
-from web.openapi.schemas import Schema, ref
 
 # Routes that need neither Redis nor the object store, or report an outage themselves.
 UNAFFECTED = {"health.healthz", "health.readyz", "pages.index", "openapi.document", "openapi.page"}

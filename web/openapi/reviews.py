@@ -4,10 +4,9 @@ from storage.feedback import Verdict
 from storage.training.reviews import Source, State
 from web.api.reviews import Judgement, Query
 from web.openapi.inputs import fields_of, flat, form, query_of
-from web.openapi.operation import BINARY, JSON, Answer, Body, Operation, Operations
-from web.openapi.schemas import (
+from web.openapi.job_schemas import LABEL
+from web.openapi.json_schema import (
     COUNT,
-    LABEL,
     NUMBER,
     PATH,
     TEXT,
@@ -20,6 +19,7 @@ from web.openapi.schemas import (
     or_null,
     ref,
 )
+from web.openapi.operation import BINARY, JSON, Answer, Body, Operation, Operations
 
 SUMMARY: Schema = {
     "job_id": identifier("job"),

@@ -4,8 +4,8 @@ from storage.rollouts.deciding import Check
 from storage.rollouts.rollout import Policy, State
 from web.api.rollouts import Start, Why
 from web.openapi.inputs import flat
+from web.openapi.json_schema import COUNT, NUMBER, TEXT, TIME, Schema, closed, exactly, identifier, listed, or_null, ref
 from web.openapi.operation import JSON, Answer, Body, Operation, Operations
-from web.openapi.schemas import COUNT, NUMBER, TEXT, TIME, Schema, closed, exactly, identifier, listed, or_null, ref
 
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 CHECK: Schema = closed(

@@ -1,10 +1,10 @@
 """The operations of the queue, models, sessions, health and pages."""
 
 from web.api.models import Rollback, Target
-from web.api.session import Entry
+from web.api.session import SessionRequest
 from web.openapi.inputs import flat, query
+from web.openapi.json_schema import Schema, ref
 from web.openapi.operation import JSON, Answer, Body, Operation, Operations
-from web.openapi.schemas import Schema, ref
 
 ALIASES = {200: Answer("The aliases now.", {JSON: ref("AliasesAnswer")})}
 PAGE = {200: Answer("The page.", {"text/html": {"type": "string"}}, optional=("Set-Cookie",))}
@@ -35,7 +35,7 @@ SESSIONS: Operations = {
     "session.create": Operation(
         tag="session",
         summary="Begin a session for a key; on a public page also without one, for a new anonymous tenant.",
-        body=Body({JSON: flat(Entry)}, required=False),
+        body=Body({JSON: flat(SessionRequest)}, required=False),
         answers={204: Answer("The session has begun, or continues.", headers=("Set-Cookie",))},
         problems=("invalid_request", "unauthorized", "payload_too_large", "rate_limited"),
     ),
@@ -81,7 +81,10 @@ OPERATIONS: Operations = {
         tag="service",
         answers={
             200: Answer("Ready.", {JSON: ref("Readiness")}),
-            503: Answer("Redis or the object store does not answer.", {JSON: ref("Readiness")}),
+            503: Answer(
+                "Redis or the object store does not answer, or the API keys could not be read since the start.",
+                {JSON: ref("Readiness")},
+            ),
         },
     ),
     "pages.index": Operation(tag="service", summary="Get the web page.", answers=PAGE),

@@ -2,12 +2,12 @@
 
 from storage.training.datasets import Split
 from storage.training.runs import Kind, Status
-from web.api.training import Wanted
+from web.api.training import Submission
 from web.openapi.inputs import flat
-from web.openapi.operation import BINARY, JSON, Answer, Body, Operation, Operations
-from web.openapi.schemas import (
+from web.openapi.job_schemas import LABEL
+from web.openapi.json_schema import (
+    ANYTHING,
     COUNT,
-    LABEL,
     NUMBER,
     PATH,
     TEXT,
@@ -19,9 +19,9 @@ from web.openapi.schemas import (
     listed,
     or_null,
     ref,
-)  # fmt: skip
+)
+from web.openapi.operation import BINARY, JSON, Answer, Body, Operation, Operations
 
-ANYTHING: Schema = {"type": "object"}
 RUN: Schema = closed(
     {
         "id": identifier("run"),
@@ -130,7 +130,7 @@ OPERATIONS: Operations = {
     "training.runs": Operation(tag="training", answers={200: Answer("All runs.", {JSON: ref("RunList")})}),
     "training.submit": Operation(
         tag="training",
-        body=Body({JSON: flat(Wanted)}),
+        body=Body({JSON: flat(Submission)}),
         answers={202: Answer("The run.", {JSON: ref("Run")})},
         problems=(
             "invalid_request", "payload_too_large", "unknown_dataset", "unknown_model", "unsupported_media_type",

@@ -74,8 +74,7 @@ class Coco:
         image_id = len(self._images) + 1
         height, width = ids.shape
         self._images.append({"id": image_id, "file_name": job.spec.custom_id, "width": width, "height": height})
-        result = (job.outcome.result if job.outcome else None) or {}
-        for entry in result.get("classes", []):
+        for entry in job.outcome.result["classes"] if job.outcome and job.outcome.result else ():
             if entry["name"] == UNTINTED or not entry["pixels"]:
                 continue
             category = entry["id"] + 1  # many importers treat category 0 as the background and drop it

@@ -1,12 +1,12 @@
 """The output formats of a mask. The API, its OpenAPI description and the archive all read FORMATS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from werkzeug.datastructures import MIMEAccept
 
-from storage.photos.class_ids import Classes
 from storage.problems import Problem
+from storage.result import ClassShare
 from storage.settings import Settings
 from web.rendering import regions, renderings
 
@@ -25,7 +25,7 @@ class Source:
 
     mask: bytes
     photo: bytes
-    classes: Classes
+    classes: Sequence[ClassShare]
     size: tuple[int, int]
     settings: Settings
 

@@ -1,16 +1,16 @@
 """The query parameters of an output format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from storage.photos.class_ids import Classes
 from storage.problems import Problem
+from storage.result import ClassShare
 from web.rendering.classes import UNTINTED
 from web.rendering.formats import STORED, Choice, Format
 
 DEFAULT_ALPHA = 0.55
 
 
-def choice(chosen: Format, arguments: Mapping[str, str], classes: Classes) -> Choice:
+def choice(chosen: Format, arguments: Mapping[str, str], classes: Sequence[ClassShare]) -> Choice:
     """Parse this format's query parameters and ignore the others. Raises Problem."""
     alpha = _alpha(arguments.get("alpha")) if "alpha" in chosen.parameters else 0
     shown = _shown(arguments.get("classes"), classes) if "classes" in chosen.parameters else ()
@@ -35,7 +35,7 @@ def _alpha(given: str | None) -> float:
     return abs(alpha)  # -0.0 passes the check too, and would make another ETag
 
 
-def _shown(given: str | None, classes: Classes) -> tuple[int, ...]:
+def _shown(given: str | None, classes: Sequence[ClassShare]) -> tuple[int, ...]:
     """Return the sorted ids of the classes listed by name or id, or of all but the background."""
     if given is None:
         return tuple(entry["id"] for entry in classes if entry["name"] != UNTINTED)

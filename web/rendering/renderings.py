@@ -5,15 +5,18 @@ computed in bands.
 """
 
 import io
+import os
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, ImageChops
 
-from storage.photos.class_ids import Classes, served_ids
+from storage.photos.class_ids import served_ids
 from storage.photos.confidence import BACKGROUND, CONFIDENCE, read
 from storage.photos.photo import BAND, decode
 from storage.problems import Problem
+from storage.result import ClassShare
 from storage.settings import Settings
 from web.rendering.classes import UNTINTED
 
@@ -27,7 +30,7 @@ def image(photo: bytes, settings: Settings) -> bytes:
     return encoded(_upright(photo, settings), "JPEG", quality=JPEG_QUALITY)
 
 
-def overlay(photo: bytes, mask: bytes, classes: Classes, alpha: float, settings: Settings) -> bytes:
+def overlay(photo: bytes, mask: bytes, classes: Sequence[ClassShare], alpha: float, settings: Settings) -> bytes:
     """Return the upright photo, tinted in the classes' colours, as JPEG.
 
     `alpha`: 0 (photo only) to 1 (colours only).
@@ -83,14 +86,14 @@ def looked_up(mask: bytes, values: dict[int, int]) -> Image.Image:
         return _looked_up(palette, values)
 
 
-def rle(mask: bytes, classes: Classes) -> bytes:
+def rle(mask: bytes, classes: Sequence[ClassShare]) -> bytes:
     """Return run lengths as JSON."""
     from web.rendering import vectors  # here, so that a web process starts without numpy
 
     return vectors.rle(mask, classes)
 
 
-def geojson(mask: bytes, classes: Classes) -> bytes:
+def geojson(mask: bytes, classes: Sequence[ClassShare]) -> bytes:
     """Return polygons as GeoJSON. Raises Problem `mask_too_detailed`."""
     from web.rendering import vectors
 
@@ -125,6 +128,14 @@ def _looked_up(band: Image.Image, values: dict[int, int]) -> Image.Image:
 
 
 def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
+    with _buffer() as buffer:
+        picture.save(buffer, kind, **options)
+        buffer.seek(0)
+        return buffer.read()
+
+
+def _buffer() -> BinaryIO:
+    """A file in memory. Pillow releases the GIL while it writes a JPEG to a file descriptor, but not to a BytesIO."""
+    if sys.platform == "linux":
+        return open(os.memfd_create("rendering"), "w+b")
+    return io.BytesIO()

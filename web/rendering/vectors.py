@@ -5,7 +5,7 @@ Import this module inside functions: it imports numpy, and a web process starts 
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from storage.photos.class_ids import Classes
+from storage.result import ClassShare
 from web.rendering.polygons import Ring, polygons
 
 MOST_CORNERS = 500_000  # of all classes: 7 MB of JSON and 2 s. The pets model's mask of the largest photo has 60,000
 
 
-def rle(mask: bytes, classes: Classes) -> bytes:
+def rle(mask: bytes, classes: Sequence[ClassShare]) -> bytes:
     """Return the stored PNG as COCO's compressed run lengths, one mask per class, column by column."""
     ids = _ids(mask)
     rows = [{**_properties(entry), "counts": _run_lengths(ids == entry["id"])} for entry in classes]
     return json.dumps({"size": list(ids.shape), "classes": rows}, separators=(",", ":")).encode()
 
 
-def geojson(mask: bytes, classes: Classes) -> bytes:
+def geojson(mask: bytes, classes: Sequence[ClassShare]) -> bytes:
     """Return the stored PNG as a FeatureCollection with one MultiPolygon per class.
 
     Coordinates are pixels from the top left corner. Raises Problem for more than MOST_CORNERS.
@@ -44,8 +44,8 @@ def _ids(mask: bytes) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def _properties(entry: dict[str, Any]) -> dict[str, Any]:
-    return {name: entry[name] for name in ("id", "name", "color", "pixels")}
+def _properties(entry: ClassShare) -> dict[str, Any]:
+    return {"id": entry["id"], "name": entry["name"], "color": entry["color"], "pixels": entry["pixels"]}
 
 
 def _run_lengths(chosen: NDArray[np.bool_]) -> str:
@@ -53,7 +53,7 @@ def _run_lengths(chosen: NDArray[np.bool_]) -> str:
     return counts.decode()
 
 
-def _feature(entry: dict[str, Any], shapes: list[list[Ring]]) -> bytes:
+def _feature(entry: ClassShare, shapes: list[list[Ring]]) -> bytes:
     properties = json.dumps(_properties(entry), separators=(",", ":"))
     coordinates = ",".join(f"[{','.join(_ring(ring) for ring in shape)}]" for shape in shapes)
     geometry = f'{{"type":"MultiPolygon","coordinates":[{coordinates}]}}'
