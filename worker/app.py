@@ -14,6 +14,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from billiard import current_process
 from celery import Celery, signals
 
 from storage import monitoring
@@ -95,7 +96,7 @@ def _check_engine(**_: Any) -> None:
 @signals.beat_embedded_init.connect
 def _end_with_the_parent(**_: Any) -> None:
     """End the scheduler, a child process of the housekeeper, when a SIGKILL ends the housekeeper."""
-    parent = os.getppid()
+    parent = current_process()._parent_pid  # os.getppid() has changed already if the housekeeper is dead
 
     def watch_parent() -> None:
         while os.getppid() == parent:

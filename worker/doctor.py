@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 
 import redis
 
+from storage import keys
 from storage.connection import Storage
 from storage.job import Job, Status
 from storage.keys import Owner
 from storage.model_files import ModelError
-from storage.objects import BUCKETS, RESULTS, UPLOADS, Listed
+from storage.objects import BUCKETS, RESULTS, UPLOADS
+from storage.pausing import current_order
 from storage.problems import Unavailable
 from storage.queue import functions
 from storage.recovery import recover
+from storage.s3 import Listed
 from worker.housekeeping import recorder
 from worker.housekeeping.sweeps import WIDE, adopt, hours, reconcile
 
@@ -44,7 +47,7 @@ class Differences:
 
     unknown: list[Owner] = field(default_factory=list)
     ended_unknown: list[Owner] = field(default_factory=list)
-    behind: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
     without_upload: list[str] = field(default_factory=list)
     without_mask: list[str] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
@@ -56,7 +59,7 @@ class Differences:
             "ended jobs missing from Redis", True, f"{len(self.ended_unknown)}, restored by the next request for each"
         )
         yield _none(
-            "open jobs that have a result", self.behind, "Redis returned to an older state, or a process just crashed"
+            "open jobs that have a result", self.outdated, "Redis returned to an older state, or a process just crashed"
         )
         yield _none("open jobs without their photo", self.without_upload, "they will fail")
         yield _none(
@@ -79,6 +82,8 @@ def examine(storage: Storage) -> Iterator[Finding]:
     yield from _models(storage)
     workers = storage.jobs.queue().workers
     yield Finding("workers", workers > 0, f"{workers} alive")
+    yield _order(storage, "pause", keys.PAUSE, "no job is claimed")
+    yield _order(storage, "refusal", keys.REFUSAL, "no new work is accepted")
     missing = storage.jobs.tickets_missing()
     rejected = storage.jobs.rejected()
     yield Finding("foreign messages", True, f"{rejected} rejected" if rejected else "none")
@@ -87,10 +92,15 @@ def examine(storage: Storage) -> Iterator[Finding]:
     yield _answering("records", lambda: _records(storage))
 
 
+def _order(storage: Storage, what: str, key: str, effect: str) -> Finding:
+    order = current_order(storage.jobs.client, key)
+    return Finding(what, True, f"{effect} until `segue resume`: {order.reason}" if order else "none")
+
+
 def repair(storage: Storage) -> None:
     """Correct what can be corrected. Safe under load, and safe to repeat."""
     found = differences(storage)
-    adopt(storage, WIDE, older_than_s=0, behind=frozenset([*found.behind, *found.without_upload]))
+    adopt(storage, WIDE, older_than_s=0, outdated=frozenset([*found.outdated, *found.without_upload]))
     for tenant, job_id in found.ended_unknown:
         recover(storage.objects, storage.jobs, tenant, job_id)
     reconcile(storage)
@@ -128,7 +138,7 @@ def _classify(found: Differences, owner: Owner, job: Job | None, uploaded: bool,
     elif job is None:
         found.unreferenced += [listed.key for listed in old]
     elif not job.status.final and old:
-        found.behind.append(job.id)
+        found.outdated.append(job.id)
     elif job.status.final:
         found.unreferenced += [listed.key for listed in old if listed.key != job.result_key]
         if job.status is Status.SUCCEEDED and job.result_key not in {listed.key for listed in results}:

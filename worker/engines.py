@@ -15,7 +15,8 @@ from model.engines import ENGINES, EngineName
 from model.segmenter import Segmenter
 from storage.connection import Storage
 from storage.model_files import ModelError
-from storage.models import Alias, Canary, ModelGone, Offer
+from storage.models import Alias, ModelGone
+from storage.offer import Canary, Offer
 from storage.problems import Unavailable
 from storage.rollouts.rollout import State
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import redis
 
 from storage.connection import Storage
+from storage.feedback import Feedback
 from storage.job import Job
 from storage.problems import Unavailable
-from storage.records.rows import attempt_row
+from storage.records.rows import AttemptRow, attempt_row
 from telemetry.context import trace_id
 
 
@@ -40,8 +40,8 @@ def trace(storage: Storage, job_id: str) -> Story | None:
     """
     silent: list[str] = []
     live = recorded = None
-    rows: list[dict[str, Any]] = []
-    feedback: list[dict[str, Any]] = []
+    rows: list[AttemptRow] = []
+    feedback: list[Feedback] = []
     try:
         live = storage.jobs.get(job_id)
     except redis.RedisError:
@@ -59,7 +59,7 @@ def trace(storage: Storage, job_id: str) -> Story | None:
     events = [
         _accepted(job),
         *(event for number in sorted(attempts) for event in _attempt(attempts[number])),
-        *(Event(row["created_ms"], f"feedback: {row['verdict']}{_consent(row)}") for row in feedback),
+        *(Event(given.created_ms, f"feedback: {given.verdict}{_consent(given)}") for given in feedback),
     ]
     if job.retained_until_ms:
         events.append(Event(job.retained_until_ms, "erasure of the job, its photo and its mask"))
@@ -67,7 +67,7 @@ def trace(storage: Storage, job_id: str) -> Story | None:
     return Story(job_id, job.spec.tenant, job.status, sorted(events, key=lambda event: event.at_ms), sources, silent)
 
 
-def _recorded(storage: Storage, job_id: str) -> tuple[Job | None, list[dict[str, Any]], list[dict[str, Any]]]:
+def _recorded(storage: Storage, job_id: str) -> tuple[Job | None, list[AttemptRow], list[Feedback]]:
     return storage.records.job(job_id), storage.records.attempts(job_id), storage.records.feedback(job_id)
 
 
@@ -81,7 +81,7 @@ def _accepted(job: Job) -> Event:
     return Event(spec.created_ms, f"accepted: {name} ({size}) for {spec.model}, {spec.lane}{batch}{origin}")
 
 
-def _attempt(row: dict[str, Any]) -> Iterator[Event]:
+def _attempt(row: AttemptRow) -> Iterator[Event]:
     which = f"attempt {row['number']}"
     for lease in row["lost"]:
         yield Event(lease["started_ms"], f"{which}: taken by {lease['worker']}")
@@ -94,13 +94,13 @@ def _attempt(row: dict[str, Any]) -> Iterator[Event]:
         yield Event(row["finished_ms"], f"{which}: {row['status']}{_how(row)}")
 
 
-def _how(row: dict[str, Any]) -> str:
+def _how(row: AttemptRow) -> str:
     if row["error"]:
         return f", {row['error']['code']}: {row['error']['detail']}"
     return f" with {row['model']} ({', '.join(_stages(row))})" if row["model"] else ""
 
 
-def _stages(row: dict[str, Any]) -> Iterator[str]:
+def _stages(row: AttemptRow) -> Iterator[str]:
     """The stages with their wall times, and the waits before and between them."""
     ended_ms = 0  # after the claim
     for stage, ms in row["timings_ms"].items():
@@ -111,5 +111,5 @@ def _stages(row: dict[str, Any]) -> Iterator[str]:
         ended_ms = offset_ms + ms
 
 
-def _consent(row: dict[str, Any]) -> str:
-    return ", may be used for training" if row["consent_training"] else ""
+def _consent(given: Feedback) -> str:
+    return ", may be used for training" if given.consent_training else ""

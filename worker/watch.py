@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 class Stall:
     """Detects a stalled worker: tickets waited for `limit_s` while the child made no progress.
 
-    Also detects a parent that took no ticket for CONSUMES_WITHIN_S while its child was idle: Celery's consumer may fail
-    to recover from a Redis that was still loading its data.
+    Also detects a parent that held no ticket for CONSUMES_WITHIN_S: Celery's consumer may fail to recover from a Redis
+    that was still loading its data.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -40,8 +40,8 @@ class Stall:
     def stalls(self, tickets: int, busy: bool, idle_s: float, now: float) -> bool:
         """Take one observation, and return whether the worker has stalled.
 
-        `tickets`: length of the ticket queue; `busy`: the child has a ticket; `idle_s`: seconds since the child's last
-        progress; `now`: a monotonic clock.
+        `tickets`: length of the ticket queue; `busy`: the parent or its child holds a ticket; `idle_s`: seconds since
+        the child's last progress; `now`: a monotonic clock.
         """
         if not tickets:
             self._waiting_since = None
@@ -81,7 +81,8 @@ def _watch(jobs: RedisJobs, worker: str, settings: Settings) -> None:
         except redis.RedisError as error:
             log.warning("heartbeat_failed", extra={"error": type(error).__name__})
         else:
-            if stall.stalls(tickets, bool(state.active_requests), idle_ms / 1000, time.monotonic()):
+            # A ticket is reserved before it is active: it waits in the parent while the child starts.
+            if stall.stalls(tickets, bool(state.reserved_requests), idle_ms / 1000, time.monotonic()):
                 log.critical("worker_stalled", extra={"tickets": tickets})
                 os._exit(1)  # an orderly exit would wait for the child that hangs
         time.sleep(BEAT_S)

@@ -10,7 +10,7 @@ import services
 from services import SHIPPED_MODEL
 from specs import mask_of, submit
 
-from storage import keys
+from storage import keys, object_keys
 from storage.connection import Storage
 from storage.job import Finished, Spec, Status
 from storage.objects import MODELS, RESULTS, UPLOADS
@@ -70,7 +70,7 @@ def test_a_job_hash_that_is_older_than_its_result(healthy: Storage) -> None:
 def test_an_open_job_whose_photo_is_gone(healthy: Storage) -> None:
     made = submit(healthy)
     healthy.tickets.send()
-    healthy.objects.remove(UPLOADS, keys.upload("local", made.id))
+    healthy.objects.remove(UPLOADS, object_keys.upload("local", made.id))
     assert set(problems(healthy)) == {"open jobs without their photo"}
     doctor.repair(healthy)
     assert "open jobs without their photo" not in problems(healthy)

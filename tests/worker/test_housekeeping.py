@@ -10,7 +10,7 @@ import services
 from services import SHIPPED_MODEL
 from specs import older_state, spec, submit
 
-from storage import clock, keys, lifecycle
+from storage import clock, keys, lifecycle, object_keys
 from storage.batch import BatchSpec
 from storage.connection import Storage
 from storage.job import Job, Outcome, Spec, Status
@@ -174,7 +174,7 @@ def test_an_older_state_of_redis_is_corrected_before_any_claim(empty_store: Stor
 def test_foreign_objects_are_left_alone(empty_store: Storage) -> None:
     hour = keys.hour(keys.new_job_id())
     empty_store.objects.put(UPLOADS, f"{hour}/local/not-a-job", b"?", "text/plain")
-    foreign = keys.upload("local", keys.new_job_id())
+    foreign = object_keys.upload("local", keys.new_job_id())
     empty_store.objects.put(UPLOADS, foreign, b"?", "text/plain", {"spec": '{"schema": 99}'})
     made = submit(empty_store)
     empty_store.jobs.client.flushall()
@@ -220,7 +220,7 @@ def test_a_request_for_a_batch_rebuilds_it_at_once(empty_store: Storage) -> None
     assert ended
     lifecycle.cancel(empty_store.objects, empty_store.jobs, ended)
     empty_store.jobs.client.flushall()
-    adopt(empty_store, NARROW, older_than_s=0, behind=frozenset())
+    adopt(empty_store, NARROW, older_than_s=0, outdated=frozenset())
     empty_store.jobs.epoch.mark_intact(what=[keys.EPOCH])
     found = empty_store.batches.get("local", one.id)
     assert found

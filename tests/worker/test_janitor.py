@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from specs import DAY_MS, spec, submit
 
-from storage import keys
+from storage import keys, object_keys
 from storage.batch import BatchSpec
 from storage.connection import Storage, connect
 from storage.job import Finished, Job, Outcome, Status
@@ -48,7 +48,7 @@ def test_ended_jobs_are_erased_after_the_retention(brief: Storage) -> None:
     jobs, waiting = [ended(brief) for _ in range(5)], submit(brief)
     assert clean(brief) == 5
     assert [brief.jobs.ids.tenant_of_erased(job.id) for job in jobs] == ["local"] * 5
-    assert [entry.key for entry in brief.objects.listing(UPLOADS, "")] == [keys.upload("local", waiting.id)]
+    assert [entry.key for entry in brief.objects.listing(UPLOADS, "")] == [object_keys.upload("local", waiting.id)]
     assert not list(brief.objects.listing(RESULTS, ""))
     assert clean(brief) == 0
 

@@ -19,7 +19,7 @@ from storage.keys import TRAINING_QUEUE
 from storage.problems import Unavailable
 from storage.records.tables import training_runs
 from storage.training import submitting
-from storage.training.runs import Kind, Outcome, Progress, Spec, Status
+from storage.training.runs import Kind, Progress, RunOutcome, Spec, Status
 from worker.housekeeping import learning
 from worker.housekeeping.learning import PAUSE_MS, POLICY, learn
 
@@ -74,7 +74,7 @@ def test_a_ticket_waits_while_a_run_is_open(own_store: Storage) -> None:
     learn(own_store)
     assert tickets(own_store) == 1, "another trainer can take another step"
     own_store.jobs.client.delete(TRAINING_QUEUE)
-    own_store.runs.finish(spec.id, Outcome(Status.SUCCEEDED))
+    own_store.runs.finish(spec.id, RunOutcome(Status.SUCCEEDED))
     learn(own_store)
     assert tickets(own_store) == 0
 
@@ -138,7 +138,7 @@ def test_a_round_starts_some_time_after_the_last_run(own_store: Storage, later: 
     storage = asking(own_store, learn_every_s=7 * 24 * HOUR_S)
     learned.dataset(storage)
     spec = submitted(storage)
-    storage.runs.finish(spec.id, Outcome(Status.SUCCEEDED))
+    storage.runs.finish(spec.id, RunOutcome(Status.SUCCEEDED))
     later(7 * 24 * HOUR_S - 60)
     learn(storage)
     assert rounds(storage) == []
@@ -196,7 +196,7 @@ def test_a_drift_starts_a_round_if_there_is_something_new_to_learn(
     [round_id] = rounds(storage)
     [line] = [record for record in caplog.records if record.message == "round_started"]
     assert vars(line)["reason"] == "drift of brightness"
-    storage.runs.finish(round_id, Outcome(Status.SUCCEEDED))
+    storage.runs.finish(round_id, RunOutcome(Status.SUCCEEDED))
     later(24 * HOUR_S - 60)
     drifted(storage)
     learn(storage)
@@ -251,7 +251,7 @@ def test_after_a_failure_the_next_round_waits(own_store: Storage, later: Later, 
     later(3 * HOUR_S)
     for number, run_id in enumerate(ids):
         storage.runs.submit(Spec(run_id, Kind.BUILD, {"dataset": "pets", "number": 2}, 1, "me"))
-        storage.runs.finish(run_id, Outcome(Status.FAILED if number == failed else Status.SUCCEEDED))
+        storage.runs.finish(run_id, RunOutcome(Status.FAILED if number == failed else Status.SUCCEEDED))
     later(3 * HOUR_S + PAUSE_MS / 1000 - 60)
     learn(storage)
     assert storage.runs.ids() == dict.fromkeys(sorted(ids), False)
@@ -300,7 +300,7 @@ def test_a_run_is_recorded_while_it_is_open_and_once_after_its_end(
     recording.runs.report(spec.id, Progress(2, 9, "preparing", figures={"loss": 0.5}))
     learn(recording)
     assert rows(recording) == {spec.id: ("running", 0)}
-    recording.runs.finish(spec.id, Outcome(Status.SUCCEEDED, {"dataset": "pets/2", "corrections": 4}))
+    recording.runs.finish(spec.id, RunOutcome(Status.SUCCEEDED, {"dataset": "pets/2", "corrections": 4}))
     learn(recording)
     outcome = recording.runs.outcome(spec.id)
     assert outcome
@@ -330,6 +330,6 @@ def test_an_outage_of_the_database_loses_nothing(own_store: Storage) -> None:
     with pytest.raises(Unavailable, match="records"):
         learn(down)
     assert tickets(down) == 1
-    down.runs.finish(round_id, Outcome(Status.FAILED, reason="out of luck"))
+    down.runs.finish(round_id, RunOutcome(Status.FAILED, reason="out of luck"))
     learn(own_store)
     assert rows(own_store)[round_id][0] == "failed"

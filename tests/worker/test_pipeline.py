@@ -20,7 +20,7 @@ from specs import submit
 
 from model.images import confidence
 from model.segmenter import Segmenter
-from storage import keys
+from storage import keys, object_keys
 from storage.connection import Storage, connect
 from storage.job import Job, Spec, Status
 from storage.keys import SEGMENT_QUEUE
@@ -171,7 +171,7 @@ def test_odd_sizes_and_orientations_keep_their_upright_size(published: Storage, 
 
 def test_an_upload_that_is_gone_fails_its_job(published: Storage, pipeline: Pipeline) -> None:
     made = submit(published)
-    published.objects.remove("uploads", keys.upload(made.tenant, made.id))
+    published.objects.remove("uploads", object_keys.upload(made.tenant, made.id))
     pipeline.run("drainer")
     done = job(published, made.id)
     assert done.status is Status.FAILED

@@ -12,7 +12,7 @@ from services import SHIPPED_MODEL
 from specs import mask_of, older_state, submit
 from sqlalchemy import text
 
-from storage import feedback, keys, lifecycle
+from storage import feedback, keys, lifecycle, object_keys
 from storage.batch import BatchSpec
 from storage.batches import CLOSED
 from storage.connection import Storage, connect
@@ -67,7 +67,7 @@ def opened(made: Storage, name: str = "Holiday") -> BatchSpec:
 
 def give_feedback(made: Storage, job_id: str, note: str = "too much fur") -> Feedback:
     feedback_id = keys.new_feedback_id()
-    mask_key = keys.feedback("local", job_id, feedback_id, "png")
+    mask_key = object_keys.feedback("local", job_id, feedback_id, "png")
     given = Feedback(feedback_id, job_id, "local", Verdict.CORRECTED, note, "pets/3", mask_key, True, CONSENT, 7)
     feedback.store(made.objects, made.jobs, given, b"a mask")
     return given
@@ -202,9 +202,8 @@ def test_feedback_is_recorded_with_the_consent_and_its_wording(recording: Storag
     job = end(recording, submit(recording))
     given = give_feedback(recording, job.id)
     recorder.record(recording)
-    [row] = recording.records.feedback(job.id)
-    assert (row["id"], row["verdict"], row["note"]) == (given.id, "corrected", "too much fur")
-    assert (row["consent_training"], row["consent_wording"]) == (True, CONSENT)
+    assert recording.records.feedback(job.id) == [given]
+    assert (given.verdict, given.consent_training, given.consent_wording) == (Verdict.CORRECTED, True, CONSENT)
 
 
 @pytest.fixture
@@ -228,7 +227,7 @@ def test_recording_the_missing_makes_the_records_match_the_objects(
     recorder.record(recording)
     assert listed(recording) == expected
     assert "passport" not in all_text(recording.database)
-    assert [row["note"] for job_id in expected for row in recording.records.feedback(job_id)] == ["too much fur"]
+    assert [given.note for job_id in expected for given in recording.records.feedback(job_id)] == ["too much fur"]
     assert recorder.record_missing(recording) == 0
 
 

@@ -1,11 +1,11 @@
 """`segue trace`: the history of one job, from the records or from Redis."""
 
 import json
-import subprocess
 from uuid import uuid4
 
 import pytest
 import services
+from operating import ran
 from pydantic import SecretStr
 from specs import submit
 
@@ -87,18 +87,14 @@ def test_redis_alone_knows_the_last_attempt(recording: Storage, eventful: str) -
 
 def test_the_command(own_store: Storage) -> None:
     spec = submit(own_store, filename="cat.jpg")
-    run = [services.sys.executable, "-m", "segue", "trace"]
     env = services.joining(own_store.settings)
-    done = subprocess.run([*run, spec.id], env=env, cwd=services.ROOT, capture_output=True, text=True, check=False)
+    done = ran(env, "trace", spec.id)
     assert done.returncode == 0, done.stderr
     assert f"{spec.id} of local: queued" in done.stdout
     assert "accepted: cat.jpg" in done.stdout
-    done = subprocess.run(
-        [*run, "--json", spec.id], env=env, cwd=services.ROOT, capture_output=True, text=True, check=True
-    )
+    done = ran(env, "trace", "--json", spec.id)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["events"][0]["at_ms"] == spec.created_ms
-    unknown = subprocess.run(
-        [*run, keys.new_job_id()], env=env, cwd=services.ROOT, capture_output=True, text=True, check=False
-    )
+    unknown = ran(env, "trace", keys.new_job_id())
     assert unknown.returncode == 1
     assert "unknown job" in unknown.stderr

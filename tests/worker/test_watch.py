@@ -1,3 +1,5 @@
+"""The heartbeat of a worker, and the watchdog over its progress."""
+
 import subprocess
 import sys
 from pathlib import Path

@@ -101,9 +101,9 @@ def _drifting(storage: Storage) -> list[str]:
 
 
 def _has_new(storage: Storage, count: int) -> bool:
-    """Whether the newest version neither holds nor has left out so many accepted corrections.
+    """Whether at least `count` accepted corrections are new: the newest version neither holds them nor left them out.
 
-    It lists the reviews and reads none of them: there may be 100,000.
+    Lists the reviews but reads none of them, because there may be 100,000.
     """
     newest = storage.datasets.manifest(storage.settings.learn_dataset)
     seen = {item.job_id for item in newest.corrections} | {entry.job_id for entry in newest.left_out}

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy.exc import DataError, IntegrityError
 
-from storage import clock, feedback, keys, lifecycle
+from storage import clock, feedback, keys, lifecycle, object_keys
 from storage.connection import Storage
 from storage.job import Job, Status
 from storage.objects import FEEDBACK, RESULTS, UPLOADS, MinioObjects
@@ -73,9 +73,9 @@ def _write(storage: Storage, page: Sequence[Change]) -> None:
     missing = {*job_ids, *batch_ids} - {job.id for job in jobs} - {spec.id for spec, _ in opened}
     storage.records.erase({name: revisions[name] for name in storage.jobs.ids.erased_among(sorted(missing))})
     others = revisions.keys() - {*job_ids, *batch_ids}
-    reviewed = {name: owner for name in others if (owner := keys.reviewed(name))}
+    reviewed = {name: owner for name in others if (owner := object_keys.reviewed(name))}
     said = (feedback.load(storage.objects, name) for name in others - reviewed.keys())
-    storage.records.write_feedback([row for row in said if row])
+    storage.records.write_feedback(filter(None, said))
     _write_reviews(storage, list(reviewed.values()))
 
 
@@ -164,7 +164,7 @@ def _reviews_that_differ(storage: Storage) -> list[str]:
     recorded = storage.reviews.recorded()  # read first: a review stored meanwhile is in the outbox
     stored = {folder.owner: (folder.state, folder.scored) for folder in reviews.folders(storage.objects)}
     return sorted(
-        keys.reviews_of(*owner) for owner in recorded.keys() | stored if recorded.get(owner) != stored.get(owner)
+        object_keys.reviews_of(*owner) for owner in recorded.keys() | stored if recorded.get(owner) != stored.get(owner)
     )
 
 

@@ -33,7 +33,7 @@ def replace_gradually(storage: Storage) -> None:
 
 
 def _next(storage: Storage, stored: Rollout) -> Rollout:
-    """The rollout after this look at it. It keeps what was counted, whatever is decided."""
+    """The rollout with what has been counted since, in the state that the counts call for."""
     rollout, now_ms = counts.with_counts(storage.jobs.client, stored), clock.now_ms()
     stable = storage.models.aliases(fresh=True).get(Alias.STABLE, "")
     if stable == rollout.version:  # a kill came between the two writes of a promotion, or a person was quicker

@@ -13,11 +13,12 @@ from datetime import timedelta
 from storage import clock, keys, lifecycle
 from storage.connection import Storage
 from storage.job import LONGEST_DEADLINE_S
-from storage.objects import RESULTS, UPLOADS, Listed
+from storage.objects import RESULTS, UPLOADS
 from storage.problems import Unavailable
-from storage.queue.answers import Verdict
+from storage.queue.answers import Cause
 from storage.queue.idempotency import TTL_MS
 from storage.recovery import recover
+from storage.s3 import Listed
 
 NARROW, WIDE = timedelta(hours=1), timedelta(seconds=LONGEST_DEADLINE_S)
 CLOCKS_APART = timedelta(hours=1)  # between the web server, whose clock is in the ids, and Redis
@@ -40,10 +41,10 @@ def sweep(storage: Storage) -> None:
     storage.tickets.send(jobs.tickets_missing())
 
 
-def _end(storage: Storage, token: str, job_id: str, verdict: Verdict) -> None:
+def _end(storage: Storage, token: str, job_id: str, cause: Cause) -> None:
     job = storage.jobs.get(job_id)
     if job:
-        lifecycle.end(storage.objects, storage.jobs, job, token, verdict)
+        lifecycle.end(storage.objects, storage.jobs, job, token, cause)
 
 
 def reconcile(storage: Storage) -> int:
@@ -54,22 +55,22 @@ def reconcile(storage: Storage) -> int:
     return len(back)
 
 
-def adopt(storage: Storage, window: timedelta, older_than_s: float, behind: frozenset[str] | None = None) -> int:
+def adopt(storage: Storage, window: timedelta, older_than_s: float, outdated: frozenset[str] | None = None) -> int:
     """Queue uploads with neither a job hash nor a result: jobs that Redis has lost. Return how many.
 
     `older_than_s`: minimum age of an upload. A recent one may not have its job hash yet; adopting it too early does no
-    harm. `behind`, given for a complete search: open jobs that may have ended. Those with a result receive it; those
+    harm. `outdated`, given for a complete search: open jobs that may have ended. Those with a result receive it; those
     without an upload were erased, and are erased again.
     """
     newest_ms = (time.time() - older_than_s) * 1000
-    adopted, missing = 0, set(behind or ())
+    adopted, missing = 0, set(outdated or ())
     with ThreadPoolExecutor(ADOPTERS) as pool:
-        for hour in sorted({*hours(window), *map(keys.hour, behind or ())}):
+        for hour in sorted({*hours(window), *map(keys.hour, outdated or ())}):
             # Uploads first: a result that appears between the two listings then hides an upload, not the reverse.
             found = storage.objects.of_jobs(UPLOADS, hour)
             uploads = {owner for owner, upload in found if upload.modified_ms <= newest_ms}
             lost = _unknown_to_redis(storage, uploads)
-            if behind is not None:  # the index of open jobs may itself be lost
+            if outdated is not None:  # the index of open jobs may itself be lost
                 missing.update(storage.jobs.reindex([job_id for _, job_id in uploads - lost]))
             late = {owner for owner in uploads if owner[1] in missing}
             missing -= {job_id for _, job_id in late}
@@ -108,11 +109,12 @@ def adopt_after_loss(storage: Storage) -> bool:
         if not chosen:
             return False
         started = time.monotonic()
-        behind = frozenset(storage.jobs.ids.unfinished())
+        outdated = frozenset(storage.jobs.ids.unfinished())
         age_s = storage.jobs.epoch.state_age_s()
         # Jobs accepted since then have ids of that hour or later; jobs that ended since were open then.
         window = WIDE if age_s is None else min(WIDE, timedelta(seconds=age_s) + CLOCKS_APART)
-        adopted = adopt(storage, window, older_than_s=0, behind=behind)
+        adopted = adopt(storage, window, older_than_s=0, outdated=outdated)
+        storage.pausing.restore()
         storage.jobs.epoch.mark_intact(run_id, [keys.EPOCH])
     storage.tickets.record_missing()
     took_ms = round((time.monotonic() - started) * 1000)

@@ -2,7 +2,7 @@
 
 import time
 
-from storage.models import EnginesReport
+from storage.offer import EnginesReport
 from storage.queue.jobs import RedisJobs
 from worker.engines import Engines
 

@@ -2,7 +2,6 @@
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 from model.card import Card
 from model.images import confidence
@@ -14,6 +13,7 @@ from storage.connection import Storage
 from storage.job import Finished, Outcome, Status
 from storage.objects import OUTCOME_TEXT
 from storage.problems import Problem
+from storage.result import ClassShare, ModelName, Result
 from worker.pipeline.memory import Memory
 from worker.pipeline.micro_batch import Item, MicroBatch
 from worker.pipeline.probabilities import chunks
@@ -41,7 +41,8 @@ class Storing:
         with item.timed("store"):
             if job.again:
                 return Finished(job.id, *objects.put_result_after_others(job.spec, micro_batch.token, outcome, mask))
-            return Finished(job.id, objects.put_result(job.spec, micro_batch.token, outcome, mask), outcome)
+            key = objects.put_result(job.spec, micro_batch.token, outcome, mask)
+            return Finished(job.id, key, outcome, mask if job.awaited else b"")
 
     def _encode(self, segmenter: Segmenter, item: Item) -> tuple[bytes, Outcome]:
         if item.problem is None:
@@ -54,10 +55,17 @@ class Storing:
         return b"", Outcome.of_problem(item.job.id, problem, item.timings_ms, item.offsets_ms)
 
 
-def regions(card: Card, label: Label) -> dict[str, Any]:
-    """The thresholds of the class's inner and outer masks, if the version has some."""
-    thresholds = card.guarantee.get("classes", {}).get(label.name)
-    return {"regions": thresholds} if thresholds else {}
+def _share(card: Card, label: Label, pixels: int, size: int) -> ClassShare:
+    share: ClassShare = {
+        "id": label.id,
+        "name": label.name,
+        "color": list(label.color),
+        "pixels": pixels,
+        "fraction": round(pixels / size, 6),
+    }
+    if thresholds := card.guarantee.get("classes", {}).get(label.name):
+        share["regions"] = thresholds
+    return share
 
 
 def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
@@ -71,13 +79,12 @@ def encode_result(item: Item, segmenter: Segmenter) -> tuple[bytes, Outcome]:
     with item.timed("encode"):
         mask, sure = to_mask(logits, spec.width, spec.height), confidence(logits)
         counts = class_counts(mask, len(card.labels))
-        model = {"name": card.name, "version": card.version}
-        result: dict[str, Any] = {
+        model: ModelName = {"name": card.name, "version": card.version}
+        result: Result = {
             "width": spec.width,
             "height": spec.height,
             "classes": [
-                {**label.to_dict(), "pixels": count, "fraction": round(count / mask.size, 6), **regions(card, label)}
-                for label, count in zip(card.labels, counts, strict=True)
+                _share(card, label, count, mask.size) for label, count in zip(card.labels, counts, strict=True)
             ],
             "confidence": round(float(sure.mean()), 4),
         }
