@@ -1,8 +1,10 @@
-"""Runs everything on one machine: `make run`.
+"""Runs everything on one machine: `make run`, and with several web servers behind nginx `make run-scaled`.
 
 Starts the Procfile's processes under a supervisor that restarts a dead one, runs `segue setup`, waits
 until the web server accepts uploads and a worker is live, and prints the address. The state is under
 $VAR; the next run resumes from it. SIGTERM or Ctrl-C stops all processes.
+
+If WEBS is 2 or more, nginx listens on PORT, and the web servers on WEB_PORT and the next ports.
 """
 
 import json
@@ -24,8 +26,9 @@ from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 90
-# Servers that store data start first and stop last.
-PRIORITIES = {"redis": 1, "s3": 1}
+# Servers that store data start first and stop last; nginx, which needs the web servers, the other way round.
+PRIORITIES = {"redis": 1, "s3": 1, "nginx": 20}
+BALANCER = "nginx"
 OWN_PORTS = {"REDIS_PORT": "redis", "S3_PORT": "s3"}
 # If one of these is set by the caller, it names a running server, which is used instead.
 GIVEN = {"redis": "REDIS_URL", "s3": "S3_URL"}
@@ -36,6 +39,7 @@ PROGRAM = """
 command=/bin/sh -c '{command}'
 directory={root}
 numprocs={count}
+numprocs_start={first}
 process_name=%(program_name)s_%(process_num)d
 priority={priority}
 autorestart=true
@@ -53,15 +57,19 @@ def main() -> int:
     var = Path(os.environ.get("VAR") or ROOT / "var").resolve()
     env = environment(var)
     ours = procfile()
-    ports = ["PORT", *(port for port, name in OWN_PORTS.items() if name in ours)]
-    if taken := [name for name in ports if not is_free(int(env[name]))]:
-        wanted = ", ".join(f"{name}={env[name]}" for name in taken)
+    ports = {name: int(env[name]) for name in ("PORT", *(port for port, server in OWN_PORTS.items() if server in ours))}
+    if BALANCER in ours:
+        ports |= {f"WEB_PORT+{index}": port for index, port in enumerate(web_ports(env))}
+    if taken := [name for name, port in ports.items() if not is_free(port)]:
+        wanted = ", ".join(f"{name}={ports[name]}" for name in taken)
         print(f"Already in use: {wanted}. Stop the programs that listen there, or choose other ports.", file=sys.stderr)
         return 1
     own = own_variables(var / "secrets", env)
+    if BALANCER in ours and not accepted_by_nginx({**env, **own[BALANCER]}):
+        return 1
     config = var / "supervisord.conf"
-    counts = {"worker": int(env["WORKERS"]), "trainer": int(env["TRAINERS"])}
-    config.write_text(supervisor_config(var, counts, own))
+    counts = {"web": int(env["WEBS"]), "worker": int(env["WORKERS"]), "trainer": int(env["TRAINERS"])}
+    config.write_text(supervisor_config(var, counts, own, int(env["WEB_PORT"])))
     operator = {**env, **own[Role.OPERATOR]}
     write_settings(var, operator)
     supervisor = subprocess.Popen(
@@ -79,7 +87,8 @@ def main() -> int:
         supervisor.terminate()
         return supervisor.wait() or 1
     seconds = time.monotonic() - started
-    print(f"Segue is ready after {seconds:.1f} s: http://127.0.0.1:{env['PORT']}  (logs: {var}/log)", flush=True)
+    scheme = "https" if BALANCER in ours and {"TLS_CERTIFICATE", "TLS_KEY"} <= env.keys() else "http"
+    print(f"Segue is ready after {seconds:.1f} s: {scheme}://127.0.0.1:{env['PORT']}  (logs: {var}/log)", flush=True)
     return supervisor.wait()
 
 
@@ -94,7 +103,9 @@ def environment(var: Path) -> dict[str, str]:
     unused = {name for server in procfile() for name in CREDENTIALS.get(server, ())}
     unused |= {f"{name}_FILE" for name in unused}
     given = {key: value for key, value in os.environ.items() if value and key not in unused}
-    ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", "WORKERS": str(cores()), "TRAINERS": "0", **given}
+    counts = {"WEBS": "1", "WORKERS": str(cores()), "TRAINERS": "0"}
+    ports = {"PORT": "8000", "REDIS_PORT": "6379", "S3_PORT": "8333", **counts, **given}
+    ports = {"WEB_PORT": str(int(ports["PORT"]) + 1), **ports}
     return {
         "MODEL_CACHE": str(var / "models"),
         "TRAINING_FOLDER": str(var / "training"),
@@ -104,6 +115,12 @@ def environment(var: Path) -> dict[str, str]:
         "VAR": str(var),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+
+
+def web_ports(env: Mapping[str, str]) -> list[int]:
+    """The ports of the web servers. A single one has no nginx in front, and listens on PORT itself."""
+    webs, first = int(env["WEBS"]), int(env["WEB_PORT"])
+    return list(range(first, first + webs)) if webs > 1 else [int(env["PORT"])]
 
 
 def cores() -> int:
@@ -119,7 +136,10 @@ def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, s
     They name the files with its secrets, for the servers started here.
     """
     kept, ours = credentials.load_or_create(folder), procfile()
-    own: dict[str, dict[str, str]] = {name: {} for name in (*Role, *CREDENTIALS)}
+    own: dict[str, dict[str, str]] = {name: {} for name in (*Role, *CREDENTIALS, BALANCER)}
+    if BALANCER in ours:
+        own[BALANCER]["WEB_SERVERS"] = " ".join(f"127.0.0.1:{port}" for port in web_ports(env))
+        own[Role.WEB]["TRUSTED_PROXY"] = env.get("TRUSTED_PROXY", "127.0.0.1")
     if not env.keys() & {"SESSION_SECRET", "SESSION_SECRET_FILE"}:
         own[Role.WEB]["SESSION_SECRET_FILE"] = str(credentials.session_secret(folder))
     if "redis" in ours:
@@ -138,9 +158,14 @@ def own_variables(folder: Path, env: Mapping[str, str]) -> dict[str, dict[str, s
     return own
 
 
+def accepted_by_nginx(env: Mapping[str, str]) -> bool:
+    """Return whether nginx can start with this environment. If not, the script has printed why."""
+    return subprocess.run([ROOT / "deploy" / "nginx.sh", "-tq"], env=env, check=False).returncode == 0
+
+
 def write_settings(var: Path, operator: Mapping[str, str]) -> None:
     """Write the operator's settings to $VAR/env, where `segue models` and other commands find them."""
-    names = ("S3_URL", "SQL_URL", *CREDENTIALS["redis"], *CREDENTIALS["s3"])
+    names = ("S3_URL", "SQL_URL", "SHARD", *CREDENTIALS["redis"], *CREDENTIALS["s3"])
     settings = {name: operator.get(name) or in_file(operator, name) for name in names}
     credentials.write(var / "env", "".join(f"{name}={value}\n" for name, value in settings.items() if value))
 
@@ -150,7 +175,11 @@ def in_file(env: Mapping[str, str], name: str) -> str:
     return Path(file).read_text().strip() if file else ""
 
 
-def supervisor_config(var: Path, counts: Mapping[str, int], own: Mapping[str, Mapping[str, str]]) -> str:
+def supervisor_config(
+    var: Path, counts: Mapping[str, int], own: Mapping[str, Mapping[str, str]], web_port: int = 0
+) -> str:
+    """`web_port`: of the first web server behind nginx. The supervisor numbers them by their ports."""
+    behind = {"web"} if BALANCER in procfile() else set()
     head = f"[supervisord]\numask=077\nlogfile={var}/log/supervisord.log\npidfile={var}/supervisord.pid\n"
     sections = [
         PROGRAM.format(
@@ -158,9 +187,11 @@ def supervisor_config(var: Path, counts: Mapping[str, int], own: Mapping[str, Ma
             command=f"exec {command}".replace("'", "'\\''").replace("%", "%%"),
             root=ROOT,
             count=counts.get(name, 1),
+            first=web_port if name in behind else 0,
             priority=PRIORITIES.get(name, 10),
             logs=var / "log",
-            own=",".join(f'{key}="{value}"' for key, value in own.get(name, {}).items()).replace("%", "%%"),
+            own=",".join(f'{key}="{value}"' for key, value in own.get(name, {}).items()).replace("%", "%%")
+            + (',PORT="%(process_num)d"' if name in behind else ""),
         )
         for name, command in procfile().items()
         if counts.get(name, 1)
@@ -169,10 +200,15 @@ def supervisor_config(var: Path, counts: Mapping[str, int], own: Mapping[str, Ma
 
 
 def procfile() -> dict[str, str]:
-    """Name → command of each process to start, without the servers that the caller named."""
+    """Name → command of each process to start, without the servers that the caller named.
+
+    With several web servers, nginx is added.
+    """
     lines = (ROOT / "Procfile").read_text().splitlines()
     pairs = (line.partition(":") for line in lines if line and not line.startswith("#"))
     commands = {name.strip(): command.strip() for name, _, command in pairs}
+    if int(os.environ.get("WEBS") or 1) > 1:
+        commands[BALANCER] = "deploy/nginx.sh"
     return {name: command for name, command in commands.items() if not os.environ.get(GIVEN.get(name, ""))}
 
 
@@ -184,21 +220,25 @@ def make_ready(env: dict[str, str], supervisor: "subprocess.Popen[bytes]", give_
         if not is_free(store.port or 80, store.hostname or ""):
             done = subprocess.run(segue, env=env, cwd=ROOT, capture_output=True, check=False)
             if done.returncode == 0:
-                return is_ready(int(env["PORT"]), supervisor, give_up)
+                return is_ready(env, supervisor, give_up)
         time.sleep(0.1)
     return False
 
 
-def is_ready(port: int, supervisor: "subprocess.Popen[bytes]", give_up: float) -> bool:
+def is_ready(env: Mapping[str, str], supervisor: "subprocess.Popen[bytes]", give_up: float) -> bool:
     while time.monotonic() < give_up and supervisor.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-                if json.load(answer)["workers"]:
-                    return True
-        except (OSError, urllib.error.URLError):
-            pass
+        if not is_free(int(env["PORT"])) and all(sees_a_worker(port) for port in web_ports(env)):
+            return True
         time.sleep(0.1)
     return False
+
+
+def sees_a_worker(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(json.load(answer)["workers"])
+    except (OSError, urllib.error.URLError):
+        return False
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
