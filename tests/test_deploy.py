@@ -1,17 +1,18 @@
 """Procfile, supervisor and compose start the same processes."""
 
 import json
-import os
 import re
-import runpy
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from composed import BIN, PROFILES, RUN, compose, compose_document
+from operating import ran
 from services import ROOT
 
 from storage.roles import credentials
@@ -19,26 +20,8 @@ from storage.roles.roles import PROGRAMS, Role
 from storage.settings import Settings
 from web.access.exposure import SHORTEST_SECRET
 
-RUN = runpy.run_path(str(ROOT / "scripts" / "run.py"), run_name="run")
-BIN = Path(sys.executable).parent
-NOWHERE = Path("/no/such/folder")
-PROFILES = ("--profile", "monitoring", "--profile", "training")
-
-
-def compose(*more: str, roles: Path = NOWHERE) -> dict[str, dict[str, object]]:
-    services = compose_document(*more, roles=roles)["services"]
-    return {str(name): dict(service) for name, service in services.items()}
-
-
-def compose_document(*more: str, roles: Path = NOWHERE) -> dict[str, Any]:
-    files = [part for name in ("docker-compose.yml", *more) for part in ("-f", str(ROOT / name))]
-    done = subprocess.run(
-        [str(BIN / "docker-compose"), *files, *PROFILES, "config", "--format", "json"],
-        env={**os.environ, "ROLES": str(roles)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
-    return document
+# From these, Docker chooses the subnets of all networks that name none.
+DOCKERS_POOLS = ("192.168.0.0/16", *(f"172.{number}.0.0/16" for number in range(17, 32)))
 
 
 def test_web_stands_first_in_the_procfile() -> None:
@@ -97,6 +80,34 @@ def test_each_program_has_its_own_postgresql_user(roles: Path, monkeypatch: pyte
     assert len(services["web"]["environment"]["SESSION_SECRET"]) >= SHORTEST_SECRET
 
 
+def run_roles(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return ran(None, "roles", folder, *arguments)
+
+
+def test_roles_of_servers_elsewhere(tmp_path: Path) -> None:
+    sql = "postgresql+psycopg://db.example.com/segue?sslmode=verify-full"
+    done = run_roles(tmp_path, "--redis", "rediss://cache.example.com:6380/0", "--sql", sql)
+    assert done.returncode == 0, done.stderr
+    own = credentials.load_or_create(tmp_path)[Role.WEB]
+    password = (tmp_path / "web" / "sql_password").read_text()
+    web = (tmp_path / "web.env").read_text()
+    assert f"\nREDIS_URL=rediss://web:{own.redis_password}@cache.example.com:6380/0\n" in f"\n{web}"
+    assert f"\nSQL_URL={sql.replace('//', f'//web:{password}@')}\n" in web
+    owner = (tmp_path / "postgres_password").read_text()
+    assert f"SQL_URL={sql.replace('//', f'//segue:{owner}@')}\n" in (tmp_path / "operator.env").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "url"), [("--redis", "cache.example.com:6379"), ("--sql", "postgresql://me:pw@db/x")]
+)
+def test_roles_refuses_addresses_that_it_cannot_complete(tmp_path: Path, option: str, url: str) -> None:
+    done = run_roles(tmp_path / "roles", option, url)
+    assert done.returncode == 1
+    assert "must be scheme://host:port/database, without a user" in done.stderr
+    assert "pw@" not in done.stderr
+    assert not (tmp_path / "roles").exists()
+
+
 def test_setup_creates_minio_users_with_the_same_secrets(roles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     services: Any = compose(roles=roles)
     operator = services["setup"]["environment"]
@@ -129,19 +140,127 @@ def test_a_gpu_changes_the_worker_and_nothing_else() -> None:
     worker = gpu.pop("worker")
     build, environment = dict(worker["build"]), dict(worker["environment"])  # type: ignore[call-overload]
     assert worker["command"] == plain.pop("worker")["command"]
-    assert (build["args"], environment["ENGINE"]) == ({"REQUIREMENTS": "gpu"}, "tensorflow")
+    assert (build["args"]["REQUIREMENTS"], environment["ENGINE"]) == ("gpu", "tensorflow")
     assert (ROOT / "requirements" / "gpu.txt").is_file()
     assert gpu == plain
 
 
+def test_seaweedfs_replaces_minio_and_nothing_else(roles: Path) -> None:
+    plain: Any = compose(roles=roles)
+    other: Any = compose("compose.seaweedfs.yml", roles=roles)
+    minio, seaweedfs = plain.pop("minio"), other.pop("minio")
+    assert other["setup"]["environment"].pop("S3_USERS") == "{}"
+    assert plain["setup"]["environment"].pop("S3_USERS") != "{}"
+    assert other == plain
+    for kept in ("networks", "read_only", "cap_drop", "security_opt", "mem_limit", "logging", "pids_limit"):
+        assert seaweedfs[kept] == minio[kept]
+    assert "-s3.port=9000" in seaweedfs["command"]
+    assert plain["web"]["environment"]["S3_URL"] == "http://minio:9000"
+    folder = next(one for one in seaweedfs["volumes"] if one["target"] == "/etc/seaweedfs")
+    assert (folder["source"], folder["read_only"]) == (str(roles / "seaweedfs"), True)
+    assert not [name for name in seaweedfs["environment"] if name.startswith("MINIO")]
+
+
+def test_seaweedfs_identities_have_the_secrets_of_the_roles(roles: Path) -> None:
+    listed = json.loads((roles / "seaweedfs" / "s3.json").read_text())["identities"]
+    own = credentials.load_or_create(roles)
+    assert {one["name"]: one["credentials"][0]["secretKey"] for one in listed} == {
+        role: secrets.s3_secret_key for role, secrets in own.items()
+    }
+    security = (roles / "seaweedfs" / "security.toml").read_text()
+    assert set(re.findall(r'"(/.*)/\w+\.pem"', security)) == {"/etc/seaweedfs"}
+
+
 def test_compose_publishes_on_loopback_only() -> None:
-    ports = [port for service in compose().values() for port in service.get("ports", [])]  # type: ignore[attr-defined]
-    assert ports
-    assert all(port["host_ip"] == "127.0.0.1" for port in ports)
+    services: Any = compose()
+    ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert set(ports) == {"nginx", "prometheus", "grafana"}
+    assert all(port["host_ip"] == "127.0.0.1" for published in ports.values() for port in published)
+
+
+def test_another_address_reaches_nginx_which_then_requires_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADDRESS", "192.0.2.1")
+    nginx: Any = compose()["nginx"]
+    assert nginx["ports"][0]["host_ip"] == nginx["environment"]["ADDRESS"] == "192.0.2.1"
+
+
+def test_the_web_servers_trust_only_the_network_that_they_share_with_nginx() -> None:
+    document = compose_document()
+    [pool] = document["networks"]["web"]["ipam"]["config"]
+    web = document["services"]["web"]
+    assert web["environment"]["TRUSTED_PROXY"] == pool["subnet"]
+    assert web["deploy"]["replicas"] == 2
+    assert not [one for one in DOCKERS_POOLS if ip_network(one).overlaps(ip_network(pool["subnet"]))]
+    assert {name for name, one in document["services"].items() if "web" in one["networks"]} == {"nginx", "web"}
+
+
+def test_nginx_mounts_its_script_and_configuration() -> None:
+    nginx: Any = compose()["nginx"]
+    mounts = {one["target"]: one for one in nginx["volumes"]}
+    assert nginx["entrypoint"] == ["sh", "/etc/segue/nginx.sh"]
+    for target, source in (("nginx.sh", "nginx.sh"), ("nginx", "nginx")):
+        mount = mounts[f"/etc/segue/{target}"]
+        assert (mount["source"], mount["read_only"]) == (str(ROOT / "deploy" / source), True)
+    assert nginx["environment"]["TLS_KEY"].startswith("/etc/segue/tls/")
+    assert "/etc/segue/tls" in mounts
+
+
+def test_every_container_has_limits_and_a_health_check() -> None:
+    services: Any = compose()
+    for name, service in services.items():
+        assert int(service["mem_limit"]) > 0, name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
+        assert ("healthcheck" in service) == (name != "setup"), name  # setup ends
+
+
+def test_settings_env_sets_settings_of_every_program(tmp_path: Path) -> None:
+    """Docker Compose finds the file beside docker-compose.yml, so the test works on copies."""
+    for name in ("docker-compose.yml", "Dockerfile"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "settings.env").write_text("RETENTION_S=60\n")
+    command = [str(BIN / "docker-compose"), *PROFILES, "config", "--format", "json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    services = json.loads(done.stdout)["services"]
+    for name in ("web", "worker", "housekeeper", "trainer", "setup"):
+        assert services[name]["environment"]["RETENTION_S"] == "60"
+
+
+def test_every_build_takes_the_base_image_and_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON_IMAGE", "mirror.example/python:3.11")
+    services: Any = compose("compose.gpu.yml")
+    builds = {name: service["build"] for name, service in services.items() if "build" in service}
+    assert set(builds) == {"web", "worker", "housekeeper", "trainer", "setup"}
+    for build in builds.values():
+        assert build["args"]["PYTHON_IMAGE"] == "mirror.example/python:3.11"
+        assert {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} <= set(build["args"])
+        assert [secret["source"] for secret in build["secrets"]] == ["ca"]
+
+
+def test_every_image_can_be_pinned_by_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/run-in-production.md lists the variables."""
+    document = (ROOT / "docs" / "run-in-production.md").read_text()
+    pinned = {}
+    for variable, tag in re.findall(r"^([A-Z]+_IMAGE)=(\S+)@sha256:…", document, re.MULTILINE):
+        pinned[variable] = f"{tag}@sha256:{'0' * 64}"
+    images = {str(service["image"]) for service in compose().values() if "build" not in service}
+    assert images == {image.partition("@")[0] for name, image in pinned.items() if name != "PYTHON_IMAGE"}
+    for variable, image in pinned.items():
+        monkeypatch.setenv(variable, image)
+    services: Any = compose()
+    pulled = {service["image"] for service in services.values() if "build" not in service}
+    bases = {service["build"]["args"]["PYTHON_IMAGE"] for service in services.values() if "build" in service}
+    assert pulled | bases == set(pinned.values())
+
+
+def test_the_build_context_contains_what_the_dockerfile_copies() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(copied) > 5
+    assert {source.partition("/")[0] for source in copied} <= allowed
 
 
 @pytest.mark.parametrize(
-    "name", ["grafana", "housekeeper", "minio", "postgres", "prometheus", "redis", "setup", "web", "worker"]
+    "name", ["grafana", "housekeeper", "minio", "nginx", "postgres", "prometheus", "redis", "setup", "web", "worker"]
 )
 def test_every_container_is_hardened(name: str) -> None:
     service: Any = compose()[name]
@@ -164,7 +283,7 @@ def test_each_server_is_reachable_only_by_its_clients() -> None:
     assert networks["worker"] == {"redis", "minio", "metrics"}
     assert networks["grafana"] == {"monitoring"}
     assert networks["prometheus"] == {"monitoring", "metrics"}
-    assert {name for name, joined in networks.items() if "front" in joined} == {"web"}
+    assert {name for name, joined in networks.items() if "front" in joined} == {"nginx"}
     declared = compose_document()["networks"]
     assert {name for name, one in declared.items() if not one.get("internal")} == {"front", "monitoring"}
 
