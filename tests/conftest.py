@@ -16,7 +16,9 @@ import pytest
 import services
 import shapes
 import shared_services
+from filelock import FileLock
 from pydantic import SecretStr
+from required import lacks
 from sqlalchemy import text
 from stack import Stack
 
@@ -25,7 +27,7 @@ from storage.objects import BUCKETS
 from storage.records.sql import Database
 from storage.settings import Settings
 
-pytest_plugins = ["databases", "distribution", "fast", "revival", "summary"]
+pytest_plugins = ["databases", "distribution", "fast", "revival", "stack_logs", "summary"]
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
 DEFAULT_TRAINING_DATA = DEFAULT_DATA.with_name("pets256")
@@ -140,9 +142,14 @@ def redis_program(request: pytest.FixtureRequest) -> Path:
     try:
         return services.redis_program(request.param)
     except LookupError as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
+        lacks(str(missing))
+
+
+@pytest.fixture(scope="session")
+def nginx() -> None:
+    """nginx is installed. Without it, skip the test; in CI, fail."""
+    if services.nginx_program() is None:
+        lacks("no nginx")
 
 
 @pytest.fixture(scope="session")
@@ -153,12 +160,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def shapes_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shapes_version(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """The folder of a model version trained on synthetic pictures of two classes.
 
-    The pictures are in `../../data`, seen from that folder.
+    The pictures are in `../../data`, seen from that folder. Tests must not change it: the processes
+    that run tests side by side share it, because training takes a minute.
     """
-    return shapes.make_version(tmp_path_factory.mktemp("made"))
+    if worker_id == "master":  # of pytest-xdist: the only process
+        return shapes.make_version(tmp_path_factory.mktemp("made"))
+    folder = tmp_path_factory.getbasetemp().parent / "made"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (made := folder / "made").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a training that failed
+            folder.mkdir()
+            made.symlink_to(shapes.make_version(folder))
+        return made.resolve()
 
 
 @pytest.fixture(scope="session")

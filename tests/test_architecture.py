@@ -24,6 +24,8 @@ FORBIDDEN = {
     "storage.photos.photo": ("web", "worker", "model", "flask", "numpy"),
     "storage.recovery": ("web", "worker", "model", "flask"),
     "storage.backfill.backfill": ("web", "worker", "model", "learning", "cli", "flask", "numpy"),
+    "storage.backup.saving": ("web", "worker", "model", "learning", "cli", "flask", "numpy"),
+    "storage.backup.restoring": ("web", "worker", "model", "learning", "cli", "flask", "numpy"),
     "storage.training.decisions": ("web", "worker", "model", "learning", "flask", "numpy", "sqlalchemy"),
     "learning.review.scores": ("web", "worker", "cli", "flask", "tensorflow", "keras", "ai_edge_litert"),
     "model.engines": ("storage", "web", "worker", "minio", "redis", "celery", "flask", "tensorflow", "ai_edge_litert"),

@@ -1,22 +1,16 @@
 """The arithmetic of the benchmarks."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from importing import imported
 from services import ROOT
 
 
 @pytest.fixture(scope="module")
 def figures() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("figures", ROOT / "scripts" / "bench" / "figures.py")
-    assert spec
-    assert spec.loader
-    module = sys.modules["figures"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return imported(ROOT / "scripts" / "bench" / "figures.py")
 
 
 def test_percentiles_are_the_nearest_rank(figures: ModuleType) -> None:

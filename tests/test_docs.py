@@ -1,6 +1,8 @@
 """Keeps the documents and the code consistent."""
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from services import ROOT
@@ -42,6 +44,35 @@ def test_every_route_is_in_the_api_document() -> None:
 def test_every_code_is_in_the_api_document() -> None:
     for code in KINDS:
         assert f"`{code}`" in API
+
+
+def fields(schema: dict[str, Any]) -> Iterator[str]:
+    """The names of the fields, with those of nested objects, except the classes that several documents list."""
+    for name, field in schema.get("properties", {}).items():
+        yield name
+        if name not in ("labels", "classes"):
+            yield from fields(field)
+
+
+def missing_fields(text: str, schemas: dict[str, Any]) -> dict[str, list[str]]:
+    """Document → the fields of its schema that its block of code does not name."""
+    code = re.compile(r'```\n(\{"(?:job_)?id".*?"object": "(\w+)".*?)```', re.DOTALL)
+    blocks = {found[2]: found[1] for found in code.finditer(text)}
+    return {
+        name: [field for field in fields(schemas[name.capitalize()]) if f'"{field}"' not in block]
+        for name, block in blocks.items()
+    }
+
+
+def test_every_field_is_in_the_api_document() -> None:
+    schemas = create_app(Settings(s3_secret_key="secret")).test_client().get("/openapi.json").get_json()
+    missing = missing_fields(API, schemas["components"]["schemas"])
+    assert missing == {name: [] for name in ("job", "batch", "review", "run", "dataset", "candidate")}
+
+
+def test_a_missing_field_is_detected() -> None:
+    schema = {"properties": {"id": {}, "object": {}, "links": {"properties": {"self": {}, "mask": {}}}}}
+    assert missing_fields('```\n{"id", "object": "job", "links": {"self"}}\n```', {"Job": schema}) == {"job": ["mask"]}
 
 
 def test_the_wording_of_the_consent_is_in_the_privacy_document() -> None:

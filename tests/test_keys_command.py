@@ -46,6 +46,30 @@ def test_the_life_of_a_key(segue: Run, tmp_path: Path) -> None:
     assert key.rpartition("_")[2][:20] not in segue("list", "--json").stdout + segue("list").stdout
 
 
+def test_the_keys_of_a_shard_name_it(segue: Run, tmp_path: Path) -> None:
+    """SHARD is in $VAR/env, which `make run` writes, or in the environment."""
+    (tmp_path / "env").write_text("SHARD=a\n")
+    made = json.loads(segue("create", "--tenant", "acme", "--json").stdout)
+    rotated = json.loads(segue("rotate", made["id"], "--json").stdout)
+    assert all(one["key"].startswith(f"seg_a_{made['id']}_") for one in (made, rotated))
+    wrong = subprocess.run(
+        ["segue", "keys", "create", "--tenant", "acme"], env=services.environment(VAR=tmp_path, SHARD="Shard-A"),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "SHARD" in wrong.stderr
+
+
+def test_a_first_key_is_created_once(segue: Run) -> None:
+    first = segue("create", "--tenant", "acme", "--if-none", "--json")
+    made = json.loads(first.stdout)
+    again = segue("create", "--tenant", "acme", "--if-none")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "a valid one exists" in again.stderr
+    segue("revoke", made["id"])
+    assert segue("create", "--tenant", "acme", "--if-none").stdout.startswith("seg_")
+
+
 def test_expiry_and_rotation(segue: Run, tmp_path: Path) -> None:
     made = json.loads(segue("create", "--tenant", "acme", "--expires", "90d", "--json").stdout)
     rotated = json.loads(segue("rotate", made["id"], "--grace", "1h", "--json").stdout)

@@ -22,6 +22,8 @@ FOREIGN = re.compile(
     r"|--(?:extra-)?index-url[ =]\S|--find-links[ =]\S"
     r"|files\.python[h]osted\.org|//[\w.-]*(?:dev[p]i|artifactory|nexus)\b"
 )
+WIDTH = 100
+UNBREAKABLE = re.compile(r"\s*(?:!?\[[^]]*\]\([^)]*\)|`[^`]*`)[.,;:]?")  # a link or code that fills its line
 A_FILE = re.compile(r"[\w.-]+(?:/[\w.-]+)*\.(?:py|md|sh|lua|ya?ml|toml|js|html|css|ipynb|svg)")
 
 
@@ -77,6 +79,28 @@ def named_files(text: str) -> Iterator[str]:
 
 def test_a_missing_file_is_detected() -> None:
     assert list(named_files("see `web/app.py:create_app` and `nowhere/else.py`")) == ["web/app.py", "nowhere/else.py"]
+
+
+def test_lines_of_prose_are_short(tracked: list[str]) -> None:
+    documents = [name for name in tracked if name.endswith(".md")]
+    assert [f"{name}:{number}" for name, text in texts(documents) for number in long_lines(text)] == []
+
+
+def long_lines(text: str) -> Iterator[int]:
+    """The numbers of lines of prose that are too long. Tables, quotations and code blocks may be wider."""
+    code = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            code = not code
+        wide = code or line.lstrip().startswith(("|", ">")) or UNBREAKABLE.fullmatch(line)
+        if len(line) > WIDTH and not wide:
+            yield number
+
+
+def test_a_long_line_is_detected() -> None:
+    words, link = "word " * 25, f"[word](https://example.org/{'x' * 100})"
+    allowed = f"```\n{words}\n```\n| {words} |\n> {words}\n{link}.\n"
+    assert list(long_lines(f"{allowed}{words}\n- {words}\n")) == [7, 8]
 
 
 def found_secrets(root: Path, names: list[str]) -> list[tuple[str, PotentialSecret]]:

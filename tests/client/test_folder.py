@@ -67,7 +67,7 @@ def test_a_tree_and_everything_hostile_in_it(folder: Folder, tmp_path: Path) -> 
     assert {one["file"]: one["code"] for one in report["failed"]} == {
         "broken.jpg": "image_decode_failed", "header.jpg": "unprocessable_image",
     }  # fmt: skip
-    assert (report["candidates"], report["succeeded"]) == (15, 5)
+    assert (report["photos"], report["succeeded"]) == (15, 5)
     assert report["ignored"] == [{"file": "notes.txt", "reason": "not an image"}]
     assert sum(report["classes"].values()) == pytest.approx(1, abs=0.01)
     assert all(path.read_bytes() == content for path, content in before.items())
@@ -205,7 +205,7 @@ def test_overlays_into_a_subfolder_of_the_photos(folder: Folder) -> None:
 def test_a_folder_without_photos_says_so(folder: Folder) -> None:
     (folder.source / "notes.txt").write_text("not a photo")
     report = folder.run(code=1)
-    assert (report["ok"], report["candidates"], report["batches"]) == (False, 0, [])
+    assert (report["ok"], report["photos"], report["batches"]) == (False, 0, [])
     assert (report["error"]["code"], report["ignored"][0]["file"]) == ("nothing_sent", "notes.txt")
 
 

@@ -16,6 +16,7 @@ from misbehaving import Answer, server
 
 from segue_client import __version__
 from segue_client.folder.journal import NAME
+from storage.version import VERSION
 
 PHOTO, MASK = b"\xff\xd8\xff and more", b"\x89PNG and\nmore\0"
 COMMAND = [sys.executable, "-m", "segue_client"]
@@ -91,7 +92,7 @@ def test_an_invalid_suffix_is_refused(url: str, tmp_path: Path, suffix: str) -> 
 
 
 def test_the_version(tmp_path: Path) -> None:
-    assert segue("", tmp_path, "--version").stdout.decode() == f"segue-client {__version__}\n"
+    assert segue("", tmp_path, "--version").stdout.decode() == f"segue-client {__version__}\nsegue {VERSION}\n"
 
 
 @pytest.mark.parametrize("command", ["submit", "status", "wait", "cancel", "retry", "list", "queue", "folder"])

@@ -1,8 +1,6 @@
 """One job can be followed through the lines of all processes, and they contain nothing personal."""
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +9,7 @@ import damage
 import pictures
 import pytest
 import services
+from operating import ran
 from stack import Stack
 
 from storage import keys
@@ -37,9 +36,9 @@ def logging_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def segue(stack: Stack, *words: str) -> str:
-    env = {**stack.environment(), "PYTHONPATH": services.PYTHONPATH}
-    command = [sys.executable, "-m", "segue", *words]
-    return subprocess.run(command, env=env, cwd=services.ROOT, capture_output=True, text=True, check=True).stdout
+    done = ran({**stack.environment(), "PYTHONPATH": services.PYTHONPATH}, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ import pytest
 import rendered
 import services
 from damage import family
+from operating import working
 from PIL import Image
 from services import SHIPPED_MODEL, Service
 from specs import submit
@@ -63,11 +64,8 @@ def worker(connection: Storage, tmp_path: Path) -> Iterator[Service]:
     connection.models.publish(SHIPPED_MODEL)
     log = tmp_path / "worker.log"
     # A loaded machine may need long for a photo.
-    env = services.joining(connection.settings, LEASE_S=200, STALL_S=PATIENCE_S)
-    started = services.spawn(services.procfile("worker"), env, log)
-    services.wait_until(lambda: connection.jobs.queue().workers, "the worker")
-    yield started
-    started.stop()
+    with working(connection, log, LEASE_S=200, STALL_S=PATIENCE_S) as started:
+        yield started
 
 
 def job_with_mask(connection: Storage, content: bytes) -> str:

@@ -69,6 +69,12 @@ def test_every_procfile_line_runs_on_its_own(stack: Stack, tmp_path: Path, line:
         assert process.wait(services.PATIENCE_S) == 0, log.read_text()
 
 
+@pytest.mark.parametrize("role", ["worker", "housekeeper"])
+def test_the_health_check_of_a_container_needs_no_more_than_its_role(stack: Stack, role: str) -> None:
+    command, env = [sys.executable, "-m", "worker.alive", role], stack.environment(role)
+    subprocess.run(command, env=env, cwd=services.ROOT, check=True, timeout=60)
+
+
 def test_no_other_user_of_the_machine_can_read_the_state(stack: Stack) -> None:
     stack.finished(stack.submit(pictures.jpeg()))
     files = [path for path in stack.var.rglob("*") if path.is_file()]

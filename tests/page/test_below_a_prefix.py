@@ -1,6 +1,5 @@
 """The page, its documents and its links below a path, behind a real reverse proxy."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,8 @@ WAYS = {"a header": (CUTS_OFF, {}), "a setting": (PASSES_ON, {"ROOT_PATH": "/seg
 
 
 @pytest.fixture(params=WAYS)
-def proxy(request: pytest.FixtureRequest, guarded: Callable[..., int], tmp_path: Path) -> Iterator[int]:
+def proxy(request: pytest.FixtureRequest, nginx: None, guarded: Callable[..., int], tmp_path: Path) -> Iterator[int]:
     """Yield the port of the proxy."""
-    if services.nginx_program() is None:
-        if os.environ.get("CI"):
-            pytest.fail("no nginx")
-        pytest.skip("no nginx")
     location, changes = WAYS[request.param]
     started = services.start_nginx(tmp_path, location.format(port=guarded(TRUSTED_PROXY="127.0.0.1", **changes)))
     yield started.port

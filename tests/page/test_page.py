@@ -1,9 +1,15 @@
 """The page in a real browser."""
 
+import time
 from pathlib import Path
 
 import pictures
+import services
+from operating import segue_in
 from playwright.sync_api import Page, expect
+from stack import Stack
+
+from web.admission import FRESH_S
 
 
 def test_a_photo_chosen_with_the_button_gets_its_mask_over_it(page: Page, pets: Path) -> None:
@@ -22,6 +28,19 @@ def test_a_photo_chosen_with_the_button_gets_its_mask_over_it(page: Page, pets: 
     with page.expect_download() as download:
         card.get_by_text("Mask (PNG)").click()
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_refused_photo_shows_the_operators_reason(page: Page, stack: Stack) -> None:
+    env = {**stack.environment(), "PYTHONPATH": services.PYTHONPATH}
+    segue_in(env, "pause", "--refuse", "--why", "We move to new disks until 14:00.")
+    try:
+        time.sleep(FRESH_S)
+        page.locator("input[type=file]").first.set_input_files(
+            {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": pictures.jpeg()}
+        )
+        expect(page.locator(".job .status")).to_contain_text("We move to new disks until 14:00.", timeout=10_000)
+    finally:
+        segue_in(env, "resume")
 
 
 def test_photos_dropped_together_are_all_processed_and_a_bad_one_says_why(page: Page) -> None:

@@ -33,6 +33,12 @@ class Authority:
 
     def server(self, address: str = "127.0.0.1", valid_until: datetime | None = None) -> ssl.SSLContext:
         """Return the TLS context of a server at this address."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server_file(address, valid_until))
+        return context
+
+    def server_file(self, address: str = "127.0.0.1", valid_until: datetime | None = None) -> Path:
+        """Return a file with the key and the certificate of a server at this address."""
         key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
         alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))])
         made = self._builder(name, key, valid_until).add_extension(alternative, critical=True)
@@ -40,9 +46,7 @@ class Authority:
         private = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         file = self._folder / f"{certificate.serial_number}.pem"
         file.write_bytes(private + certificate.public_bytes(PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(file)
-        return context
+        return file
 
     def _builder(
         self, name: x509.Name, key: ec.EllipticCurvePrivateKey, valid_until: datetime | None = None

@@ -6,9 +6,9 @@ import distribution
 import pytest
 
 SERVICES = frozenset(
-    {"settings", "stack", "scraped", "rough", "postgres", "database", "redis_program", "shapes_version"}
+    {"settings", "stack", "scraped", "rough", "postgres", "database", "redis_program", "shapes_version", "s3_host"}
 )
-FOLDERS = frozenset({"e2e", "faults", "page", "suite"})  # their tests start stacks, browsers or pytest
+FOLDERS = frozenset({"compose", "e2e", "faults", "page", "suite"})  # start containers, stacks …
 LONGEST_S = 20
 
 

@@ -24,7 +24,7 @@ from redis.retry import Retry
 from stack import Stack
 from watcher import FINAL, Watcher
 
-from storage import keys
+from storage import keys, object_keys
 from storage.connection import connect
 from storage.keys import Lane
 from storage.objects import RESULTS
@@ -147,7 +147,7 @@ class Scene:
         """Count the result objects of each job."""
         hours = {keys.hour(job_id) for job_id in self.jobs}
         listed = (entry for hour in hours for entry in self.storage.objects.listing(RESULTS, f"{hour}/"))
-        owners = (keys.owner(entry.key) for entry in listed)
+        owners = (object_keys.owner(entry.key) for entry in listed)
         return Counter(owner[1] for owner in owners if owner and owner[1] in self.jobs)
 
     def losses(self) -> Counter[str]:

@@ -116,7 +116,7 @@ def environment(**changes: object) -> dict[str, str]:
         "REDIS", "S3_", "SQL_", "MAX_", "HEAD_S", "BODY_", "PORT", "VAR", "WORKERS", "BUCKET", "MODEL_CACHE", "BIND",
         "REQUIRE_KEYS", "PUBLIC_PAGE", "SESSION_", "AUDIT_", "KEY_CACHE", "LIMIT_", "TRUSTED_PROXY",
         "ROOT_PATH", "CORS_", "LOG_", "OTEL_", "METRICS_", "TRAIN", "LEARN_", "CHECKPOINT_",
-        "SEGUE_KEY", "SEGUE_URL",
+        "SEGUE_KEY", "SEGUE_URL", "WEB", "TLS_", "ADDRESS", "SHARD",
     )  # fmt: skip
     base = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from PIL import Image
 
 from storage.settings import Settings
 
+ROUTINE = re.compile("INFO [a-z_.]+ (request_handled|job_accepted|job_ended) ")
 REFUSED = re.compile("NOPERM|NoPermission|ExecAbort|NOAUTH|AccessDenied")
 
 
@@ -116,12 +119,12 @@ class Stack:
             noted = [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in client.acl_log()]
         return lines + noted
 
-    def run_line(self, name: str, log: Path, **changes: str) -> "subprocess.Popen[bytes]":
-        """Start one more process of a Procfile entry, in its role."""
+    def run_line(self, name: str, log: Path, code: Path = services.ROOT, **changes: str) -> "subprocess.Popen[bytes]":
+        """Start one more process of a Procfile entry, in its role. `code`: the folder whose code it runs."""
         log.touch(mode=0o600)
         with log.open("wb") as output:
             return subprocess.Popen(
-                services.procfile(name), env={**self.environment(name), **changes}, cwd=services.ROOT,
+                services.procfile(name), env={**self.environment(name), **changes}, cwd=code,
                 stdout=output, stderr=output, umask=0o077,
             )  # fmt: skip
 
@@ -154,9 +157,9 @@ class Stack:
         give_up = time.monotonic() + timeout_s
         return [self.finished(job, max(1, give_up - time.monotonic())) for job in jobs]
 
-    def submit_all(self, contents: list[bytes]) -> list[dict[str, Any]]:
+    def submit_all(self, contents: list[bytes], **options: Any) -> list[dict[str, Any]]:
         with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(self.submit, contents))
+            return list(pool.map(partial(self.submit, **options), contents))
 
     def mask(self, job: dict[str, Any]) -> NDArray[np.uint8]:
         """The mask of a succeeded job, as class ids."""
@@ -168,6 +171,15 @@ class Stack:
         """The pids of the supervisor's children whose command line contains `program`."""
         supervisor = int((self.var / "supervisord.pid").read_text())
         return [pid for pid in children(supervisor) if program in command_line(pid)]
+
+    def log_ends(self, lines: int) -> dict[str, str]:
+        """The last lines of each program's log without those of each request and job, by the file's name."""
+
+        def end(file: Path) -> str:
+            told = (line for line in file.read_text(errors="replace").splitlines() if not ROUTINE.search(line))
+            return "\n".join(deque(told, lines))
+
+        return {file.name: end(file) for file in sorted((self.var / "log").glob("*.log"))}
 
     def queue(self) -> dict[str, Any]:
         return dict(json.loads(self.http.get("/v1/queue").text))

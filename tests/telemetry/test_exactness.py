@@ -1,7 +1,6 @@
 """Prometheus' counters of jobs equal the account of the jobs, although processes were killed in the middle."""
 
 import itertools
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 import services
 from damage import HOUSEKEEPER, WEB, WORKER, family, kill, replaced
 from prometheus import Prometheus
+from repeating import repeating
 from scene import QUICK, Scene
 from stack import Stack
 
@@ -43,25 +43,17 @@ def scraped(prometheus_programs: None, stack: Stack, tmp_path: Path) -> Iterator
 @contextmanager
 def traffic(stack: Stack) -> Iterator[None]:
     """Send photos, some of them damaged, until the block ends. Each request is repeated until it is accepted."""
-    over, numbers = threading.Event(), itertools.count()
+    numbers = itertools.count()
     sound = [photo.content for photo in offline.photos()]
 
     def send() -> None:
-        while not over.is_set():
-            number = next(numbers)
-            content = pictures.truncated_jpeg() if number % EVERY_DAMAGED == 0 else sound[number % len(sound)]
-            while not accepted(stack, content, f"key-{number}"):
-                time.sleep(0.2)
+        number = next(numbers)
+        content = pictures.truncated_jpeg() if number % EVERY_DAMAGED == 0 else sound[number % len(sound)]
+        while not accepted(stack, content, f"key-{number}"):
+            time.sleep(0.2)
 
-    threads = [threading.Thread(target=send) for _ in range(SENDERS)]
-    for thread in threads:
-        thread.start()
-    try:
+    with repeating(send, SENDERS):
         yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
 
 
 def accepted(stack: Stack, content: bytes, key: str) -> bool:
