@@ -2,10 +2,28 @@
 
 import typer
 
-from cli import audit, backfill, data, drift, keys, models, operator, review, rollout, runs, sessions, top, training
+from cli import (
+    audit,
+    backfill,
+    backup,
+    data,
+    drift,
+    keys,
+    models,
+    operator,
+    pausing,
+    review,
+    rollout,
+    runs,
+    sessions,
+    top,
+    training,
+)
 
 app = typer.Typer()
 app.add_typer(operator.app)
+app.add_typer(pausing.app)
+app.add_typer(backup.app)
 app.add_typer(top.app)
 app.add_typer(audit.app)
 app.add_typer(models.app, name="models", rich_help_panel="Models")

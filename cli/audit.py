@@ -1,11 +1,11 @@
-"""The audit log."""
+"""`segue audit`: security events, the newest first."""
 
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from cli.durations import shown, span_ms
+from cli.durations import span_ms, timestamp
 from cli.server import database
 from segue_client.commands.output import JsonOption, show_json
 
@@ -34,9 +34,9 @@ def audit(  # noqa: PLR0917
     with database() as records:
         found = Audit(records).newest(wanted, limit)
     if as_json:
-        show_json([{"at": shown(one.at_ms), "count": one.count, **asdict(one.event)} for one in found])
+        show_json([{"at": timestamp(one.at_ms), "count": one.count, **asdict(one.event)} for one in found])
         return
     for one in found:
         event = one.event
         pairs = (f"{name}={value}" for name, value in asdict(event).items() if value and name != "action")
-        typer.echo(f"{shown(one.at_ms)}  {event.action:18} x{one.count:<4} {'  '.join(pairs)}")
+        typer.echo(f"{timestamp(one.at_ms)}  {event.action:18} x{one.count:<4} {'  '.join(pairs)}")

@@ -1,4 +1,4 @@
-"""Durations on the command line: 30s, 15m, 12h, 90d."""
+"""Times on the command line: durations (30s, 15m, 12h, 90d) that it takes, and timestamps that it prints."""
 
 import re
 from datetime import UTC, datetime
@@ -21,6 +21,6 @@ def span_ms(text: str) -> int:
     return span
 
 
-def shown(ms: int) -> str | None:
+def timestamp(ms: int) -> str | None:
     """Format a time in ms as RFC 3339 in UTC; None for 0."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds") if ms else None

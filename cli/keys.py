@@ -1,11 +1,11 @@
-"""API keys."""
+"""`segue keys`: creates, rotates, lists and revokes API keys."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.durations import shown, span_ms
-from cli.server import database, shell_user
+from cli.durations import span_ms, timestamp
+from cli.server import database, shard, shell_user
 from segue_client.commands.output import JsonOption, fail, show_json
 
 if TYPE_CHECKING:
@@ -18,10 +18,12 @@ app = typer.Typer(no_args_is_help=True, help="API keys: each belongs to a tenant
 
 @app.command("create", epilog="Example: segue keys create --tenant acme --scope read --expires 90d --name 'dashboard'")
 def create_key(
+    *,
     tenant: Annotated[str, typer.Option(help="The tenant that owns the key's jobs.")],
     scope: Annotated[list[str], typer.Option(help="submit, read or admin. Repeatable.")] = ["submit", "read"],  # noqa: B006
     name: Annotated[str, typer.Option(help="A name to recognise the key by.")] = "",
     expires: Annotated[str, typer.Option(help="Lifetime: 12h, 90d. Default: valid until revoked.")] = "",
+    if_none: Annotated[bool, typer.Option("--if-none", help="Create none if a valid key exists already.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Create a key and print it. It cannot be shown again: only its digest is stored."""
@@ -37,7 +39,11 @@ def create_key(
     expires_ms = now_ms() + span_ms(expires) if expires else 0
     with database() as records:
         records.migrate()
-        key, text = ApiKeys(records).create(tenant, scopes, name, expires_ms, shell_user())
+        keys = ApiKeys(records, shard())
+        if if_none and keys.any_valid():
+            typer.echo("no key created: a valid one exists already", err=True)
+            return
+        key, text = keys.create(tenant, scopes, name, expires_ms, shell_user())
     _show_secret(key, text, as_json)
 
 
@@ -55,7 +61,7 @@ def rotate_key(
 
     grace_ms = span_ms(grace)
     with database() as records:
-        rotated = ApiKeys(records).rotate(key_id, grace_ms, shell_user())
+        rotated = ApiKeys(records, shard()).rotate(key_id, grace_ms, shell_user())
     if rotated is None:
         fail(f"{key_id} is not a valid key")
     _show_secret(*rotated, as_json)
@@ -97,7 +103,7 @@ def _show_secret(key: "ApiKey", text: str, as_json: bool) -> None:
         return
     typer.echo(text)
     scopes = ", ".join(sorted(key.scopes))
-    until = f", until {shown(key.expires_ms)}" if key.expires_ms else ""
+    until = f", until {timestamp(key.expires_ms)}" if key.expires_ms else ""
     typer.echo(f"{key.id} of {key.tenant}: {scopes}{until}. It is not shown again.", err=True)
 
 
@@ -112,10 +118,10 @@ def _document(key: "ApiKey") -> dict[str, Any]:
         "tenant": key.tenant,
         "scopes": sorted(key.scopes),
         "name": key.name,
-        "created_at": shown(key.created_ms),
-        "expires_at": shown(key.expires_ms),
-        "last_used_at": shown(key.last_used_ms),
-        "rotated_at": shown(key.rotated_ms),
-        "old_secret_until": shown(key.old_until_ms) if key.old_until_ms > now else None,
-        "revoked_at": shown(key.revoked_ms),
+        "created_at": timestamp(key.created_ms),
+        "expires_at": timestamp(key.expires_ms),
+        "last_used_at": timestamp(key.last_used_ms),
+        "rotated_at": timestamp(key.rotated_ms),
+        "old_secret_until": timestamp(key.old_until_ms) if key.old_until_ms > now else None,
+        "revoked_at": timestamp(key.revoked_ms),
     }

@@ -1,12 +1,15 @@
-"""Model versions and aliases."""
+"""`segue models`: publishes, signs and compares model versions, and points aliases at them."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.server import audit, connected, operated
 from segue_client.commands.output import JsonOption, fail, show_json
+
+if TYPE_CHECKING:
+    from storage.model_documents import PublishedCard
 
 AliasOption = Annotated[str, typer.Option("--alias", help="stable or canary.")]
 
@@ -81,7 +84,7 @@ def sign(version: str, key: Annotated[Path, typer.Argument(help="File with the p
 def list_(as_json: JsonOption = False) -> None:
     """List all versions with their mean IoU and aliases, and why a version was rolled back."""
     with connected() as storage:
-        cards = {version: storage.models.card(version) or {} for version in storage.models.versions()}
+        cards = {version: card for version in storage.models.versions() if (card := storage.models.card(version))}
         aliases, history = storage.models.aliases(), storage.models.history()
         condemned = storage.rollouts.register().condemned
     if as_json:
@@ -147,7 +150,7 @@ def _change(alias: str, version: str | None) -> None:
     typer.echo(f"{alias} is {version}")
 
 
-def _card(version: str) -> dict[str, Any]:
+def _card(version: str) -> "PublishedCard":
     with connected() as storage:
         return storage.models.card(version) or fail(f"{version} is not in the registry")
 

@@ -58,13 +58,22 @@ def _newest_first(weights: Path) -> list[Path]:
 @app.command(rich_help_panel=PANEL, epilog="Example: segue roles secrets", hidden=True)
 def roles(
     folder: Annotated[Path, typer.Argument(help="Folder to write to. Existing secrets in it are kept.")],
+    redis: Annotated[str, typer.Option(help="Address of Redis, without a user.")] = "redis://redis:6379/0",
+    sql: Annotated[
+        str, typer.Option(help="Address of PostgreSQL, without a user.")
+    ] = "postgresql+psycopg://postgres/segue",
 ) -> None:
-    """Write secrets, the ACL file of Redis and each role's settings into FOLDER, for docker-compose.yml."""
-    from storage.roles import credentials
+    """Write secrets, the ACL file of Redis and each role's settings into FOLDER, for containers.
+
+    The servers are by default those of docker-compose.yml.
+    """
+    from storage.roles import credentials, seaweedfs_tls
+    from storage.settings import Settings
 
     try:
-        credentials.write_for_containers(folder)
-    except OSError as error:
+        credentials.write_for_containers(folder, redis, sql, Settings().bucket_prefix)
+        seaweedfs_tls.main(folder / "seaweedfs", mounted=Path("/etc/seaweedfs"))
+    except (OSError, ValueError) as error:
         fail(f"not written: {error}")
     typer.echo(f"written to {folder}")
 

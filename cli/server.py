@@ -49,6 +49,11 @@ def database() -> "Iterator[Database]":
             made.dispose()
 
 
+def shard() -> str:
+    """The name in the keys that this installation creates."""
+    return _settings().shard
+
+
 def audit(storage: "Storage", event: "Event") -> None:
     """Write an event to the audit log. If the database is down, print a warning and continue."""
     from storage.clock import now_ms

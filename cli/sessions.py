@@ -1,10 +1,10 @@
-"""Browser sessions."""
+"""`segue sessions`: lists and ends the sessions of a tenant's browsers."""
 
 from typing import Annotated
 
 import typer
 
-from cli.durations import shown
+from cli.durations import timestamp
 from cli.server import database, operated
 from segue_client.commands.output import JsonOption, show_json
 
@@ -26,9 +26,9 @@ def list_sessions(tenant: TenantOption, as_json: JsonOption = False) -> None:
                 {
                     "id": session.id,
                     "key": session.key_id,
-                    "created_at": shown(session.created_ms),
-                    "last_used_at": shown(session.seen_ms),
-                    "expires_at": shown(session.expires_ms),
+                    "created_at": timestamp(session.created_ms),
+                    "last_used_at": timestamp(session.seen_ms),
+                    "expires_at": timestamp(session.expires_ms),
                     "agent": session.agent,
                 }
                 for session in found
@@ -36,7 +36,7 @@ def list_sessions(tenant: TenantOption, as_json: JsonOption = False) -> None:
         )
         return
     for session in found:
-        typer.echo(f"{session.id}  {session.key_id:12} used {shown(session.seen_ms)}  {session.agent}".rstrip())
+        typer.echo(f"{session.id}  {session.key_id:12} used {timestamp(session.seen_ms)}  {session.agent}".rstrip())
 
 
 @app.command("end", epilog="Example: segue sessions end --tenant acme")

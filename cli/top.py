@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,6 +70,7 @@ def render(found: "Overview") -> "RenderableType":
     counters = found.counters
     ended = ", ".join(f"{count} {status}" for status, count in counters.ended.items())
     return Group(
+        *_orders(found),
         f"{found.images_per_s:.1f} images/s   accepted {counters.accepted}   ended: {ended}",
         f"attempts {counters.attempts}   leases lost {counters.leases_lost}   requeued {counters.requeued}"
         f"   adopted {counters.adopted}",
@@ -78,6 +80,16 @@ def render(found: "Overview") -> "RenderableType":
         _stages(found),
         _failures(found),
     )
+
+
+def _orders(found: "Overview") -> "Iterable[RenderableType]":
+    from rich.text import Text
+
+    orders = (("PAUSED", found.pause, "no job is claimed"), ("REFUSING", found.refusal, "no new work is accepted"))
+    for word, order, effect in orders:
+        if order:
+            since = datetime.fromtimestamp(order.since_ms / 1000, UTC).isoformat(sep=" ", timespec="seconds")
+            yield Text(f"{word} since {since}, {effect}: {printable(order.reason)}", style="bold")
 
 
 def _queue(found: "Overview") -> "Table":

@@ -3,11 +3,11 @@
 from segue_client.batch import Batch
 from segue_client.client import Client
 from segue_client.connection import ConfigurationError
-from segue_client.documents import ChecksumError, Item, Job, Outcome, ProblemError
+from segue_client.documents import AppendOutcome, ChecksumError, Item, Job, ProblemError
 from segue_client.failures import UnreachableError
 
 __all__ = [
-    "Batch", "ChecksumError", "Client", "ConfigurationError", "Item", "Job", "Outcome", "ProblemError",
+    "AppendOutcome", "Batch", "ChecksumError", "Client", "ConfigurationError", "Item", "Job", "ProblemError",
     "UnreachableError",
 ]  # fmt: skip
 __version__ = "0.1.0"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import httpx
 
-from segue_client.documents import UNFINISHED, Counts, Item, Outcome, document_of
+from segue_client.documents import UNFINISHED, AppendOutcome, Counts, Item, document_of
 from segue_client.transport import LONG_POLL_S, QUICKEST_POLL_S, Transport
 
 
@@ -33,14 +33,14 @@ class Batch:
     def final(self) -> bool:
         return self.status not in UNFINISHED
 
-    def append(self, images: Sequence[tuple[str, bytes]]) -> list[Outcome]:
+    def append(self, images: Sequence[tuple[str, bytes]]) -> list[AppendOutcome]:
         """Add (custom_id, content) pairs and return one outcome per pair, in the same order.
 
         The server does not change an image whose custom_id it already has, so repeating is safe.
         """
         parts = [part(custom_id, content) for custom_id, content in images]
         answer = self._transport.send("POST", self.links["jobs"], files=parts)
-        return [Outcome.of(item) for item in document_of(answer)["items"]]
+        return [AppendOutcome.of(item) for item in document_of(answer)["items"]]
 
     def close(self) -> None:
         """Accept no more images. The batch ends as soon as all of its images have ended."""

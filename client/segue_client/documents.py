@@ -57,7 +57,7 @@ class Job(_WithStatus):
 
 
 @dataclass(frozen=True)
-class Outcome(_Document):
+class AppendOutcome(_Document):
     """The outcome of one image of `Batch.append`: `accepted`, `known` (sent before) or `refused`."""
 
     custom_id: str

@@ -16,14 +16,16 @@ from segue_client.commands.output import INTERRUPTED, fail, say
 
 EXTENSIONS = "segue.commands"  # entry points, each a Typer whose commands and groups are added
 OPERATOR = (
-    "setup", "doctor", "top", "trace", "roles", "models", "rollout", "review", "data", "train", "gate",
-    "candidates", "runs", "backfill", "drift", "keys", "sessions", "audit",
+    "setup", "doctor", "pause", "resume", "backup", "restore", "top", "trace", "roles", "models", "rollout", "review",
+    "data", "train", "gate", "candidates", "runs", "backfill", "drift", "keys", "sessions", "audit",
 )  # fmt: skip
 
 
 def _print_version(requested: bool) -> None:
     if requested:
         say(f"segue-client {__version__}")
+        for server in {entry.dist.version for entry in entry_points(group=EXTENSIONS) if entry.dist}:
+            say(f"segue {server}")
         raise typer.Exit
 
 
@@ -42,7 +44,13 @@ def assemble(extensions: Iterable[typer.Typer]) -> typer.Typer:
 
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the client's version.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the versions of client and server.",
+        ),
     ] = False,
 ) -> None:
     """Segment photos: send them to a Segue server and fetch their masks."""

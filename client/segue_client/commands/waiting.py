@@ -70,7 +70,8 @@ def _outlook(queue: dict[str, Any] | None) -> str:
         return ""
     if queue.get("eta_s") is not None:
         return f"about {max(1, round(queue['eta_s']))} s left"
-    return str(queue.get("waiting_reason") or "").replace("_", " ")
+    reason, pause = str(queue.get("waiting_reason") or "").replace("_", " "), queue.get("pause_reason")
+    return f"{reason}: {pause}" if pause else reason
 
 
 @contextmanager

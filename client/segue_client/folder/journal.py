@@ -22,7 +22,7 @@ OPEN = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK | NO_WAIT
 
 
 @dataclass(frozen=True)
-class Entry:
+class PhotoState:
     """The latest state of one photo.
 
     `masks`: file → SHA-256 of what was written there, one per format; `failure`: a problem code.
@@ -43,7 +43,7 @@ class Journal:
 
         Raises OSError, also if the path is a link or not a regular file.
         """
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, PhotoState] = {}
         self.batches: dict[str, bool] = {}  # id → whether it is closed, in the order of opening
         self.written: dict[str, str] = {}  # file → digest of what was last written there, for any photo
         descriptor = os.open(path, OPEN, 0o666)
@@ -72,7 +72,7 @@ class Journal:
             case {"closed": str(batch_id)}:
                 self.batches[batch_id] = True
             case {"uploaded": str(custom_id), "job_id": job_id, "size": size, "mtime_ns": mtime_ns} if self.batches:
-                self.entries[custom_id] = Entry(list(self.batches)[-1], job_id, size, mtime_ns)
+                self.entries[custom_id] = PhotoState(list(self.batches)[-1], job_id, size, mtime_ns)
             case {"done": str(custom_id), "file": str(file), "sha256": str(digest), "classes": dict(classes)}:
                 self.written[file] = digest
                 if entry := self.entries.get(custom_id):

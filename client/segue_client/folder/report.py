@@ -16,10 +16,10 @@ from segue_client.terminal import throttled
 
 @dataclass
 class Report:
-    """Each candidate counts in exactly one of succeeded, failed, unfinished, kept and skipped."""
+    """Each photo counts in exactly one of succeeded, failed, unfinished, kept and skipped."""
 
     batches: list[str] = field(default_factory=list)
-    candidates: int = 0
+    photos: int = 0  # also those that could not be sent
     succeeded: int = 0
     uploaded: int = 0  # by this run
     downloaded: int = 0  # by this run
@@ -36,7 +36,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return self.error is None and self.succeeded == self.candidates > 0
+        return self.error is None and self.succeeded == self.photos > 0
 
     def document(self) -> dict[str, Any]:
         return {"object": "folder", "ok": self.ok, **asdict(self)}
@@ -49,7 +49,7 @@ class Report:
             yield f"{name:<12} {fraction:6.1%} of the pixels, mean over {self.succeeded} masks"
         numbers = ", ".join(f"{len(listed)} {word}" for word, listed in self._lists().items() if word != "ignored")
         yield (
-            f"{self.candidates} photos: {self.succeeded} masks, {numbers}; {len(self.ignored)} other files ignored. "
+            f"{self.photos} photos: {self.succeeded} masks, {numbers}; {len(self.ignored)} other files ignored. "
             f"This run: {self.uploaded} uploaded, {self.downloaded} downloaded, {self.seconds:.1f} s"
         )
         if self.error:

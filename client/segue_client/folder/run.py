@@ -15,7 +15,7 @@ from pathlib import Path
 from segue_client.batch import Batch
 from segue_client.client import Client
 from segue_client.connection import ConfigurationError
-from segue_client.documents import Item, Outcome, ProblemError
+from segue_client.documents import AppendOutcome, Item, ProblemError
 from segue_client.failures import FAILURES, explained, local_problem
 from segue_client.folder import journal as folder_journal
 from segue_client.folder.fetching import fetch
@@ -53,7 +53,7 @@ def run(order: Order) -> Report:
             work.report.interrupted = isinstance(failure, KeyboardInterrupt)
             work.report.error = explained(failure)
         work.state.conclude(work.report)
-    if not work.report.candidates:
+    if not work.report.photos:
         work.report.error = work.report.error or local_problem("Nothing sent", f"no photos in {order.source}")
     work.report.seconds = round(time.monotonic() - started, 1)
     return work.report
@@ -186,7 +186,7 @@ class _Run:
         if chunk:
             yield chunk
 
-    def _note_sent(self, photo: Photo, outcome: Outcome) -> None:
+    def _note_sent(self, photo: Photo, outcome: AppendOutcome) -> None:
         if outcome.error and outcome.error["code"] == "custom_id_reused":
             self.replaced.append(photo)  # it changed after a killed run had sent it
             return
@@ -244,5 +244,5 @@ class _Run:
                 yield item, photo
 
 
-def _append(batch: Batch, chunk: Chunk) -> tuple[Chunk, list[Outcome]]:
+def _append(batch: Batch, chunk: Chunk) -> tuple[Chunk, list[AppendOutcome]]:
     return chunk, batch.append([(photo.custom_id, content) for photo, content in chunk])

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from segue_client.folder.files import Output
-from segue_client.folder.journal import Entry, Journal
+from segue_client.folder.journal import Journal, PhotoState
 from segue_client.folder.naming import targets
 from segue_client.folder.order import Order
 from segue_client.folder.report import Report
@@ -23,7 +23,7 @@ class State:
         self.lost: set[str] = set()  # ids of batches that the server no longer has
         self._targets = targets(found.photos, order.suffix)
 
-    def entry(self, photo: Photo) -> Entry | None:
+    def entry(self, photo: Photo) -> PhotoState | None:
         """The journal's entry for the photo; None if the file was not sent or has changed since."""
         entry = self.journal.entries.get(photo.custom_id)
         return entry if entry and (entry.size, entry.mtime_ns) == (photo.size, photo.mtime_ns) else None
@@ -77,7 +77,7 @@ class State:
         """Photos whose jobs in this batch failed."""
         return [photo for photo, entry in self._of(batch_id) if entry.failure and entry.job_id]
 
-    def _of(self, batch_id: str) -> Iterable[tuple[Photo, Entry]]:
+    def _of(self, batch_id: str) -> Iterable[tuple[Photo, PhotoState]]:
         for photo in self.photos.values():
             entry = self.entry(photo)
             if entry and entry.batch == batch_id:
@@ -98,6 +98,6 @@ class State:
             else:
                 report.unfinished.append({"file": photo.relative, "reason": "sent" if entry else "not sent"})
         report.batches, report.succeeded = list(self.journal.batches), done
-        report.candidates = len(self.photos) + len(self.skipped)
+        report.photos = len(self.photos) + len(self.skipped)
         report.skipped = [{"file": file, "reason": reason} for file, reason in self.skipped.items()]
         report.classes = {name: total / done for name, total in totals.items()}

@@ -63,7 +63,7 @@ def walk(source: Path, out: Path) -> Found:
         relative = path.relative_to(source).as_posix()
         try:
             if os.path.isdir(path):  # Path.is_dir() may raise
-                _inside(path, source)
+                _resolve_inside(path, source)
             else:
                 found.photos.append(_photo(path, relative, source))
         except Refused as reason:
@@ -85,7 +85,7 @@ def _entries(source: Path, out: Path, found: Found) -> Iterator[Path]:
         yield from (here / name for name in sorted([*files, *links]) if not kinds.is_clutter(name))
 
 
-def _inside(path: Path, source: Path) -> Path:
+def _resolve_inside(path: Path, source: Path) -> Path:
     """Resolve all links. Raises Refused if the result is not inside `source`."""
     try:
         real = path.resolve()
@@ -97,7 +97,7 @@ def _inside(path: Path, source: Path) -> Path:
 
 
 def _photo(path: Path, relative: str, source: Path) -> Photo:
-    real = _inside(path, source)
+    real = _resolve_inside(path, source)
     try:
         status = real.lstat()
     except OSError as error:
