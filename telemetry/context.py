@@ -11,5 +11,5 @@ def valid(traceparent: str) -> str:
 
 
 def trace_id(traceparent: str) -> str:
-    """The trace id of a valid `traceparent`; "" of "" ."""
+    """The trace id of a valid `traceparent`. For an empty one, "" ."""
     return traceparent[3:35]

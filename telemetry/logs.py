@@ -35,7 +35,7 @@ def configure(level: str, form: Format, force: bool = False) -> None:
 
 
 def configure_command(form: Format) -> None:
-    """As `configure`, for a command, which says itself what failed: of libraries, only errors are shown."""
+    """As `configure`, for a command, which prints what failed itself: libraries log errors only."""
     configure("ERROR", form)
     for package in OURS:
         logging.getLogger(package).setLevel("WARNING")
