@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import urllib3
@@ -21,10 +22,15 @@ from telemetry.metrics import STORE_ERRORS
 META = "x-amz-meta-"  # prefix of the headers of user metadata
 # The SDK's defaults are five minutes and five retries. With these limits, two attempts fit in a lease.
 TIMEOUT = urllib3.Timeout(connect=2, read=10)
-RETRIES = urllib3.Retry(total=1, backoff_factor=0.1)
-# While a client waits: retry once after a closed connection, but not after a timeout.
+# A store that starts, or writes to a bucket for the first time, may need a moment. How long we wait is not its choice.
+RETRY: dict[str, Any] = {
+    "total": 1,
+    "backoff_factor": 0.1,
+    "status_forcelist": (500, 502, 503, 504),
+    "raise_on_status": False,
+    "respect_retry_after_header": False,
+}
 TIMEOUT_ONLINE = urllib3.Timeout(connect=2, read=5)
-RETRIES_ONLINE = urllib3.Retry(total=1, read=0, backoff_factor=0.1)
 OUTAGES = (urllib3.exceptions.HTTPError, InvalidResponseError, ServerError)
 ALREADY_THERE = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 
@@ -49,6 +55,15 @@ class Listed:
     etag: str = ""
 
 
+class RetryOnline(urllib3.Retry):
+    """Retries while a client waits: after a closed connection or a server error, but not after a timeout."""
+
+    def increment(self, *request: Any, **happened: Any) -> Self:
+        if isinstance(error := happened.get("error"), urllib3.exceptions.TimeoutError):
+            raise error
+        return super().increment(*request, **happened)
+
+
 class S3:
     """One object store, whose buckets share a prefix. Every method raises Unavailable if it does not answer.
 
@@ -68,7 +83,7 @@ class S3:
             region=settings.s3_region,  # or the SDK asks for it, which the roles' identities may not
             http_client=urllib3.PoolManager(
                 timeout=TIMEOUT_ONLINE if online else TIMEOUT,
-                retries=RETRIES_ONLINE if online else RETRIES,
+                retries=RetryOnline(**RETRY) if online else urllib3.Retry(**RETRY),
                 maxsize=connections,
                 cert_reqs="CERT_REQUIRED",
                 ca_certs=str(settings.s3_ca) if settings.s3_ca else None,

@@ -9,7 +9,7 @@ from minio.error import MinioAdminException
 
 from storage.problems import Unavailable
 from storage.roles.roles import PROGRAMS, policy
-from storage.s3 import OUTAGES, RETRIES, TIMEOUT
+from storage.s3 import OUTAGES, RETRY, TIMEOUT
 from storage.settings import Settings
 
 
@@ -27,7 +27,7 @@ def make_users(settings: Settings) -> None:
         secure=url.scheme == "https",
         http_client=urllib3.PoolManager(
             timeout=TIMEOUT,
-            retries=RETRIES,
+            retries=urllib3.Retry(**RETRY),
             cert_reqs="CERT_REQUIRED",
             ca_certs=str(settings.s3_ca) if settings.s3_ca else None,
         ),

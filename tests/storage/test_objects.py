@@ -1,6 +1,7 @@
 """The object store's contract, on real S3 servers."""
 
 import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -8,10 +9,11 @@ import misbehaving
 import pictures
 import pytest
 import services
+import urllib3
 from pydantic import SecretStr
 from specs import spec
 
-from storage import keys, object_keys
+from storage import keys, object_keys, s3
 from storage.job import Outcome, Status
 from storage.objects import OUTCOME_TEXT, RESULTS, UPLOADS, MinioObjects
 from storage.problems import Problem, Unavailable
@@ -88,6 +90,38 @@ def test_a_404_that_is_not_from_the_store_is_an_outage(online: bool) -> None:
             objects.get(UPLOADS, "k")
         with pytest.raises(Unavailable):
             objects.put(UPLOADS, "k", b"x", "text/plain")
+
+
+@pytest.mark.parametrize("online", [False, True], ids=["offline", "online"])
+@pytest.mark.parametrize("fault", ["closed connection", "server error"])
+def test_one_fault_of_the_store_is_no_outage(online: bool, fault: str) -> None:
+    def answer(number: int) -> misbehaving.Answer:
+        if number != 1:
+            return 200, {"ETag": '"e"'}, b"content"
+        if fault == "server error":
+            return 503, {"Retry-After": "3600"}, b""
+        raise ConnectionAbortedError
+
+    with misbehaving.server(answer) as (url, seen):
+        objects = MinioObjects(Settings(s3_url=url, s3_secret_key="secret"), online)
+        assert objects.get(UPLOADS, "k") == b"content"
+        assert objects.get(UPLOADS, "k") == b"content"
+        assert len(seen) == 3
+
+
+def test_a_timeout_is_not_repeated_while_a_client_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "TIMEOUT_ONLINE", urllib3.Timeout(0.5))
+    asked = threading.Event()
+
+    def answer(number: int) -> misbehaving.Answer:
+        asked.wait(5)
+        return 200, {}, b""
+
+    with misbehaving.server(answer) as (url, seen):
+        with pytest.raises(Unavailable):
+            MinioObjects(Settings(s3_url=url, s3_secret_key="secret"), online=True).get(UPLOADS, "k")
+        asked.set()
+    assert len(seen) == 1
 
 
 def test_the_longest_name_fits_into_the_metadata(objects: MinioObjects) -> None:

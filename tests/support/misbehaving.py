@@ -12,14 +12,21 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @contextmanager
 def server(answer: Callable[[int], Answer], port: int = 0) -> Iterator[tuple[str, list[Any]]]:
-    """Answer the n-th request with answer(n). Yields the URL and the headers of all requests."""
+    """Answer the n-th request with answer(n). Yields the URL and the headers of all requests.
+
+    If `answer` raises ConnectionError, the connection is closed without a response.
+    """
     seen: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, headers, body = answer(len(seen))
             seen.append(self.headers)
+            try:
+                status, headers, body = answer(len(seen) - 1)
+            except ConnectionError:
+                self.close_connection = True
+                return
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
