@@ -27,7 +27,7 @@ from storage.objects import BUCKETS
 from storage.records.sql import Database
 from storage.settings import Settings
 
-pytest_plugins = ["databases", "distribution", "fast", "revival", "stack_logs", "summary"]
+pytest_plugins = ["databases", "distribution", "fast", "program_logs", "revival", "summary"]
 
 DEFAULT_DATA = services.ROOT / ".." / "shared" / "data" / "pets160"
 DEFAULT_TRAINING_DATA = DEFAULT_DATA.with_name("pets256")

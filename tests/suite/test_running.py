@@ -13,7 +13,8 @@ import services
 INI = """
 [pytest]
 addopts =
-    -p xdist.plugin -p pytest_rerunfailures -p databases -p distribution -p revival -p summary
+    -p xdist.plugin -p pytest_rerunfailures -p databases -p distribution -p program_logs
+    -p revival -p summary
     --strict-markers --import-mode=importlib
 markers = alone: needs the whole machine
 filterwarnings = error
@@ -108,6 +109,13 @@ def test_only_the_test_in_which_a_shared_service_died_fails(run, tmp_path: Path)
     output = run(shared=text)
     assert re.search(r"redis\S* on port \d+", output), output
     assert "2 passed, 1 error" in output
+
+
+def test_a_failed_test_shows_the_ends_of_its_programs_logs(run, tmp_path: Path) -> None:
+    text = SHARED.format(already=tmp_path / "already").replace("assert ping(server)", "assert not ping(server)")
+    output = run("-k", "next", shared=text)
+    assert re.search(r"redis\S* on port \d+: redis.log -", output), output
+    assert "Server initialized" in output
 
 
 def test_tests_marked_alone_run_after_all_others_and_one_at_a_time(run, tmp_path: Path) -> None:

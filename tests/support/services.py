@@ -33,12 +33,13 @@ SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "3"
 PATIENCE_S = 60
 
 
-@dataclass
+@dataclass(eq=False)
 class Service:
-    """A running process and the first of its ports."""
+    """A running process, the first of its ports, and the file of its output."""
 
     process: "subprocess.Popen[bytes]"
     port: int
+    log: Path
     again: "Callable[[], Service] | None" = field(default=None, repr=False)
 
     def __str__(self) -> str:
@@ -46,6 +47,9 @@ class Service:
 
     def is_alive(self) -> bool:
         return self.process.poll() is None
+
+    def logs(self) -> list[Path]:
+        return [self.log]
 
     def start_again(self) -> None:
         assert self.again is not None
@@ -127,7 +131,8 @@ def environment(**changes: object) -> dict[str, str]:
 
 def spawn(command: list[str], env: dict[str, str], log: Path, port: int = 0, **how: Any) -> Service:
     with log.open("ab") as output:
-        return Service(subprocess.Popen(command, env=env, stdout=output, stderr=output, **{"cwd": ROOT, **how}), port)
+        process = subprocess.Popen(command, env=env, stdout=output, stderr=output, **{"cwd": ROOT, **how})
+    return Service(process, port, log)
 
 
 def start(command: list[str], env: dict[str, str], port: int, log: Path, **how: Any) -> Service:

@@ -30,6 +30,10 @@ def watch(service: S, ready: Callable[[], object] = lambda: None) -> Iterator[S]
         _watched.remove((service, ready))
 
 
+def watched() -> list[Shared]:
+    return [service for service, _ in _watched]
+
+
 def revive() -> list[str]:
     """Restart all watched services that have died. Returns their names."""
     dead = [(service, ready) for service, ready in _watched if not service.is_alive()]

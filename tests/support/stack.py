@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,7 +24,6 @@ from PIL import Image
 
 from storage.settings import Settings
 
-ROUTINE = re.compile("INFO [a-z_.]+ (request_handled|job_accepted|job_ended) ")
 REFUSED = re.compile("NOPERM|NoPermission|ExecAbort|NOAUTH|AccessDenied")
 
 
@@ -172,14 +170,8 @@ class Stack:
         supervisor = int((self.var / "supervisord.pid").read_text())
         return [pid for pid in children(supervisor) if program in command_line(pid)]
 
-    def log_ends(self, lines: int) -> dict[str, str]:
-        """The last lines of each program's log without those of each request and job, by the file's name."""
-
-        def end(file: Path) -> str:
-            told = (line for line in file.read_text(errors="replace").splitlines() if not ROUTINE.search(line))
-            return "\n".join(deque(told, lines))
-
-        return {file.name: end(file) for file in sorted((self.var / "log").glob("*.log"))}
+    def logs(self) -> list[Path]:
+        return sorted((self.var / "log").glob("*.log"))
 
     def queue(self) -> dict[str, Any]:
         return dict(json.loads(self.http.get("/v1/queue").text))
