@@ -5,7 +5,7 @@ import secrets
 from flask import Flask, Response, g, request
 
 from storage.connection import Storage, connect
-from storage.heap import return_large_blocks
+from storage.heap import configure_heap
 from storage.records.api_key import ApiKey
 from storage.records.session import Session
 from storage.settings import Settings
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings()
     logs.configure(settings.log_level, settings.log_format)
     traces.start(settings.otel_exporter_otlp_endpoint, "segue-web")
-    return_large_blocks()
+    configure_heap()
     app = Flask("web")
     app.request_class = GatedRequest
     most = settings.max_upload_bytes + ENVELOPE_BYTES

@@ -12,7 +12,7 @@ import redis
 from celery import Task, signals
 
 from storage import monitoring
-from storage.heap import return_large_blocks
+from storage.heap import configure_heap
 from storage.problems import Unavailable
 from storage.queue.tickets import (
     ADOPT,
@@ -144,7 +144,7 @@ def _ignore_group_signals(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _prepare_heap(**_: Any) -> None:
-    return_large_blocks()
+    configure_heap()
 
 
 @signals.worker_process_init.connect
