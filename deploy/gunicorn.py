@@ -6,6 +6,10 @@ from gevent import monkey
 
 monkey.patch_all()  # before anything imports ssl or sockets; gunicorn itself would do it too late
 
+from web.http.polling import poll_without_switching
+
+poll_without_switching()
+
 import gc
 import sys
 from typing import Any
