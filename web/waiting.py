@@ -10,14 +10,20 @@ from typing import TypeVar
 
 import redis
 
+from storage.job import Status
 from storage.queue.jobs import RedisJobs
 
+ENDS = {status.value for status in Status if status.final}
 REREAD_S = 5.0  # a lost connection may lose an event, so waiters also reread the state
 RECONNECT_S = 0.5
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+
+def end_of(job_id: str) -> str:
+    return f"{job_id} end"
 
 
 class Waiting:
@@ -35,7 +41,8 @@ class Waiting:
     def until(self, key: str, read: Callable[[], T | None], settled: Callable[[T], bool], timeout_s: float) -> T | None:
         """Call `read` until `settled` accepts its value or `timeout_s` has passed; return the last value.
 
-        Return None once `read` does. `key`: the id of the job or batch whose events trigger a read.
+        Return None once `read` does. `key`: the id of the job or batch whose events trigger a read,
+        or `end_of(id)` if only the job's end does.
         """
         if timeout_s <= 0:
             return read()
@@ -86,8 +93,9 @@ class Waiting:
                     while True:
                         message = channel.get_message(timeout=REREAD_S)
                         if message:
-                            job_id, _, batch_id = str(message["data"]).split(" ")
-                            self._wake([job_id, batch_id])
+                            job_id, status, batch_id = str(message["data"]).split(" ")
+                            ended = [end_of(job_id)] if status in ENDS else []
+                            self._wake([job_id, batch_id, *ended])
             except redis.RedisError as error:
                 self._listening.clear()
                 log.warning("subscription_lost", extra={"error": type(error).__name__})

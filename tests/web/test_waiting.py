@@ -4,14 +4,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 
 import pictures
 import pytest
+import services
 from flask import Flask
 from flask.testing import FlaskClient
 from posting import code, post
 from werkzeug.test import TestResponse
 
+from storage import keys
 from storage.connection import Storage
 from storage.objects import RESULTS, MinioObjects
 from storage.problems import Problem, Unavailable
@@ -129,6 +132,30 @@ def test_a_request_whose_mask_is_late_gets_the_job(client: FlaskClient) -> None:
     for headers in ({"Prefer": "wait=1"}, {}):
         answer = post(client, headers={"Accept": "image/png", **headers})
         assert (answer.status_code, answer.get_json()["status"]) == (202, "queued")
+
+
+def test_the_start_of_a_job_does_not_wake_those_who_wait_for_its_end(app: Flask) -> None:
+    room, reads, client = app.extensions["waiting"], Queue[None](), app.extensions["storage"].jobs.client
+    statuses = iter(["queued", "succeeded"])
+
+    def read() -> str:
+        reads.put(None)
+        return next(statuses)
+
+    def publish(status: str) -> None:
+        client.publish(keys.EVENTS, f"id {status} ")
+
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(room.until, waiting.end_of("id"), read, lambda status: status == "succeeded", 60)
+        changes = iter(["queued", "running"])
+        changed = pool.submit(room.until, "id", lambda: next(changes), lambda status: status == "running", 60)
+        reads.get(timeout=20)
+        services.wait_until(lambda: room._count == 2, "both requests")
+        publish("running")
+        assert changed.result(20) == "running"
+        assert reads.empty()
+        publish("succeeded")
+        assert ended.result(20) == "succeeded"
 
 
 def test_a_wait_that_times_out_returns_the_current_state(client: FlaskClient) -> None:

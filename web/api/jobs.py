@@ -32,6 +32,7 @@ from web.rendering.formats import Format, preferred_to_document
 from web.services import admission, connected, waiting
 from web.streams import Event, Source, stream
 from web.uploads import read_upload, to_spec
+from web.waiting import end_of
 
 blueprint = Blueprint("jobs", __name__)
 
@@ -63,7 +64,7 @@ def _awaited(job_id: str, wait_s: int) -> Job | None:
     """Wait until the job has ended. Reads no outlook, so it returns only an ended job."""
     if not wait_s:
         return None
-    job = waiting().until(job_id, partial(connected().jobs.get, job_id), _ended, wait_s)
+    job = waiting().until(end_of(job_id), partial(connected().jobs.get, job_id), _ended, wait_s)
     return job if job and job.status.final else None
 
 
@@ -109,8 +110,8 @@ def status(job_id: str) -> Response:
     """Get the job; with `Prefer: wait=n`, wait until it has ended or differs from `If-None-Match`."""
     job, wait_s, known = find_job(job_id), preferred_wait(), request.if_none_match
     if wait_s and not job.status.final:
-        settled = (lambda seen: not known.contains(_etag(seen))) if known else _ended
-        job = waiting().until(job.id, _reader(job_id), settled, wait_s) or job
+        key, settled = (job.id, lambda seen: not known.contains(_etag(seen))) if known else (end_of(job.id), _ended)
+        job = waiting().until(key, _reader(job_id), settled, wait_s) or job
     return _answer(job, wait_s)
 
 
