@@ -16,7 +16,8 @@ def configure_heap() -> None:
 
     But with a fixed threshold, glibc also returns all but 128 KiB of the free end of a heap. A worker
     then spent a quarter of its CPU time on 6,500 page faults per photo of 4000 x 3000 pixels. So this
-    function keeps more. All threads share one heap, so that the free memory is kept only once.
+    function keeps more. All threads share one heap, so that the free memory is kept only once
+    (docs/decisions/0038-one-heap.md).
 
     With other C libraries this function does nothing.
     """
