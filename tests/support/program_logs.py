@@ -27,8 +27,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def used_programs(item: pytest.Item) -> list[Service | Stack]:
     """The stacks and services among a test's fixtures, and the shared services; a scene has a stack."""
     fixtures = [getattr(fixture, "stack", fixture) for fixture in getattr(item, "funcargs", {}).values()]
-    found = (one for one in (*fixtures, *shared_services.watched()) if isinstance(one, Service | Stack))
-    return list(dict.fromkeys(found))
+    used = [one for one in fixtures if isinstance(one, Service | Stack)]
+    shared = [one for one in shared_services.watched() if isinstance(one, Service)]
+    return list(dict.fromkeys([*used, *shared]))
 
 
 def log_end(file: Path) -> str:

@@ -38,10 +38,12 @@ def work(connection: Storage) -> Callable[[], None]:
 def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One process of the real web server, as the Procfile starts it.
 
-    Heads have more time than by default, so that those a test holds do not end on a loaded machine.
+    Heads and bodies have more time than by default, so that those a test holds do not end on a
+    loaded machine.
     """
     port, log = services.free_ports(1), tmp_path_factory.mktemp("server") / "gunicorn.log"
-    started = services.start(services.procfile("web"), services.joining(settings, PORT=port, HEAD_S=120), port, log)
+    env = services.joining(settings, PORT=port, HEAD_S=120, BODY_RATE=0)
+    started = services.start(services.procfile("web"), env, port, log)
     with shared_services.watch(started):
         yield started
     started.stop()
