@@ -50,6 +50,7 @@ def test_a_healthy_installation(healthy: Storage) -> None:
 
 def test_what_redis_lost_is_adopted_and_restored(healthy: Storage) -> None:
     done, lost = ended(healthy), submit(healthy)
+    healthy.tickets.send()
     healthy.jobs.client.delete(keys.job(done.id), keys.job(lost.id))
     assert set(problems(healthy)) == {"accepted jobs missing from Redis", "records"}
     doctor.repair(healthy)
