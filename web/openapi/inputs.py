@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from storage.models import Alias
 from web.access.sessions import CSRF_HEADER
-from web.openapi.json_schema import Schema
+from web.openapi.json_schema import Schema, one_of
 from web.preferences import LONGEST_WAIT_S
 
 MEANINGS = {
@@ -80,7 +80,7 @@ PATHS: dict[str, tuple[str, Schema]] = {
     "name": ("The part of the `id` before the `/`.", {"type": "string"}),
     "number": ("The part of the `id` after the `/`.", {"type": "string"}),
     "version": ("The part of the `id` after the `/`.", {"type": "string"}),
-    "alias": ("The alias to move.", {"type": "string", "enum": [alias.value for alias in Alias]}),
+    "alias": ("The alias to move.", one_of(Alias)),
 }
 
 

@@ -1,12 +1,7 @@
 """What JSON schemas are made of."""
 
+from enum import StrEnum
 from typing import Any
-
-from storage.batch import BatchStatus
-from storage.feedback import Verdict
-from storage.job import Status
-from storage.keys import Lane
-from storage.models import Alias
 
 Schema = dict[str, Any]
 
@@ -38,7 +33,7 @@ def or_null(schema: Schema, description: str = "") -> Schema:
     return {"anyOf": [schema, {"type": "null"}], **described}
 
 
-def one_of(values: type[Status] | type[BatchStatus] | type[Lane] | type[Alias] | type[Verdict]) -> Schema:
+def one_of(values: type[StrEnum]) -> Schema:
     return {"type": "string", "enum": [value.value for value in values]}
 
 

@@ -4,13 +4,26 @@ from storage.rollouts.deciding import Check
 from storage.rollouts.rollout import Policy, State
 from web.api.rollouts import Start, Why
 from web.openapi.inputs import flat
-from web.openapi.json_schema import COUNT, NUMBER, TEXT, TIME, Schema, closed, exactly, identifier, listed, or_null, ref
+from web.openapi.json_schema import (
+    COUNT,
+    NUMBER,
+    TEXT,
+    TIME,
+    Schema,
+    closed,
+    exactly,
+    identifier,
+    listed,
+    one_of,
+    or_null,
+    ref,
+)
 from web.openapi.operation import JSON, Answer, Body, Operation, Operations
 
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 CHECK: Schema = closed(
     {
-        "name": {"type": "string", "enum": [check.value for check in Check]},
+        "name": one_of(Check),
         "against": {**COUNT, "description": "Events that count against the canary."},
         "of": {**COUNT, "description": "All events of the check."},
         "open": {**COUNT, "description": "Events whose end is unknown, because a worker has died."},
@@ -31,7 +44,7 @@ ROLLOUT: Schema = closed(
         "object": exactly("rollout"),
         "version": TEXT,
         "stable": {**TEXT, "description": "The version that `version` replaces."},
-        "state": {"type": "string", "enum": [state.value for state in State]},
+        "state": one_of(State),
         "reason": {**TEXT, "description": "Why the rollout ended or is paused."},
         "started_by": TEXT,
         "started_at": TIME,

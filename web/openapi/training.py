@@ -17,6 +17,7 @@ from web.openapi.json_schema import (
     exactly,
     identifier,
     listed,
+    one_of,
     or_null,
     ref,
 )
@@ -26,8 +27,8 @@ RUN: Schema = closed(
     {
         "id": identifier("run"),
         "object": exactly("run"),
-        "kind": {"type": "string", "enum": [kind.value for kind in Kind]},
-        "status": {"type": "string", "enum": [status.value for status in Status]},
+        "kind": one_of(Kind),
+        "status": one_of(Status),
         "parameters": {**ANYTHING, "description": "The kind's parameters, including the version that the run makes."},
         "created_by": TEXT,
         "created_at": TIME,
