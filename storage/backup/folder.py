@@ -8,11 +8,12 @@ tables/{name}.jsonl.gz     one line per row of the SQL table
 """
 
 import fcntl
+import gzip
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -187,11 +188,13 @@ def line(entry: StoredObject) -> bytes:
     return _ENTRY.dump_json(entry) + b"\n"
 
 
-def write_lines(path: Path, lines: Iterable[bytes]) -> Part:
+def write_lines(path: Path, lines: Iterable[bytes], compressed: bool = False) -> Part:
+    """Write a file that is on the disk when this returns."""
     count = 0
     with path.open("wb") as file:
-        for count, one in enumerate(lines, 1):  # noqa: B007
-            file.write(one)
+        with gzip.open(file, "wb") if compressed else nullcontext(file) as out:
+            for count, one in enumerate(lines, 1):  # noqa: B007
+                out.write(one)
         flush(file)
     return Part(digest(path), count)
 

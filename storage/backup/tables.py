@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from storage.backup.folder import Part, digest
+from storage.backup.folder import Part, write_lines
 from storage.records.sql import INSERT, Database, upsert
 from storage.records.tables import audit_log, metadata
 
@@ -29,11 +29,7 @@ def save(database: Database, name: str, path: Path) -> Part:
 
 
 def write(path: Path, rows: Iterable[dict[str, Any]]) -> Part:
-    count = 0
-    with gzip.open(path, "wt", encoding="utf-8") as file:
-        for count, row in enumerate(rows, 1):  # noqa: B007
-            file.write(json.dumps(row) + "\n")
-    return Part(digest(path), count)
+    return write_lines(path, (json.dumps(row).encode() + b"\n" for row in rows), compressed=True)
 
 
 def load(database: Database, name: str, path: Path) -> int:
