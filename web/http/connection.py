@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import gevent
 import gevent.socket
 from gunicorn.http.body import ChunkedReader
 
@@ -17,8 +16,9 @@ from storage.problems import Problem
 from storage.settings import Settings
 from web.http.pace import Pace
 from web.http.shares import Shares
+from web.http.turns import Turns
 
-YIELD_BYTES = 256 * 1024  # the event loop serves other clients after this much of one body
+TURN_BYTES = 256 * 1024  # after this much of one body, other clients are served
 DRAIN_BYTES = 64 * 1024  # up to this many unread bytes, gunicorn drains the body to keep the connection
 LINGER_S, LINGER_BYTES = 5.0, 48 * 1024 * 1024  # limits on what a refused client may still send
 
@@ -31,13 +31,15 @@ class SlowHead(Exception):
 
 
 @dataclass(frozen=True)
-class Lingering:
-    """Limits how many connections linger after a refusal at the same time.
+class Fairness:
+    """What a connection shares with the other ones of its process.
 
-    `shares`: common to all connections of the process; `owners`: of this connection.
+    `lingering` limits how many linger after a refusal at the same time; `turns`: of large bodies;
+    `owners`: of this connection.
     """
 
-    shares: Shares
+    lingering: Shares
+    turns: Turns
     owners: tuple[str, ...]
 
 
@@ -48,12 +50,12 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
     byte, and that of a body with the application's first read.
     """
 
-    def __init__(self, accepted: Any, settings: Settings, lingering: Lingering) -> None:
+    def __init__(self, accepted: Any, settings: Settings, fairness: Fairness) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        self._settings, self._lingering = settings, lingering
+        self._settings, self._fairness = settings, fairness
         self._request: Any = None  # gunicorn's request, while the application handles it
         self._pace: Pace | None = Pace(settings.head_s)
-        self._since_yield = 0
+        self._since_turn = 0
         self._expected = self._lingers = False
 
     def begin_body(self, request: Any, expected: bool) -> None:
@@ -76,11 +78,14 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
         if self._pace is None:
             self._pace = Pace(self._settings.head_s)
         self._pace.received += len(data)
-        self._since_yield += len(data)
-        if self._since_yield >= YIELD_BYTES:
-            self._since_yield = 0
-            gevent.sleep(0)
+        self._since_turn += len(data)
+        if self._since_turn >= TURN_BYTES:
+            self._since_turn = 0
+            self._wait_for_turn()
         return data
+
+    def _wait_for_turn(self) -> None:
+        self._fairness.turns.wait(next(iter(self._fairness.owners), ""))
 
     def _in_time(self, size: int, *flags: int) -> bytes:
         if self._pace is None:  # between two requests, where gunicorn's keep-alive timeout applies
@@ -125,15 +130,16 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
         If the server closed the socket immediately, the client would see a reset instead of the
         response. Clients beyond the limit do see a reset, because discarding costs as much as reading.
         """
-        if not self._lingering.shares.take(self._lingering.owners):
+        lingering, owners = self._fairness.lingering, self._fairness.owners
+        if not lingering.take(owners):
             return
         try:
             self._discard(seconds)
         finally:
-            self._lingering.shares.give_back(self._lingering.owners)
+            lingering.give_back(owners)
 
     def _discard(self, seconds: float) -> None:
-        give_up, left, scratch = time.monotonic() + seconds, LINGER_BYTES, bytearray(YIELD_BYTES)
+        give_up, left, scratch = time.monotonic() + seconds, LINGER_BYTES, bytearray(TURN_BYTES)
         with contextlib.suppress(OSError):
             self.shutdown(socket.SHUT_WR)
             while left > 0 and (left_s := give_up - time.monotonic()) > 0:
@@ -142,4 +148,4 @@ class Connection(gevent.socket.socket):  # type: ignore[misc]
                 if not received:
                     return
                 left -= received
-                gevent.sleep(0)
+                self._wait_for_turn()

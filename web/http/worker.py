@@ -17,9 +17,10 @@ from web.access.exposure import is_open
 from web.access.proxy import Network, networks, within
 from web.access.rate_limits import places
 from web.http.arrivals import Arrivals
-from web.http.connection import Connection, Lingering, SlowHead
+from web.http.connection import Connection, Fairness, SlowHead
 from web.http.server import Server
 from web.http.shares import Shares
+from web.http.turns import Turns
 
 OTHER_FILES = 1000  # descriptors for everything but connections: Redis, S3, spooled bodies
 FEWEST_CONNECTIONS = 100
@@ -40,7 +41,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if connections < self._settings.max_connections:
             log.warning("open_files_limited", extra={"connections": connections})
         self._connections = Shares(connections)
-        self._lingering = Shares(LINGERING)
+        self._lingering, self._turns = Shares(LINGERING), Turns()
         # An open server serves only this machine, whose programs need not be limited.
         self._arrivals = None if is_open(self._settings) else Arrivals(self._settings.limit_connections)
         self.worker_connections = connections + REFUSALS
@@ -52,7 +53,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def handle(self, listener: Any, client: Any, address: Any) -> None:
         """Serve one connection in its own greenlet until it is closed."""
         owners = owners_of(address, self._proxies)
-        connection = Connection(client, self._settings, Lingering(self._lingering, owners))
+        connection = Connection(client, self._settings, Fairness(self._lingering, self._turns, owners))
         if not self._connections.take(owners):
             TOO_MANY.inc()
             self._refuse(connection)
