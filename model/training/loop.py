@@ -65,21 +65,23 @@ class Steps(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Average(keras.callbacks.Callback):  # type: ignore[misc]
-    """Moves `network` towards the trained one after every step.
+    """A moving average of the trained weights: `weights` has one array for each trainable variable.
 
     The first steps count more, as in TensorFlow's ExponentialMovingAverage, so that a short run does not keep its
-    starting point.
+    starting point. NumPy computes it: in a backend's operations, several a variable, it took as long as a third of
+    a small training step.
     """
 
     def __init__(self, network: keras.Model, momentum: float) -> None:
         super().__init__()
-        self.network, self.steps, self._momentum = network, 0, momentum
+        self.weights: list[NDArray[np.float32]] = [np.array(variable) for variable in network.trainable_variables]
+        self.steps, self._momentum = 0, momentum
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras' names
         self.steps += 1
         momentum = min(self._momentum, (1 + self.steps) / (10 + self.steps))
-        for mean, value in zip(self.network.variables, self.model.variables, strict=True):
-            mean.assign(mean * momentum + value * (1 - momentum))
+        for mean, variable in zip(self.weights, self.model.trainable_variables, strict=True):
+            np.add(mean * momentum, np.asarray(variable) * (1 - momentum), out=mean)
 
 
 class Run:
@@ -91,9 +93,8 @@ class Run:
         """
         self._recipe, self._photos, self._folder, self._soft = recipe, photos, folder, soft
         self._network = network
-        averaged = build(recipe.network, photos.classes, recipe.size)
-        averaged.set_weights(network.get_weights())
-        self._average = Average(averaged, recipe.average)
+        self._averaged = build(recipe.network, photos.classes, recipe.size)
+        self._average = Average(network, recipe.average)
         self._steps = len(self._batches(0))
         if not self._steps:
             raise ValueError(f"{len(photos.train)} training photos are fewer than a batch of {recipe.batch_size}")
@@ -154,7 +155,9 @@ class Run:
 
     def _evaluate(self, epoch: int) -> Scores:
         """Score the averaged weights on the validation photos, and keep them if they are the best so far."""
-        averaged = self._average.network
+        averaged = self._averaged
+        for variable, mean in zip(averaged.trainable_variables, self._average.weights, strict=True):
+            variable.assign(mean)
         settle(averaged, self._views(epoch))
         score = score_network(averaged, self._photos.validation, self._recipe.size, self._photos.classes)
         if score.mean_iou > self._best:
@@ -170,11 +173,12 @@ class Run:
             yield batches[index][0]
 
     def _variables(self) -> list[keras.Variable]:
-        return [*self._network.variables, *self._network.optimizer.variables, *self._average.network.variables]
+        return [*self._network.variables, *self._network.optimizer.variables]
 
     def _save(self) -> None:
         """Replace the state in one step: a kill leaves the old or the new one."""
         arrays: dict[str, Any] = {f"v{index}": np.asarray(variable) for index, variable in enumerate(self._variables())}
+        arrays |= {f"mean{index}": mean for index, mean in enumerate(self._average.weights)}
         partial = self._folder / f"partial-{STATE}"
         np.savez(partial, recipe=self._recipe.digest, epochs=json.dumps(self._epochs), steps=self._average.steps,
                  best=self._best, **arrays)  # fmt: skip
@@ -187,6 +191,7 @@ class Run:
                 raise ValueError(f"{self._folder} holds a run of another recipe: choose another folder, or remove it")
             for index, variable in enumerate(self._variables()):
                 variable.assign(state[f"v{index}"])
+            self._average.weights = [state[f"mean{index}"] for index in range(len(self._average.weights))]
             self._epochs, self._average.steps = json.loads(str(state["epochs"])), int(state["steps"])
             self._best = float(state["best"])
         self._list()
@@ -204,7 +209,7 @@ def score_network(network: keras.Model, pairs: list[Example], size: int, classes
     total = Scores.none(classes)
     for start in range(0, len(pairs), CHUNK):
         photos, truths = zip(*squeezed(pairs[start : start + CHUNK], size), strict=True)
-        logits = network.predict_on_batch(to_network(np.stack(photos)))
+        logits = network(to_network(np.stack(photos)), training=False)
         total += Scores.of(zip(truths, np.asarray(logits).argmax(-1).astype(np.uint8), strict=True), classes)
     return total
 
