@@ -40,7 +40,7 @@ def test_submit_wait_mask(client: Client, tmp_path: Path) -> None:
     (tmp_path / "größe.jpg").write_bytes(pictures.jpeg(70, 50))
     job = client.submit(tmp_path / "größe.jpg", priority="bulk", deadline_s=600)
     assert job.input["filename"] == "größe.jpg"
-    job = client.wait(job, timeout_s=30)
+    job = client.wait(job, timeout_s=services.PATIENCE_S)
     assert (job.status, job.final, client.job(job.id).status) == ("succeeded", True, "succeeded")
     for format_, kind in (("index", "PNG"), ("overlay", "JPEG"), ("cutout", "PNG"), ("confidence", "PNG")):
         with Image.open(io.BytesIO(client.mask(job, format_))) as mask:
@@ -77,7 +77,7 @@ def test_a_refused_image_raises_the_problem_document(client: Client) -> None:
 
 
 def test_a_job_without_a_mask_raises_its_error(client: Client) -> None:
-    job = client.wait(client.submit(pictures.truncated_jpeg()), timeout_s=30)
+    job = client.wait(client.submit(pictures.truncated_jpeg()), timeout_s=services.PATIENCE_S)
     with pytest.raises(ProblemError) as caught:
         client.mask(job)
     assert caught.value.code == "image_decode_failed"
@@ -85,18 +85,18 @@ def test_a_job_without_a_mask_raises_its_error(client: Client) -> None:
 
 def test_many_jobs_are_watched_until_all_have_ended(client: Client) -> None:
     sent = [client.submit(pictures.jpeg(seed=seed)) for seed in range(5)]
-    seen = list(client.watch(sent, timeout_s=60))
+    seen = list(client.watch(sent, timeout_s=services.PATIENCE_S))
     assert sorted(job.id for job in seen if job.final) == sorted(job.id for job in sent)
     assert {job.document["id"] for job in seen} == {job.id for job in sent}
 
 
 def test_retrying_and_erasing_a_job(client: Client) -> None:
-    job = client.wait(client.submit(pictures.truncated_jpeg(), name="torn.jpg"), timeout_s=30)
+    job = client.wait(client.submit(pictures.truncated_jpeg(), name="torn.jpg"), timeout_s=services.PATIENCE_S)
     assert (job.status, job.input["filename"]) == ("failed", "torn.jpg")
     again = client.retry(job.id)
     assert (again.id, again.document["attempt"]) == (job.id, 2)
     with pytest.raises(ProblemError) as caught:
-        client.cancel(client.wait(again, timeout_s=30).id)
+        client.cancel(client.wait(again, timeout_s=services.PATIENCE_S).id)
     assert caught.value.code == "already_terminal"
     client.erase(job.id)
     with pytest.raises(ProblemError) as caught:

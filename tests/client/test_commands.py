@@ -275,6 +275,6 @@ def test_a_usage_error_exits_with_2(tmp_path: Path, command: tuple[str, ...]) ->
 
 def test_a_file_name_cannot_escape_the_folder(served: Segue, stack: Stack, tmp_path: Path) -> None:
     with Client(str(stack.http.base_url)) as client:
-        job = client.wait(client.submit(pictures.jpeg(), name="../../up.jpg"), timeout_s=30)
+        job = client.wait(client.submit(pictures.jpeg(), name="../../up.jpg"), timeout_s=services.PATIENCE_S)
     [entry] = document(served("wait", job.id, "--out", "masks", "--json"))["data"]
     assert (tmp_path / entry["mask"]).parent == tmp_path / "masks"

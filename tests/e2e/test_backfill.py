@@ -92,7 +92,7 @@ def test_a_backfill_stopped_in_the_middle(promoted: tuple[Stack, list[Document]]
     with stopped(workers(stack)):
         with backfilling(stack, "--disagreement", "--ahead", 4) as process:
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 130
+            assert process.wait(services.PATIENCE_S) == 130
         waiting = storage.jobs.client.zrange(keys.party_queue(keys.Lane.BULK, PARTY, NEW), 0, -1)
         assert waiting == [keys.rerun(job["id"], NEW) for job in least_confident_first[:4]]
     with backfilling(stack, "--disagreement", "--ahead", 4):

@@ -119,6 +119,6 @@ def test_an_engine_that_cannot_run_ends_the_worker_with_one_sentence(stack: Stac
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     worker = stack.run_line("worker", tmp_path / "log", ENGINE="tensorflow", PYTHONPATH=path)
-    assert worker.wait(60) == 1
+    assert worker.wait(services.PATIENCE_S) == 1
     last = (tmp_path / "log").read_text().strip().splitlines()[-1]
     assert last == "ENGINE=tensorflow: the TensorFlow engine needs the package tensorflow, which is not installed"

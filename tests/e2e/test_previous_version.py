@@ -86,7 +86,7 @@ def test_two_versions_share_the_work_and_lose_nothing(stack: Stack, previous: Pa
             pids = {job.worker.rpartition("-")[2] for job in found if job}
             return str(worker) in pids and len(pids) > 1
 
-        services.wait_until(both_have_served, "jobs that workers of both versions have served", 120)
+        services.wait_until(both_have_served, "jobs that workers of both versions have served")
         for job in jobs[:10]:  # each version reads what the other one wrote
             masks = {http.get(f"/v1/jobs/{job['id']}/mask").content for http in (stack.http, client)}
             assert len(masks) == 1

@@ -164,7 +164,7 @@ def test_kills_lose_and_repeat_nothing(school: Stack) -> None:
     assert len(made_by) == 1
     shown = json.loads(segue(school, "drift", "show", made_by[0]["version"], "--json"))
     assert sum(shown["features"][0]["training"]) > 0, "the training has made a profile"
-    wait_until(lambda: run_id in recorded(school), "the record of the run", 60)
+    wait_until(lambda: run_id in recorded(school), "the record of the run")
 
 
 def test_a_training_goes_on_with_nothing_but_the_object_store(school: Stack, tmp_path: Path) -> None:

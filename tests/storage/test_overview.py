@@ -133,7 +133,7 @@ def test_the_live_view_outlives_an_outage_and_ends_with_an_interrupt(busy: Stora
         read_until(ours, b"images/s")
         process.send_signal(signal.SIGINT)
         read_until(ours, b"\x1b[?1049l")  # back to the screen before
-        assert process.wait(30) == 130
+        assert process.wait(services.PATIENCE_S) == 130
     os.close(ours)
     server.stop()
 

@@ -121,7 +121,7 @@ def calm(stack: Stack, workers: int = 2) -> None:
         empty = not any(lane["pending"] + lane["running"] for lane in queue["lanes"].values())
         return empty and answer.json()["workers"] == workers and len(pool_children(stack)) >= workers
 
-    services.wait_until(quiet, "a calm stack", 90)
+    services.wait_until(quiet, "a calm stack")
 
 
 def reachable(stack: Stack) -> bool:

@@ -111,7 +111,7 @@ class Scene:
 
     def at_work(self) -> int:
         """Wait until a pool child holds leases, and SIGSTOP it. Returns the pid of its worker."""
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + services.PATIENCE_S
         while time.monotonic() < give_up:
             for worker in self.stack.pids(damage.WORKER):
                 child = damage.pool_child(worker)

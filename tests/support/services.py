@@ -30,7 +30,7 @@ from storage.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONPATH = f"{ROOT}{os.pathsep}{ROOT / 'client'}"  # this checkout, whatever the working directory
 SHIPPED_MODEL = ROOT / "model" / "weights" / "pets" / "3"
-PATIENCE_S = 60
+PATIENCE_S = 180  # a wait ends with what it waits for; programs start slowly where many share the cores
 
 
 @dataclass(eq=False)

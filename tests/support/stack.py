@@ -130,7 +130,7 @@ class Stack:
         """Send SIGTERM to the whole group, as an init system does. Returns the exit code."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGTERM)
-        code = self.process.wait(60)
+        code = self.process.wait(services.PATIENCE_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
@@ -140,7 +140,7 @@ class Stack:
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
-    def finished(self, job: dict[str, Any], timeout_s: float = 60) -> dict[str, Any]:
+    def finished(self, job: dict[str, Any], timeout_s: float = services.PATIENCE_S) -> dict[str, Any]:
         give_up = time.monotonic() + timeout_s
         while job["status"] in ("queued", "running"):
             assert time.monotonic() < give_up, f"{job['id']} is still {job['status']}"
@@ -151,7 +151,7 @@ class Stack:
             job = answer.json()
         return job
 
-    def all_finished(self, jobs: list[dict[str, Any]], timeout_s: float = 60) -> list[dict[str, Any]]:
+    def all_finished(self, jobs: list[dict[str, Any]], timeout_s: float = services.PATIENCE_S) -> list[dict[str, Any]]:
         give_up = time.monotonic() + timeout_s
         return [self.finished(job, max(1, give_up - time.monotonic())) for job in jobs]
 
