@@ -7,6 +7,8 @@ The same command continues a run whose machine was lost. It needs neither Redis 
 """
 
 import argparse
+import logging
+import os
 import signal
 import socket
 import sys
@@ -59,7 +61,10 @@ def main() -> None:
     except Unavailable as error:
         print(f"not available: {error}", file=sys.stderr)
         code = LATER
-    sys.exit(code)
+    logging.shutdown()
+    sys.stdout.flush()
+    # A training that was stopped leaves threads of TensorFlow, which abort an interpreter that waits for its end.
+    os._exit(code)
 
 
 if __name__ == "__main__":
