@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import keras
 
 from model.networks.lite import LiteUNet
+from model.networks.plain import PlainUNet
 from model.networks.unet import MobileNetUNet
 from model.networks.weights import Named
 
@@ -36,6 +37,7 @@ NETWORKS: dict[str, Network] = {
     "lite0-thin": LiteUNet(0, neck=96, decoder=(96, 64, 32, 16)),
     "lite0-small": LiteUNet(0, neck=96, decoder=(96, 64, 32, 16), thinned=(0, 64, 96, 96)),
     "lite2": LiteUNet(2, neck=160, decoder=(192, 128, 96, 64)),
+    "plain": PlainUNet(encoder=(16, 24, 32, 48, 64), decoder=(48, 32, 24, 16)),
 }
 
 

@@ -53,7 +53,7 @@ def school(tmp_path_factory: pytest.TempPathFactory, shapes_version: Path) -> It
 def test_a_model_learns_from_corrections(school: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the commands of docs/teach-it.md, in their order."""
     before = teaching.mean_iou(school, OTHERS)
-    assert before < 0.4
+    assert before < 0.5
     jobs = teaching.corrected(school, [cast(seed) for seed in CORRECTIONS])
     data = teaching.data_folder(tmp_path / "data")
     here = {"pets": "shapes", "pets/4": "shapes/2", "../shared/data/pets256": str(data), "job_0197…": jobs[0]}
@@ -113,7 +113,7 @@ def test_a_candidate_that_learned_nonsense_is_refused(school: Stack, capsys: pyt
         )  # fmt: skip
         storage.datasets.publish(replace(manifest, number=manifest.number + 1, items=tuple(items)))
     version = made(
-        segue(school, "train", "shapes", *QUICK, "--set", "epochs=3", "--set", "learning_rate=5e-3", "--wait")
+        segue(school, "train", "shapes", *QUICK, "--set", "epochs=3", "--wait")
     )
     segue(school, "gate", version, "--wait")
     verdict = segue(school, "candidates", "show", version)

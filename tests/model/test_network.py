@@ -16,7 +16,7 @@ from model.engines import ENGINES
 keras = pytest.importorskip("keras", reason="needs the `train` extra")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
-NAMES = ("unet128", "lite0", "lite0-thin", "lite0-small", "lite2")
+NAMES = ("unet128", "lite0", "lite0-thin", "lite0-small", "lite2", "plain")
 
 
 def shaken(network: "keras.Model", seed: int) -> None:

@@ -19,7 +19,7 @@ keras = pytest.importorskip("keras", reason="needs the `train` extra")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 RECIPE = """
-network = "lite0-thin"
+network = "plain"
 size = 32
 epochs = 4
 batch_size = 8

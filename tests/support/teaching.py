@@ -20,7 +20,7 @@ from model.evaluation.scores import Scores
 
 TINT = np.array([1.0, 0.45, 0.3], np.float32)
 # What makes a training of the toy set short.
-CHANGES = {"epochs": 5, "epoch_photos": 128, "batch_size": 32, "learning_rate": 2e-3, "evaluate_every": 5}
+CHANGES = {"epochs": 5, "epoch_photos": 256, "batch_size": 8, "learning_rate": 5e-3, "evaluate_every": 5}
 QUICK = tuple(part for name, value in CHANGES.items() for part in ("--set", f"{name}={value}"))
 
 
