@@ -112,9 +112,7 @@ def test_a_candidate_that_learned_nonsense_is_refused(school: Stack, capsys: pyt
             for item in manifest.items
         )  # fmt: skip
         storage.datasets.publish(replace(manifest, number=manifest.number + 1, items=tuple(items)))
-    version = made(
-        segue(school, "train", "shapes", *QUICK, "--set", "epochs=3", "--wait")
-    )
+    version = made(segue(school, "train", "shapes", *QUICK, "--set", "epochs=3", "--wait"))
     segue(school, "gate", version, "--wait")
     verdict = segue(school, "candidates", "show", version)
     with capsys.disabled():
