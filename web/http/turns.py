@@ -1,27 +1,39 @@
 """Large bodies go on in turns, so that the event loop serves other requests in between."""
 
-from weakref import WeakValueDictionary
+from collections import deque
 
 import gevent
-from gevent.lock import Semaphore
+from gevent.event import Event
 
-AT_ONCE, AT_ONCE_PER_OWNER = 4, 2
 # gevent.sleep(0) would come back before the event loop looks for requests that have arrived.
 NEXT_POLL_S = 1e-6
 
 
 class Turns:
-    """A few bodies go on each time that the event loop polls for I/O.
+    """One body goes on each time that the event loop polls for I/O.
 
     The addresses take turns, however many bodies each one sends.
     """
 
     def __init__(self) -> None:
-        self._all = Semaphore(AT_ONCE)
-        self._own: WeakValueDictionary[str, Semaphore] = WeakValueDictionary()
+        self._waiting: dict[str, deque[Event]] = {}  # by address; the next one comes first
+        self._giving = False
 
-    def wait(self, owner: str = "") -> None:
-        """Return once it is the turn of a body of `owner`, an address; "" stands for many (a proxy)."""
-        own = self._own.setdefault(owner, Semaphore(AT_ONCE_PER_OWNER if owner else AT_ONCE))
-        with own, self._all:
+    def wait(self, owner: str) -> None:
+        """Return once it is the turn of this body of `owner`, an address."""
+        turn = Event()
+        self._waiting.setdefault(owner, deque()).append(turn)
+        if not self._giving:
+            self._giving = True
+            gevent.spawn(self._give)
+        turn.wait()
+
+    def _give(self) -> None:
+        while self._waiting:
             gevent.sleep(NEXT_POLL_S)
+            owner = next(iter(self._waiting))
+            bodies = self._waiting.pop(owner)
+            bodies.popleft().set()
+            if bodies:
+                self._waiting[owner] = bodies
+        self._giving = False
