@@ -20,7 +20,7 @@ ADVISORIES := https://api.osv.dev/v1/vulns/PYSEC-2023-228
 export PORT WORKERS TRAINERS SEGUE_DATA SEGUE_TRAINING_DATA SEGUE_NETWORKS
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-scaled test test-fast test-faults test-loop test-rollouts test-circle test-compose check check-deploy format lint types audit bench bench-peers bench-web bench-model soak simulate train export evaluate lock smoke sbom release clean
+.PHONY: help run run-scaled test test-fast test-faults test-loop test-rollouts test-circle test-compose check check-deploy format lint lint-deploy types audit bench bench-peers bench-web bench-model soak simulate train export evaluate lock smoke sbom release clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -61,12 +61,14 @@ lint: $(VENV)/.dev ## Check style and shell scripts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@for script in deploy/*.sh examples/*.sh scripts/*.sh .ci/run; do sh -n $$script || exit 1; done
 
-check-deploy: $(VENV)/.dev ## Check Dockerfile, compose files, SBOMs, Kubernetes manifests, Helm chart and alerts; needs no container engine
+lint-deploy: $(VENV)/.dev ## Check the style and syntax of Dockerfile, compose files and alerts
 	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/docker-compose --profile monitoring --profile training config -q
 	@$(BIN)/docker-compose -f docker-compose.yml -f compose.gpu.yml --profile monitoring --profile training config -q
 	@if command -v promtool > /dev/null; then promtool check rules deploy/prometheus/alerts.yml > /dev/null; \
 	else echo "skipped: promtool, of Debian's package prometheus"; fi
+
+check-deploy: lint-deploy ## Also test SBOMs, Kubernetes manifests, Helm chart and first start; needs no container engine
 	@$(BIN)/python -m pytest -q tests/test_deploy.py tests/test_first_start.py tests/test_kubernetes.py tests/test_sbom.py tests/telemetry/test_scaling.py $(ARGS)
 
 types: $(VENV)/.dev ## Check types with mypy, strict
