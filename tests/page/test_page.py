@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import damage
 import pictures
 import services
 from operating import segue_in
@@ -28,6 +29,16 @@ def test_a_photo_chosen_with_the_button_gets_its_mask_over_it(page: Page, pets: 
     with page.expect_download() as download:
         card.get_by_text("Mask (PNG)").click()
     assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_empty_picture_is_shown_while_a_photo_waits(page: Page, stack: Stack) -> None:
+    with damage.stopped(damage.pool_children(stack)):
+        page.locator("input[type=file]").first.set_input_files(
+            {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": pictures.jpeg()}
+        )
+        expect(page.locator(".job img.photo")).to_be_visible()
+        expect(page.locator(".job img.mask")).to_be_hidden()
+    expect(page.locator(".job img.mask")).to_be_visible(timeout=30_000)
 
 
 def test_a_refused_photo_shows_the_operators_reason(page: Page, stack: Stack) -> None:
