@@ -53,7 +53,7 @@ def school(tmp_path_factory: pytest.TempPathFactory, shapes_version: Path) -> It
 def test_a_model_learns_from_corrections(school: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the commands of docs/teach-it.md, in their order."""
     before = teaching.mean_iou(school, OTHERS)
-    assert before < 0.5
+    assert before < 0.4
     jobs = teaching.corrected(school, [cast(seed) for seed in CORRECTIONS])
     data = teaching.data_folder(tmp_path / "data")
     here = {"pets": "shapes", "pets/4": "shapes/2", "../shared/data/pets256": str(data), "job_0197…": jobs[0]}

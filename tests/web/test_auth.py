@@ -210,7 +210,7 @@ def test_a_revoked_key_is_refused_by_every_web_process(connection: Storage) -> N
     def stopped() -> bool:
         return [web.get("/v1/queue", headers=bearer(key)).status_code for web in webs] == [401, 401]
 
-    services.wait_until(stopped, "the end of a revoked key")
+    services.wait_until(stopped, "the end of a revoked key", 30)
 
 
 def test_without_the_database_a_known_key_works_and_a_new_one_gets_a_503(connection: Storage, tmp_path: Path) -> None:

@@ -54,6 +54,6 @@ def test_a_scheduler_ends_although_the_housekeeper_died_before_it_had_begun() ->
         assert housekeeper.stdout
         child = int(housekeeper.stdout.readline())
         try:
-            services.wait_until(lambda: gone(child), "the end of the scheduler")
+            services.wait_until(lambda: gone(child), "the end of the scheduler", 20)
         finally:
             kill([child])
