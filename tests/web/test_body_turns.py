@@ -9,7 +9,7 @@ import gevent
 import gevent.socket
 import pytest
 
-from web.http.turns import Turns
+from web.http.body_turns import BodyTurns
 
 MANY, PATIENCE_S = 60, 30
 
@@ -18,7 +18,7 @@ class Bodies:
     """Bodies that never end. `steps` lists their owners in the order in which they went on."""
 
     def __init__(self) -> None:
-        self.turns, self.steps = Turns(), list[str]()
+        self.turns, self.steps = BodyTurns(), list[str]()
         self._greenlets: list[gevent.Greenlet] = []
 
     def send(self, owner: str, count: int) -> None:

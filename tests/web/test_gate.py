@@ -24,10 +24,10 @@ from storage.connection import Storage
 from storage.settings import Settings
 from web.access.proxy import networks
 from web.http.arrivals import MOST_BUCKETS, Arrivals
+from web.http.body_turns import BodyTurns
 from web.http.connection import Connection, Fairness
 from web.http.pace import GRACE_S, Pace
 from web.http.shares import Shares
-from web.http.turns import Turns
 from web.http.worker import owners_of
 
 ATTACKER, VICTIM = "127.0.0.1", "127.0.0.2"
@@ -215,7 +215,7 @@ def test_an_open_server_does_not_limit_new_connections(serve: Serve) -> None:
 def test_only_so_many_refused_clients_may_go_on_sending(places: int, discarded: bool) -> None:
     ours, theirs = socket.socketpair()
     shares = Shares(places)
-    fairness = Fairness(shares, Turns(), ("address",))
+    fairness = Fairness(shares, BodyTurns(), ("address",))
     with theirs, contextlib.closing(Connection(ours, Settings(), fairness)) as connection:
         theirs.sendall(b"rest of a body")
         theirs.shutdown(socket.SHUT_WR)

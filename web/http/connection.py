@@ -14,9 +14,9 @@ from gunicorn.http.body import ChunkedReader
 
 from storage.problems import Problem
 from storage.settings import Settings
+from web.http.body_turns import BodyTurns
 from web.http.pace import Pace
 from web.http.shares import Shares
-from web.http.turns import Turns
 
 TURN_BYTES = 256 * 1024  # after this much of one body, other clients are served
 DRAIN_BYTES = 64 * 1024  # up to this many unread bytes, gunicorn drains the body to keep the connection
@@ -39,7 +39,7 @@ class Fairness:
     """
 
     lingering: Shares
-    turns: Turns
+    turns: BodyTurns
     owners: tuple[str, ...]
 
 

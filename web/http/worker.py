@@ -17,10 +17,10 @@ from web.access.exposure import is_open
 from web.access.proxy import Network, networks, within
 from web.access.rate_limits import places
 from web.http.arrivals import Arrivals
+from web.http.body_turns import BodyTurns
 from web.http.connection import Connection, Fairness, SlowHead
 from web.http.server import Server
 from web.http.shares import Shares
-from web.http.turns import Turns
 
 OTHER_FILES = 1000  # descriptors for everything but connections: Redis, S3, spooled bodies
 FEWEST_CONNECTIONS = 100
@@ -41,7 +41,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if connections < self._settings.max_connections:
             log.warning("open_files_limited", extra={"connections": connections})
         self._connections = Shares(connections)
-        self._lingering, self._turns = Shares(LINGERING), Turns()
+        self._lingering, self._turns = Shares(LINGERING), BodyTurns()
         # An open server serves only this machine, whose programs need not be limited.
         self._arrivals = None if is_open(self._settings) else Arrivals(self._settings.limit_connections)
         self.worker_connections = connections + REFUSALS

@@ -9,7 +9,7 @@ from gevent.event import Event
 NEXT_POLL_S = 1e-6
 
 
-class Turns:
+class BodyTurns:
     """One body goes on each time that the event loop polls for I/O.
 
     The addresses take turns, however many bodies each one sends.
@@ -17,15 +17,13 @@ class Turns:
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Event]] = {}  # by address; the next one comes first
-        self._giving = False
 
     def wait(self, owner: str) -> None:
         """Return once it is the turn of this body of `owner`, an address."""
         turn = Event()
-        self._waiting.setdefault(owner, deque()).append(turn)
-        if not self._giving:
-            self._giving = True
+        if not self._waiting:
             gevent.spawn(self._give)
+        self._waiting.setdefault(owner, deque()).append(turn)
         turn.wait()
 
     def _give(self) -> None:
@@ -36,4 +34,3 @@ class Turns:
             bodies.popleft().set()
             if bodies:
                 self._waiting[owner] = bodies
-        self._giving = False
