@@ -1,5 +1,6 @@
 """Folds BatchNorms away: in inference each is a scale and a shift, which the convolution before it can absorb."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -36,6 +37,12 @@ def folded(network: keras.Model, dtype: str = "float32") -> keras.Model:
         elif not _is_norm(old):
             new.set_weights(old.get_weights())
     return copy
+
+
+def folded_forward(network: keras.Model) -> Callable[[Any], Any]:
+    """The folded network's function in inference mode."""
+    plain = folded(network)
+    return lambda image: plain(image, training=False)
 
 
 def fold_batchnorm(convolution: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> tuple[Floats, Floats]:

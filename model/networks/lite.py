@@ -14,7 +14,8 @@ from typing import Any
 import keras
 
 from model.networks import imagenet
-from model.networks.fold import folded
+from model.networks.fold import folded_forward
+from model.networks.layers import convolved
 from model.networks.weights import Named
 
 STEM = 32  # channels, whatever the width
@@ -31,7 +32,7 @@ STAGES = (
 STRIDES = (2, 4, 8, 16, 32)
 MULTIPLIERS = {0: (1.0, 1.0), 2: (1.1, 1.2)}  # of width and depth
 EPSILON = 1e-3
-ENCODER_MOMENTUM, DECODER_MOMENTUM = 0.95, 0.9
+ENCODER_MOMENTUM = 0.95
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,17 @@ class LiteUNet:
         """float32[n,size,size,3] in [-1, 1] → float32[n,size,size,classes] logits. `size`: a multiple of 32."""
         image = keras.Input((size, size, 3), name="image")
         *skips, deepest = self._encode(image)
-        x = _convolved(deepest, self.neck, 1, "neck")
+        x = convolved(deepest, self.neck, 1, "neck")
         for channels, skip, stride in zip(self.decoder, reversed(skips), reversed(STRIDES[:-1]), strict=True):
             x = keras.layers.UpSampling2D(2, interpolation="bilinear", name=f"up{stride}")(x)
             x = keras.layers.Concatenate(name=f"cat{stride}")([x, skip])
-            x = _convolved(x, channels, 3, f"d{stride}")
+            x = convolved(x, channels, 3, f"d{stride}")
         quads = keras.layers.Conv2D(4 * classes, 3, padding="same", name="head", dtype="float32")(x)
         return keras.Model(image, DepthToSpace(name="logits", dtype="float32")(quads), name="lite_unet")
 
     def for_cpu(self, network: keras.Model) -> Callable[[Any], Any]:
         """The same function as `network` in inference mode, with BatchNorms folded away."""
-        plain = folded(network)
-        return lambda image: plain(image, training=False)
+        return folded_forward(network)
 
     def imagenet(self, _size: int) -> Named:
         """The encoder's ImageNet weights. Raises ValueError, in one line, if they cannot be fetched."""
@@ -94,7 +94,7 @@ class LiteUNet:
     def _encode(self, image: keras.KerasTensor) -> list[keras.KerasTensor]:
         """The last features of strides 2, 4, 8, 16 and 32."""
         x = keras.layers.Conv2D(STEM, 3, strides=2, padding="same", use_bias=False, name="stem_conv")(image)
-        x = keras.layers.ReLU(6, name="stem_out")(_normalised(x, "stem_bn", ENCODER_MOMENTUM))
+        x = keras.layers.ReLU(6, name="stem_out")(_normalised(x, "stem_bn"))
         features, stride = {}, 2
         for index, block in enumerate(self.blocks()):
             x = _inverted_residual(x, block, f"b{index}_")
@@ -115,24 +115,19 @@ def _inverted_residual(x: keras.KerasTensor, block: Block, name: str) -> keras.K
     y = x
     if block.expanded != block.inputs:
         y = keras.layers.Conv2D(block.expanded, 1, use_bias=False, name=f"{name}expand")(y)
-        y = keras.layers.ReLU(6, name=f"{name}expand_out")(_normalised(y, f"{name}bn0", ENCODER_MOMENTUM))
+        y = keras.layers.ReLU(6, name=f"{name}expand_out")(_normalised(y, f"{name}bn0"))
     y = keras.layers.DepthwiseConv2D(
         block.kernel, strides=block.stride, padding="same", use_bias=False, name=f"{name}dw"
     )(y)
-    y = keras.layers.ReLU(6, name=f"{name}dw_out")(_normalised(y, f"{name}bn1", ENCODER_MOMENTUM))
+    y = keras.layers.ReLU(6, name=f"{name}dw_out")(_normalised(y, f"{name}bn1"))
     y = keras.layers.Conv2D(block.outputs, 1, use_bias=False, name=f"{name}project")(y)
-    y = _normalised(y, f"{name}bn2", ENCODER_MOMENTUM)
+    y = _normalised(y, f"{name}bn2")
     same = block.stride == 1 and block.inputs == block.outputs
     return keras.layers.Add(name=f"{name}add")([y, x]) if same else y
 
 
-def _convolved(x: keras.KerasTensor, channels: int, kernel: int, name: str) -> keras.KerasTensor:
-    x = keras.layers.Conv2D(channels, kernel, padding="same", use_bias=False, name=name)(x)
-    return keras.layers.ReLU(6, name=f"{name}_out")(_normalised(x, f"{name}_bn", DECODER_MOMENTUM))
-
-
-def _normalised(x: keras.KerasTensor, name: str, momentum: float) -> keras.KerasTensor:
-    return keras.layers.BatchNormalization(epsilon=EPSILON, momentum=momentum, name=name)(x)
+def _normalised(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    return keras.layers.BatchNormalization(epsilon=EPSILON, momentum=ENCODER_MOMENTUM, name=name)(x)
 
 
 def _widened(channels: int, width: float) -> int:

@@ -10,10 +10,9 @@ from typing import Any
 
 import keras
 
-from model.networks.fold import folded
+from model.networks.fold import folded_forward
+from model.networks.layers import convolved
 from model.networks.weights import Named
-
-BATCHNORM_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,11 @@ class PlainUNet:
         image = x = keras.Input((size, size, 3), name="image")
         features = []
         for stage, channels in enumerate(self.encoder):
-            x = _convolved(x, channels, f"e{stage}", strides=2)
+            x = convolved(x, channels, 3, f"e{stage}", strides=2)
             features.append(x)
         for stage, (channels, skip) in enumerate(zip(self.decoder, reversed(features[:-1]), strict=True)):
             x = keras.layers.Concatenate(name=f"cat{stage}")([_upsampled(x, f"up{stage}"), skip])
-            x = _convolved(x, channels, f"d{stage}")
+            x = convolved(x, channels, 3, f"d{stage}")
         logits = keras.layers.Conv2D(classes, 3, padding="same", name="logits", dtype="float32")
         return keras.Model(image, logits(_upsampled(x, "up")), name="plain_unet")
 
@@ -42,15 +41,8 @@ class PlainUNet:
 
     def for_cpu(self, network: keras.Model) -> Callable[[Any], Any]:
         """The same function as `network` in inference mode, with BatchNorms folded away."""
-        plain = folded(network)
-        return lambda image: plain(image, training=False)
+        return folded_forward(network)
 
 
 def _upsampled(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     return keras.layers.UpSampling2D(2, interpolation="bilinear", name=name)(x)
-
-
-def _convolved(x: keras.KerasTensor, channels: int, name: str, strides: int = 1) -> keras.KerasTensor:
-    x = keras.layers.Conv2D(channels, 3, strides=strides, padding="same", use_bias=False, name=name)(x)
-    x = keras.layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, name=f"{name}_bn")(x)
-    return keras.layers.ReLU(6, name=f"{name}_out")(x)
