@@ -60,6 +60,28 @@ def test_the_next():
     assert engine.pool.checkedin() == 0
 """
 
+DISPOSED = """
+import sqlite3
+import pytest
+from sqlalchemy import create_engine
+
+engine = create_engine("sqlite:///{database}")
+held = []
+
+def test_it_disposes_of_an_engine_while_a_thread_holds_a_connection():
+    connection = engine.connect()
+    held.extend([connection, connection.connection.dbapi_connection])
+    engine.dispose()
+
+def test_the_thread_returns_it():
+    held[0].close()
+    held[1].execute("SELECT 1")
+
+def test_the_next():
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        held[1].execute("SELECT 1")
+"""
+
 TIMED = """
 import os, time, pytest
 
@@ -154,6 +176,11 @@ def test_a_worker_that_crashes_loses_none_of_the_other_tests(run, tmp_path: Path
 def test_no_sql_connection_outlives_its_test(run, tmp_path: Path) -> None:
     output = run(left_open=LEFT_OPEN.format(database=tmp_path / "left.db"))
     assert "2 passed" in output, output
+
+
+def test_no_sql_connection_that_a_thread_holds_outlives_the_next_test(run, tmp_path: Path) -> None:
+    output = run(disposed=DISPOSED.format(database=tmp_path / "held.db"))
+    assert "3 passed" in output, output
 
 
 def test_no_two_processes_get_the_same_ports() -> None:

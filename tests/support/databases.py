@@ -5,18 +5,24 @@ it warns during some later test, which then fails.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 _engines: set[Engine] = set()
-_busy: set[Pool] = set()  # a thread still held one of its connections
+_entries: set[ConnectionPoolEntry] = set()  # a thread may still hold one when its engine is disposed of
 
 
 @event.listens_for(Engine, "engine_connect")
-def _remember(connection: Connection) -> None:
+def _remember_engine(connection: Connection) -> None:
     _engines.add(connection.engine)
+
+
+@event.listens_for(Pool, "connect")
+def _remember_entry(_: Any, entry: ConnectionPoolEntry) -> None:
+    _entries.add(entry)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -25,11 +31,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     try:
         yield
     finally:
-        pools = _busy | {engine.pool for engine in _engines}
         for engine in list(_engines):
             engine.dispose()
         _engines.clear()
-        for pool in pools:
-            pool.dispose()
-        _busy.clear()
-        _busy.update(pool for pool in pools if pool.checkedout() > 0)  # type: ignore[attr-defined]
+        for entry in [entry for entry in list(_entries) if not entry.in_use]:
+            entry.close()
+            _entries.discard(entry)

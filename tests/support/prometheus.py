@@ -38,6 +38,7 @@ class Prometheus:
         self._http, self._ports = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=30), ports
 
     def __enter__(self) -> "Prometheus":
+        services.wait_until(lambda: self._http.get("/-/ready").status_code == 200, "Prometheus")  # 503 until then
         return self
 
     def __exit__(self, *_: object) -> None:
