@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import services
-from versions import sign, version_folder
+from versions import publish, sign, version_folder
 
 from storage.connection import Storage
 
@@ -32,7 +32,7 @@ def segue(own_store: Storage, tmp_path: Path) -> Run:
 
 
 def test_a_version_from_publish_to_rollback(segue: Run, tmp_path: Path) -> None:
-    first, second = (version_folder(tmp_path, version) for version in ("8", "9"))
+    first, second = version_folder(tmp_path, "8"), version_folder(tmp_path, "9", engines=("litert",))
     assert segue("publish", first).stdout == "published pets/8\n"
     assert segue("publish", second, "--promote").stdout == "published pets/9, now stable\n"
     assert [line.split()[0::2] for line in segue("list").stdout.splitlines()] == [["pets/8"], ["pets/9", "stable"]]
@@ -46,10 +46,10 @@ def test_a_version_from_publish_to_rollback(segue: Run, tmp_path: Path) -> None:
     assert json.loads(segue("show", "pets/9").stdout) == listed["versions"]["pets/9"]
 
 
-def test_two_versions_are_compared(segue: Run, tmp_path: Path) -> None:
+def test_two_versions_are_compared(segue: Run, own_store: Storage, tmp_path: Path) -> None:
     scores = ({"litert": {"test": {"mean_iou": value, "photos": 9}}} for value in (0.75, 0.8))
     for version, metrics in zip(("8", "9"), scores, strict=True):
-        segue("publish", version_folder(tmp_path, version, metrics=metrics))
+        own_store.models.publish(version_folder(tmp_path, version, metrics=metrics))
     [line] = [line for line in segue("compare", "pets/8", "pets/9").stdout.splitlines() if "mean_iou" in line]
     assert line.split() == ["litert.test.mean_iou", "0.75", "0.8", "+0.0500"]
 
@@ -75,8 +75,10 @@ def test_a_broken_version_is_not_published_and_the_reason_is_one_line(segue: Run
         (1, ("show", "pets/99")),
     ],
 )
-def test_a_refused_command_says_why(segue: Run, tmp_path: Path, code: int, arguments: tuple[str, ...]) -> None:
-    segue("publish", version_folder(tmp_path, "8"))
+def test_a_refused_command_says_why(
+    segue: Run, own_store: Storage, tmp_path: Path, code: int, arguments: tuple[str, ...]
+) -> None:
+    publish(own_store, tmp_path, "8")
     done = segue(*arguments)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
