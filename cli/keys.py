@@ -28,6 +28,7 @@ def create_key(
 ) -> None:
     """Create a key and print it. It cannot be shown again: only its digest is stored."""
     from storage.clock import now_ms
+    from storage.records import schema
     from storage.records.api_key import Scope, check_tenant
     from storage.records.api_keys import ApiKeys
 
@@ -38,7 +39,7 @@ def create_key(
         raise typer.BadParameter(str(error)) from error
     expires_ms = now_ms() + span_ms(expires) if expires else 0
     with database() as records:
-        records.migrate()
+        schema.migrate(records)
         keys = ApiKeys(records, shard())
         if if_none and keys.any_valid():
             typer.echo("no key created: a valid one exists already", err=True)

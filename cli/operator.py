@@ -26,13 +26,14 @@ def setup(
     """
     from storage.model_files import ModelError
     from storage.queue import functions
+    from storage.records import schema
     from storage.records.audit_event import Action
     from storage.roles import sql_users
     from storage.roles.minio_users import make_users
     from worker.housekeeping.sweeps import adopt_after_loss
 
     with connected() as storage:
-        storage.database.migrate()
+        schema.migrate(storage.database)
         storage.objects.make_buckets()
         functions.load(storage.jobs.client)
         if storage.settings.s3_users:

@@ -24,6 +24,7 @@ from stack import Stack
 
 from storage.connection import Storage, connect
 from storage.objects import BUCKETS
+from storage.records import schema
 from storage.records.sql import Database
 from storage.settings import Settings
 
@@ -53,7 +54,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         services.wait_until(lambda: services.prepared(objects), "the object store")
 
     prepare()
-    connect(made).database.migrate()
+    schema.migrate(connect(made).database)
     with shared_services.watch(redis), shared_services.watch(s3, prepare):
         yield made
     redis.stop()
@@ -82,7 +83,7 @@ def own_store(connection: Storage, tmp_path: Path) -> Storage:
     sql_url = SecretStr(f"sqlite:///{tmp_path}/own.db")
     made = connect(connection.settings.replace(sql_url=sql_url, **own))
     made.objects.make_buckets()
-    made.database.migrate()
+    schema.migrate(made.database)
     return emptied(made)
 
 
@@ -123,7 +124,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         with made.begin() as connection:
             connection.execute(text("DROP SCHEMA public CASCADE"))
             connection.execute(text("CREATE SCHEMA public"))
-    made.migrate()
+    schema.migrate(made)
     yield made
     made.dispose()
 

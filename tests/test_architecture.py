@@ -20,6 +20,8 @@ FORBIDDEN = {
     "telemetry.metrics": (*SERVER[:1], *SERVER[2:]),
     "telemetry.exporter": (*SERVER[:1], *SERVER[2:]),
     "storage.connection": ("web", "worker", "model", "flask", "tensorflow", "numpy"),
+    "storage.records.api_keys": ("web", "worker", "model", "flask", "numpy", "alembic"),
+    "storage.records.jobs": ("web", "worker", "model", "flask", "numpy", "alembic"),
     "storage.photos.photo": ("web", "worker", "model", "flask", "numpy"),
     "storage.recovery": ("web", "worker", "model", "flask"),
     "storage.backfill.backfill": ("web", "worker", "model", "learning", "cli", "flask", "numpy"),

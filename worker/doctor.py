@@ -21,6 +21,7 @@ from storage.objects import BUCKETS, RESULTS, UPLOADS
 from storage.pausing import current_order
 from storage.problems import Unavailable
 from storage.queue import functions
+from storage.records import schema
 from storage.recovery import recover
 from storage.s3 import Listed
 from worker.housekeeping import recorder
@@ -174,7 +175,7 @@ def _buckets(storage: Storage) -> Finding:
 
 
 def _records(storage: Storage) -> Finding:
-    here, known = storage.database.revision()
+    here, known = schema.revision(storage.database)
     if here != known:
         return Finding("records", False, f"tables are at {here}, this program needs {known}: run `segue setup`")
     late_ms = time.time() * 1000 - LATE_MS

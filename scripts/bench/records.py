@@ -24,6 +24,7 @@ from stack import Stack
 from storage.connection import Storage, connect
 from storage.job import Finished, Job, Outcome, Status
 from storage.problems import Problem
+from storage.records import schema
 from storage.settings import Settings
 from web.app import create_app
 from worker.housekeeping.recorder import record
@@ -60,7 +61,7 @@ def lists() -> Iterator[Row]:
         for name, url in urls.items():
             settings = Settings(s3_secret_key=SecretStr("x"), sql_url=SecretStr(url))
             connection, started = connect(settings), time.perf_counter()
-            connection.database.migrate()
+            schema.migrate(connection.database)
             for start in range(0, RECORDED, 500):
                 connection.records.write([ended(number) for number in range(start, start + 500)])
             with connection.database.begin() as sql:
@@ -126,7 +127,7 @@ def own_costs() -> Row:
         try:
             url, sql_url = f"redis://127.0.0.1:{redis.port}/0", SecretStr(f"sqlite:///{folder}/records.db")
             made = connect(Settings(redis_url=url, sql_url=sql_url, s3_secret_key=SecretStr("x")))
-            made.database.migrate()
+            schema.migrate(made.database)
             made.jobs.epoch.mark_intact()
             noting, reading = noting_ms(made), reading_ms(made)
         finally:

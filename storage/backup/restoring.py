@@ -6,15 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from alembic.script import ScriptDirectory
-
 from storage import keys, object_keys
 from storage.backup import tables
 from storage.backup.folder import BackupError, Folder, StoredObject
 from storage.backup.saving import PAGE, THREADS
 from storage.connection import Storage
 from storage.objects import BATCHES, DATASETS, FEEDBACK, MODELS, RENDERINGS, RESULTS, TRAINING, UPLOADS
-from storage.records.sql import alembic_config
+from storage.records import schema
 from storage.records.tables import RETIRED
 
 # An upload makes a job exist, so it follows everything that belongs to the job.
@@ -30,12 +28,12 @@ def restore(storage: Storage, folder: Folder, force: bool, tell: Callable[[int],
     the backup is damaged or too new, or the installation is in use.
     """
     manifest = folder.manifest()
-    if manifest.revision and not _is_known(manifest.revision):
+    if manifest.revision and not schema.is_known(manifest.revision):
         raise BackupError(f"the backup is from a newer version: its migration {manifest.revision} is unknown here")
     if fault := next(folder.faults(), None):
         raise BackupError(f"nothing restored: {fault}. `segue backup --verify` lists everything that is damaged.")
     storage.objects.make_buckets()
-    storage.database.migrate()
+    schema.migrate(storage.database)
     if not force:
         _refuse_in_use(storage, manifest.id)
     storage.objects.put(MODELS, MARK, manifest.id.encode(), "text/plain")
@@ -45,10 +43,6 @@ def restore(storage: Storage, folder: Folder, force: bool, tell: Callable[[int],
         tables.load(storage.database, name, folder.table_path(name))
     storage.objects.remove(MODELS, MARK)
     return done
-
-
-def _is_known(revision: str) -> bool:
-    return revision in {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
 
 
 def _refuse_in_use(storage: Storage, backup_id: str) -> None:

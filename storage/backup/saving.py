@@ -13,6 +13,7 @@ from storage.backup import tables
 from storage.backup.folder import FORMAT, Folder, Manifest, StoredObject, flush, line
 from storage.connection import Storage
 from storage.objects import BATCHES, DATASETS, FEEDBACK, MODELS, RENDERINGS, RESULTS, TRAINING, UPLOADS
+from storage.records import schema
 from storage.s3 import Listed
 
 # An object is copied before those that it refers to, which were stored before it: so whatever a copied object
@@ -49,7 +50,7 @@ def save(storage: Storage, folder: Folder, tell: Callable[[Progress], None]) -> 
         saved = {}
         for name in tables.names():
             saved[name] = tables.save(storage.database, name, folder.new(folder.table_path(name)))
-        revision, _ = storage.database.revision()
+        revision, _ = schema.revision(storage.database)
         backup_id = f"bak_{uuid_utils.uuid7().hex}"
         folder.complete(Manifest(FORMAT, backup_id, began_ms, clock.now_ms(), revision, objects, saved))
     return progress

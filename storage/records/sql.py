@@ -6,10 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -18,7 +14,6 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError, SQLAlche
 from storage.problems import Outage, Unavailable
 from telemetry.metrics import RECORDS_ERRORS
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 5_000  # how long a SQLite writer waits for another one
 POSTGRES = {
     "connect_timeout": 2,
@@ -66,19 +61,6 @@ class Database:
             RECORDS_ERRORS.inc()
             outage = isinstance(error, OperationalError) and self.engine.dialect.name != "sqlite"
             raise (Outage if outage else Unavailable)(f"records: {type(error).__name__}") from error
-
-    def migrate(self) -> None:
-        """Apply the migrations up to this code's version.
-
-        Safe to repeat, and while processes run.
-        """
-        with self.begin(alone=True) as connection:
-            command.upgrade(alembic_config(connection), "head")
-
-    def revision(self) -> tuple[str | None, str | None]:
-        """The database's current migration, and the latest one in this code."""
-        with self.begin() as connection:
-            return MigrationContext.configure(connection).get_current_revision(), _head()
 
     def scrub(self) -> None:
         """Empty SQLite's write-ahead log, which holds earlier content of rows.
@@ -130,14 +112,3 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     """
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
-
-
-def alembic_config(connection: Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    return config
-
-
-def _head() -> str | None:
-    return ScriptDirectory.from_config(alembic_config()).get_current_head()

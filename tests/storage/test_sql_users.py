@@ -15,6 +15,7 @@ from storage import keys
 from storage.clock import now_ms
 from storage.connection import Storage, connect
 from storage.problems import Unavailable
+from storage.records import schema
 from storage.records.audit_event import Action, Counted, Event
 from storage.records.sql import Database
 from storage.records.tables import metadata
@@ -34,7 +35,7 @@ def owner(postgres: services.Service) -> Iterator[Database]:
     with made.begin() as connection:
         connection.execute(text("DROP SCHEMA public CASCADE"))
         connection.execute(text("CREATE SCHEMA public"))
-    made.migrate()
+    schema.migrate(made)
     for _ in range(2):  # repeated, it changes nothing
         make_users(made, Settings(sql_users=SECRETS))
     yield made

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from services import SHIPPED_MODEL, wait_until
 
 from storage.connection import Storage, connect
+from storage.records import schema
 from storage.records.api_key import Scope, key_id
 from storage.records.audit import AuditFilter
 from storage.records.audit_event import Action, Counted, Event
@@ -112,7 +113,7 @@ def test_events_wait_while_the_database_is_down(own_store: Storage, tmp_path: Pa
         notes.use_key("0" * 12, 1)
         notes.flush()
     where.rmdir()
-    storage.database.migrate()
+    schema.migrate(storage.database)
     notes.flush()
     notes.flush()
     [found] = storage.audit.newest(AuditFilter(), 10)

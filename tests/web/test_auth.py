@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from storage.clock import now_ms
 from storage.connection import Storage, connect
+from storage.records import schema
 from storage.records.api_key import Scope, key_id
 from storage.settings import Settings
 from web import streams
@@ -216,7 +217,7 @@ def test_a_revoked_key_is_refused_by_every_web_process(connection: Storage) -> N
 def test_without_the_database_a_known_key_works_and_a_new_one_gets_a_503(connection: Storage, tmp_path: Path) -> None:
     where = tmp_path / "records.db"
     made = connect(connection.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
-    made.database.migrate()
+    schema.migrate(made.database)
     known, new = new_key(made), new_key(made)
     made.database.dispose()
     web = guarded(made, key_cache_s=0)

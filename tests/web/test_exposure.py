@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from services import Service
 
 from storage.connection import Storage, connect
+from storage.records import schema
 from storage.settings import Settings
 from web.access.exposure import is_loopback, is_open, refusal
 
@@ -47,7 +48,7 @@ def test_an_unsafe_configuration_ends_with_its_reason(
     settings: Settings, tmp_path: Path, changes: dict[str, str], reason: str
 ) -> None:
     empty = f"sqlite:///{tmp_path}/empty.db"
-    connect(settings.replace(sql_url=SecretStr(empty))).database.migrate()
+    schema.migrate(connect(settings.replace(sql_url=SecretStr(empty))).database)
     done = started(settings, tmp_path, **{"SQL_URL": empty, **changes})
     assert done.returncode not in (0, None)
     lines = [line for line in done.stderr.splitlines() if " INFO " not in line]
@@ -92,7 +93,7 @@ def test_with_a_key_the_server_starts_and_several_processes_answer(
     if kind == "postgresql":
         url = services.postgres_url(request.getfixturevalue("postgres").port)
     made = connect(connection.settings.replace(sql_url=SecretStr(url)))
-    made.database.migrate()
+    schema.migrate(made.database)
     key = bearer(new_key(made))
     assert refusal(made.settings.replace(bind="0.0.0.0", session_secret=SecretStr(SECRET))) == ""
     made.database.dispose()
@@ -116,7 +117,7 @@ def test_a_server_that_starts_while_postgresql_is_stopped_admits_nobody(
 ) -> None:
     url = services.postgres_url(own_postgres.port)
     made = connect(connection.settings.replace(sql_url=SecretStr(url)))
-    made.database.migrate()
+    schema.migrate(made.database)
     key, unknown = bearer(new_key(made)), bearer(f"seg_{'0' * 12}_{'x' * 43}")
     made.database.dispose()
     own_postgres.stop(signal.SIGINT)

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from services import Service
 
 from storage.connection import Storage, connect
+from storage.records import schema
 from storage.records.api_key import Scope
 from storage.records.sql import Database
 from storage.settings import Settings
@@ -23,7 +24,7 @@ from storage.settings import Settings
 @pytest.fixture
 def key(settings: Settings, postgres: Service) -> str:
     database = Database(services.postgres_url(postgres.port))
-    database.migrate()
+    schema.migrate(database)
     database.dispose()
     made = connect(settings.replace(sql_url=SecretStr(database.url)))
     _, text = made.api_keys.create("acme", frozenset(Scope))

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from storage import clock, keys
 from storage.backfill.reruns import Made, Reruns
 from storage.connection import Storage
+from storage.records import schema
 from storage.records.stored_results import StoredResult
 from worker.housekeeping import recorder
 
@@ -54,7 +55,7 @@ def test_lists_do_not_show_it(
 ) -> None:
     newer = run_again(connection, old, "pets/3")
     work()
-    connection.database.migrate()
+    schema.migrate(connection.database)
     recorder.record(connection)
     listed = {job["id"]: job["newer"] for job in client.get(f"/v1/jobs?ids={old['id']},{newer}").get_json()["data"]}
     assert listed == {old["id"]: None, newer: None}

@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from storage.clock import now_ms
 from storage.connection import Storage, connect
+from storage.records import schema
 from storage.records.api_key import key_id
 
 PHOTO: dict[str, Any] = {"data": pictures.jpeg(), "content_type": "image/jpeg"}
@@ -245,7 +246,7 @@ def test_a_session_of_a_rotated_key_ends_with_the_old_secret(client: FlaskClient
 def test_sessions_continue_without_the_database(connection: Storage, tmp_path: Path) -> None:
     where = tmp_path / "records.db"
     made = connect(connection.settings.replace(sql_url=SecretStr(f"sqlite:///{where}")))
-    made.database.migrate()
+    schema.migrate(made.database)
     key = new_key(made)
     made.database.dispose()
     web = guarded(made, key_cache_s=0, public_page=True)

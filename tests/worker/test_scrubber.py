@@ -11,6 +11,7 @@ from specs import spec
 
 from storage.connection import Storage, connect
 from storage.objects import UPLOADS, MinioObjects
+from storage.records import schema
 from storage.settings import Settings
 from worker.housekeeping import recorder
 from worker.housekeeping.scrubber import scrub
@@ -35,7 +36,7 @@ def own(settings: Settings, tmp_path: Path) -> Iterator[Storage]:
     service = services.start_redis(tmp_path)
     url, sql_url = f"redis://127.0.0.1:{service.port}/0", SecretStr(f"sqlite:///{tmp_path}/records.db")
     made = connect(settings.replace(redis_url=url, sql_url=sql_url))
-    made.database.migrate()
+    schema.migrate(made.database)
     made.jobs.epoch.mark_intact()
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""Alembic's entry: `storage.records.sql.Database.migrate` hands over its connection."""
+"""Alembic's entry: `storage.records.schema.migrate` hands over its connection."""
 
 from alembic import context
 
