@@ -36,6 +36,14 @@ def test_compose_runs_the_procfiles_commands(name: str) -> None:
     assert command == ["sh", "-c", f"exec {line}".replace("$", "$$")]
 
 
+@pytest.mark.parametrize("name", ["web", "worker", "housekeeper", "trainer"])
+def test_containers_get_the_cpu_time_that_nice_gives_processes(name: str) -> None:
+    """The kernel's weight of a process is 1024 / 1.25**nice; 1024 is Docker's default for a container."""
+    nice = re.search(r"nice -n (\d+)", RUN["procfile"]()[name])
+    weight = round(1024 / 1.25 ** int(nice[1] if nice else 0))
+    assert compose().get(name, {}).get("cpu_shares", 1024) == weight
+
+
 @pytest.fixture(scope="module")
 def roles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of credentials that `segue roles` prepares."""
