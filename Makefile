@@ -94,7 +94,7 @@ soak: $(VENV)/.dev ## Run 100,000 jobs or 30 minutes and report whether memory g
 bench-web: $(VENV)/.dev ## Measure worker classes of the web server, a thousand waiting clients, hostile requests, attackers
 	@$(BIN)/python scripts/bench/web_servers.py
 	@$(BIN)/python scripts/bench/waiters.py
-	@$(BIN)/python scripts/bench/hostile.py
+	@$(BIN)/python scripts/bench/refusals.py
 	@$(BIN)/python scripts/bench/attackers.py
 
 bench-model: $(VENV)/.dev ## Compare the engines; measure cold start and memory

@@ -1,5 +1,8 @@
-"""The arithmetic of the benchmarks."""
+"""The arithmetic of the benchmarks, and whether their programs start."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -7,10 +10,13 @@ import pytest
 from importing import imported
 from services import ROOT
 
+BENCH = ROOT / "scripts" / "bench"
+PROGRAMS = re.findall(r"scripts/bench/\S+\.py", (ROOT / "Makefile").read_text())
+
 
 @pytest.fixture(scope="module")
 def figures() -> ModuleType:
-    return imported(ROOT / "scripts" / "bench" / "figures.py")
+    return imported(BENCH / "figures.py")
 
 
 def test_percentiles_are_the_nearest_rank(figures: ModuleType) -> None:
@@ -62,3 +68,17 @@ def test_a_row_prints_its_figures_by_group(figures: ModuleType) -> None:
         "  images_per_s   51.23",
         "  cpu_ms         all 30, web 6",
     ]
+
+
+def test_no_module_hides_one_of_the_tests_support() -> None:
+    """The benchmarks import both kinds by their bare names."""
+    ours, theirs = BENCH.rglob("*.py"), (ROOT / "tests" / "support").glob("*.py")
+    assert not {path.name for path in ours} & {path.name for path in theirs}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_finds_its_imports(program: str) -> None:
+    """runpy executes the file as `make` does, except for its `if __name__ == "__main__"`."""
+    code = f"import runpy, sys; sys.path.insert(0, {str((ROOT / program).parent)!r}); runpy.run_path({str(program)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -94,7 +94,7 @@ def serve(pipe: Connection, engine: str, threads: int, scratch: Path) -> None:
 
 
 def load(engine: str, threads: int, scratch: Path) -> Forward:
-    """Load an engine as a function uint8[n,128,128,3] → logits, which includes the scaling of the bytes."""
+    """Load an engine as a function uint8[n,size,size,3] → logits, which includes the scaling of the bytes."""
     if engine == "LiteRT int8 engine":
         from model.litert import LiteRTEngine
 
@@ -168,7 +168,7 @@ def print_cold_start() -> None:
         "from model.segmenter import Segmenter\n"
         "segmenter = Segmenter(Path(sys.argv[2])); segmenter.masks([Image.new('RGB', (640, 480))])\n"
         "seconds = time.perf_counter() - started\n"
-        "segmenter.engine.logits(np.zeros((16, 128, 128, 3), np.uint8))\n"
+        "size = segmenter.card.input_size; segmenter.engine.logits(np.zeros((16, size, size, 3), np.uint8))\n"
         "lines = Path('/proc/self/status').read_text().splitlines()\n"
         "print(seconds, [int(line.split()[1]) / 1000 for line in lines if line.startswith('VmRSS')][0])"
     )

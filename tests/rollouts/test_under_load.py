@@ -16,10 +16,10 @@ import pictures
 import pytest
 import services
 from damage import HOUSEKEEPER, WORKER, family, kill, replaced
-from load import Load, longest_gap_s
 from PIL import Image
 from scene import QUICK
 from stack import Stack
+from steady_load import Load, longest_gap_s
 from teaching import segue
 from versions import version_folder
 
