@@ -41,7 +41,7 @@ def test_containers_get_the_cpu_time_that_nice_gives_processes(name: str) -> Non
     """The kernel's weight of a process is 1024 / 1.25**nice; 1024 is Docker's default for a container."""
     nice = re.search(r"nice -n (\d+)", RUN["procfile"]()[name])
     weight = round(1024 / 1.25 ** int(nice[1] if nice else 0))
-    assert compose().get(name, {}).get("cpu_shares", 1024) == weight
+    assert compose()[name].get("cpu_shares", 1024) == weight
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""The tables' version: Alembic's migrations. Only setup, backups and the doctor import this module."""
+"""The tables' version: Alembic's migrations.
+
+Importing Alembic costs 7 MB, so only setup, the creation of keys, backups and the doctor import this module.
+"""
 
 from pathlib import Path
 
