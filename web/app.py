@@ -46,6 +46,7 @@ from web.http.gate import Gate
 from web.openapi import views as openapi
 from web.rendering.turns import Turns
 from web.sql_timeout import within_timeout
+from web.upload_turns import UploadTurns
 from web.uploads import ENVELOPE_BYTES
 from web.waiting import Waiting
 
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["admission"] = Admission(storage)
     app.extensions["cors"] = Cors(settings)
     app.extensions["turns"] = Turns(settings.picture_bytes)
+    app.extensions["upload_turns"] = UploadTurns()
     _add_access_control(app, storage)
     for part in PARTS:
         app.register_blueprint(part.blueprint)

@@ -16,6 +16,7 @@ from storage.problems import Problem, Unavailable
 from storage.queue.binding import Binding
 from web.filenames import checked_custom_id, sent_name
 from web.origin import Origin
+from web.services import upload_turns
 from web.threads import each
 from web.uploads import describe
 
@@ -40,7 +41,12 @@ def store_items(
 
     A refused image does not affect the others. `path`: the `instance` of its problem.
     """
-    return each(lambda one: _store(storage, batch, *one, origin=origin, path=path), enumerate(files), UPLOADERS)
+
+    def store(place: int, file: FileStorage) -> Item:
+        with upload_turns().turn(origin.party or batch.tenant, size(file)):
+            return _store(storage, batch, place, file, origin=origin, path=path)
+
+    return each(lambda one: store(*one), enumerate(files), UPLOADERS)
 
 
 def only_repeats(storage: Storage, batch_id: str, files: Sequence[FileStorage]) -> bool:

@@ -13,6 +13,7 @@ from web.admission import Admission
 from web.cors import Cors
 from web.http.gate import Gate
 from web.rendering.turns import Turns
+from web.upload_turns import UploadTurns
 from web.waiting import Waiting
 
 
@@ -69,6 +70,11 @@ def rate_limits() -> RateLimits:
 
 def turns() -> Turns:
     found: Turns = current_app.extensions["turns"]
+    return found
+
+
+def upload_turns() -> UploadTurns:
+    found: UploadTurns = current_app.extensions["upload_turns"]
     return found
 
 

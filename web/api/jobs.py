@@ -29,7 +29,7 @@ from web.origin import origin
 from web.preferences import preferred_wait, with_state
 from web.quotas import check_quota
 from web.rendering.formats import Format, preferred_to_document
-from web.services import admission, connected, waiting
+from web.services import admission, connected, upload_turns, waiting
 from web.streams import Event, Source, stream
 from web.uploads import read_upload, to_spec
 from web.waiting import end_of
@@ -86,10 +86,12 @@ def _receive(storage: Storage) -> tuple[Spec, bool]:
     """
     upload = read_upload(request, storage.settings)
     storage.models.check(upload.options.model)
-    described = to_spec(upload, caller().tenant, origin(), storage.settings)
-    spec, replayed = reserve(storage.jobs, with_key(described, described.sha256 + upload.options.model_dump_json()))
-    if not replayed:
-        _accept(storage, spec, upload.content)
+    tenant, where = caller().tenant, origin()
+    with upload_turns().turn(where.party or tenant, len(upload.content)):
+        described = to_spec(upload, tenant, where, storage.settings)
+        spec, replayed = reserve(storage.jobs, with_key(described, described.sha256 + upload.options.model_dump_json()))
+        if not replayed:
+            _accept(storage, spec, upload.content)
     return spec, replayed
 
 
