@@ -30,9 +30,10 @@ PATIENCE_S = 600
 
 @dataclass(frozen=True)
 class Target:
-    """A web server, with the attacker's key and the id of a job of the attacker that has a mask."""
+    """A web server, with the attacker's address, key, and the id of one of its jobs that has a mask."""
 
     port: int
+    address: str
     key: str
     job_id: str
 
@@ -66,7 +67,7 @@ def held(target: Target, count: int, request: bytes) -> None:
 
 def sent(target: Target, request: bytes) -> socket.socket | None:
     try:
-        sender = socket.create_connection(("127.0.0.1", target.port), timeout=5)
+        sender = socket.create_connection(("127.0.0.1", target.port), timeout=5, source_address=(target.address, 0))
     except OSError:
         return None
     with contextlib.suppress(OSError):
