@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,9 +26,10 @@ from storage.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 90
-# Servers that store data start first and stop last; nginx, which needs the web servers, the other way round.
-PRIORITIES = {"redis": 1, "s3": 1, "nginx": 20}
 BALANCER = "nginx"
+# Servers that store data start first and stop last; nginx, which needs the web servers, the other way round.
+# The supervisor stops one group after the other, and the programs of a group together.
+GROUPS = {"servers": ("redis", "s3"), "segue": ("web", "worker", "housekeeper", "trainer"), "balancer": (BALANCER,)}
 OWN_PORTS = {"REDIS_PORT": "redis", "S3_PORT": "s3"}
 # If one of these is set by the caller, it names a running server, which is used instead.
 GIVEN = {"redis": "REDIS_URL", "s3": "S3_URL"}
@@ -41,7 +42,6 @@ directory={root}
 numprocs={count}
 numprocs_start={first}
 process_name=%(program_name)s_%(process_num)d
-priority={priority}
 autorestart=true
 startretries=1000000
 stopwaitsecs=30
@@ -181,22 +181,30 @@ def supervisor_config(
     """`web_port`: of the first web server behind nginx. The supervisor numbers them by their ports."""
     behind = {"web"} if BALANCER in procfile() else set()
     head = f"[supervisord]\numask=077\nlogfile={var}/log/supervisord.log\npidfile={var}/supervisord.pid\n"
-    sections = [
-        PROGRAM.format(
+    programs = {
+        name: PROGRAM.format(
             name=name,
             command=f"exec {command}".replace("'", "'\\''").replace("%", "%%"),
             root=ROOT,
             count=counts.get(name, 1),
             first=web_port if name in behind else 0,
-            priority=PRIORITIES.get(name, 10),
             logs=var / "log",
             own=",".join(f'{key}="{value}"' for key, value in own.get(name, {}).items()).replace("%", "%%")
             + (',PORT="%(process_num)d"' if name in behind else ""),
         )
         for name, command in procfile().items()
         if counts.get(name, 1)
-    ]
-    return head + "".join(sections)
+    }
+    return head + "".join(programs.values()) + groups(programs)
+
+
+def groups(programs: Iterable[str]) -> str:
+    """The sections that put `programs` into groups."""
+    sections = ""
+    for priority, (group, members) in enumerate(GROUPS.items(), 1):
+        if present := [name for name in members if name in programs]:
+            sections += f"\n[group:{group}]\nprograms={','.join(present)}\npriority={priority}\n"
+    return sections
 
 
 def procfile() -> dict[str, str]:

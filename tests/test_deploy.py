@@ -1,5 +1,6 @@
 """Procfile, supervisor and compose start the same processes."""
 
+import configparser
 import json
 import re
 import shutil
@@ -343,6 +344,15 @@ def test_without_trainers_the_supervisor_starts_none(tmp_path: Path) -> None:
     text = RUN["supervisor_config"](tmp_path, {"worker": 1, "trainer": 0}, own={})
     assert "[program:worker]" in text
     assert "[program:trainer]" not in text
+
+
+def test_the_supervisor_stops_the_programs_together_and_the_servers_last(tmp_path: Path) -> None:
+    config = configparser.RawConfigParser()
+    config.read_string(RUN["supervisor_config"](tmp_path, {"worker": 1, "trainer": 1}, own={}))
+    groups = [config[name] for name in config.sections() if name.startswith("group:")]
+    first_stopped, last_stopped = sorted(groups, key=lambda group: -int(group["priority"]))
+    assert set(last_stopped["programs"].split(",")) == {"redis", "s3"}
+    assert set(first_stopped["programs"].split(",")) == set(RUN["procfile"]()) - {"redis", "s3"}
 
 
 def test_the_environment_is_kept_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
