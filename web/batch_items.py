@@ -14,6 +14,7 @@ from storage.connection import Storage
 from storage.job import Spec
 from storage.problems import Problem, Unavailable
 from storage.queue.binding import Binding
+from web.access.party import party_name
 from web.filenames import checked_custom_id, sent_name
 from web.origin import Origin
 from web.services import upload_turns
@@ -42,11 +43,14 @@ def store_items(
     A refused image does not affect the others. `path`: the `instance` of its problem.
     """
 
-    def store(place: int, file: FileStorage) -> Item:
-        with upload_turns().turn(origin.party or batch.tenant, size(file)):
+    party = party_name()
+
+    def store(numbered: tuple[int, FileStorage]) -> Item:
+        place, file = numbered
+        with upload_turns().turn(party, size(file)):
             return _store(storage, batch, place, file, origin=origin, path=path)
 
-    return each(lambda one: store(*one), enumerate(files), UPLOADERS)
+    return each(store, enumerate(files), UPLOADERS)
 
 
 def only_repeats(storage: Storage, batch_id: str, files: Sequence[FileStorage]) -> bool:

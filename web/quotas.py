@@ -3,13 +3,13 @@
 from storage.problems import Problem
 from storage.queue.reader import Usage
 from web.access.caller import LOCAL, caller
-from web.access.party import party
+from web.access.party import party_name
 from web.services import connected
 
 
 def usage() -> Usage:
     """Return the jobs and bytes that are stored for the caller's party."""
-    return connected().jobs.usage(party() or caller().tenant)
+    return connected().jobs.usage(party_name())
 
 
 def check_quota(images: int, size: int) -> None:

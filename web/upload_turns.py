@@ -14,9 +14,9 @@ LONGEST_S = 0.05
 class UploadTurns:
     """One large photo per party at a time is checked and stored.
 
-    Storing waits for Redis and the object store several times. After each wait of another client's
-    request, the event loop would otherwise first run a step of every photo that a party uploads in
-    parallel.
+    A request waits for Redis and the object store several times. If a party stored many photos in
+    parallel, the event loop would run a step of each of them before it resumes another client's
+    request.
     """
 
     def __init__(self) -> None:

@@ -172,21 +172,34 @@ def test_an_address_that_reconnects_too_often_is_refused_before_it_is_read(serve
     )
 
 
-def test_a_request_among_connections_that_are_refused_succeeds(serve: Serve, connection: Storage) -> None:
-    """All of them arrive while the server stands still, before the request does."""
+def refused_before_a_response(server: Service, victim: http.client.HTTPConnection, headers: dict[str, str]) -> int:
+    """Return how many of FLOOD connections are refused before a request that arrives after them gets its response."""
+    with damage.stopped(children(server.process.pid)):
+        attackers = ExitStack()
+        sockets = attackers.enter_context(held(server, FLOOD, b""))
+        victim.request("POST", "/v1/jobs", PHOTO, headers)
+    with attackers:
+        received = victim.getresponse()
+        with damage.stopped(children(server.process.pid)):  # counting takes a while
+            before = len(refused(sockets))
+        assert received.status == 202
+        assert received.read()
+        services.wait_until(lambda: len(refused(sockets)) > FLOOD / 2, "the refusals")
+    return before
+
+
+def test_connections_that_are_refused_do_not_hold_up_a_request(serve: Serve, connection: Storage) -> None:
+    """All of them arrive while the server stands still, before the request does.
+
+    If this process is late to count the refusals, the server has sent more of them: so the fewest count.
+    """
     server = serve(LIMIT_CONNECTIONS="1200/hour", **KEYS)
     headers = {**bearer(new_key(connection)), "Content-Type": "image/jpeg"}
     victim = http.client.HTTPConnection("127.0.0.1", server.port, PATIENCE_S, source_address=(VICTIM, 0))
     with contextlib.closing(victim):
         victim.request("POST", "/v1/jobs", PHOTO, headers)
         assert victim.getresponse().read()
-        with damage.stopped(children(server.process.pid)):
-            attackers = ExitStack()
-            sockets = attackers.enter_context(held(server, FLOOD, b""))
-            victim.request("POST", "/v1/jobs", PHOTO, headers)
-        with attackers:
-            assert victim.getresponse().status == 202  # tests/web/test_server.py: before most of them are refused
-            services.wait_until(lambda: len(refused(sockets)) > FLOOD / 2, "the refusals")
+        assert min(refused_before_a_response(server, victim, headers) for _ in range(3)) < FLOOD / 2
 
 
 def test_the_buckets_of_quiet_addresses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,18 @@
 """Turns at large photos, in greenlets of one thread as in the server."""
 
+import io
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import gevent
+import pictures
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 from gevent.event import Event
+from services import SHIPPED_MODEL
 
+from storage.connection import Storage
 from web import upload_turns
 from web.upload_turns import LARGE_BYTES, UploadTurns
 
@@ -106,3 +113,28 @@ def test_a_photo_that_fails_while_it_waits_takes_no_turn(uploads: Uploads) -> No
     uploads.kill("second")
     uploads.finish("first")
     assert uploads.begun == ["first", "third"]
+
+
+class Noted(UploadTurns):
+    """Turns that note who asks for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, int]] = []
+
+    def turn(self, party: str, size: int) -> AbstractContextManager[None]:
+        self.asked.append((party, size))
+        return super().turn(party, size)
+
+
+def test_an_upload_and_a_batchs_image_wait_for_their_partys_turn(
+    app: Flask, client: FlaskClient, connection: Storage
+) -> None:
+    connection.models.publish(SHIPPED_MODEL)
+    noted = app.extensions["upload_turns"] = Noted()
+    photo = pictures.jpeg()
+    created = client.post("/v1/jobs", data=photo, content_type="image/jpeg")
+    batch = client.post("/v1/batches", json={}).get_json()["id"]
+    appended = client.post(f"/v1/batches/{batch}/jobs", data={"image": (io.BytesIO(photo), "cat.jpg")})
+    assert (created.status_code, appended.status_code) == (202, 202)
+    assert noted.asked == [(connection.jobs.get(created.get_json()["id"]).spec.tenant, len(photo))] * 2

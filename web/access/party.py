@@ -25,3 +25,8 @@ def party() -> str:
         return ""
     secret = connected().settings.session_secret.get_secret_value().encode()
     return PREFIX + hmac.new(secret, network(address()).encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def party_name() -> str:
+    """Return the name under which the caller's party takes turns and has quotas: the tenant's, or an anonymous one."""
+    return party() or caller().tenant

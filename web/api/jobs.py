@@ -19,6 +19,7 @@ from web import request_log
 from web.access.auditing import note
 from web.access.auth import still_authorized
 from web.access.caller import caller
+from web.access.party import party_name
 from web.api.masks import mask_response, vary_by_accept
 from web.documents import error_document, job_document, polite_pause_s
 from web.errors import answer, problem_response
@@ -86,9 +87,8 @@ def _receive(storage: Storage) -> tuple[Spec, bool]:
     """
     upload = read_upload(request, storage.settings)
     storage.models.check(upload.options.model)
-    tenant, where = caller().tenant, origin()
-    with upload_turns().turn(where.party or tenant, len(upload.content)):
-        described = to_spec(upload, tenant, where, storage.settings)
+    with upload_turns().turn(party_name(), len(upload.content)):
+        described = to_spec(upload, caller().tenant, origin(), storage.settings)
         spec, replayed = reserve(storage.jobs, with_key(described, described.sha256 + upload.options.model_dump_json()))
         if not replayed:
             _accept(storage, spec, upload.content)
